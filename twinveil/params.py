@@ -1,0 +1,40 @@
+"""Security parameters: literal, checked, frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twinveil.errors import InvalidKey
+
+KAPPA = 128
+"""Computational security parameter in bits: labels, OT extension width."""
+
+SECURITY_LEVELS = {2048: 112, 3072: 128, 4096: 152}
+"""Modulus size in bits -> security level in bits (NIST SP 800-57 part 1 rev. 5, table 2; 4096 interpolated)."""
+
+MIN_KEY_BITS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """What both clouds agree on before any message.
+
+    key_bits: length of the Paillier modulus N. Below 2048 it is refused unless `insecure_small_key` is set,
+        which exists for tests only.
+    sigma: statistical security of every additive mask, in bits, for one whole query.
+    """
+
+    key_bits: int = 2048
+    sigma: int = 40
+    insecure_small_key: bool = False
+
+    def __post_init__(self) -> None:
+        if self.key_bits < MIN_KEY_BITS and not self.insecure_small_key:
+            raise InvalidKey(
+                f"a {self.key_bits}-bit key is refused: use at least {MIN_KEY_BITS} bits "
+                "(insecure_small_key exists for tests only)"
+            )
+        if self.key_bits % 16 or not 256 <= self.key_bits <= 8192:
+            raise InvalidKey(f"key_bits must be a multiple of 16 from 256 to 8192, not {self.key_bits}")
+        if self.sigma < 40 and not self.insecure_small_key:
+            raise InvalidKey(f"sigma must be at least 40 bits, not {self.sigma}")

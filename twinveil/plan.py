@@ -123,7 +123,7 @@ class Plan:
         """Shape of every tensor by name; the Dense output is (out_features, 1, 1)."""
         shapes: dict[str, Shape] = {IMAGE: self.image_shape}
         for node in self.nodes:
-            shapes[node.name] = _output_shape(node, shapes)
+            shapes[node.name] = output_shape(node, shapes)
         return shapes
 
     @cached_property
@@ -244,7 +244,8 @@ def _node_from_dict(item: dict[str, Any]) -> Node:
     return cls(**fields)
 
 
-def _output_shape(node: Node, shapes: Mapping[str, Shape]) -> Shape:
+def output_shape(node: Node, shapes: Mapping[str, Shape]) -> Shape:
+    """Shape of the tensor that `node` makes from tensors of `shapes`, by name."""
     match node:
         case Conv():
             _, height, width = shapes[node.source]
@@ -301,7 +302,7 @@ def _faults(plan: Plan) -> list[str]:
             shapes.setdefault(node.name, plan.image_shape)
             activations.add(node.name)
             continue
-        shapes[node.name] = _output_shape(node, shapes)
+        shapes[node.name] = output_shape(node, shapes)
         if isinstance(node, Conv):
             accumulators[node.name] = False
         else:

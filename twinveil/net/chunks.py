@@ -1,0 +1,83 @@
+"""A Round as a run of chunks of at most 1 MiB, and back, with every limit checked before memory is spent.
+
+Round -> serialise -> Chunk(sequence 0, part 0) Chunk(0, 1) ... Chunk(0, k, last) -> parse -> Round
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from twinveil.errors import InvalidMessage, OutOfOrder, TooMuch
+from twinveil.rpc.rounds_pb2 import Chunk, Round
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one direction of a conversation may carry, in bytes of serialised Rounds."""
+
+    message_bytes: int = 64 << 20
+    conversation_bytes: int = 1 << 30
+
+
+def cut(data: bytes, sequence: int) -> Iterator[Chunk]:
+    """The chunks of one serialised Round, made one at a time."""
+    view = memoryview(data)
+    parts = max(1, -(-len(view) // CHUNK_BYTES))
+    for part in range(parts):
+        piece = view[part * CHUNK_BYTES : (part + 1) * CHUNK_BYTES]
+        yield Chunk(sequence=sequence, part=part, data=bytes(piece), last=part == parts - 1)
+
+
+def parse(data: bytes) -> Round:
+    """A Round from its serialised form. Raises InvalidMessage if it is none, or one without a body."""
+    try:
+        message = Round.FromString(data)
+    except DecodeError:
+        raise InvalidMessage("a message of the conversation is damaged") from None
+    if message.WhichOneof("body") is None:
+        raise InvalidMessage("a message of the conversation is empty or of an unknown kind")
+    return message
+
+
+class Assembler:
+    """Puts the chunks of one direction of a conversation together, one Round after the other."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._sequence = 0
+        self._total = 0
+        self._parts = 0
+        self._data = bytearray()
+
+    def add(self, chunk: Chunk) -> Round | None:
+        """Takes the next chunk; returns the Round that it completes, or None.
+
+        Raises OutOfOrder for a chunk that is not the next one, TooMuch past a limit, InvalidMessage for a
+        malformed chunk or Round.
+        """
+        if (chunk.sequence, chunk.part) != (self._sequence, self._parts):
+            raise OutOfOrder(
+                f"expected part {self._parts} of message {self._sequence}, "
+                f"got part {chunk.part} of message {chunk.sequence}"
+            )
+        if len(chunk.data) > CHUNK_BYTES:
+            raise TooMuch(f"a chunk of {len(chunk.data)} bytes: at most {CHUNK_BYTES} are allowed")
+        if len(chunk.data) < CHUNK_BYTES and not chunk.last:
+            raise InvalidMessage("a chunk that is not the last of its message must be full")
+        self._total += len(chunk.data)
+        if len(self._data) + len(chunk.data) > self._limits.message_bytes:
+            raise TooMuch(f"a message of more than {self._limits.message_bytes} bytes")
+        if self._total > self._limits.conversation_bytes:
+            raise TooMuch(f"a conversation of more than {self._limits.conversation_bytes} bytes")
+        self._data += chunk.data
+        self._parts += 1
+        if not chunk.last:
+            return None
+        data = bytes(self._data)
+        self._sequence, self._parts, self._data = self._sequence + 1, 0, bytearray()
+        return parse(data)

@@ -1,0 +1,6 @@
+"""What this is, and which protocol it speaks."""
+
+VERSION = "0.1.0"
+
+PROTOCOL_VERSION = 1
+"""Raised whenever a message or the order of messages changes: two roles with different numbers refuse each other."""

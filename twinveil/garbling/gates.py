@@ -1,0 +1,86 @@
+"""The interface a circuit is written against, and its two backends without labels.
+
+A circuit is a Python function over bundles of wires. A bundle is a numpy array of shape (bits, *batch),
+bit 0 least significant; its dtype is the backend's. Slicing, reshaping, gathering and joining are plain
+numpy and free. A bundle is never written to after it is made. One `and_` call is one batch of AND gates
+under one AES key: the fewer calls, the faster.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from twinveil.garbling.labels import Bools
+
+Wires = npt.NDArray[Any]
+"""Array (bits, *batch) of whatever a backend puts on a wire."""
+
+
+class Gates(Protocol):
+    """What every backend can do. Operands broadcast against each other."""
+
+    def xor(self, a: Wires, b: Wires) -> Wires:
+        """a xor b; free."""
+        ...
+
+    def and_(self, a: Wires, b: Wires) -> Wires:
+        """a and b; one AND gate for each element of the broadcast shape."""
+        ...
+
+    def invert(self, a: Wires) -> Wires:
+        """not a; free."""
+        ...
+
+    def constant(self, bits: Bools) -> Wires:
+        """Public bits as wires: a fresh array. Free, but an AND with it is paid like any other."""
+        ...
+
+
+class Plain:
+    """The ideal twin: wires are bits."""
+
+    def xor(self, a: Wires, b: Wires) -> Wires:
+        return a ^ b
+
+    def and_(self, a: Wires, b: Wires) -> Wires:
+        return a & b
+
+    def invert(self, a: Wires) -> Wires:
+        return ~a
+
+    def constant(self, bits: Bools) -> Wires:
+        return np.array(bits, np.bool_)
+
+
+class Counter:
+    """Counts AND gates; wires carry shapes only.
+
+    gates: number of `and_` calls. and_gates: AND gates over all instances.
+    """
+
+    def __init__(self) -> None:
+        self.gates = 0
+        self.and_gates = 0
+
+    def xor(self, a: Wires, b: Wires) -> Wires:
+        return blank(np.broadcast_shapes(a.shape, b.shape))
+
+    def and_(self, a: Wires, b: Wires) -> Wires:
+        out = self.xor(a, b)
+        self.gates += 1
+        self.and_gates += out.size
+        return out
+
+    def invert(self, a: Wires) -> Wires:
+        return a
+
+    def constant(self, bits: Bools) -> Wires:
+        return np.zeros(np.shape(bits), np.bool_)
+
+
+def blank(shape: tuple[int, ...]) -> Wires:
+    """A bundle of nothing: one byte of memory whatever the shape."""
+    return np.broadcast_to(np.zeros((), np.bool_), shape)

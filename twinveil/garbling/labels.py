@@ -1,0 +1,72 @@
+"""Wire labels as arrays: 16 opaque bytes an element, XORed as pairs of 64-bit words.
+
+The dtype is `V16`, so numpy moves whole labels when wires are sliced, gathered or joined, and refuses
+arithmetic on them. Word 0 is the first 8 bytes, little-endian; its lowest bit is the permute bit.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+LABEL = np.dtype("V16")
+LABEL_BYTES = 16
+
+Labels = npt.NDArray[Any]
+"""Array of any shape and dtype LABEL."""
+Words = npt.NDArray[np.uint64]
+"""Array (n, 2): n labels of two little-endian words."""
+Bytes = npt.NDArray[np.uint8]
+Bools = npt.NDArray[np.bool_]
+
+
+def words(labels: Labels) -> Words:
+    """Labels of any shape as (n, 2) words in C order; shares memory where `labels` is contiguous."""
+    return np.ascontiguousarray(labels).reshape(-1).view("<u8").reshape(-1, 2)
+
+
+def random_labels(count: int) -> Labels:
+    """`count` uniform labels from the operating system."""
+    return np.frombuffer(bytearray(os.urandom(LABEL_BYTES * count)), LABEL)
+
+
+def align(a: Labels, b: Labels) -> tuple[Labels, Labels]:
+    """Both arrays broadcast to one shape."""
+    if a.shape == b.shape:
+        return a, b
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    return np.broadcast_to(a, shape), np.broadcast_to(b, shape)
+
+
+def xor_labels(a: Labels, b: Labels) -> Labels:
+    """Elementwise XOR with broadcasting."""
+    a, b = align(a, b)
+    out = np.empty(a.shape, LABEL)
+    np.bitwise_xor(words(a), words(b), out=words(out))
+    return out
+
+
+def xor_where(labels: Labels, offset: Words, bits: Bools) -> Labels:
+    """Label XOR `offset` (shape (2,)) where the bit of the same shape is 1, the label elsewhere."""
+    out = np.empty(labels.shape, LABEL)
+    source, target, chosen = words(labels), words(out), bits.reshape(-1).astype(np.uint64)
+    for word in (0, 1):
+        np.bitwise_xor(source[:, word], chosen * offset[word], out=target[:, word])
+    return out
+
+
+def xor_all(labels: Labels, offset: Words) -> Labels:
+    """Every label XOR `offset` (shape (2,))."""
+    out = np.empty(labels.shape, LABEL)
+    source, target = words(labels), words(out)
+    for word in (0, 1):
+        np.bitwise_xor(source[:, word], offset[word], out=target[:, word])
+    return out
+
+
+def permute_bits(labels: Labels) -> Bools:
+    """Lowest bit of every label, flat, bool."""
+    return (words(labels)[:, 0] & np.uint64(1)).astype(np.bool_)

@@ -1,0 +1,162 @@
+"""Max-pooling on wires: SMAP's windows, with comparisons shared between windows.
+
+The maximum over a square is the maximum along one axis, then along the other. Along an axis, outputs are
+taken two by two: the part that both windows cover is computed once. For 3x3 windows of stride 1 this takes
+1.5 comparisons an output along each axis, for stride 2 it takes 2. Padding is left out of a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from heapq import heapify, heappop, heappush
+
+import numpy as np
+
+from twinveil.errors import InvalidMessage
+from twinveil.garbling.gadgets import maximum, one_hot_maximum
+from twinveil.garbling.gates import Gates, Wires
+
+Interval = tuple[int, int]
+Round = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Comparisons along one axis, over a row of values that grows.
+
+    inputs: positions that some window covers; they are the row's first places. Each round appends
+    max(row[left], row[right]) for its lists of places; `outputs` are the places of the windows' maxima.
+    """
+
+    inputs: tuple[int, ...]
+    rounds: tuple[Round, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def comparisons(self) -> int:
+        return sum(len(left) for left, _ in self.rounds)
+
+
+def max_windows(
+    g: Gates, values: Wires, size: int, stride: int, padding: int, signed: bool = False
+) -> Wires:
+    """Maximum over size x size windows: (n, ..., H, W) -> (n, ..., OH, OW).
+
+    ANDs: 2n a comparison. Comparisons for each channel: R * W + C * OH or C * H + R * OW, whichever is
+    less; R and C are the `comparisons` of the two axes' schedules, H and W count covered positions only.
+    """
+    rows = schedule(values.shape[-2], size, stride, padding)
+    columns = schedule(values.shape[-1], size, stride, padding)
+    rows_first = rows.comparisons * len(columns.inputs) + columns.comparisons * len(rows.outputs)
+    columns_first = columns.comparisons * len(rows.inputs) + rows.comparisons * len(columns.outputs)
+    values = values.take(rows.inputs, axis=-2).take(columns.inputs, axis=-1)
+    order = ((-2, rows), (-1, columns)) if rows_first < columns_first else ((-1, columns), (-2, rows))
+    for axis, plan in order:
+        for left, right in plan.rounds:
+            larger = maximum(g, values.take(left, axis=axis), values.take(right, axis=axis), signed)
+            values = np.concatenate([values, larger], axis=axis)
+        values = values.take(plan.outputs, axis=axis)
+    return values
+
+
+def one_hot_windows(
+    g: Gates, values: Wires, size: int, stride: int, padding: int, signed: bool = False
+) -> Wires:
+    """MR, the record of each window's maximum: (n, channels, H, W) -> (size * size, channels, OH, OW).
+
+    Exactly one 1 a window, ties at the lowest index (row by row in the window); never on padding, where
+    the record is a constant 0. ANDs: those of `one_hot_maximum` for k covered values, for each window.
+    """
+    _, channels, height, width = values.shape
+    rows, columns = windows(height, size, stride, padding), windows(width, size, stride, padding)
+    record = g.constant(np.zeros((size * size, channels, len(rows), len(columns)), np.bool_))
+    for row_part, row_outputs in _alike(rows, stride, padding):
+        for column_part, column_outputs in _alike(columns, stride, padding):
+            row_at = np.add.outer(row_part, np.multiply(row_outputs, stride) - padding)
+            column_at = np.add.outer(column_part, np.multiply(column_outputs, stride) - padding)
+            # (n, channels, window rows, output rows, window columns, output columns)
+            covered = values[:, :, row_at][..., column_at].transpose(0, 2, 4, 1, 3, 5)
+            covered = covered.reshape(len(values), -1, *covered.shape[3:])
+            places = np.add.outer(np.multiply(row_part, size), column_part).reshape(-1)
+            where = np.ix_(places, np.arange(channels), np.array(row_outputs), np.array(column_outputs))
+            record[where] = one_hot_maximum(g, covered, signed)
+    return record
+
+
+def windows(side: int, size: int, stride: int, padding: int) -> tuple[Interval, ...]:
+    """Positions [low, high) that each output's window covers, padding left out."""
+    if size < 1 or stride < 1 or not 0 <= padding < size or side + 2 * padding < size:
+        raise InvalidMessage(f"no windows of size {size}, stride {stride}, padding {padding} on side {side}")
+    starts = range(-padding, side + padding - size + 1, stride)
+    intervals = tuple((max(start, 0), min(start + size, side)) for start in starts)
+    if any(low >= high for low, high in intervals):
+        raise InvalidMessage(f"padding {padding} leaves an empty window on side {side}")
+    return intervals
+
+
+@lru_cache(maxsize=256)
+def schedule(side: int, size: int, stride: int, padding: int) -> Schedule:
+    """Comparisons for all windows along an axis, neighbours sharing what both cover."""
+    intervals = windows(side, size, stride, padding)
+    inputs = sorted({position for low, high in intervals for position in range(low, high)})
+    planner = _Planner(inputs)
+    for index in range(0, len(intervals), 2):
+        pair = intervals[index : index + 2]
+        shared = (pair[-1][0], pair[0][1])
+        if len(pair) == 2 and shared[1] - shared[0] > 1:
+            planner.compute(shared, None)
+        else:
+            shared = (0, 0)
+        for interval in pair:
+            planner.compute(interval, shared)
+    return planner.finish(intervals)
+
+
+class _Planner:
+    """Collects comparisons; a value is known by the interval whose maximum it is."""
+
+    def __init__(self, inputs: list[int]) -> None:
+        self._inputs = inputs
+        self._depth = {(position, position + 1): 0 for position in inputs}
+        self._made: dict[Interval, tuple[Interval, Interval]] = {}
+
+    def compute(self, interval: Interval, shared: Interval | None) -> None:
+        """The maximum of `interval` from single values and, where it is given, of `shared` inside it."""
+        low, high = shared if shared and shared[0] < shared[1] else (interval[1], interval[1])
+        singles = [(at, at + 1) for at in (*range(interval[0], low), *range(high, interval[1]))]
+        parts = [*singles, (low, high)] if low < high else singles
+        heap = [(self._depth[part], part) for part in parts]
+        heapify(heap)
+        while len(heap) > 1:
+            (_, first), (depth, second) = heappop(heap), heappop(heap)
+            # The last is named by the whole interval; those before only need a name of their own.
+            name = interval if not heap else (min(first, second)[0], -len(self._made) - 1)
+            if name not in self._depth:
+                self._depth[name] = depth + 1
+                self._made[name] = (first, second)
+            heappush(heap, (self._depth[name], name))
+
+    def finish(self, intervals: Iterable[Interval]) -> Schedule:
+        """Comparisons of one depth become one round."""
+        place = {(position, position + 1): index for index, position in enumerate(self._inputs)}
+        rounds: list[Round] = []
+        for depth in range(1, max(self._depth.values()) + 1):
+            names = [name for name in self._made if self._depth[name] == depth]
+            left = tuple(place[self._made[name][0]] for name in names)
+            right = tuple(place[self._made[name][1]] for name in names)
+            place.update({name: len(place) + index for index, name in enumerate(names)})
+            rounds.append((left, right))
+        return Schedule(tuple(self._inputs), tuple(rounds), tuple(place[name] for name in intervals))
+
+
+def _alike(
+    intervals: tuple[Interval, ...], stride: int, padding: int
+) -> Iterable[tuple[range, list[int]]]:
+    """Outputs grouped by which part of their window is covered: (part, outputs)."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for output, (low, high) in enumerate(intervals):
+        start = output * stride - padding
+        groups.setdefault((low - start, high - start), []).append(output)
+    return [(range(*part), outputs) for part, outputs in groups.items()]

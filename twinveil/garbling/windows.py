@@ -39,9 +39,7 @@ class Schedule:
         return sum(len(left) for left, _ in self.rounds)
 
 
-def max_windows(
-    g: Gates, values: Wires, size: int, stride: int, padding: int, signed: bool = False
-) -> Wires:
+def max_windows(g: Gates, values: Wires, size: int, stride: int, padding: int, signed: bool = False) -> Wires:
     """Maximum over size x size windows: (n, ..., H, W) -> (n, ..., OH, OW).
 
     ANDs: 2n a comparison. Comparisons for each channel: R * W + C * OH or C * H + R * OW, whichever is
@@ -151,9 +149,7 @@ class _Planner:
         return Schedule(tuple(self._inputs), tuple(rounds), tuple(place[name] for name in intervals))
 
 
-def _alike(
-    intervals: tuple[Interval, ...], stride: int, padding: int
-) -> Iterable[tuple[range, list[int]]]:
+def _alike(intervals: tuple[Interval, ...], stride: int, padding: int) -> Iterable[tuple[range, list[int]]]:
     """Outputs grouped by which part of their window is covered: (part, outputs)."""
     groups: dict[tuple[int, int], list[int]] = {}
     for output, (low, high) in enumerate(intervals):

@@ -1,0 +1,223 @@
+"""Oblivious transfer extension: as many OTs as wanted from 128 base OTs.
+
+Ishai, Kilian, Nissim, Petrank (CRYPTO 2003), semi-honest, in the form of Asharov, Lindell, Schneider, Zohner
+(ePrint 2016/602, protocol 4) and with precomputed random OTs (Beaver, CRYPTO 1995):
+
+    receiver (S2), seeds k_i0, k_i1              sender (S1), secret s, seeds k_i = k_i(s_i)
+    ahead:   c random, t^i = G(k_i0)
+             u^i = t^i xor G(k_i1) xor c    ->   q^i = G(k_i) xor s_i u^i, so row q_j = t_j xor c_j s
+             pad H(t_j, j)                       pads H(q_j, j), H(q_j xor s, j)
+    online:  d_j = b_j xor c_j              ->   e_j0 = x_j0 xor pad_(d_j), e_j1 = x_j1 xor pad_(1 - d_j)
+             x_j = e_j(b_j) xor H(t_j, j)   <-
+
+G is AES-CTR under the seed, one stretch of counters for each `prepare`; H is the hash of `hashing` under a
+key made from the session, with the OT's index as tweak: s takes the place of Delta. Every index is used
+once, in order, on both sides; after a failure the session's other OTs are not to be used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections import deque
+from typing import NoReturn
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from twinveil.errors import InvalidMessage, OutOfOrder
+from twinveil.garbling.base_ot import BASE_COUNT
+from twinveil.garbling.bit_matrix import transpose
+from twinveil.garbling.hashing import hash_labels
+from twinveil.garbling.labels import LABEL, LABEL_BYTES, Bools, Bytes
+
+COUNT_MAX = 1 << 24
+"""OTs in one `prepare`: 256 MiB of u; more than any circuit of a plan wants."""
+
+_DOMAIN = b"twinveil OT extension v1"
+
+
+def prepare_bytes(count: int) -> int:
+    """Size of u for `count` OTs: 16 bytes each, counts rounded up to multiples of 8."""
+    return BASE_COUNT * _row_bytes(count)
+
+
+def correction_bytes(count: int) -> int:
+    return (count + 7) // 8
+
+
+def masked_bytes(count: int) -> int:
+    return 2 * LABEL_BYTES * count
+
+
+class ExtensionReceiver:
+    """S2's side. keys: uint8 (128, 2, 16), both keys of each base OT; session: as in the base OTs."""
+
+    def __init__(self, keys: Bytes, session: bytes) -> None:
+        _check_array(keys, (BASE_COUNT, 2, LABEL_BYTES))
+        self._keys = (keys[:, 0].copy(), keys[:, 1].copy())
+        self._hash_key = _hash_key(session)
+        self._made = 0
+        self._choices = np.zeros(0, np.bool_)
+        self._pads = np.zeros((0, LABEL_BYTES), np.uint8)
+        self._waiting: deque[tuple[Bools, Bytes]] = deque()
+
+    def __repr__(self) -> str:
+        return f"ExtensionReceiver({self._made} made, {self.available} left)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("OT secrets are not pickled")
+
+    @property
+    def available(self) -> int:
+        """Random OTs made and not yet used."""
+        return len(self._choices)
+
+    def prepare(self, count: int) -> bytes:
+        """u for `count` more random OTs, `prepare_bytes(count)` long; ahead of any input."""
+        size = _row_bytes(_checked_count(count))
+        packed = np.frombuffer(secrets.token_bytes(size), np.uint8)
+        rows = _streams(self._keys[0], self._made, size)
+        u = _streams(self._keys[1], self._made, size)
+        u ^= rows
+        u ^= packed
+        choices = np.unpackbits(packed, count=count, bitorder="little").view(np.bool_)
+        pads = _pads(self._hash_key, transpose(rows)[:count], self._made)
+        self._made += _stretch(count)
+        self._choices = np.concatenate([self._choices, choices])
+        self._pads = np.concatenate([self._pads, pads])
+        return u.tobytes()
+
+    def correct(self, choice_bits: Bools) -> bytes:
+        """Corrections d for real choice bits, bool (n,), packed; uses up the next n indices.
+
+        Raises OutOfOrder if fewer than n are left.
+        """
+        if choice_bits.ndim != 1 or choice_bits.dtype != np.bool_:
+            raise InvalidMessage("choice bits must be one row of bool")
+        count = len(choice_bits)
+        if count > self.available:
+            raise OutOfOrder(f"{count} oblivious transfers are wanted, {self.available} are prepared")
+        choices, self._choices = self._choices[:count], self._choices[count:]
+        pads, self._pads = self._pads[:count], self._pads[count:]
+        self._waiting.append((choice_bits.copy(), pads))
+        return np.packbits(choice_bits ^ choices, bitorder="little").tobytes()
+
+    def receive(self, masked: bytes) -> Bytes:
+        """Chosen strings, uint8 (n, 16), of the oldest `correct` that waits for its answer.
+
+        Raises OutOfOrder if none waits, InvalidMessage if the size is not exactly 32 n.
+        """
+        if not self._waiting:
+            raise OutOfOrder("no oblivious transfer waits for an answer")
+        choice_bits, pads = self._waiting[0]
+        if len(masked) != masked_bytes(len(pads)):
+            raise InvalidMessage(f"{len(pads)} oblivious transfers have {masked_bytes(len(pads))} bytes")
+        self._waiting.popleft()
+        strings = np.frombuffer(masked, LABEL).reshape(-1, 2)
+        chosen = strings[np.arange(len(pads)), choice_bits.view(np.uint8)]
+        return chosen.view(np.uint8).reshape(-1, LABEL_BYTES) ^ pads
+
+
+class ExtensionSender:
+    """S1's side. keys: uint8 (128, 16), the base OTs' keys for the choice bits s: bool (128,)."""
+
+    def __init__(self, keys: Bytes, s: Bools, session: bytes) -> None:
+        _check_array(keys, (BASE_COUNT, LABEL_BYTES))
+        if s.shape != (BASE_COUNT,) or s.dtype != np.bool_:
+            raise InvalidMessage(f"the extension wants {BASE_COUNT} choice bits")
+        self._keys = keys.copy()
+        self._s_rows = np.negative(s.astype(np.uint8))[:, None]
+        self._s = np.packbits(s, bitorder="little")
+        self._hash_key = _hash_key(session)
+        self._made = 0
+        self._pads = np.zeros((0, 2), LABEL)
+
+    def __repr__(self) -> str:
+        return f"ExtensionSender({self._made} made, {self.available} left)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("OT secrets are not pickled")
+
+    @property
+    def available(self) -> int:
+        """Random OTs made and not yet used."""
+        return len(self._pads)
+
+    def accept(self, u: bytes, count: int) -> None:
+        """Take in the receiver's u for `count` more random OTs.
+
+        Raises InvalidMessage if its size is not exactly `prepare_bytes(count)`.
+        """
+        size = _row_bytes(_checked_count(count))
+        if len(u) != BASE_COUNT * size:
+            raise InvalidMessage(
+                f"u for {count} oblivious transfers has {BASE_COUNT * size} bytes, not {len(u)}"
+            )
+        rows = _streams(self._keys, self._made, size)
+        rows ^= np.frombuffer(u, np.uint8).reshape(BASE_COUNT, size) & self._s_rows
+        columns = transpose(rows)[:count]
+        pads = np.empty((count, 2), LABEL)
+        pads[:, 0] = _pads(self._hash_key, columns, self._made).view(LABEL)[:, 0]
+        columns ^= self._s
+        pads[:, 1] = _pads(self._hash_key, columns, self._made).view(LABEL)[:, 0]
+        self._made += _stretch(count)
+        self._pads = np.concatenate([self._pads, pads])
+
+    def send(self, pairs: Bytes, corrections: bytes) -> bytes:
+        """Masked pairs for the receiver's corrections; uses up the next n indices.
+
+        pairs: uint8 (n, 2, 16); result: 32 n bytes. Raises InvalidMessage if sizes are not exact (no index
+        is used then), OutOfOrder if fewer than n indices are left.
+        """
+        count = len(pairs)
+        _check_array(pairs, (count, 2, LABEL_BYTES))
+        if len(corrections) != correction_bytes(count):
+            raise InvalidMessage(f"{count} corrections have {correction_bytes(count)} bytes")
+        if count > self.available:
+            raise OutOfOrder(f"{count} oblivious transfers are wanted, {self.available} are prepared")
+        pads, self._pads = self._pads[:count], self._pads[count:]
+        swapped = np.unpackbits(np.frombuffer(corrections, np.uint8), count=count, bitorder="little")
+        order = np.stack([swapped, swapped ^ 1], axis=1)
+        masks = np.take_along_axis(pads, order.astype(np.intp), axis=1)
+        return (masks.view(np.uint8).reshape(pairs.shape) ^ pairs).tobytes()
+
+
+def _row_bytes(count: int) -> int:
+    return (count + 7) // 8
+
+
+def _stretch(count: int) -> int:
+    """Indices that one `prepare` takes from the index space: whole AES blocks of every seed's stream."""
+    return 128 * ((count + 127) // 128)
+
+
+def _streams(keys: Bytes, start: int, size: int) -> Bytes:
+    """`size` bytes of AES-CTR under each key from bit `start` on, a multiple of 128: (len(keys), size)."""
+    zeros, nonce = bytes(size), (start // 128).to_bytes(16, "big")
+    out = np.empty((len(keys), size + LABEL_BYTES), np.uint8)
+    for row, key in zip(out, keys, strict=True):
+        Cipher(algorithms.AES(key.tobytes()), modes.CTR(nonce)).encryptor().update_into(zeros, row.data)
+    return out[:, :size]
+
+
+def _pads(hash_key: bytes, rows: Bytes, first: int) -> Bytes:
+    """H(row, index) for rows uint8 (n, 16) with indices from `first` on; uint8 (n, 16)."""
+    tweaks = np.arange(first, first + len(rows), dtype=np.uint64)
+    return hash_labels(hash_key, rows.reshape(-1).view(LABEL), tweaks).view(np.uint8)
+
+
+def _hash_key(session: bytes) -> bytes:
+    """The hash's AES key belongs to this session alone."""
+    return hashlib.sha256(_DOMAIN + session).digest()[:LABEL_BYTES]
+
+
+def _checked_count(count: int) -> int:
+    if not 1 <= count <= COUNT_MAX:
+        raise InvalidMessage(f"1 to {COUNT_MAX} oblivious transfers are prepared at a time")
+    return count
+
+
+def _check_array(array: Bytes, shape: tuple[int, ...]) -> None:
+    if array.shape != shape or array.dtype != np.uint8:
+        raise InvalidMessage(f"keys and labels for oblivious transfer must be uint8 of shape {shape}")

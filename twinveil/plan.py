@@ -311,8 +311,11 @@ def _faults(plan: Plan) -> list[str]:
             faults.append(f"layer {node.name!r}: a dense layer can only be the last one")
     if not isinstance(plan.nodes[-1], Dense):
         faults.append("the last layer must be dense")
-    unread = [name for name, read in accumulators.items() if not read]
+    read = {source for node in plan.nodes for source in (node.sources if isinstance(node, Concat) else (node.source,))}
+    unread = [name for name, done in accumulators.items() if not done]
     faults.extend(f"layer {name!r}: a convolution must be followed by exactly one ReLU" for name in unread)
+    idle = [node.name for node in plan.nodes[:-1] if node.name not in read and node.name not in unread]
+    faults.extend(f"layer {name!r}: no layer reads its output" for name in idle)
     return faults
 
 

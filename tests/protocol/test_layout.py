@@ -1,0 +1,64 @@
+"""The packed layout, without cryptography: both kinds of sums over slots give the layer exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.networks import random_model
+from twinveil.protocol.packed.layout import PackedLayout
+from twinveil.protocol.shares import bilinear, modulo, uniform, windows
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("pictures", [1, 3])
+@pytest.mark.parametrize("key_bits", [512, 2048])
+def test_sums_in_slots_are_the_layer(seed: int, pictures: int, key_bits: int) -> None:
+    plan = random_model(seed).plan
+    layout = PackedLayout(plan, key_bits, 40, pictures)
+    for name, layer in layout.layers.items():
+        node, bits = layer.node, layer.bits
+        shape = plan.shapes[node.source]
+        x = uniform((shape[0], pictures, *shape[1:]), bits)
+        weights = uniform(plan.weight_shape(node), bits)
+        want = bilinear(x, weights, node, bits)
+        flat = weights.reshape(layer.out, -1)
+
+        taps = layer.in_blocks(windows(x, node))
+        assert not taps[~layer.tap_blocks].any()
+        slots = np.einsum("ot,tbs->obs", flat, taps)
+        if layer.folded > 1:
+            folded = np.zeros((layer.online_sums, layer.online.count), np.uint64)
+            for channel in range(layer.out):
+                start = channel % layer.folded * layer.positions
+                folded[channel // layer.folded, start : start + layer.positions] = slots[
+                    channel, 0, : layer.positions
+                ]
+            slots = folded
+        assert (modulo(layer.from_online(slots.reshape(-1, layer.online.count)), bits) == want).all(), name
+
+        table = np.concatenate([weights.reshape(-1), [np.uint64(0)]])
+        kernel = table[layer.kernel_slots]  # (chunks, bases, slots)
+        columns = layer.ahead_columns(x)
+        assert not columns[~layer.ahead_real].any()
+        sums = np.einsum("kbs,bg->gks", kernel, columns)
+        assert (modulo(layer.from_ahead(sums.reshape(-1, layer.ahead.count)), bits) == want).all(), name
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_widths_cover_the_extremes(seed: int) -> None:
+    plan = random_model(seed).plan
+    layout = PackedLayout(plan, 2048, 40)
+    masked = 0
+    for layer in layout.layers.values():
+        taps, weights = plan.taps(layer.node), layer.node.weight_bits
+        top = (1 << layer.bits) - 1
+        masked += layer.online_sums * layer.online.count + layer.ahead_sums * layer.ahead.count
+        online = taps * top * top
+        ahead = taps * top * (1 << (weights - 1)) + (1 << (layer.bits - 1))
+        for slots, low, high in ((layer.online, 0, online), (layer.ahead, -ahead, ahead)):
+            assert slots.offset + low >= 0
+            assert high + slots.offset + (1 << slots.mask_bits) <= 1 << (8 * slots.bytes)
+            assert slots.count * slots.bytes * 8 < 2048
+            assert (high - low + 1) << (40 + layout.count_bits) <= 1 << slots.mask_bits
+    assert masked <= 1 << layout.count_bits

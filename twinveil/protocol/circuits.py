@@ -1,0 +1,183 @@
+"""The programs that the clouds garble, and the shapes of their inputs. All are total.
+
+Names: `z.NAME` is what S2 decrypted (value + mask), `s.NAME` S1's mask, `mask.NAME` S1's fresh mask of an
+output; S2's output NAME is value + mask. Every program's outputs are under a fresh mask, so S2 learns
+nothing from them and S1 nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twinveil.blinding import Segment
+from twinveil.garbling.gadgets import (
+    add,
+    argmax,
+    is_positive,
+    one_hot_maximum,
+    relu_requantise,
+    subtract,
+)
+from twinveil.garbling.gates import Gates, Wires
+from twinveil.garbling.windows import max_windows
+from twinveil.plan import IMAGE, Plan
+from twinveil.protocol.garbled import Step
+from twinveil.schedule import PoolStep, Schedule, Stage
+
+Inputs = Mapping[str, Wires]
+
+
+def _slots(g: Gates, layout: Segment, z: Wires, s: Wires) -> Wires:
+    """Import: (z - s) of whole plaintexts, cut into values: (bits, count)."""
+    values = subtract(g, z, s).reshape(layout.per_plaintext, layout.bits, layout.plaintexts)
+    return values.transpose(1, 2, 0).reshape(layout.bits, -1)[:, : layout.count]
+
+
+def _import_shapes(layout: Segment) -> tuple[int, int]:
+    return (layout.packed_bits, layout.plaintexts)
+
+
+def import_weights(segments: Sequence[Segment], mask_bits: Mapping[str, int]) -> Step:
+    """Offset-binary values u of each segment under masks: u + mask, modulo 2^(mask_bits + 1).
+
+    The mask is an integer below 2^mask_bits and wider than u, so nothing wraps: what the import forces is
+    0 <= u < 2^bits, whatever the client sent.
+    """
+
+    def program(g: Gates, garbler: Inputs, evaluator: Inputs) -> dict[str, Wires]:
+        outputs = {}
+        for layout in segments:
+            name = layout.name
+            values = _slots(g, layout, evaluator[f"z.{name}"], garbler[f"s.{name}"])
+            outputs[name] = add(g, values, garbler[f"mask.{name}"])
+        return outputs
+
+    garbler = {f"s.{layout.name}": _import_shapes(layout) for layout in segments}
+    garbler |= {f"mask.{layout.name}": (mask_bits[layout.name] + 1, layout.count) for layout in segments}
+    evaluator = {f"z.{layout.name}": _import_shapes(layout) for layout in segments}
+    return Step(program, garbler, evaluator)
+
+
+def picture_bits(plan: Plan, pictures: int) -> tuple[int, int, int, int, int]:
+    """Shape of the picture's wires: (bits, channels, pictures, height, width)."""
+    channels, height, width = plan.image_shape
+    return (plan.image_bits, channels, pictures, height, width)
+
+
+def import_picture(stages: Schedule, layout: Segment, pictures: int) -> Step:
+    """Stage 0: the picture's pixels, pools on them if the plan has such, all under share masks."""
+    stage = stages.stages[0]
+    bits, channels, _, height, width = picture_bits(stages.plan, pictures)
+
+    def program(g: Gates, garbler: Inputs, evaluator: Inputs) -> dict[str, Wires]:
+        values = _slots(g, layout, evaluator[f"z.{IMAGE}"], garbler[f"s.{IMAGE}"])
+        picture = values.reshape(bits, pictures, channels, height, width).transpose(0, 2, 1, 3, 4)
+        return _share(g, stages, stage, _pool(g, stage.pools, {IMAGE: picture}), garbler)
+
+    garbler = {f"s.{IMAGE}": _import_shapes(layout), **share_masks(stages, stage, pictures)}
+    return Step(program, garbler, {f"z.{IMAGE}": _import_shapes(layout)})
+
+
+def activate(stages: Schedule, stage: Stage, pictures: int) -> Step:
+    """SACT and SMAP of one stage: ReLU, requantise, pool, share.
+
+    z.CONV, s.CONV: (accumulator_bits, out, positions); masks and outputs (share_bits, channels, pictures, height,
+    width).
+    """
+    plan = stages.plan
+
+    def program(g: Gates, garbler: Inputs, evaluator: Inputs) -> dict[str, Wires]:
+        tensors: dict[str, Wires] = {}
+        for relu in stage.relus:
+            value = subtract(g, evaluator[f"z.{relu.source}"], garbler[f"s.{relu.source}"])
+            channels, height, width = plan.shapes[relu.source]
+            tensors[relu.name] = relu_requantise(g, value, relu.shift, relu.bits).reshape(
+                relu.bits, channels, pictures, height, width
+            )
+        return _share(g, stages, stage, _pool(g, stage.pools, tensors), garbler)
+
+    sums = {}
+    for relu in stage.relus:
+        channels, height, width = plan.shapes[relu.source]
+        sums[relu.source] = (plan.bits[relu.source], channels, pictures * height * width)
+    garbler = {f"s.{name}": shape for name, shape in sums.items()} | share_masks(stages, stage, pictures)
+    return Step(program, garbler, {f"z.{name}": shape for name, shape in sums.items()})
+
+
+def share_masks(stages: Schedule, stage: Stage, pictures: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of S1's masks of a stage's outputs."""
+    shapes = {}
+    for name in stage.outputs:
+        piece = stages.pieces[name]
+        channels, height, width = piece.shape
+        shapes[f"mask.{name}"] = (piece.share_bits, channels, pictures, height, width)
+    return shapes
+
+
+def _pool(g: Gates, pools: Sequence[PoolStep], tensors: dict[str, Wires]) -> dict[str, Wires]:
+    for pool in pools:
+        tensors[pool.name] = max_windows(g, tensors[pool.source], pool.size, pool.stride, pool.padding)
+    return tensors
+
+
+def _share(
+    g: Gates, stages: Schedule, stage: Stage, tensors: Mapping[str, Wires], garbler: Inputs
+) -> dict[str, Wires]:
+    return {name: add(g, tensors[name], garbler[f"mask.{name}"]) for name in stage.outputs}
+
+
+def label(bits: int, classes: int, pictures: int) -> Step:
+    """Argmax of the signed class vector, ties to the lowest index; S2 gets index xor `mask.label`."""
+
+    def program(g: Gates, garbler: Inputs, evaluator: Inputs) -> dict[str, Wires]:
+        scores = subtract(g, evaluator["z.scores"], garbler["s.scores"])
+        return {"label": g.xor(argmax(g, scores, signed=True), garbler["mask.label"])}
+
+    shape = (bits, classes, pictures)
+    return Step(
+        program,
+        {"s.scores": shape, "mask.label": (label_bits(classes), pictures)},
+        {"z.scores": shape},
+    )
+
+
+def label_bits(classes: int) -> int:
+    return max(1, (classes - 1).bit_length())
+
+
+def sign_records(bits: int, count: int) -> Step:
+    """Textbook SACT: t = 1 where x > 0, as t xor `mask.t`."""
+
+    def program(g: Gates, garbler: Inputs, evaluator: Inputs) -> dict[str, Wires]:
+        value = subtract(g, evaluator["z.x"], garbler["s.x"])
+        return {"t": g.xor(is_positive(g, value), garbler["mask.t"])}
+
+    return Step(program, {"s.x": (bits, count), "mask.t": (1, count)}, {"z.x": (bits, count)})
+
+
+def maximum_records(bits: int, count: int, window: int) -> Step:
+    """Textbook SMAP: MR, the one-hot record of each window's maximum, as MR xor `mask.mr`.
+
+    Inputs (bits, window, count): the window's members along axis 1; outputs (1, window, count).
+    """
+
+    def program(g: Gates, garbler: Inputs, evaluator: Inputs) -> dict[str, Wires]:
+        value = subtract(g, evaluator["z.r"], garbler["s.r"])
+        return {"mr": g.xor(one_hot_maximum(g, value)[None], garbler["mask.mr"])}
+
+    shape = (bits, window, count)
+    return Step(program, {"s.r": shape, "mask.mr": (1, window, count)}, {"z.r": shape})
+
+
+def requantise(bits: int, count: int, shift: int, out_bits: int, mask_bits: int) -> Step:
+    """Textbook truncation after SACT: min(x >> shift, 2^out_bits - 1) + `mask.y`, no wrap."""
+
+    def program(g: Gates, garbler: Inputs, evaluator: Inputs) -> dict[str, Wires]:
+        value = subtract(g, evaluator["z.x"], garbler["s.x"])
+        return {"y": add(g, relu_requantise(g, value, shift, out_bits), garbler["mask.y"])}
+
+    return Step(
+        program,
+        {"s.x": (bits, count), "mask.y": (mask_bits + 1, count)},
+        {"z.x": (bits, count)},
+    )

@@ -1,0 +1,53 @@
+"""S2's side of a conversation: a generator that is sent requests and yields replies.
+
+Written so, the protocol reads downwards; what comes out of order, twice, or too late cannot reach a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+from twinveil.errors import OutOfOrder
+from twinveil.rpc import rounds_pb2 as pb
+
+Script = Generator[pb.Round, pb.Round, None]
+
+
+def expect(message: pb.Round, body: str) -> pb.Round:
+    """`message`, if it is the step that comes now. Raises OutOfOrder."""
+    found = message.WhichOneof("body")
+    if found != body:
+        raise OutOfOrder(f"step {found or 'empty'!r} came where {body!r} is due")
+    return message
+
+
+class Scripted:
+    """A net.peer.Conversation that runs a script: one request in, one reply out.
+
+    open: makes the script from the first request. Any error ends the conversation for good.
+    """
+
+    def __init__(self, start: Callable[[pb.Round], Script]) -> None:
+        self._start = start
+        self._script: Script | None = None
+        self._over = False
+
+    def handle(self, message: pb.Round) -> pb.Round:
+        if self._over:
+            raise OutOfOrder("this conversation has ended")
+        try:
+            if self._script is None:
+                self._script = self._start(message)
+                return next(self._script)
+            return self._script.send(message)
+        except StopIteration:
+            self._over = True
+            raise OutOfOrder("this conversation has ended") from None
+        except BaseException:
+            self._over = True
+            raise
+
+    def close(self) -> None:
+        self._over = True
+        if self._script is not None:
+            self._script.close()

@@ -1,0 +1,64 @@
+"""What a query costs, function by function: seconds, bytes, messages, big-integer operations.
+
+Figures are public (they follow from the plan and the machine); no value of the protocol enters them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from twinveil.crypto.tally import Tally
+from twinveil.net.counted import CountedPeer, Traffic
+
+
+@dataclass
+class Figures:
+    """One function's cost at one party. Bytes are payloads of the messages between the clouds."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    operations: Tally = field(default_factory=Tally)
+
+
+class Meter:
+    """Figures by function name; functions do not nest. `tally` counts for the function at hand."""
+
+    def __init__(self, peer: CountedPeer) -> None:
+        self.functions: dict[str, Figures] = {}
+        self.peer = peer
+        self._current = Figures()
+
+    @property
+    def tally(self) -> Tally:
+        return self._current.operations
+
+    @contextmanager
+    def function(self, name: str) -> Iterator[None]:
+        outer, self._current = self._current, self.functions.setdefault(name, Figures())
+        started, cpu = time.perf_counter(), time.process_time()
+        try:
+            with self.peer.step(name):
+                yield
+        finally:
+            self._current.seconds += time.perf_counter() - started
+            self._current.cpu_seconds += time.process_time() - cpu
+            self._current = outer
+
+    def as_dict(self) -> dict[str, dict[str, object]]:
+        """JSON-ready figures of every function."""
+        made: dict[str, dict[str, object]] = {}
+        for name, figures in self.functions.items():
+            traffic = self.peer.by_label.get(name, Traffic())
+            made[name] = {
+                "seconds": figures.seconds,
+                "cpu_seconds": figures.cpu_seconds,
+                "waiting_seconds": traffic.waited,
+                "bytes": traffic.bytes,
+                "messages": traffic.messages,
+                "rounds": 2 * traffic.rounds,
+                "operations": figures.operations.as_dict(),
+            }
+        return made

@@ -1,0 +1,85 @@
+"""Import of a model: what both clouds derive from the plan before any value arrives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from twinveil.blinding import COUNT_BITS, GUARD_BITS, Segment, layer_segments
+from twinveil.errors import BadPlan
+from twinveil.params import Params
+from twinveil.plan import Linear, Plan
+from twinveil.protocol.circuits import import_weights
+from twinveil.protocol.garbled import Step
+from twinveil.protocol.packed.layout import PackedLayout
+
+PROTOCOL_VERSION = 1
+ENGINES = ("packed", "textbook")
+
+
+@dataclass(frozen=True)
+class ImportLayout:
+    """Segments, masks and ciphertext layouts of one model's import."""
+
+    plan: Plan
+    params: Params
+    engines: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.engines if name not in ENGINES]
+        if unknown or not self.engines:
+            raise BadPlan(f"engines must be some of {', '.join(ENGINES)}, not {', '.join(unknown) or 'none'}")
+
+    @cached_property
+    def packed(self) -> PackedLayout:
+        return PackedLayout(self.plan, self.params.key_bits, self.params.sigma)
+
+    def segments(self, node: Linear) -> tuple[Segment, Segment]:
+        return layer_segments(self.plan, node, key_bits=self.params.key_bits, sigma=self.params.sigma)
+
+    @cached_property
+    def value_bits(self) -> int:
+        """ceil(log2(weights and biases in the model))."""
+        total = sum(sum(s.count for s in self.segments(node)) for node in self.plan.linear_nodes)
+        return (total - 1).bit_length()
+
+    def mask_bits(self, segment: Segment) -> int:
+        """Width of R in u + R: hides u statistically for the life of the model."""
+        return segment.bits + self.params.sigma + self.value_bits
+
+    def plaintext_mask_bits(self, segment: Segment) -> int:
+        """Width of s in P + s."""
+        return segment.packed_bits + GUARD_BITS + self.params.sigma + COUNT_BITS
+
+    def step(self, node: Linear) -> Step:
+        segments = self.segments(node)
+        return import_weights(segments, {s.name: self.mask_bits(s) for s in segments})
+
+    def placements(self, node: Linear) -> list[Placement]:
+        """Ciphertexts that S2 makes of its masked values, in order: every engine's weights, then biases."""
+        weights, biases = self.segments(node)
+        made = []
+        for engine in self.engines:
+            if engine == "packed":
+                layer = self.packed.layers[node.name]
+                slots, width = layer.kernel_slots, layer.ahead.bytes
+                made.append(Placement("packed", weights, slots.reshape(-1, slots.shape[2]), width))
+                made.append(Placement("packed", biases, layer.bias_slots, width))
+            else:
+                for segment in (weights, biases):
+                    each = np.arange(segment.count)[:, None]
+                    made.append(Placement("textbook", segment, each, self.mask_bits(segment) // 8 + 1))
+        return made
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One batch of ciphertexts: slots[p, j] says which value sits in slot j of plaintext p, -1 none."""
+
+    engine: str
+    segment: Segment
+    slots: npt.NDArray[np.int64]
+    slot_bytes: int

@@ -1,0 +1,155 @@
+"""Import of a model, S1's side.
+
+    owner -> S1   A = K*M, b' = b + r                S2 has M^-1, r
+    S1 -> S2      open
+    S2 -> S1      E(M^-1), E(N - r)
+    for every layer:
+    S1            E(P) = E(M^-1)^A    E(P_b) = E(b') * E(N - r)
+    S1 -> S2      E(P + s)                            S2 decrypts: uniform but for sigma
+    both          circuit: u = slot of (z - s), u + R to S2    forces 0 <= u < 2^bits
+    S2 -> S1      E(u + R), packed for each engine
+    S1            E(K) = E(u + R) * E(-R - 2^(w-1)), E(b) likewise; K1 = -R - 2^(w-1) mod 2^L
+                  S2 keeps K2 = u + R mod 2^L
+    S1 -> S2      commit: now both have the model, whole
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import gmpy2
+from gmpy2 import mpz
+
+from twinveil.blinding import Blinding, Segment
+from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.garbling.base_ot import BaseReceiver, random_choices
+from twinveil.garbling.bits import bits_to_integers
+from twinveil.garbling.ot_extension import ExtensionSender
+from twinveil.parallel import Workers
+from twinveil.plan import Linear, Plan
+from twinveil.protocol.garbled import GarblerSide
+from twinveil.protocol.model.layout import PROTOCOL_VERSION, ImportLayout, Placement
+from twinveil.protocol.packed.kernels import KernelTables
+from twinveil.protocol.shares import Words, modulo, negate
+from twinveil.protocol.wide import Bits, constant, place, random_bits, to_words
+from twinveil.rpc import rounds_pb2 as pb
+
+Ask = Callable[[pb.Round], pb.Round]
+Halves = Mapping[str, tuple[Sequence[mpz], Sequence[mpz]]]
+"""By layer: this cloud's halves of the weights and of the biases."""
+
+
+@dataclass
+class ModelS1:
+    """What S1 keeps of a model: its shares and the ciphertexts. None of it says anything without S2.
+
+    shares: K1 by layer, shape of the weights, modulo 2^accumulator_bits.
+    kernels, biases: E(K), E(b) by engine and layer, in the order of the engine's placement.
+    """
+
+    plan: Plan
+    shares: dict[str, Words] = field(default_factory=dict)
+    kernels: dict[tuple[str, str], list[mpz]] = field(default_factory=dict)
+    biases: dict[tuple[str, str], list[mpz]] = field(default_factory=dict)
+
+    @cached_property
+    def tables(self) -> KernelTables:
+        return KernelTables(self.kernels, self.biases)
+
+
+def import_model(
+    ask: Ask,
+    import_id: bytes,
+    layout: ImportLayout,
+    halves: Halves,
+    key: PublicKey,
+    rerandomiser: Rerandomiser,
+    workers: Workers,
+    progress: Callable[[str], None] = lambda layer: None,
+) -> ModelS1:
+    """Run the import against S2. `halves` are checked already (twinveil.blinding.decode)."""
+    plan = layout.plan
+    opened = ask(
+        pb.Round(
+            open_import=pb.OpenImport(
+                protocol_version=PROTOCOL_VERSION,
+                import_id=import_id,
+                plan_hash=plan.hash,
+                engines=list(layout.engines),
+            )
+        )
+    ).import_opened
+    segments = {node.name: layout.segments(node) for node in plan.linear_nodes}
+    factors = iter(key.parse(opened.factors, sum(w.plaintexts for w, _ in segments.values())))
+    differences = iter(key.parse(opened.differences, sum(b.plaintexts for _, b in segments.values())))
+    base = BaseReceiver(import_id, opened.base_ot, random_choices())
+    ot: ExtensionSender | None = None
+
+    model = ModelS1(plan)
+    for node in plan.linear_nodes:
+        progress(node.name)
+        step = layout.step(node)
+        garbler = GarblerSide(step)
+        masks: dict[str, Bits] = {}
+        masked: list[mpz] = []
+        for segment, half in zip(segments[node.name], halves[node.name], strict=True):
+            source = factors if segment.blinding is Blinding.MULTIPLICATIVE else differences
+            plaintexts = _unblind(segment, half, source, key)
+            mask = random_bits(layout.plaintext_mask_bits(segment), segment.plaintexts)
+            masks[f"s.{segment.name}"] = mask[: segment.packed_bits]
+            masks[f"mask.{segment.name}"] = random_bits(layout.mask_bits(segment), segment.count, top=1)
+            masked += [c * key.raw(m) % key.n_squared for c, m in zip(plaintexts, bits_to_integers(mask), strict=True)]
+        fresh = rerandomiser.freshen(masked, workers=workers)
+        first = ot is None
+        chosen = ask(
+            pb.Round(
+                masked_plaintexts=pb.MaskedPlaintexts(
+                    ciphertexts=fresh.to_bytes(), base_ot=base.reply if first else b""
+                )
+            )
+        ).corrections
+        if ot is None:
+            ot = ExtensionSender(base.keys, base.choices, import_id)
+        ot.accept(chosen.extension, step.choices)
+        made = ask(pb.Round(garbled_batch=garbler.send(ot, masks, chosen.bits))).encrypted_shares
+        _keep(model, node, layout, masks, key, made.ciphertexts)
+    ask(pb.Round(commit=pb.Commit()))
+    return model
+
+
+def _unblind(segment: Segment, half: Sequence[mpz], source: object, key: PublicKey) -> list[mpz]:
+    """E(P) of one segment from this cloud's half and S2's ciphertexts."""
+    pairs = zip(half, (next(source) for _ in half), strict=True)  # type: ignore[call-overload]
+    if segment.blinding is Blinding.MULTIPLICATIVE:
+        return [gmpy2.powmod(c, a, key.n_squared) for a, c in pairs]
+    return [key.raw(b) * c % key.n_squared for b, c in pairs]
+
+
+def _keep(
+    model: ModelS1, node: Linear, layout: ImportLayout, masks: Mapping[str, Bits], key: PublicKey, data: bytes
+) -> None:
+    """Take the masks off E(u + R), and turn R into S1's share."""
+    placements = layout.placements(node)
+    ciphertexts = iter(key.parse(data, sum(len(p.slots) for p in placements)))
+    for placement in placements:
+        segment = placement.segment
+        kept = model.kernels if segment.blinding is Blinding.MULTIPLICATIVE else model.biases
+        kept[placement.engine, node.name] = [
+            next(ciphertexts) * key.raw(-mask) % key.n_squared
+            for mask in _masks_in_place(masks[f"mask.{segment.name}"], placement)
+        ]
+    offset = 1 << (node.weight_bits - 1)
+    share = negate(to_words(masks["mask.weights"]) + offset, node.accumulator_bits)
+    model.shares[node.name] = modulo(share, node.accumulator_bits).reshape(layout.plan.weight_shape(node))
+
+
+def _masks_in_place(mask: Bits, placement: Placement) -> list[mpz]:
+    """R + 2^(bits-1) in the slots of `placement`: the mask and the offset of the offset binary."""
+    bits, count = mask.shape
+    offset = constant(1 << (placement.segment.bits - 1), bits, count)
+    masks = place(mask, placement.slots, placement.slot_bytes)
+    offsets = place(offset, placement.slots, placement.slot_bytes)
+    return [a + b for a, b in zip(masks, offsets, strict=True)]
+

@@ -1,0 +1,103 @@
+"""Import of a model, S2's side (the conversation is drawn in s1.py).
+
+S2 sees: M^-1 and r (uniform), z = P + s (uniform but for 2^-sigma), u + R (likewise). It sees no weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gmpy2 import mpz
+
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.errors import PeerMismatch
+from twinveil.garbling.base_ot import BaseSender
+from twinveil.garbling.ot_extension import ExtensionReceiver
+from twinveil.parallel import Workers
+from twinveil.plan import Plan
+from twinveil.protocol.conversation import expect
+from twinveil.protocol.garbled import EvaluatorSide
+from twinveil.protocol.model.layout import PROTOCOL_VERSION, ImportLayout
+from twinveil.protocol.shares import Words, modulo
+from twinveil.protocol.wide import low_bits, place, to_words
+from twinveil.rpc import rounds_pb2 as pb
+
+Halves = Mapping[str, tuple[Sequence[mpz], Sequence[mpz]]]
+
+
+@dataclass
+class ModelS2:
+    """What S2 keeps of a model: its shares K2 by layer, modulo 2^accumulator_bits."""
+
+    plan: Plan
+    shares: dict[str, Words] = field(default_factory=dict)
+
+
+def check_opening(message: pb.OpenImport, layout: ImportLayout) -> None:
+    """Raises PeerMismatch unless S1 means the import that the owner described to S2."""
+    if message.protocol_version != PROTOCOL_VERSION:
+        raise PeerMismatch(
+            f"cloud_s1 speaks protocol version {message.protocol_version}, this cloud {PROTOCOL_VERSION}: "
+            "install the same version on both"
+        )
+    if message.plan_hash != layout.plan.hash or tuple(message.engines) != layout.engines:
+        raise PeerMismatch("the owner sent the two clouds different plans: outsource the model again")
+
+
+def import_model(
+    opening: pb.OpenImport, layout: ImportLayout, halves: Halves, key: SecretKey, workers: Workers
+) -> Generator[pb.Round, pb.Round, ModelS2]:
+    """S2's conversation after `opening`; yields replies, returns the model once S1 commits.
+
+    The caller stores the returned model and only then answers Done.
+    """
+    check_opening(opening, layout)
+    plan, n = layout.plan, key.public_key.n
+    weights = [m for node in plan.linear_nodes for m in halves[node.name][0]]
+    biases = [(n - r) % n for node in plan.linear_nodes for r in halves[node.name][1]]
+    base = BaseSender(opening.import_id)
+    request = yield pb.Round(
+        import_opened=pb.ImportOpened(
+            factors=key.encrypt(weights, workers=workers).to_bytes(),
+            differences=key.encrypt(biases, workers=workers).to_bytes(),
+            base_ot=base.first(),
+        )
+    )
+    ot: ExtensionReceiver | None = None
+    model = ModelS2(plan)
+    for node in plan.linear_nodes:
+        masked = expect(request, "masked_plaintexts").masked_plaintexts
+        if ot is None:
+            ot = ExtensionReceiver(base.keys(masked.base_ot), opening.import_id)
+        step = layout.step(node)
+        segments = layout.segments(node)
+        count = sum(segment.plaintexts for segment in segments)
+        plaintexts = key.decrypt(key.public_key.parse(masked.ciphertexts, count), workers=workers)
+        extension = ot.prepare(step.choices)
+        evaluator = EvaluatorSide(step, ot)
+        inputs, start = {}, 0
+        for segment in segments:
+            part = plaintexts[start : start + segment.plaintexts]
+            inputs[f"z.{segment.name}"] = low_bits(part, segment.packed_bits)
+            start += segment.plaintexts
+        request = yield pb.Round(
+            corrections=pb.Corrections(bits=evaluator.choose(inputs), extension=extension)
+        )
+        values = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)
+        placed = [
+            plaintext
+            for placement in layout.placements(node)
+            for plaintext in place(values[placement.segment.name], placement.slots, placement.slot_bytes)
+        ]
+        model.shares[node.name] = modulo(to_words(values["weights"]), node.accumulator_bits).reshape(
+            plan.weight_shape(node)
+        )
+        request = yield pb.Round(
+            encrypted_shares=pb.EncryptedShares(
+                ciphertexts=key.encrypt(placed, workers=workers).to_bytes()
+            )
+        )
+    expect(request, "commit")
+    return model
+

@@ -1,0 +1,107 @@
+"""The packed engine, S2's side of one query. Drawn in s1.py; what S2 sees is in ../README.md.
+
+S2 holds its shares x2 of every activation and K2 of every kernel. It decrypts only sums under S1's masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+
+import numpy as np
+
+from twinveil.crypto.packing import pack, unpack_low
+from twinveil.crypto.public_key import FreshCiphertexts
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.garbling.bits import from_bits, to_bits
+from twinveil.parallel import Workers
+from twinveil.protocol.conversation import expect
+from twinveil.protocol.engine import Circuits, Dialogue
+from twinveil.protocol.model.s2 import ModelS2
+from twinveil.protocol.packed.layout import PackedLayout
+from twinveil.protocol.shares import Words, bilinear, modulo, windows
+from twinveil.protocol.wide import Bits
+from twinveil.rpc import rounds_pb2 as pb
+from twinveil.schedule import LinearStep, Stage
+
+
+class PackedS2:
+    """shares: x2 by piece, (channels, pictures, height, width); ahead: S2's part of conv(x1, K) + b by layer."""
+
+    def __init__(self, model: ModelS2, layout: PackedLayout, key: SecretKey, workers: Workers) -> None:
+        self._model = model
+        self._layout = layout
+        self._key = key
+        self._workers = workers
+        self._shares: dict[str, Words] = {}
+        self._ahead: dict[str, Words] = {}
+
+    def prepare(self, masked_sums: bytes) -> None:
+        """Decrypt what S1 made ahead: conv(x1, K) + b + mask, all layers in one batch."""
+        layers = self._layout.layers
+        total = sum(layer.ahead_sums for layer in layers.values())
+        plaintexts = self._key.decrypt(
+            self._key.public_key.parse(masked_sums, total), workers=self._workers
+        )
+        start = 0
+        for name, layer in layers.items():
+            part = plaintexts[start : start + layer.ahead_sums]
+            start += layer.ahead_sums
+            slots = unpack_low(part, layer.ahead.count, layer.ahead.bytes, layer.bits)
+            self._ahead[name] = layer.from_ahead(slots)
+
+    def accept(self, values: Mapping[str, Bits]) -> pb.EncryptedShares:
+        self.keep(values)
+        return self._encrypted_shares(self._layout.schedule.stages[1])
+
+    def stage(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
+        sums = self.sums(stage, expect(request, "masked_sums").masked_sums.ciphertexts)
+        evaluator = circuits.next()
+        inputs = {f"z.{name}": to_bits(z, self._layout.layers[name].bits) for name, z in sums.items()}
+        request = yield pb.Round(corrections=pb.Corrections(bits=evaluator.choose(inputs)))
+        self.keep(evaluator.evaluate(expect(request, "garbled_batch").garbled_batch))
+        following = self._layout.schedule.stages[stage.index + 1]
+        return (yield pb.Round(encrypted_shares=self._encrypted_shares(following)))
+
+    def sct(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Generator[pb.Round, pb.Round, Words]:
+        sums = self.sums(stage, expect(request, "masked_sums").masked_sums.ciphertexts)
+        yield from ()
+        return sums[stage.linear[0].node.name]
+
+    def _encrypted_shares(self, stage: Stage) -> pb.EncryptedShares:
+        return pb.EncryptedShares(ciphertexts=self.encrypt_shares(stage).to_bytes())
+
+    def keep(self, outputs: Mapping[str, Bits]) -> None:
+        """Take this side's shares of a circuit's outputs."""
+        for name, bits in outputs.items():
+            self._shares[name] = from_bits(bits)
+
+    def encrypt_shares(self, stage: Stage) -> FreshCiphertexts:
+        """E(x2) for the linear steps of `stage`: layer by layer, block by block, tap by tap."""
+        plaintexts = []
+        for step in stage.linear:
+            layer = self._layout.step(step)
+            taps = layer.in_blocks(windows(self._input(step), step.node))
+            present = layer.tap_blocks
+            for block in range(layer.blocks):
+                plaintexts += pack(taps[present[:, block], block], layer.online.bytes)
+        return self._key.encrypt(plaintexts, workers=self._workers)
+
+    def sums(self, stage: Stage, masked_sums: bytes) -> dict[str, Words]:
+        """z = y + s modulo 2^L of every layer of `stage`, (out, positions)."""
+        layers = [self._layout.step(step) for step in stage.linear]
+        total = sum(layer.online_sums for layer in layers)
+        plaintexts = self._key.decrypt(
+            self._key.public_key.parse(masked_sums, total), workers=self._workers
+        )
+        made, start = {}, 0
+        for step, layer in zip(stage.linear, layers, strict=True):
+            part = plaintexts[start : start + layer.online_sums]
+            start += layer.online_sums
+            online = layer.from_online(unpack_low(part, layer.online.count, layer.online.bytes, layer.bits))
+            own = bilinear(self._input(step), self._model.shares[step.node.name], step.node, layer.bits)
+            made[step.node.name] = modulo(own + online + self._ahead[step.node.name], layer.bits)
+        return made
+
+    def _input(self, step: LinearStep) -> Words:
+        joined = np.concatenate([self._shares[name] for name in step.inputs])
+        return modulo(joined, step.node.accumulator_bits)

@@ -1,0 +1,45 @@
+"""What ties the two halves of a query together, and the halves of its answer.
+
+A vector's half is one unsigned 32-bit big-endian word for each class of each picture, a label's half one for
+each picture; vector = S2's words - S1's words modulo 2^L, label = S2's word xor S1's word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from twinveil.protocol.shares import Words
+
+
+@dataclass(frozen=True, slots=True)
+class QueryHead:
+    """What a client says of its query to each cloud, in public. client: the identity in its certificate."""
+
+    query_id: bytes
+    client: str
+    import_id: bytes
+    plan_hash: bytes
+    engine: str
+    label_only: bool
+    pictures: int
+
+    def binding(self) -> bytes:
+        """SHA-256 over all fields, each with its length: equal only if both clouds were told the same."""
+        digest = hashlib.sha256(b"twinveil query")
+        for field in (
+            self.query_id,
+            self.client.encode(),
+            self.import_id,
+            self.plan_hash,
+            self.engine.encode(),
+            bytes([self.label_only]),
+            self.pictures.to_bytes(4, "big"),
+        ):
+            digest.update(len(field).to_bytes(4, "big") + field)
+        return digest.digest()
+
+
+def answer_bytes(words: Words) -> bytes:
+    """(classes, pictures) or (1, pictures) -> wire form, picture by picture."""
+    return words.T.astype(">u4").tobytes()

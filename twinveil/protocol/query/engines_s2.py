@@ -1,0 +1,54 @@
+"""The engines by name, S2's side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.errors import BadInput, PeerMismatch, TooMuch
+from twinveil.parallel import Workers
+from twinveil.params import Params
+from twinveil.protocol.conversation import Script
+from twinveil.protocol.engine import EngineS2
+from twinveil.protocol.garbled import Step
+from twinveil.protocol.model.layout import ENGINES
+from twinveil.protocol.model.s2 import ModelS2
+from twinveil.protocol.packed.layout import PackedLayout
+from twinveil.protocol.packed.s2 import PackedS2
+from twinveil.protocol.packed.steps import steps as packed_steps
+from twinveil.protocol.query.s2 import Claim, query
+from twinveil.protocol.textbook.s2 import TextbookS2
+from twinveil.protocol.textbook.steps import TextbookLayout
+from twinveil.rpc import rounds_pb2 as pb
+
+MAX_PICTURES = 64
+
+
+def query_s2(
+    opening: pb.OpenQuery,
+    model: ModelS2,
+    key: SecretKey,
+    workers: Workers,
+    params: Params,
+    claim: Callable[[bytes], Claim],
+    label_only: bool,
+    watch: Callable[[EngineS2], None] = lambda engine: None,
+) -> Script:
+    """S2's conversation for one query of `model`. label_only is the owner's policy."""
+    plan = model.plan
+    if opening.plan_hash != plan.hash:
+        raise PeerMismatch("cloud_s1 has another plan for this model: outsource the model again")
+    if not 1 <= opening.pictures <= MAX_PICTURES:
+        raise TooMuch(f"a query has 1 to {MAX_PICTURES} pictures, not {opening.pictures}")
+    engine: EngineS2
+    steps: Sequence[Step]
+    if opening.engine == "packed":
+        layout = PackedLayout(plan, params.key_bits, params.sigma, opening.pictures)
+        engine, steps = PackedS2(model, layout, key, workers), packed_steps(layout)
+    elif opening.engine == "textbook" and opening.pictures == 1:
+        textbook = TextbookLayout(plan, params)
+        engine, steps = TextbookS2(textbook, key, workers), textbook.steps()
+    else:
+        raise BadInput(f"there is no engine {opening.engine!r}: use {' or '.join(ENGINES)}")
+    watch(engine)
+    return query(opening, plan, engine, steps, key, workers, params, claim, label_only)

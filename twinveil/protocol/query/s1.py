@@ -1,0 +1,161 @@
+"""One query, S1's side: the skeleton around an engine.
+
+    ahead:  S1 -> S2  open, base OT reply, sums made ahead      S2 -> S1  base OT, IKNP matrix
+            S1        garbles every circuit
+    then:   S1 -> S2  bind to the user's query
+            S2 -> S1  E(M^-1)
+            S1 -> S2  E(P + s), P = M^-1 * A                     S2 -> S1  corrections
+            S1 -> S2  import circuit                             S2 -> S1  E(shares of the picture)
+            engine    SCVL, SACT, SMAP stage by stage; SCT
+            user      <- S1's masks, <- S2's masked vector       (or, label only: index xor m, m)
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import gmpy2
+from gmpy2 import mpz
+
+from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
+from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.errors import OutOfOrder, PeerMismatch
+from twinveil.garbling.base_ot import BaseReceiver, random_choices
+from twinveil.garbling.bits import bits_to_integers, to_bits
+from twinveil.garbling.ot_extension import ExtensionSender
+from twinveil.parallel import Workers
+from twinveil.params import Params
+from twinveil.plan import IMAGE, Plan
+from twinveil.protocol.circuits import label_bits
+from twinveil.protocol.engine import EngineS1, Link
+from twinveil.protocol.garbled import GarblerSide, Step
+from twinveil.protocol.meter import Meter
+from twinveil.protocol.model.layout import PROTOCOL_VERSION
+from twinveil.protocol.query.binding import QueryHead, answer_bytes
+from twinveil.protocol.shares import Words, uniform
+from twinveil.protocol.wide import random_bits
+from twinveil.rpc import rounds_pb2 as pb
+from twinveil.schedule import schedule
+
+Progress = Callable[[int, int, str], None]
+"""(stage, stages, what) as the query goes on."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a query needs of its cloud."""
+
+    key: PublicKey
+    rerandomiser: Rerandomiser
+    workers: Workers
+    params: Params
+
+
+class QueryS1:
+    """Single use. prepare() may run long before classify()."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        import_id: bytes,
+        engine_name: str,
+        engine: EngineS1,
+        steps: Sequence[Step],
+        tools: Tools,
+        meter: Meter,
+        pictures: int = 1,
+    ) -> None:
+        self._plan = plan
+        self._import_id = import_id
+        self._engine_name = engine_name
+        self._engine = engine
+        self._steps = steps
+        self._tools = tools
+        self._meter = meter
+        self._pictures = pictures
+        self._link: Link | None = None
+
+    def prepare(self) -> None:
+        """Everything that does not depend on the picture."""
+        with self._meter.function("ahead"):
+            session = secrets.token_bytes(16)
+            opened = self._meter.peer.ask(
+                pb.Round(
+                    open_query=pb.OpenQuery(
+                        protocol_version=PROTOCOL_VERSION,
+                        session_id=session,
+                        import_id=self._import_id,
+                        plan_hash=self._plan.hash,
+                        engine=self._engine_name,
+                        pictures=self._pictures,
+                    )
+                )
+            ).query_opened
+            base = BaseReceiver(session, opened.base_ot, random_choices())
+            prepared = self._meter.peer.ask(
+                pb.Round(prepare=pb.Prepare(base_ot=base.reply, masked_sums=self._engine.prepare()))
+            ).prepared
+            ot = ExtensionSender(base.keys, base.choices, session)
+            ot.accept(prepared.extension, sum(step.choices for step in self._steps))
+            garblers = [GarblerSide(step) for step in self._steps]
+            self._link = Link(self._meter.peer.ask, ot, iter(garblers))
+
+    def classify(self, head: QueryHead, half: Sequence[mpz], progress: Progress) -> bytes:
+        """S1's half of the answer. half: A of every plaintext of the picture, checked."""
+        link, self._link = self._link, None
+        if link is None:
+            raise OutOfOrder("a prepared query serves once")
+        stages = schedule(self._plan).stages
+        progress(0, len(stages), "picture")
+        with self._meter.function("import"):
+            self._import_picture(link, head, half)
+        for stage in stages[1:-1]:
+            progress(stage.index, len(stages), ", ".join(step.node.name for step in stage.linear))
+            with self._meter.function("SCVL"):
+                self._engine.scvl(link, stage)
+            with self._meter.function("SACT+SMAP" if stage.pools else "SACT"):
+                self._engine.sact_smap(link, stage)
+        progress(len(stages) - 1, len(stages), "class vector")
+        with self._meter.function("SCT"):
+            reply, masks = self._engine.sct(link, stages[-1])
+        with self._meter.function("label"):
+            return self._answer(link, head.label_only, reply, masks)
+
+    def _import_picture(self, link: Link, head: QueryHead, half: Sequence[mpz]) -> None:
+        key, params = self._tools.key, self._tools.params
+        layout = picture_segment(
+            self._plan, self._pictures, key_bits=params.key_bits, sigma=params.sigma
+        )
+        bound = link.ask(
+            pb.Round(
+                bind=pb.Bind(query_id=head.query_id, binding=head.binding(), label_only=head.label_only)
+            )
+        ).import_factors
+        factors = key.parse(bound.factors, layout.plaintexts)
+        mask = random_bits(layout.packed_bits + GUARD_BITS + params.sigma + COUNT_BITS, layout.plaintexts)
+        masked = [
+            gmpy2.powmod(c, a, key.n_squared) * key.raw(m) % key.n_squared
+            for c, a, m in zip(factors, half, bits_to_integers(mask), strict=True)
+        ]
+        fresh = self._tools.rerandomiser.freshen(masked, workers=self._tools.workers)
+        corrections = link.ask(
+            pb.Round(masked_plaintexts=pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes()))
+        ).corrections
+        inputs = {f"s.{IMAGE}": mask[: layout.packed_bits], **self._engine.picture_masks()}
+        self._engine.accept(link.ask(link.garbled(inputs, corrections.bits)).encrypted_shares)
+
+    def _answer(self, link: Link, label_only: bool, reply: pb.Round, masks: Words) -> bytes:
+        if not label_only:
+            if reply.WhichOneof("body") != "answered":
+                raise PeerMismatch("cloud_s2 did not take the class vector as this query's answer")
+            return answer_bytes(masks)
+        dense = self._plan.output
+        flip = uniform((1, self._pictures), label_bits(dense.out_features))
+        inputs = {
+            "s.scores": to_bits(masks, dense.accumulator_bits),
+            "mask.label": to_bits(flip[0], label_bits(dense.out_features)),
+        }
+        link.ask(link.garbled(inputs, reply.corrections.bits))
+        return answer_bytes(flip)

@@ -1,0 +1,113 @@
+"""One query, S2's side: the skeleton around an engine (drawn in s1.py).
+
+S2 acts on the steps of the query's plan, in order, once. It sees M^-1 (uniform), and plaintexts under S1's
+masks; what it hands to the user is the masked class vector or the masked index, nothing else.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Generator, Sequence
+from typing import Protocol
+
+from gmpy2 import mpz
+
+from twinveil.blinding import picture_segment
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.errors import NotAllowed, PeerMismatch
+from twinveil.garbling.base_ot import BaseSender
+from twinveil.garbling.bits import from_bits, to_bits
+from twinveil.garbling.ot_extension import ExtensionReceiver
+from twinveil.parallel import Workers
+from twinveil.params import Params
+from twinveil.plan import IMAGE, Plan
+from twinveil.protocol.conversation import Script, expect
+from twinveil.protocol.engine import Circuits, EngineS2
+from twinveil.protocol.garbled import Step
+from twinveil.protocol.model.layout import PROTOCOL_VERSION
+from twinveil.protocol.query.binding import QueryHead, answer_bytes
+from twinveil.protocol.wide import low_bits
+from twinveil.rpc import rounds_pb2 as pb
+from twinveil.schedule import schedule
+
+
+class Claim(Protocol):
+    """A user's query as it lies at S2, taken by exactly one conversation."""
+
+    @property
+    def head(self) -> QueryHead: ...
+
+    @property
+    def half(self) -> Sequence[mpz]:
+        """M^-1 of every plaintext, checked."""
+
+    def deliver(self, answer: bytes) -> None:
+        """S2's half of the answer, for the waiting user."""
+
+
+def query(
+    opening: pb.OpenQuery,
+    plan: Plan,
+    engine: EngineS2,
+    steps: Sequence[Step],
+    key: SecretKey,
+    workers: Workers,
+    params: Params,
+    claim: Callable[[bytes], Claim],
+    label_only: bool,
+) -> Script:
+    """The conversation after `opening`. claim(query id) waits for the user's half and takes it.
+
+    label_only: the owner's policy; a query for the vector is then refused.
+    """
+    if opening.protocol_version != PROTOCOL_VERSION:
+        raise PeerMismatch(
+            f"cloud_s1 speaks protocol version {opening.protocol_version}, this cloud {PROTOCOL_VERSION}: "
+            "install the same version on both"
+        )
+    base = BaseSender(opening.session_id)
+    request = yield pb.Round(query_opened=pb.QueryOpened(base_ot=base.first()))
+
+    prepare = expect(request, "prepare").prepare
+    ot = ExtensionReceiver(base.keys(prepare.base_ot), opening.session_id)
+    extension = ot.prepare(sum(step.choices for step in steps))
+    engine.prepare(prepare.masked_sums)
+    request = yield pb.Round(prepared=pb.Prepared(extension=extension))
+
+    bind = expect(request, "bind").bind
+    claimed = claim(bind.query_id)
+    if not hmac.compare_digest(bind.binding, claimed.head.binding()):
+        raise PeerMismatch("the user told the two clouds different things about this query")
+    if label_only and not claimed.head.label_only:
+        raise NotAllowed("the owner allows only the label of this model: ask for the label only")
+    circuits = Circuits(iter(steps), ot)
+    layout = picture_segment(plan, opening.pictures, key_bits=params.key_bits, sigma=params.sigma)
+    request = yield pb.Round(
+        import_factors=pb.ImportFactors(factors=key.encrypt(claimed.half, workers=workers).to_bytes())
+    )
+    masked = expect(request, "masked_plaintexts").masked_plaintexts.ciphertexts
+    plaintexts = key.decrypt(key.public_key.parse(masked, layout.plaintexts), workers=workers)
+    evaluator = circuits.next()
+    bits = evaluator.choose({f"z.{IMAGE}": low_bits(plaintexts, layout.packed_bits)})
+    request = yield pb.Round(corrections=pb.Corrections(bits=bits))
+    values = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)
+    request = yield pb.Round(encrypted_shares=engine.accept(values))
+
+    stages = schedule(plan).stages
+    for stage in stages[1:-1]:
+        request = yield from engine.stage(circuits, stage, request)
+    scores = yield from engine.sct(circuits, stages[-1], request)
+    yield from _answer(plan, circuits, claimed, scores)
+
+
+def _answer(plan: Plan, circuits: Circuits, claimed: Claim, scores: object) -> Generator[pb.Round, pb.Round, None]:
+    if not claimed.head.label_only:
+        claimed.deliver(answer_bytes(scores))
+        yield pb.Round(answered=pb.Answered())
+        return
+    evaluator = circuits.next()
+    bits = evaluator.choose({"z.scores": to_bits(scores, plan.output.accumulator_bits)})
+    request = yield pb.Round(corrections=pb.Corrections(bits=bits))
+    index = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)["label"]
+    claimed.deliver(answer_bytes(from_bits(index)[None]))
+    yield pb.Round(answered=pb.Answered())

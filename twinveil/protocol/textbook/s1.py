@@ -1,0 +1,214 @@
+"""The textbook engine, S1's side: the published formulas line by line, one ciphertext a value.
+
+    SMP    (Elmehdwi, Samanthula, Jiang: ICDE 2014, algorithm 1)
+           S1 -> S2  E(a + ra), E(b + rb), ra, rb uniform mod N     S2 -> S1  E((a + ra)(b + rb))
+           S1        E(ab) = E(h) * E(a)^-rb * E(b)^-ra * E(-ra rb)
+    SCVL   E(y) = prod SMP(E(d), E(K)) * E(b)
+    SACT   circuit on x: t = (x > 0), S2 -> S1 E(t xor m), S1 flips;  E(x t) = SMP(E(x), E(t))
+           circuit: requantise, S2 -> S1 E(y + r), S1 subtracts r
+    SMAP   circuit on the window: MR xor m, one-hot; E(max) = prod SMP(E(R_ij), E(MR_ij))
+    SCT    E(c) = prod SMP(E(v), E(w)) * E(b)
+
+S1 sees ciphertexts and uniform bits. What S2 sees is uniform mod N (SMP) or masked for sigma (circuits).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from gmpy2 import mpz
+
+from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.garbling.bits import bits_to_integers, to_bits
+from twinveil.plan import IMAGE
+from twinveil.protocol.conversation import expect
+from twinveil.protocol.engine import Link
+from twinveil.protocol.model.s1 import ModelS1
+from twinveil.protocol.shares import Words, modulo, windows
+from twinveil.protocol.textbook.arithmetic import Arithmetic
+from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_order, pool_windows
+from twinveil.protocol.wide import Bits, random_bits
+from twinveil.rpc import rounds_pb2 as pb
+from twinveil.schedule import LinearStep, PoolStep, ReluStep, Stage
+
+Ciphertexts = npt.NDArray[np.object_]
+
+
+class TextbookS1:
+    """tensors: ciphertexts of every piece and of every layer's accumulators, flattened channel-major."""
+
+    def __init__(
+        self, model: ModelS1, layout: TextbookLayout, key: PublicKey, rerandomiser: Rerandomiser
+    ) -> None:
+        self._model = model
+        self._layout = layout
+        self._key = key
+        self._rerandomiser = rerandomiser
+        self._arithmetic = Arithmetic(key)
+        self._tensors: dict[str, Ciphertexts] = {}
+        self._picture_mask = random_bits(
+            layout.mask_bits(layout.picture.bits), layout.picture.count, top=1
+        )
+
+    def prepare(self) -> bytes:
+        return b""
+
+    def picture_masks(self) -> dict[str, Bits]:
+        return {f"mask.{IMAGE}": self._picture_mask}
+
+    def accept(self, reply: pb.EncryptedShares) -> None:
+        self._tensors[IMAGE] = self._unmasked(reply.ciphertexts, self._picture_mask)
+
+    def scvl(self, link: Link, stage: Stage) -> None:
+        if stage.index == 1:
+            self.smap(link, self._layout.schedule.stages[0])
+        for step in stage.linear:
+            self._tensors[step.node.name] = self._linear(link, step)
+
+    def sact_smap(self, link: Link, stage: Stage) -> None:
+        for relu in stage.relus:
+            self._tensors[relu.name] = self.sact(link, relu)
+        self.smap(link, stage)
+
+    def sct(self, link: Link, stage: Stage) -> tuple[pb.Round, Words]:
+        if stage.index == 1:
+            self.smap(link, self._layout.schedule.stages[0])
+        (step,) = stage.linear
+        bits = step.node.accumulator_bits
+        reply, masks = self._mask(link, self._linear(link, step), bits, signed=True)
+        return reply, modulo(masks, bits)[:, None]
+
+    def smp(self, link: Link, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
+        """SMP(E(a), E(b)) elementwise, in messages of BATCH products."""
+        made: list[mpz] = []
+        for start in range(0, len(left), BATCH):
+            made += self._smp(link, left[start : start + BATCH], right[start : start + BATCH])
+        return made
+
+    def _smp(self, link: Link, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
+        arithmetic, n = self._arithmetic, int(self._key.n)
+        # Alg. 1 l.1: ra, rb uniform mod N, so that S2 learns nothing from a + ra and b + rb.
+        masks = [(secrets.randbelow(n), secrets.randbelow(n)) for _ in left]
+        sent = [
+            self._rerandomiser.freshen_fully(
+                [
+                    self._key.raw(mask[side]) * value % self._key.n_squared
+                    for value, mask in zip(values, masks, strict=True)
+                ]
+            )
+            for side, values in enumerate((left, right))
+        ]
+        reply = link.ask(
+            pb.Round(smp_operands=pb.SmpOperands(left=sent[0].to_bytes(), right=sent[1].to_bytes()))
+        )
+        products = self._key.parse(expect(reply, "smp_products").smp_products.products, len(left))
+        made = []
+        for h, a, b, (ra, rb) in zip(products, left, right, masks, strict=True):
+            # Alg. 1 l.3: ab = h - a rb - b ra - ra rb.
+            crossed = arithmetic.add(arithmetic.scale(a, -rb), arithmetic.scale(b, -ra))
+            made.append(arithmetic.add(arithmetic.add(h, crossed), self._key.raw(-ra * rb)))
+        return made
+
+    def _linear(self, link: Link, step: LinearStep) -> Ciphertexts:
+        """SCVL or SCT of one layer: (out * positions) ciphertexts."""
+        node, plan = step.node, self._layout.plan
+        x = np.concatenate([self._tensors[name] for name in step.inputs])
+        shape = plan.shapes[node.source]
+        # Tap indices, 1-based so that padding's 0 is told apart.
+        index = np.arange(1, x.size + 1, dtype=np.uint64).reshape(shape[0], 1, *shape[1:])
+        taps = windows(index, node).astype(np.int64)
+        weights = self._model.kernels["textbook", node.name]
+        biases = self._model.biases["textbook", node.name]
+        left, right, lengths = [], [], []
+        for channel in range(len(biases)):
+            for position in range(taps.shape[1]):
+                real = np.flatnonzero(taps[:, position])
+                left += [x[taps[tap, position] - 1] for tap in real]
+                right += [weights[channel * taps.shape[0] + tap] for tap in real]
+                lengths.append((channel, len(real)))
+        products = iter(self.smp(link, left, right))
+        sums = [
+            self._arithmetic.sum([biases[channel], *(next(products) for _ in range(count))])
+            for channel, count in lengths
+        ]
+        return np.array(sums, object)
+
+    def sact(self, link: Link, relu: ReluStep) -> Ciphertexts:
+        """E(min(max(x, 0) >> shift, 2^bits - 1)) from E(x)."""
+        values, bits = self._tensors[relu.source], self._layout.plan.bits[relu.source]
+        reply, masks = self._mask(link, values, bits, signed=True)
+        records = self._records(link, reply, {"s.x": to_bits(masks, bits)}, "mask.t", len(values))
+        kept = self.smp(link, list(values), records)
+        reply, masks = self._mask(link, kept, bits, signed=False)
+        mask = random_bits(self._layout.mask_bits(relu.bits), len(values), top=1)
+        corrections = expect(reply, "corrections").corrections.bits
+        reply = link.ask(link.garbled({"s.x": to_bits(masks, bits), "mask.y": mask}, corrections))
+        return self._unmasked(expect(reply, "encrypted_shares").encrypted_shares.ciphertexts, mask)
+
+    def smap(self, link: Link, stage: Stage) -> None:
+        for pool in stage.pools:
+            self._tensors[pool.name] = self._pool(link, pool)
+
+    def _pool(self, link: Link, pool: PoolStep) -> Ciphertexts:
+        """E(max of each window), MR from a circuit, products by SMP."""
+        source = self._layout.schedule.pieces[pool.source]
+        values, bits = self._tensors[pool.source], source.bits
+        maxima: list[mpz] = []
+        for members in pool_windows(pool, source.shape):
+            window, count = members.shape
+            chosen = list(values[members.reshape(-1)])
+            if window == 1:
+                maxima += chosen
+                continue
+            reply, masks = self._mask(link, chosen, bits, signed=False)
+            inputs = {"s.r": to_bits(masks.reshape(window, count), bits)}
+            records = self._records(link, reply, inputs, "mask.mr", window * count, (window, count))
+            products = np.array(self.smp(link, chosen, records), object).reshape(window, count)
+            maxima += [self._arithmetic.sum(list(column)) for column in products.T]
+        placed = np.empty(len(maxima), object)
+        placed[pool_order(pool, source.shape)] = maxima
+        return placed
+
+    def _records(
+        self,
+        link: Link,
+        reply: pb.Round,
+        inputs: dict[str, Bits],
+        mask_name: str,
+        count: int,
+        shape: tuple[int, ...] | None = None,
+    ) -> list[mpz]:
+        """E(t) from S2's E(t xor m): 1 - t' where m is set."""
+        flips = random_bits(1, count)
+        corrections = expect(reply, "corrections").corrections.bits
+        garbled = link.garbled({**inputs, mask_name: flips.reshape(1, *(shape or (count,)))}, corrections)
+        made = expect(link.ask(garbled), "record_bits").record_bits
+        one = self._key.raw(1)
+        records = self._key.parse(made.ciphertexts, count)
+        return [
+            self._arithmetic.add(one, self._arithmetic.scale(record, -1)) if flip else record
+            for record, flip in zip(records, flips[0], strict=True)
+        ]
+
+    def _mask(
+        self, link: Link, values: Sequence[mpz], bits: int, *, signed: bool
+    ) -> tuple[pb.Round, Words]:
+        """Send E(x + s) for a circuit; S2's reply and the low words of s."""
+        offset = 1 << (bits - 1) if signed else 0
+        drawn = [offset + secrets.randbits(self._layout.mask_bits(bits)) for _ in values]
+        fresh = self._rerandomiser.freshen_fully(
+            [v * self._key.raw(s) % self._key.n_squared for v, s in zip(values, drawn, strict=True)]
+        )
+        reply = link.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=fresh.to_bytes())))
+        return reply, np.array([s & (2**64 - 1) for s in drawn], np.uint64)
+
+    def _unmasked(self, data: bytes, mask: Bits) -> Ciphertexts:
+        """E(v) from E(v + mask)."""
+        ciphertexts = self._key.parse(data, mask.shape[1])
+        masks = bits_to_integers(mask)
+        n_squared, raw = self._key.n_squared, self._key.raw
+        values = [c * raw(-m) % n_squared for c, m in zip(ciphertexts, masks, strict=True)]
+        return np.array(values, object)

@@ -1,0 +1,126 @@
+"""The textbook engine, S2's side (the formulas are in s1.py).
+
+S2 decrypts operands that are uniform mod N and values under statistical masks; it encrypts products, masked
+record bits and masked outputs of circuits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+
+import numpy as np
+from gmpy2 import mpz
+
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.garbling.bits import bits_to_integers, to_bits
+from twinveil.parallel import Workers
+from twinveil.plan import IMAGE
+from twinveil.protocol.conversation import expect
+from twinveil.protocol.engine import Circuits, Dialogue
+from twinveil.protocol.garbled import EvaluatorSide
+from twinveil.protocol.shares import Words, windows
+from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
+from twinveil.protocol.wide import Bits
+from twinveil.rpc import rounds_pb2 as pb
+from twinveil.schedule import LinearStep, PoolStep, ReluStep, Stage
+
+
+class TextbookS2:
+    """Keeps no activation at all: every tensor lies encrypted at S1."""
+
+    def __init__(self, layout: TextbookLayout, key: SecretKey, workers: Workers) -> None:
+        self._layout = layout
+        self._key = key
+        self._workers = workers
+
+    def prepare(self, masked_sums: bytes) -> None:
+        self._key.public_key.parse(masked_sums, 0)
+
+    def accept(self, values: Mapping[str, Bits]) -> pb.EncryptedShares:
+        return self._encrypted(values[IMAGE])
+
+    def stage(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
+        request = yield from self._first_pools(circuits, stage, request)
+        for step in stage.linear:
+            request = yield from self._products(self._taps(step), request)
+        for relu in stage.relus:
+            request = yield from self._sact(circuits, relu, request)
+        for pool in stage.pools:
+            request = yield from self._smap(circuits, pool, request)
+        return request
+
+    def sct(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Generator[pb.Round, pb.Round, Words]:
+        request = yield from self._first_pools(circuits, stage, request)
+        (step,) = stage.linear
+        request = yield from self._products(self._taps(step), request)
+        return self._masked(request, step.node.out_features, step.node.accumulator_bits)[:, None]
+
+    def _first_pools(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
+        """Pools on the picture itself come before the first layer."""
+        if stage.index == 1:
+            for pool in self._layout.schedule.stages[0].pools:
+                request = yield from self._smap(circuits, pool, request)
+        return request
+
+    def _products(self, count: int, request: pb.Round) -> Dialogue:
+        """SMP, algorithm 1 l.2: decrypt both operands, multiply, encrypt."""
+        public = self._key.public_key
+        for start in range(0, count, BATCH):
+            size = min(BATCH, count - start)
+            operands = expect(request, "smp_operands").smp_operands
+            pairs = [*public.parse(operands.left, size), *public.parse(operands.right, size)]
+            plain = self._key.decrypt(pairs, workers=self._workers)
+            products = [a * b % public.n for a, b in zip(plain[:size], plain[size:], strict=True)]
+            fresh = self._key.encrypt(products, workers=self._workers)
+            request = yield pb.Round(smp_products=pb.SmpProducts(products=fresh.to_bytes()))
+        return request
+
+    def _taps(self, step: LinearStep) -> int:
+        """Products of a layer, padding left out."""
+        plan = self._layout.plan
+        shape = plan.shapes[step.node.source]
+        real = windows(np.ones((shape[0], 1, *shape[1:]), np.uint64), step.node)
+        return int(real.sum()) * plan.shapes[step.node.name][0]
+
+    def _sact(self, circuits: Circuits, relu: ReluStep, request: pb.Round) -> Dialogue:
+        plan = self._layout.plan
+        bits, count = plan.bits[relu.source], int(np.prod(plan.shapes[relu.source]))
+        inputs = {"z.x": to_bits(self._masked(request, count, bits), bits)}
+        request = yield from self._record(circuits.next(), inputs, "t")
+        request = yield from self._products(count, request)
+        evaluator = circuits.next()
+        inputs = {"z.x": to_bits(self._masked(request, count, bits), bits)}
+        request = yield pb.Round(corrections=pb.Corrections(bits=evaluator.choose(inputs)))
+        values = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)
+        return (yield pb.Round(encrypted_shares=self._encrypted(values["y"])))
+
+    def _smap(self, circuits: Circuits, pool: PoolStep, request: pb.Round) -> Dialogue:
+        source = self._layout.schedule.pieces[pool.source]
+        for members in pool_windows(pool, source.shape):
+            window, count = members.shape
+            if window > 1:
+                masked = self._masked(request, window * count, source.bits)
+                inputs = {"z.r": to_bits(masked.reshape(window, count), source.bits)}
+                request = yield from self._record(circuits.next(), inputs, "mr")
+                request = yield from self._products(window * count, request)
+        return request
+
+    def _record(self, evaluator: EvaluatorSide, inputs: Mapping[str, Bits], name: str) -> Dialogue:
+        """Evaluate a record circuit and return E(record xor m)."""
+        request = yield pb.Round(corrections=pb.Corrections(bits=evaluator.choose(inputs)))
+        record = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)[name]
+        bits = [mpz(bit) for bit in record.reshape(-1).tolist()]
+        fresh = self._key.encrypt(bits, workers=self._workers)
+        return (yield pb.Round(record_bits=pb.RecordBits(ciphertexts=fresh.to_bytes())))
+
+    def _masked(self, request: pb.Round, count: int, bits: int) -> Words:
+        """Low bits of x + s, all that a circuit reads."""
+        sent = expect(request, "masked_sums").masked_sums.ciphertexts
+        plain = self._key.decrypt(self._key.public_key.parse(sent, count), workers=self._workers)
+        mask = (1 << bits) - 1
+        return np.array([int(value & mask) for value in plain], np.uint64)
+
+    def _encrypted(self, values: Bits) -> pb.EncryptedShares:
+        plain: Sequence[mpz] = [mpz(value) for value in bits_to_integers(values)]
+        return pb.EncryptedShares(ciphertexts=self._key.encrypt(plain, workers=self._workers).to_bytes())
+

@@ -84,7 +84,8 @@ def import_model(
     segments = {node.name: layout.segments(node) for node in plan.linear_nodes}
     factors = iter(key.parse(opened.factors, sum(w.plaintexts for w, _ in segments.values())))
     differences = iter(key.parse(opened.differences, sum(b.plaintexts for _, b in segments.values())))
-    base = BaseReceiver(import_id, opened.base_ot, random_choices())
+    choices = random_choices()
+    base = BaseReceiver(import_id, opened.base_ot, choices)
     ot: ExtensionSender | None = None
 
     model = ModelS1(plan)
@@ -111,7 +112,7 @@ def import_model(
             )
         ).corrections
         if ot is None:
-            ot = ExtensionSender(base.keys, base.choices, import_id)
+            ot = ExtensionSender(base.keys, choices, import_id)
         ot.accept(chosen.extension, step.choices)
         made = ask(pb.Round(garbled_batch=garbler.send(ot, masks, chosen.bits))).encrypted_shares
         _keep(model, node, layout, masks, key, made.ciphertexts)

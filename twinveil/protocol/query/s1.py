@@ -93,11 +93,12 @@ class QueryS1:
                     )
                 )
             ).query_opened
-            base = BaseReceiver(session, opened.base_ot, random_choices())
+            choices = random_choices()
+            base = BaseReceiver(session, opened.base_ot, choices)
             prepared = self._meter.peer.ask(
                 pb.Round(prepare=pb.Prepare(base_ot=base.reply, masked_sums=self._engine.prepare()))
             ).prepared
-            ot = ExtensionSender(base.keys, base.choices, session)
+            ot = ExtensionSender(base.keys, choices, session)
             ot.accept(prepared.extension, sum(step.choices for step in self._steps))
             garblers = [GarblerSide(step) for step in self._steps]
             self._link = Link(self._meter.peer.ask, ot, iter(garblers))

@@ -93,7 +93,7 @@ class TextbookS1:
         # Alg. 1 l.1: ra, rb uniform mod N, so that S2 learns nothing from a + ra and b + rb.
         masks = [(secrets.randbelow(n), secrets.randbelow(n)) for _ in left]
         sent = [
-            self._rerandomiser.freshen_fully(
+            self._rerandomiser.freshen(
                 [
                     self._key.raw(mask[side]) * value % self._key.n_squared
                     for value, mask in zip(values, masks, strict=True)
@@ -199,7 +199,7 @@ class TextbookS1:
         """Send E(x + s) for a circuit; S2's reply and the low words of s."""
         offset = 1 << (bits - 1) if signed else 0
         drawn = [offset + secrets.randbits(self._layout.mask_bits(bits)) for _ in values]
-        fresh = self._rerandomiser.freshen_fully(
+        fresh = self._rerandomiser.freshen(
             [v * self._key.raw(s) % self._key.n_squared for v, s in zip(values, drawn, strict=True)]
         )
         reply = link.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=fresh.to_bytes())))

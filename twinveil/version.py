@@ -3,4 +3,4 @@
 VERSION = "0.1.0"
 
 PROTOCOL_VERSION = 1
-"""Raised whenever a message or the order of messages changes: two roles with different numbers refuse each other."""
+"""Raised whenever a message or their order changes: roles with different numbers refuse each other."""

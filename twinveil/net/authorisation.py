@@ -6,12 +6,14 @@ become gRPC statuses, so that a servicer needs no error handling of its own.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import grpc
 
-from twinveil.errors import NotAllowed
+from twinveil.errors import NotAllowed, TooMuch
 from twinveil.net.identity import ROLES, PeerIdentity, of_caller, set_caller
 from twinveil.net.status import boundary
 
@@ -46,9 +48,16 @@ def authorise(method: str, caller: PeerIdentity, table: Mapping[str, frozenset[s
 class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
     """Every RPC passes here: the caller's identity, the table, then the servicer inside an error boundary."""
 
-    def __init__(self, insecure: bool, table: Mapping[str, frozenset[str]] = TABLE) -> None:
+    def __init__(
+        self,
+        insecure: bool,
+        concurrent: Mapping[str, int] | None = None,
+        table: Mapping[str, frozenset[str]] = TABLE,
+    ) -> None:
+        """concurrent: RPC -> calls of it that are served at once; more are refused with TooMuch."""
         self._insecure = insecure
         self._table = table
+        self._slots = {method: threading.Semaphore(count) for method, count in (concurrent or {}).items()}
 
     def intercept_service(
         self,
@@ -60,6 +69,19 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
             return None
         return self._guarded(handler, handler_call_details.method)
 
+    @contextmanager
+    def _slot(self, method: str) -> Iterator[None]:
+        slots = self._slots.get(method)
+        if slots is None:
+            yield
+            return
+        if not slots.acquire(blocking=False):
+            raise TooMuch(f"too many calls of {method} at once: try again later")
+        try:
+            yield
+        finally:
+            slots.release()
+
     def _guarded(self, handler: Handler, method: str) -> Handler | None:
         def check(context: grpc.ServicerContext) -> None:
             identity = of_caller(context, self._insecure)
@@ -68,7 +90,7 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
         def one(inner: Unary) -> Unary:
             def behaviour(request: Any, context: grpc.ServicerContext) -> Any:
-                with boundary(context):
+                with boundary(context), self._slot(method):
                     check(context)
                     return inner(request, context)
 
@@ -76,7 +98,7 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
         def many(inner: Streaming) -> Streaming:
             def behaviour(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-                with boundary(context):
+                with boundary(context), self._slot(method):
                     check(context)
                     yield from inner(request, context)
 

@@ -51,6 +51,11 @@ def abort(context: grpc.ServicerContext, error: TwinveilError) -> NoReturn:
     context.abort(getattr(grpc.StatusCode, error.status), one_line(str(error)))
 
 
+def details(error: Exception) -> str:
+    """What the transport says about a failed call."""
+    return (error.details() or "") if isinstance(error, grpc.Call) else ""
+
+
 def from_rpc_error(error: Exception, peer: str) -> TwinveilError:
     """The error that the other side raised, or what the transport says about it.
 
@@ -58,7 +63,7 @@ def from_rpc_error(error: Exception, peer: str) -> TwinveilError:
     """
     if not isinstance(error, grpc.Call):
         return TwinveilError(f"{peer}: the call failed")
-    code, detail = error.code(), one_line(error.details() or "")
+    code, detail = error.code(), one_line(details(error))
     for key, value in error.trailing_metadata() or ():
         if key == ERROR_KEY and isinstance(value, str) and value in CATALOGUE:
             return CATALOGUE[value](detail)

@@ -1,0 +1,12 @@
+"""python -m cloud_s1: serves until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+
+from cloud_s1.services import build
+from twinveil.role import run
+from twinveil.settings import CloudS1Settings
+
+if __name__ == "__main__":
+    sys.exit(run(CloudS1Settings, build))

@@ -1,0 +1,12 @@
+"""python -m owner: serves until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+
+from owner.services import build
+from twinveil.role import run
+from twinveil.settings import OwnerSettings
+
+if __name__ == "__main__":
+    sys.exit(run(OwnerSettings, build))

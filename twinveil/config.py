@@ -1,0 +1,208 @@
+"""Settings from a flag, over the environment, over a TOML file, over the default.
+
+A role's settings are a frozen dataclass whose fields are made by `setting`. For max_calls of cloud_s1:
+
+    --max-calls 8    TWINVEIL_MAX_CALLS=8    max_calls = 8, under [cloud_s1] or at the top of the TOML file
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from twinveil.boundary import DEBUG
+from twinveil.errors import BadConfiguration, TwinveilError
+
+PREFIX = "TWINVEIL_"
+CONFIG = "TWINVEIL_CONFIG"
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h)?")
+_SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
+_BYTES = {"B": 1, None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+Settings = TypeVar("Settings")
+Kind = Callable[[Any], Any]
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable() or not value:
+        raise BadConfiguration("must be a text")
+    return value
+
+
+def path(value: Any) -> Path:
+    return Path(text(value)).expanduser()
+
+
+def number(value: Any, low: int = 0, high: int = 1 << 31) -> int:
+    """A whole number from low to high."""
+    try:
+        if isinstance(value, bool | float):
+            raise ValueError
+        result = int(value)
+    except (ValueError, TypeError):
+        raise BadConfiguration("must be a whole number") from None
+    if not low <= result <= high:
+        raise BadConfiguration(f"must be from {low} to {high}, not {result}")
+    return result
+
+
+def positive(value: Any) -> int:
+    return number(value, low=1)
+
+
+def truth(value: Any) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    result = value if isinstance(value, bool) else words.get(str(value).lower())
+    if result is None:
+        raise BadConfiguration("must be true or false")
+    return result
+
+
+def duration(value: Any) -> float:
+    """Seconds, of 30, "30s", "500ms", "2m" or "1h"; more than 0, at most a day."""
+    match = None if isinstance(value, bool) else _DURATION.fullmatch(str(value))
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if not 0 < seconds <= 86_400:
+        raise BadConfiguration('must be a time such as "30s", "500ms" or "2m"')
+    return seconds
+
+
+def size(value: Any) -> int:
+    """Bytes, of 4096, "64KiB", "4MiB" or "1GiB"; more than 0."""
+    match = None if isinstance(value, bool) else _SIZE.fullmatch(str(value))
+    count = int(match[1]) * _BYTES[match[2]] if match else 0
+    if not 0 < count <= 1 << 50:
+        raise BadConfiguration('must be a size such as "4MiB" or "1GiB"')
+    return count
+
+
+def choice(*allowed: str) -> Kind:
+    def kind(value: Any) -> str:
+        if value not in allowed:
+            raise BadConfiguration(f"must be one of {', '.join(allowed)}")
+        return str(value)
+
+    return kind
+
+
+def setting(kind: Kind, help: str, default: Any = MISSING) -> Any:  # noqa: A002
+    """A field of a settings dataclass: how its value is read, and what it is for."""
+    metadata = {"kind": kind, "help": help}
+    if default is MISSING:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One place that settings come from; `name` says for a person which value it was."""
+
+    values: Mapping[str, Any]
+    name: Callable[[str], str]
+
+
+def load(
+    kind: type[Settings],
+    section: str,
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    known: frozenset[str] = frozenset(),
+) -> Settings:
+    """The settings of one role. Raises BadConfiguration, naming the flag, variable or key at fault.
+
+    section: the role's table in the TOML file. known: settings of other roles, which the environment and the
+    top of the file may hold, too.
+    """
+    own = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    known = known | own.keys()
+    parsed = vars(_parser(section, kind, own.values()).parse_args(argv))
+    config = parsed.pop("config") or environment.get(CONFIG)
+    sources = [
+        Source(parsed, lambda name: "--" + name.replace("_", "-")),
+        Source(_variables(environment, known), lambda name: PREFIX + name.upper()),
+        *(_file(Path(config), section, known, frozenset(own)) if config else ()),
+    ]
+    values = {}
+    for name, each in own.items():
+        for source in sources:
+            if source.values.get(name) is not None:
+                values[name] = _convert(each, source.values[name], source.name(name))
+                break
+        else:
+            if each.default is MISSING:
+                raise BadConfiguration(f"--{name.replace('_', '-')} is missing: {each.metadata['help']}")
+    return kind(**values)
+
+
+def _convert(each: Field[Any], value: Any, where: str) -> Any:
+    try:
+        return each.metadata["kind"](value)
+    except TwinveilError as error:
+        raise BadConfiguration(f"{where}: {error}") from None
+
+
+def _variables(environment: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
+    found = {}
+    for variable, value in environment.items():
+        if variable.startswith(PREFIX) and variable not in (CONFIG, DEBUG):
+            name = variable.removeprefix(PREFIX).lower()
+            _refuse_unknown(name, known, f"the environment variable {variable}")
+            found[name] = value
+    return found
+
+
+def _file(file: Path, section: str, known: frozenset[str], own: frozenset[str]) -> tuple[Source, Source]:
+    try:
+        content = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise BadConfiguration(f"{file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfiguration(f"{file}: no TOML: {error}") from None
+    top = {name: value for name, value in content.items() if not isinstance(value, dict)}
+    table = content.get(section, {})
+    for name in top:
+        _refuse_unknown(name, known, f"{file}: the key '{name}'")
+    for name in table:
+        _refuse_unknown(name, own, f"{file}: the key '{name}' in [{section}]")
+    return (
+        Source(table, lambda name: f"{file}: [{section}] {name}"),
+        Source(top, lambda name: f"{file}: {name}"),
+    )
+
+
+def _refuse_unknown(name: str, known: frozenset[str], what: str) -> None:
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 1)
+        raise BadConfiguration(f"{what} is no setting" + (f": did you mean '{close[0]}'?" if close else ""))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadConfiguration(f"{message} (--help lists the options)")
+
+
+def _parser(section: str, kind: type, own: Any) -> _Parser:
+    parser = _Parser(
+        prog=f"python -m {section}",
+        description=kind.__doc__,
+        epilog="Every option may also be given as TWINVEIL_OPTION in the environment or in the TOML file.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    for each in own:
+        flag = "--" + each.name.replace("_", "-")
+        shown = "" if each.default in (MISSING, None, False) else f" (default: {each.default})"
+        text_ = each.metadata["help"] + shown.replace("%", "%%")
+        if each.metadata["kind"] is truth:
+            parser.add_argument(flag, action="store_const", const=True, help=text_)
+        else:
+            parser.add_argument(flag, metavar=each.name.split("_")[-1].upper(), help=text_)
+    return parser

@@ -1,0 +1,114 @@
+"""Makes a certificate authority and the roles' certificates: ECDSA P-256, for mutual TLS between the roles.
+
+A role's certificate says who it is in its SAN: the URI twinveil://role/NAME is what servers authorise by,
+and the DNS name ROLE.twinveil is what clients verify: a user's certificate cannot stand in for a cloud's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from twinveil.net.credentials import TlsFiles, server_name
+from twinveil.net.files import replace
+from twinveil.net.identity import role_uri
+
+AUTHORITY_DAYS = 3650
+ROLE_DAYS = 365
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Signs the roles' certificates. Its key stays where it was made."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.PEM)
+
+
+def make_authority(name: str = "Twinveil authority", days: float = AUTHORITY_DAYS) -> Authority:
+    """A new self-signed authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _name(name)
+    builder = (
+        _builder(subject, subject, key, days)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(sign_certificates=True), critical=True)
+    )
+    return Authority(builder.sign(key, hashes.SHA256()), key)
+
+
+def issue(authority: Authority, role: str, name: str, folder: Path, days: float = ROLE_DAYS) -> TlsFiles:
+    """Writes a new key (mode 0600), certificate and the authority's certificate into a folder.
+
+    Each file is replaced in one step, the key first: a server that reloads never reads half a file.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [x509.UniformResourceIdentifier(role_uri(role, name)), x509.DNSName(server_name(role))]
+    issuer = authority.certificate.subject
+    builder = (
+        _builder(_name(f"{role}/{name}"), issuer, key, days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(sign_certificates=False), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+            critical=False,
+        )
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False
+        )
+    )
+    certificate = builder.sign(authority.key, hashes.SHA256())
+    files = TlsFiles(folder / "authority.pem", folder / "certificate.pem", folder / "key.pem")
+    folder.mkdir(parents=True, exist_ok=True)
+    replace(files.key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
+    replace(files.certificate, certificate.public_bytes(Encoding.PEM), mode=0o644)
+    replace(files.authority, authority.pem(), mode=0o644)
+    return files
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: float
+) -> x509.CertificateBuilder:
+    """What all certificates have; negative days make one that has expired, for tests."""
+    now = datetime.now(UTC)
+    end = now + timedelta(days=days)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(min(now, end) - CLOCK_SKEW)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _usage(sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -1,0 +1,123 @@
+"""Mutual TLS between the roles, from files that may be renewed while queries run.
+
+Servers ask for a client certificate and look at their files again at every handshake; clients read theirs for
+every new channel. TLS 1.3 only: gRPC for Python cannot name a lowest version, so the one cipher suite that is
+offered to TLS 1.2 wants an RSA certificate, and the roles' certificates are ECDSA: no 1.2 handshake succeeds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from twinveil.errors import BadConfiguration
+
+os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-RSA-AES256-GCM-SHA384"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files of one role: the authority it trusts, its certificate, its private key."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+    @staticmethod
+    def in_folder(folder: Path) -> TlsFiles:
+        """The usual names."""
+        return TlsFiles(folder / "authority.pem", folder / "certificate.pem", folder / "key.pem")
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    authority: bytes
+    certificate: bytes
+    key: bytes
+
+
+def server_name(role: str) -> str:
+    """The DNS name in a role's certificate, which clients verify."""
+    return f"{role.replace('_', '-')}.twinveil"
+
+
+def read(files: TlsFiles) -> _Content:
+    """The files' content, checked to belong together. Raises BadConfiguration naming the file at fault."""
+    content = {}
+    for part in ("authority", "certificate", "key"):
+        path: Path = getattr(files, part)
+        try:
+            content[part] = path.read_bytes()
+        except OSError as error:
+            raise BadConfiguration(f"{path}: the {part} cannot be read: {error.strerror}") from None
+    try:
+        x509.load_pem_x509_certificate(content["authority"])
+        certificate = x509.load_pem_x509_certificate(content["certificate"])
+        key = load_pem_private_key(content["key"], None)
+    except (ValueError, TypeError):
+        raise BadConfiguration(f"{files.certificate.parent}: a certificate or key is no PEM file") from None
+    if certificate.public_key() != key.public_key():
+        raise BadConfiguration(f"{files.key}: this is not the key of {files.certificate}")
+    return _Content(**content)
+
+
+def client_credentials(files: TlsFiles) -> grpc.ChannelCredentials:
+    """For a new channel, from the files as they are now."""
+    content = read(files)
+    return grpc.ssl_channel_credentials(content.authority, content.key, content.certificate)
+
+
+def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """For a server: every client shows a certificate; renewed files count from the next handshake on."""
+    current = _Reloading(files)
+    return grpc.dynamic_ssl_server_credentials(
+        current.configuration(),
+        current.renewed,  # type: ignore[arg-type]  # None is allowed: nothing new
+        require_client_authentication=True,
+    )
+
+
+class _Reloading:
+    """The server's side of a renewal: gRPC asks at every handshake whether there is something new."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._lock = threading.Lock()
+        self._times = self._stat()
+        self._content = read(files)
+
+    def configuration(self) -> grpc.ServerCertificateConfiguration:
+        content = self._content
+        return grpc.ssl_server_certificate_configuration(
+            [(content.key, content.certificate)], content.authority
+        )
+
+    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        with self._lock:
+            times = self._stat()
+            if times == self._times:
+                return None
+            try:
+                self._content = read(self._files)
+            except BadConfiguration as error:
+                log.warning("renewed certificate not taken yet: %s", error)
+                return None
+            self._times = times
+            log.info("certificate renewed from %s", self._files.certificate)
+            return self.configuration()
+
+    def _stat(self) -> tuple[int, ...]:
+        files = (self._files.authority, self._files.certificate, self._files.key)
+        try:
+            return tuple(path.stat().st_mtime_ns for path in files)
+        except OSError:
+            return ()

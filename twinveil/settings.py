@@ -1,0 +1,134 @@
+"""What can be set for each role. House numbers: owner 7000, cloud_s1 7001, cloud_s2 7002, user 7003."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar
+
+from twinveil.config import choice, duration, number, path, positive, setting, size, text, truth
+from twinveil.errors import BadConfiguration
+from twinveil.net.address import check
+from twinveil.net.channel import MAX_MESSAGE_BYTES, Me
+from twinveil.net.credentials import TlsFiles
+from twinveil.net.server import ServerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleSettings:
+    """What every role has."""
+
+    role: ClassVar[str]
+    listen: str
+
+    state: Path = setting(path, "folder for keys, models and records", Path(".twinveil"))
+    name: str = setting(text, "name of this instance, as in its certificate", "main")
+    tls: Path | None = setting(path, "folder with authority.pem, certificate.pem and key.pem", None)
+    insecure_plaintext: bool = setting(truth, "no TLS; loopback only, for experiments", False)
+    ready_file: Path | None = setting(path, "file to write role, host, port and pid to when ready", None)
+    until_stdin_closes: bool = setting(truth, "end when stdin closes: the launcher is gone", False)
+    log_level: str = setting(
+        choice("debug", "info", "warning", "error"), "least severity that is logged to stderr", "info"
+    )
+    max_calls: int = setting(positive, "calls that are served at once", 64)
+    max_message: int = setting(size, "largest single message that is accepted", MAX_MESSAGE_BYTES)
+    grace: float = setting(duration, "time that running calls get at the end", 5.0)
+    connect_wait: float = setting(duration, "how long to wait for another role to answer", 10.0)
+
+    def credentials(self) -> TlsFiles | None:
+        """The files for mutual TLS, or None for insecure plaintext; BadConfiguration for neither or both."""
+        if (self.tls is None) == (not self.insecure_plaintext):
+            raise BadConfiguration(
+                f"{self.role}: give either --tls FOLDER or --insecure-plaintext (loopback only)"
+            )
+        return None if self.tls is None else TlsFiles.in_folder(self.tls)
+
+    def me(self) -> Me:
+        """In whose name this role calls others."""
+        return Me(self.role, self.name, self.credentials())
+
+    def server(self, listen: str, concurrent: Mapping[str, int]) -> ServerSettings:
+        return ServerSettings(
+            role=self.role,
+            listen=listen,
+            tls=self.credentials(),
+            insecure_plaintext=self.insecure_plaintext,
+            ready_file=self.ready_file,
+            until_stdin_closes=self.until_stdin_closes,
+            max_calls=self.max_calls,
+            max_message_bytes=self.max_message,
+            grace=self.grace,
+            concurrent=concurrent,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudSettings(RoleSettings):
+    """What both clouds have."""
+
+    max_queries: int = setting(positive, "queries that are computed at once", 8)
+    workers: int = setting(number, "processes that compute; 0: one a core", 0)
+    record: Path | None = setting(path, "folder to write this cloud's view of every conversation to", None)
+
+    def concurrent(self) -> dict[str, int]:
+        return {
+            "/twinveil.rpc.Inference/Classify": self.max_queries,
+            "/twinveil.rpc.Provision/Outsource": 2,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudS1Settings(CloudSettings):
+    """Cloud S1: holds the encrypted models and computes on ciphertexts."""
+
+    role: ClassVar[str] = "cloud_s1"
+
+    listen: str = setting(check, "HOST:PORT to listen on", "127.0.0.1:7001")
+    cloud_s2: str = setting(check, "address of cloud S2", "127.0.0.1:7002")
+    round_deadline: float = setting(duration, "longest wait for one answer of cloud S2", 120.0)
+    fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudS2Settings(CloudSettings):
+    """Cloud S2: makes and keeps the secret key; sees masked values only."""
+
+    role: ClassVar[str] = "cloud_s2"
+
+    listen: str = setting(check, "HOST:PORT to listen on", "127.0.0.1:7002")
+    key_bits: int = setting(number, "length of the Paillier modulus of a new key", 2048)
+    insecure_small_key: bool = setting(truth, "allow a key below 2048 bits, for tests only", False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerSettings(RoleSettings):
+    """The owner: trains, outsources, and tells users what they need to ask."""
+
+    role: ClassVar[str] = "owner"
+
+    listen: str = setting(check, "HOST:PORT to listen on", "127.0.0.1:7000")
+    cloud_s1: str = setting(check, "address of cloud S1", "127.0.0.1:7001")
+    cloud_s2: str = setting(check, "address of cloud S2", "127.0.0.1:7002")
+    fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserSettings(RoleSettings):
+    """The user: classifies pictures, for itself and for programs on its machine."""
+
+    role: ClassVar[str] = "user"
+
+    listen: str = setting(check, "HOST:PORT to listen on; loopback only", "127.0.0.1:7003")
+    owner: str = setting(check, "address of the owner's service", "127.0.0.1:7000")
+    cloud_s1: str = setting(check, "address of cloud S1", "127.0.0.1:7001")
+    cloud_s2: str = setting(check, "address of cloud S2", "127.0.0.1:7002")
+    fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
+    max_message: int = setting(size, "largest picture file that is accepted", 16 << 20)
+
+
+EVERY_SETTING = frozenset(
+    each.name
+    for kind in (CloudS1Settings, CloudS2Settings, OwnerSettings, UserSettings)
+    for each in fields(kind)
+)

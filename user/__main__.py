@@ -1,0 +1,12 @@
+"""python -m user: serves until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+
+from twinveil.role import run
+from twinveil.settings import UserSettings
+from user.services import build
+
+if __name__ == "__main__":
+    sys.exit(run(UserSettings, build))

@@ -1,6 +1,6 @@
 """Base oblivious transfers: 128 pairs of random keys, of which the receiver learns one each.
 
-Chou, Orlandi, "The Simplest Protocol for Oblivious Transfer" (ePrint 2015/267, figure 1), as random OT in
+Chou, Orlandi, "The Simplest Protocol for Oblivious Transfer" (ePrint 2015/267), as random OT in
 the prime-order subgroup of edwards25519 with generator B of order l:
 
     sender                            receiver, choice bits c_i

@@ -88,25 +88,24 @@ class Evaluator:
         active: Words,
     ) -> None:
         """Active labels of at most CHUNK instances, numbered from `first`."""
-        size = len(a)
-        work = self._workspace
-        blocks, (mask_a, mask_b, fold) = work.blocks(size), work.masks(size)
+        work = self._workspace.sized(len(a))
+        blocks, images, fold = work.blocks, work.images, work.fold
 
         sigma(a, blocks[0])
         sigma(b, blocks[1])
         np.bitwise_xor(blocks[0], blocks[1], out=fold)
-        blocks[:, :, 0] ^= work.tweaks(first, size)
-        images = work.encrypt(cipher, size)
+        work.tweak(first)
+        work.encrypt(cipher)
 
-        permute_mask(a, mask_a)
-        permute_mask(b, mask_b)
-        mask_a &= tables[0]
+        permute_mask(a, work.mask_a)
+        permute_mask(b, work.mask_b)
+        work.mask_a &= tables[0]
         np.bitwise_xor(tables[1], a, out=blocks[0])
-        mask_b &= blocks[0]
+        work.mask_b &= blocks[0]
         fold ^= images[0]
         fold ^= images[1]
-        fold ^= mask_a
-        np.bitwise_xor(fold, mask_b, out=active)
+        fold ^= work.mask_a
+        np.bitwise_xor(fold, work.mask_b, out=active)
 
 
 def evaluate(

@@ -1,7 +1,7 @@
 """Arithmetic on bundles of wires, elementwise over all batch axes.
 
 n is the number of bits (axis 0); counts are AND gates for each element of the batch. Adders and comparators
-take one AND a bit (Kolesnikov, Sadeghi, Schneider: CANS 2009, section 3).
+take one AND a bit (Kolesnikov, Sadeghi, Schneider: ePrint 2009/411).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """S1's side: half gates with free XOR and point-and-permute, over whole bundles.
 
-Zahur, Rosulek, Evans (ePrint 2014/220), figure 2: two ciphertexts an AND, none an XOR or NOT. A wire's zero
-label is A0, its one label A1 = A0 xor Delta; lsb(Delta) = 1 makes lsb(A0) the wire's permute bit. With
-p_a, p_b the permute bits, H the hash of `hashing`, and j = 2i, j' = 2i + 1 for instance i of the call:
+Zahur, Rosulek, Evans, "Two Halves Make a Whole" (ePrint 2014/756): two ciphertexts an AND, none an XOR or
+NOT. A wire's zero label is A0, its one label A1 = A0 xor Delta; lsb(Delta) = 1 makes lsb(A0) the wire's
+permute bit. With p_a, p_b the permute bits, H the hash of `hashing`, j = 2i, j' = 2i + 1 for instance i:
 
     T_G = H(A0, j)  xor H(A1, j)  xor p_b Delta       W_G = H(A0, j)  xor p_a T_G
     T_E = H(B0, j') xor H(B1, j') xor A0              W_E = H(B0, j') xor p_b (T_E xor A0)
@@ -120,33 +120,33 @@ class Garbler:
     ) -> None:
         """Tables and zero labels of at most CHUNK instances, numbered from `first`."""
         size = len(a)
-        work = self._workspace
-        blocks, (mask_a, mask_b, fold) = work.blocks(size), work.masks(size)
+        work = self._workspace.sized(size)
+        blocks, images, fold = work.blocks, work.images, work.fold
         delta, sigma_delta = self._delta_rows[:size], self._sigma_delta_rows[:size]
 
         sigma(a, blocks[0])
         sigma(b, blocks[2])
         np.bitwise_xor(blocks[0], blocks[2], out=fold)
-        blocks[0::2, :, 0] ^= work.tweaks(first, size)
+        work.tweak(first)
         np.bitwise_xor(blocks[0::2], sigma_delta, out=blocks[1::2])
-        images = work.encrypt(cipher, size)
+        work.encrypt(cipher)
 
         # sigma is linear: H(A0, j) xor H(A1, j) = image xor image xor sigma(Delta).
         pairs = blocks[:2]
         np.bitwise_xor(images[0::2], images[1::2], out=pairs)
         pairs ^= sigma_delta
-        permute_mask(a, mask_a)
-        permute_mask(b, mask_b)
-        np.bitwise_and(mask_b, delta, out=tables[0])
+        permute_mask(a, work.mask_a)
+        permute_mask(b, work.mask_b)
+        np.bitwise_and(work.mask_b, delta, out=tables[0])
         tables[0] ^= pairs[0]
         np.bitwise_xor(pairs[1], a, out=tables[1])
 
-        mask_a &= tables[0]
-        mask_b &= pairs[1]
+        work.mask_a &= tables[0]
+        work.mask_b &= pairs[1]
         fold ^= images[0]
         fold ^= images[2]
-        fold ^= mask_a
-        np.bitwise_xor(fold, mask_b, out=zero)
+        fold ^= work.mask_a
+        np.bitwise_xor(fold, work.mask_b, out=zero)
 
 
 class Garbling:

@@ -3,10 +3,10 @@
     H_k(x, i) = AES_k(sigma(x) xor i) xor sigma(x),    sigma(xL || xR) = (xL xor xR) || xL
 
 sigma is a linear orthomorphism, so labels that differ by Delta enter and leave AES at differences that
-nobody without Delta can relate (Guo, Katz, Wang, Yu: ePrint 2019/074, section 7.3, MMO with sigma). One AES
+nobody without Delta can relate (Guo, Katz, Wang, Yu: ePrint 2019/074, MMO with sigma). One AES
 key for all gates would lose log2(gates) bits when many circuits are attacked at once; therefore every gate
 call has the key k = S xor gate index with S fresh for each batch (Guo, Katz, Wang, Weng, Yu: ePrint
-2019/1168, section 4, where the key carries the tweak). Within one key the tweak i separates the instances;
+2019/1168, where the key carries the tweak). Within one key the tweak i separates the instances;
 it is XORed after sigma. Two blocks under one key coincide only if two labels, which are uniform or differ
 by 0 or by the secret Delta, differ by exactly sigma^-1(i xor i'): probability 2^-128 for each pair.
 
@@ -21,8 +21,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from twinveil.garbling.labels import LABEL_BYTES, Bytes, Labels, Words, words
 
-CHUNK = 2048
-"""Instances worked on at a time: their blocks stay in the second-level cache."""
+CHUNK = 4000
+"""Instances worked on at a time: their blocks stay in the second-level cache. Not a power of two, or the
+buffers' rows would lie a multiple of 4096 bytes apart, and every load would wait for another row's store."""
+
+_SIZES_KEPT = 64
 
 AES_SLACK = LABEL_BYTES - 1
 """`update_into` wants this many bytes more than it writes."""
@@ -74,37 +77,57 @@ def hash_labels(key: bytes, labels: Labels, tweaks: npt.NDArray[np.uint64]) -> W
     return result
 
 
+class Scratch:
+    """Buffers for a chunk of `size` instances, `width` blocks each.
+
+    blocks: input of AES, (width, size, 2); images: its output, same layout. tweaked: first words of the
+    blocks that get the tweaks of their half, (2, size). mask_a, mask_b, fold: (size, 2).
+    """
+
+    __slots__ = ("_input", "_output", "blocks", "fold", "images", "mask_a", "mask_b", "tweaked", "tweaks")
+
+    def __init__(self, workspace: Workspace, size: int) -> None:
+        width = workspace.width
+        used = LABEL_BYTES * width * size
+        self._input = workspace.blocks[:used]
+        self._output = workspace.images[: used + AES_SLACK]
+        self.blocks: Words = self._input.view("<u8").reshape(width, size, 2)
+        self.images: Words = self._output[:used].view("<u8").reshape(width, size, 2)
+        self.tweaked = self.blocks[:: width // 2, :, 0]
+        self.mask_a, self.mask_b, self.fold = (mask[:size] for mask in workspace.masks)
+        self.tweaks = workspace.tweaks[:, :size]
+
+    def encrypt(self, cipher: BlockCipher) -> None:
+        """images = AES(blocks)"""
+        cipher.encrypt(self._input, self._output)
+
+    def tweak(self, first: int) -> None:
+        """XOR the tweaks of instances `first` and following into their blocks."""
+        self.tweaked ^= self.tweaks + np.uint64(2 * first) if first else self.tweaks
+
+
 class Workspace:
-    """Buffers for one gate call at a time: `halves` blocks an instance, chunk by chunk."""
+    """Memory for the half gates of one chunk, and the views on it for chunks of each size."""
 
-    __slots__ = ("_blocks", "_images", "_masks", "_tweaks", "_width")
+    __slots__ = ("_views", "blocks", "images", "masks", "tweaks", "width")
 
-    def __init__(self, blocks_per_instance: int) -> None:
-        self._width = blocks_per_instance
-        self._blocks = np.empty(LABEL_BYTES * CHUNK * blocks_per_instance, np.uint8)
-        self._images = np.empty(LABEL_BYTES * CHUNK * blocks_per_instance + AES_SLACK, np.uint8)
-        self._masks = np.empty((3, CHUNK, 2), np.uint64)
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.blocks: Bytes = np.empty(LABEL_BYTES * CHUNK * width, np.uint8)
+        self.images: Bytes = np.empty(LABEL_BYTES * CHUNK * width + AES_SLACK, np.uint8)
+        self.masks: Words = np.empty((3, CHUNK, 2), np.uint64)
         # Instance i has the tweaks 2i (garbler's half) and 2i + 1 (evaluator's half).
-        self._tweaks = np.arange(2 * CHUNK, dtype=np.uint64).reshape(CHUNK, 2).T.copy()
+        self.tweaks = np.arange(2 * CHUNK, dtype=np.uint64).reshape(CHUNK, 2).T.copy()
+        self._views: dict[int, Scratch] = {}
 
-    def blocks(self, count: int) -> Words:
-        """Input of AES, (blocks_per_instance, count, 2)."""
-        flat = self._blocks[: LABEL_BYTES * count * self._width]
-        return flat.view("<u8").reshape(self._width, count, 2)
-
-    def encrypt(self, cipher: BlockCipher, count: int) -> Words:
-        """Images of `blocks(count)` in the same layout."""
-        size = LABEL_BYTES * count * self._width
-        cipher.encrypt(self._blocks[:size], self._images)
-        return self._images[:size].view("<u8").reshape(self._width, count, 2)
-
-    def masks(self, count: int) -> tuple[Words, Words, Words]:
-        """Three scratch arrays (count, 2)."""
-        return self._masks[0, :count], self._masks[1, :count], self._masks[2, :count]
-
-    def tweaks(self, start: int, count: int) -> npt.NDArray[np.uint64]:
-        """Tweaks of instances start to start + count, (2, count)."""
-        return self._tweaks[:, :count] + np.uint64(2 * start)
+    def sized(self, size: int) -> Scratch:
+        """Views for `size` <= CHUNK instances; a layer asks for the same few sizes again and again."""
+        scratch = self._views.get(size)
+        if scratch is None:
+            if len(self._views) >= _SIZES_KEPT:
+                self._views.clear()
+            scratch = self._views[size] = Scratch(self, size)
+        return scratch
 
 
 def permute_mask(labels: Words, out: Words) -> None:

@@ -1,7 +1,7 @@
 """Oblivious transfer extension: as many OTs as wanted from 128 base OTs.
 
 Ishai, Kilian, Nissim, Petrank (CRYPTO 2003), semi-honest, in the form of Asharov, Lindell, Schneider, Zohner
-(ePrint 2016/602, protocol 4) and with precomputed random OTs (Beaver, CRYPTO 1995):
+(ePrint 2016/602) and with precomputed random OTs (Beaver, CRYPTO 1995):
 
     receiver (S2), seeds k_i0, k_i1              sender (S1), secret s, seeds k_i = k_i(s_i)
     ahead:   c random, t^i = G(k_i0)

@@ -1,14 +1,43 @@
-"""What this role offers to the others."""
+"""What cloud S1 offers: models from owners, queries from users."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cloud_s1.models import ModelsS1
+from cloud_s1.provision import ProvisionS1
+from cloud_s1.queries import QueriesS1
+from cloud_s1.s2 import CloudS2, Contact
+from twinveil.net.handlers import Facts
 from twinveil.net.server import Service
-from twinveil.net.servicers import StatusServicer
+from twinveil.net.servicers import InferenceServicer, ProvisionServicer, StatusServicer
+from twinveil.parallel import Workers
 from twinveil.settings import CloudS1Settings
 
 
 def build(settings: CloudS1Settings) -> Sequence[Service]:
     """The services of this role, from its settings."""
-    return [StatusServicer(settings.role)]
+    workers = Workers.processes(settings.workers or None)
+    cloud_s2 = CloudS2(
+        Contact(
+            settings.me(),
+            settings.cloud_s2,
+            settings.connect_wait,
+            settings.round_deadline,
+            settings.state / "cloud_s2.fingerprint",
+            settings.fingerprint,
+            settings.insecure_small_key,
+        )
+    )
+    models = ModelsS1(settings.state / "models")
+    provision = ProvisionS1(models, cloud_s2, workers)
+    queries = QueriesS1(models, cloud_s2, workers, settings.prepare)
+
+    def facts() -> Facts:
+        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running)
+
+    return [
+        StatusServicer(settings.role, facts),
+        ProvisionServicer(provision),
+        InferenceServicer(queries),
+    ]

@@ -1,14 +1,43 @@
-"""What this role offers to the others."""
+"""What cloud S2 offers: its public key, blindings from owners and users, conversations with S1."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
+from cloud_s2.conversations import Conversations
+from cloud_s2.keys import own_key
+from cloud_s2.models import ModelsS2
+from cloud_s2.provision import ProvisionS2
+from cloud_s2.queries import QueriesS2
+from twinveil.net.grpc_peer import RoundsServicer
+from twinveil.net.handlers import Facts
 from twinveil.net.server import Service
-from twinveil.net.servicers import StatusServicer
+from twinveil.net.servicers import InferenceServicer, KeysServicer, ProvisionServicer, StatusServicer
+from twinveil.parallel import Workers
+from twinveil.params import Params
 from twinveil.settings import CloudS2Settings
 
 
 def build(settings: CloudS2Settings) -> Sequence[Service]:
     """The services of this role, from its settings."""
-    return [StatusServicer(settings.role)]
+    params = Params(settings.key_bits, insecure_small_key=settings.insecure_small_key)
+    key = own_key(settings.state / "secret_key.json", params)
+    public = key.public_key
+    fingerprint = bytes.fromhex(public.fingerprint)
+    workers = Workers.processes(settings.workers or None)
+    models = ModelsS2(settings.state / "models")
+    provision = ProvisionS2(models, params, public)
+    queries = QueriesS2(models, params, public.n)
+    conversations = Conversations(key, params, workers, models, provision, queries)
+
+    def facts() -> Facts:
+        return Facts(fingerprint, provision.list_models(), queries.running)
+
+    return [
+        StatusServicer(settings.role, facts),
+        KeysServicer(json.dumps(public.to_jwk()), fingerprint),
+        ProvisionServicer(provision),
+        InferenceServicer(queries),
+        RoundsServicer(conversations.open),
+    ]

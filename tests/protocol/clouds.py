@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,9 @@ from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.protocol.query.s1 import Tools
 from twinveil.rpc import rounds_pb2 as pb
+
+
+Result = TypeVar("Result")
 
 
 @cache
@@ -87,9 +91,12 @@ class Clouds:
             yield pb.Round(done=pb.Done())
 
         peer = MemoryPeer(Scripted(script))
-        made = model_s1.import_model(
-            peer.ask, self.import_id, self.layout, halves[0], self.public, self.rerandomiser, INLINE
+        made = finish(
+            model_s1.import_model(
+                peer.ask, self.import_id, self.layout, halves[0], self.public, self.rerandomiser, INLINE
+            )
         )
+        peer.ask(pb.Round(commit=pb.Commit()))
         return made, kept[0]
 
     def classify(
@@ -120,7 +127,16 @@ class Clouds:
         meter = Meter(CountedPeer(MemoryPeer(Scripted(script))))
         query = query_s1(self.s1, self.import_id, engine, self.tools, meter, pictures, engines.append)
         query.prepare()
-        half = query.classify(head, mine, lambda *_: None)
+        half = finish(query.classify(head, mine))
         look(*engines[:2])
         combine = answers.labels if label_only else answers.class_vectors
         return combine(half, claimed.answer, plan, pictures), meter
+
+
+def finish(work: Generator[object, None, Result]) -> Result:
+    """A generator's result."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return cast("Result", end.value)

@@ -7,17 +7,19 @@ generators that are sent S1's requests and yield the replies.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Protocol
 
 from twinveil.errors import OutOfOrder
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.protocol.garbled import EvaluatorSide, GarblerSide, Step
-from twinveil.protocol.model.s1 import Ask
 from twinveil.protocol.shares import Words
 from twinveil.protocol.wide import Bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import Stage
+
+Ask = Callable[[pb.Round], pb.Round]
+"""S1's way to S2: one message, one answer."""
 
 Dialogue = Generator[pb.Round, pb.Round, pb.Round]
 """S2's part of some steps: yields replies, is sent requests, returns the request that it does not answer."""

@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -29,6 +29,7 @@ from twinveil.garbling.bits import bits_to_integers
 from twinveil.garbling.ot_extension import ExtensionSender
 from twinveil.parallel import Workers
 from twinveil.plan import Linear, Plan
+from twinveil.protocol.engine import Ask
 from twinveil.protocol.garbled import GarblerSide
 from twinveil.protocol.model.layout import PROTOCOL_VERSION, ImportLayout, Placement
 from twinveil.protocol.packed.kernels import KernelTables
@@ -36,7 +37,6 @@ from twinveil.protocol.shares import Words, modulo, negate
 from twinveil.protocol.wide import Bits, constant, place, random_bits, to_words
 from twinveil.rpc import rounds_pb2 as pb
 
-Ask = Callable[[pb.Round], pb.Round]
 Halves = Mapping[str, tuple[Sequence[mpz], Sequence[mpz]]]
 """By layer: this cloud's halves of the weights and of the biases."""
 
@@ -67,9 +67,11 @@ def import_model(
     key: PublicKey,
     rerandomiser: Rerandomiser,
     workers: Workers,
-    progress: Callable[[str], None] = lambda layer: None,
-) -> ModelS1:
-    """Run the import against S2. `halves` are checked already (twinveil.blinding.decode)."""
+) -> Generator[str, None, ModelS1]:
+    """Run the import against S2; yields each layer's name before it, returns the model.
+
+    `halves` are checked already (twinveil.blinding.decode). The caller stores the model, then asks S2 to commit.
+    """
     plan = layout.plan
     opened = ask(
         pb.Round(
@@ -90,7 +92,7 @@ def import_model(
 
     model = ModelS1(plan)
     for node in plan.linear_nodes:
-        progress(node.name)
+        yield node.name
         step = layout.step(node)
         garbler = GarblerSide(step)
         masks: dict[str, Bits] = {}
@@ -116,7 +118,6 @@ def import_model(
         ot.accept(chosen.extension, step.choices)
         made = ask(pb.Round(garbled_batch=garbler.send(ot, masks, chosen.bits))).encrypted_shares
         _keep(model, node, layout, masks, key, made.ciphertexts)
-    ask(pb.Round(commit=pb.Commit()))
     return model
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from gmpy2 import mpz
 
 from twinveil.crypto.packing import draw_masks
-from twinveil.crypto.public_key import FreshCiphertexts, PublicKey, Rerandomiser
+from twinveil.crypto.public_key import FreshCiphertexts, NoncePool, PublicKey, Rerandomiser
 from twinveil.garbling.bits import to_bits
 from twinveil.parallel import Workers
 from twinveil.protocol.conversation import expect
@@ -56,6 +56,7 @@ class PackedS1:
         self._masks: dict[str, Words] = {}
         self._sum_masks: dict[str, Words] = {}
         self._shares: dict[str, Words] = {}
+        self._nonces: NoncePool | None = None
         self._inbox = b""
         self._corrections = b""
         for name, piece in layout.schedule.pieces.items():
@@ -77,6 +78,8 @@ class PackedS1:
             ciphertexts, low = self._mask(made, layer.ahead, layer)
             masked += ciphertexts
             self._sum_masks[name] = layer.from_ahead(low)
+        online = sum(layer.online_sums for layer in layers.values())
+        self._nonces = self._rerandomiser.nonces(online, self._workers)
         return self._rerandomiser.freshen(masked, workers=self._workers).to_bytes()
 
     def picture_masks(self) -> dict[str, Bits]:
@@ -122,7 +125,7 @@ class PackedS1:
             masked += part
             name = layer.node.name
             self._sum_masks[name] = modulo(self._sum_masks[name] + layer.from_online(low), layer.bits)
-        return self._rerandomiser.freshen(masked, workers=self._workers)
+        return self._rerandomiser.freshen(masked, self._nonces, self._workers)
 
     def sum_mask_bits(self, stage: Stage) -> dict[str, Bits]:
         """Circuit inputs s.LAYER."""

@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 import numpy as np
 
 from twinveil.crypto.packing import pack, unpack_low
-from twinveil.crypto.public_key import FreshCiphertexts
+from twinveil.crypto.public_key import FreshCiphertexts, NoncePool
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.parallel import Workers
@@ -34,11 +34,14 @@ class PackedS2:
         self._workers = workers
         self._shares: dict[str, Words] = {}
         self._ahead: dict[str, Words] = {}
+        self._nonces: NoncePool | None = None
 
     def prepare(self, masked_sums: bytes) -> None:
         """Decrypt what S1 made ahead: conv(x1, K) + b + mask, all layers in one batch."""
         layers = self._layout.layers
         total = sum(layer.ahead_sums for layer in layers.values())
+        encryptions = sum(int(layer.tap_blocks.sum()) for layer in layers.values())
+        self._nonces = self._key.nonces(encryptions, self._workers)
         plaintexts = self._key.decrypt(
             self._key.public_key.parse(masked_sums, total), workers=self._workers
         )
@@ -84,7 +87,7 @@ class PackedS2:
             present = layer.tap_blocks
             for block in range(layer.blocks):
                 plaintexts += pack(taps[present[:, block], block], layer.online.bytes)
-        return self._key.encrypt(plaintexts, workers=self._workers)
+        return self._key.encrypt(plaintexts, self._nonces, self._workers)
 
     def sums(self, stage: Stage, masked_sums: bytes) -> dict[str, Words]:
         """z = y + s modulo 2^L of every layer of `stage`, (out, positions)."""

@@ -13,8 +13,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import gmpy2
 from gmpy2 import mpz
@@ -39,8 +40,14 @@ from twinveil.protocol.wide import random_bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import schedule
 
-Progress = Callable[[int, int, str], None]
-"""(stage, stages, what) as the query goes on."""
+
+class Progress(NamedTuple):
+    """How far a query is: stages done, stages in all, what comes now."""
+
+    stage: int
+    stages: int
+    label: str
+
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,10 @@ class QueryS1:
         self._pictures = pictures
         self._link: Link | None = None
 
+    @property
+    def prepared(self) -> bool:
+        return self._link is not None
+
     def prepare(self) -> None:
         """Everything that does not depend on the picture."""
         with self._meter.function("ahead"):
@@ -103,22 +114,23 @@ class QueryS1:
             garblers = [GarblerSide(step) for step in self._steps]
             self._link = Link(self._meter.peer.ask, ot, iter(garblers))
 
-    def classify(self, head: QueryHead, half: Sequence[mpz], progress: Progress) -> bytes:
-        """S1's half of the answer. half: A of every plaintext of the picture, checked."""
+    def classify(self, head: QueryHead, half: Sequence[mpz]) -> Generator[Progress, None, bytes]:
+        """Yields progress, returns S1's half of the answer. half: A of every plaintext, checked."""
         link, self._link = self._link, None
         if link is None:
             raise OutOfOrder("a prepared query serves once")
         stages = schedule(self._plan).stages
-        progress(0, len(stages), "picture")
+        yield Progress(0, len(stages), "picture")
         with self._meter.function("import"):
             self._import_picture(link, head, half)
         for stage in stages[1:-1]:
-            progress(stage.index, len(stages), ", ".join(step.node.name for step in stage.linear))
+            names = ", ".join(step.node.name for step in stage.linear)
+            yield Progress(stage.index, len(stages), names)
             with self._meter.function("SCVL"):
                 self._engine.scvl(link, stage)
             with self._meter.function("SACT+SMAP" if stage.pools else "SACT"):
                 self._engine.sact_smap(link, stage)
-        progress(len(stages) - 1, len(stages), "class vector")
+        yield Progress(len(stages) - 1, len(stages), "class vector")
         with self._meter.function("SCT"):
             reply, masks = self._engine.sct(link, stages[-1])
         with self._meter.function("label"):

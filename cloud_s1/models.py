@@ -1,0 +1,66 @@
+"""S1's models: shares and ciphertexts on disk, and in memory while they are used."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+from gmpy2 import mpz
+
+from twinveil.crypto.public_key import PublicKey
+from twinveil.plan import Plan
+from twinveil.protocol.model.s1 import ModelS1
+from twinveil.store import Arrays, ModelStore, Record, Staged
+
+MAX_LOADED = 4
+
+
+class ModelsS1:
+    """Models by name and version."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = ModelStore(root)
+        self._loaded: dict[bytes, ModelS1] = {}
+        self._lock = threading.Lock()
+
+    def stage(self, record: Record, model: ModelS1, key: PublicKey) -> Staged:
+        """On disk, but not there yet: S2 commits first."""
+        return self.store.stage(record, to_arrays(model, key))
+
+    def load(self, record: Record, key: PublicKey) -> ModelS1:
+        with self._lock:
+            if record.import_id not in self._loaded:
+                if len(self._loaded) >= MAX_LOADED:
+                    self._loaded.pop(next(iter(self._loaded)))
+                self._loaded[record.import_id] = from_arrays(record.plan, self.store.arrays(record), key)
+            return self._loaded[record.import_id]
+
+    def forget(self, import_id: bytes) -> None:
+        with self._lock:
+            self._loaded.pop(import_id, None)
+
+
+def to_arrays(model: ModelS1, key: PublicKey) -> Arrays:
+    """share/LAYER: K1; kernel/ENGINE/LAYER and bias/ENGINE/LAYER: ciphertexts (count, bytes), big endian."""
+    arrays = {f"share/{name}": share.astype(np.uint32) for name, share in model.shares.items()}
+    for what, kept in (("kernel", model.kernels), ("bias", model.biases)):
+        for (engine, name), ciphertexts in kept.items():
+            data = b"".join(int(c).to_bytes(key.ciphertext_bytes, "big") for c in ciphertexts)
+            rows = np.frombuffer(data, np.uint8).reshape(-1, key.ciphertext_bytes)
+            arrays[f"{what}/{engine}/{name}"] = rows
+    return arrays
+
+
+def from_arrays(plan: Plan, arrays: Arrays, key: PublicKey) -> ModelS1:
+    """Inverse of to_arrays; every ciphertext is checked again."""
+    model = ModelS1(plan)
+    for name, array in arrays.items():
+        what, *rest = name.split("/")
+        if what == "share":
+            model.shares[rest[0]] = array.astype(np.uint64)
+            continue
+        ciphertexts: list[mpz] = key.parse(array.tobytes(), len(array))
+        kept = model.kernels if what == "kernel" else model.biases
+        kept[rest[0], rest[1]] = ciphertexts
+    return model

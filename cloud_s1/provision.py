@@ -1,0 +1,62 @@
+"""Owners at S1: the blinded model arrives, the import runs against S2, the model is there or not."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+
+from cloud_s1.models import ModelsS1
+from cloud_s1.s2 import CloudS2
+from twinveil.halves import collect, model_half
+from twinveil.net.identity import PeerIdentity
+from twinveil.parallel import Workers
+from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.model.s1 import ModelS1, import_model
+from twinveil.requests import read_header
+from twinveil.rpc import rounds_pb2 as pb
+from twinveil.rpc.provision_pb2 import ModelHeader
+from twinveil.rpc.types_pb2 import ModelEntry, Progress
+
+
+class ProvisionS1:
+    """A ProvisionHandler."""
+
+    def __init__(self, models: ModelsS1, cloud_s2: CloudS2, workers: Workers) -> None:
+        self._models = models
+        self._cloud_s2 = cloud_s2
+        self._workers = workers
+
+    def outsource(
+        self, header: ModelHeader, data: Iterator[bytes], caller: PeerIdentity
+    ) -> Generator[Progress, None, ModelEntry]:
+        tools = self._cloud_s2.tools(self._workers)
+        record = read_header(header, tools.params, tools.key)
+        self._models.store.refuse_existing(record.model, record.version)
+        layout = ImportLayout(record.plan, tools.params, record.engines)
+        half = model_half(record.plan, tools.params, tools.key.n, collect(data))
+        with closing(self._cloud_s2.peer()) as peer:
+            layers = len(record.plan.linear_nodes)
+            work = import_model(
+                peer.ask, record.import_id, layout, half, tools.key, tools.rerandomiser, self._workers
+            )
+            done = 0
+            while True:
+                try:
+                    name = next(work)
+                except StopIteration as end:
+                    model: ModelS1 = end.value
+                    break
+                yield Progress(stage=done, stages=layers, label=name)
+                done += 1
+            with self._models.stage(record, model, tools.key) as staged:
+                peer.ask(pb.Round(commit=pb.Commit()))
+                staged.commit()
+        return record.entry()
+
+    def list_models(self) -> Sequence[ModelEntry]:
+        return [record.entry() for record in self._models.store.records()]
+
+    def remove_model(self, model: str, version: str) -> None:
+        record = self._models.store.find(model, version)
+        self._models.store.remove(model, version)
+        self._models.forget(record.import_id)

@@ -1,0 +1,76 @@
+"""S1's conversations with S2: an import or a query each, and what ends with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloud_s2.models import ModelsS2
+from cloud_s2.provision import ProvisionS2
+from cloud_s2.queries import Pending, QueriesS2
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.errors import OutOfOrder, PeerUnavailable
+from twinveil.net.identity import PeerIdentity
+from twinveil.net.peer import Conversation
+from twinveil.parallel import Workers
+from twinveil.params import Params
+from twinveil.protocol.conversation import Script, Scripted
+from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.model.s2 import import_model
+from twinveil.protocol.query.engines_s2 import query_s2
+from twinveil.rpc import rounds_pb2 as pb
+
+HALF_SECONDS = 20.0
+"""How long S1's side of an import or query waits for the client's half to reach S2."""
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """Opens conversations; given to RoundsServicer."""
+
+    key: SecretKey
+    params: Params
+    workers: Workers
+    models: ModelsS2
+    provision: ProvisionS2
+    queries: QueriesS2
+
+    def open(self, caller: PeerIdentity) -> Conversation:
+        """The table of callers lets only S1 come here."""
+        return Scripted(self._start)
+
+    def _start(self, message: pb.Round) -> Script:
+        match message.WhichOneof("body"):
+            case "open_import":
+                return self._import(message.open_import)
+            case "open_query":
+                return self._query(message.open_query)
+            case other:
+                raise OutOfOrder(f"a conversation begins with an import or a query, not {other!r}")
+
+    def _import(self, opening: pb.OpenImport) -> Script:
+        pending = self.provision.claim(opening.import_id, HALF_SECONDS)
+        try:
+            record = pending.record
+            layout = ImportLayout(record.plan, self.params, record.engines)
+            model = yield from import_model(opening, layout, pending.half, self.key, self.workers)
+            self.models.keep(record, model)
+            pending.finish()
+            yield pb.Round(done=pb.Done())
+        finally:
+            pending.fail(PeerUnavailable("cloud_s1 broke off the import: outsource the model again"))
+
+    def _query(self, opening: pb.OpenQuery) -> Script:
+        record, model = self.models.load(opening.import_id)
+        claimed: list[Pending] = []
+
+        def claim(query_id: bytes) -> Pending:
+            claimed.append(self.queries.claim(query_id, HALF_SECONDS))
+            return claimed[0]
+
+        try:
+            yield from query_s2(
+                opening, model, self.key, self.workers, self.params, claim, record.label_only
+            )
+        finally:
+            for pending in claimed:
+                pending.fail(PeerUnavailable("the clouds broke off this query: ask again"))

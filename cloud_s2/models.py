@@ -1,0 +1,43 @@
+"""S2's models: its shares on disk, and in memory while they are used."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from twinveil.errors import UnknownModel
+from twinveil.protocol.model.s2 import ModelS2
+from twinveil.store import ModelStore, Record
+
+MAX_LOADED = 8
+
+
+class ModelsS2:
+    """Models by name and version for owners and users, by import for conversations."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = ModelStore(root)
+        self._loaded: dict[bytes, ModelS2] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, record: Record, model: ModelS2) -> None:
+        """On disk, whole; only then is it there."""
+        arrays = {name: share.astype(np.uint32) for name, share in model.shares.items()}
+        with self.store.stage(record, arrays) as staged:
+            staged.commit()
+
+    def load(self, import_id: bytes) -> tuple[Record, ModelS2]:
+        """Raises UnknownModel if no model came by this import."""
+        record = next((r for r in self.store.records() if r.import_id == import_id), None)
+        if record is None:
+            raise UnknownModel("cloud_s2 does not have the model that cloud_s1 means: outsource it again")
+        with self._lock:
+            if import_id not in self._loaded:
+                arrays = self.store.arrays(record)
+                if len(self._loaded) >= MAX_LOADED:
+                    self._loaded.pop(next(iter(self._loaded)))
+                shares = {name: share.astype(np.uint64) for name, share in arrays.items()}
+                self._loaded[import_id] = ModelS2(record.plan, shares)
+            return record, self._loaded[import_id]

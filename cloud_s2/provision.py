@@ -1,0 +1,85 @@
+"""Owners at S2: the blindings wait here until S1 runs the import."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator, Sequence
+
+from cloud_s2.models import ModelsS2
+from cloud_s2.queries import HEARTBEAT
+from twinveil.crypto.public_key import PublicKey
+from twinveil.errors import PeerUnavailable, TwinveilError
+from twinveil.halves import Half, collect, model_half
+from twinveil.net.identity import PeerIdentity
+from twinveil.params import Params
+from twinveil.rendezvous import Rendezvous
+from twinveil.requests import read_header
+from twinveil.rpc.provision_pb2 import ModelHeader
+from twinveil.rpc.types_pb2 import ModelEntry, Progress
+from twinveil.store import Record
+
+IMPORT_SECONDS = 3600.0
+
+
+class PendingImport:
+    """One model's blindings on their way."""
+
+    def __init__(self, record: Record, half: Half) -> None:
+        self.record = record
+        self.half = half
+        self._error: TwinveilError | None = None
+        self._done = threading.Event()
+
+    def finish(self) -> None:
+        self._done.set()
+
+    def fail(self, error: TwinveilError) -> None:
+        """Without effect after finish()."""
+        if not self._done.is_set():
+            self._error = error
+            self._done.set()
+
+    def wait(self, seconds: float) -> bool:
+        if not self._done.wait(seconds):
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+
+class ProvisionS2:
+    """A ProvisionHandler."""
+
+    def __init__(self, models: ModelsS2, params: Params, key: PublicKey) -> None:
+        self._models = models
+        self._params = params
+        self._key = key
+        self._pending: Rendezvous[PendingImport] = Rendezvous("model")
+
+    def claim(self, import_id: bytes, seconds: float) -> PendingImport:
+        return self._pending.claim(import_id, seconds)
+
+    def outsource(
+        self, header: ModelHeader, data: Iterator[bytes], caller: PeerIdentity
+    ) -> Generator[Progress, None, ModelEntry]:
+        record = read_header(header, self._params, self._key)
+        self._models.store.refuse_existing(record.model, record.version)
+        half = model_half(record.plan, self._params, self._key.n, collect(data))
+        pending = PendingImport(record, half)
+        self._pending.deposit(record.import_id, pending)
+        waited = 0.0
+        try:
+            while waited < IMPORT_SECONDS:
+                if pending.wait(HEARTBEAT):
+                    return record.entry()
+                waited += HEARTBEAT
+                yield Progress()
+            raise PeerUnavailable("cloud_s1 did not run the import in time: outsource the model again")
+        finally:
+            self._pending.withdraw(record.import_id)
+
+    def list_models(self) -> Sequence[ModelEntry]:
+        return [record.entry() for record in self._models.store.records()]
+
+    def remove_model(self, model: str, version: str) -> None:
+        self._models.store.remove(model, version)

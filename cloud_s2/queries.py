@@ -1,0 +1,85 @@
+"""Queries at S2: the user's half waits here, a conversation with S1 takes it, the answer's half goes back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Sequence
+
+from gmpy2 import mpz
+
+from cloud_s2.models import ModelsS2
+from twinveil.errors import PeerUnavailable, TwinveilError
+from twinveil.net.identity import PeerIdentity
+from twinveil.params import Params
+from twinveil.protocol.query.binding import QueryHead
+from twinveil.rendezvous import Rendezvous
+from twinveil.requests import read_query
+from twinveil.rpc.inference_pb2 import QueryHalf
+from twinveil.rpc.types_pb2 import Progress
+
+HEARTBEAT = 0.5
+"""Seconds between signs of life to a waiting user, by which a user that went away is noticed."""
+
+ANSWER_SECONDS = 3600.0
+
+
+class Pending:
+    """One user's query: a Claim of twinveil.protocol.query.s2."""
+
+    def __init__(self, head: QueryHead, half: Sequence[mpz]) -> None:
+        self.head = head
+        self.half = half
+        self._answer: bytes | None = None
+        self._error: TwinveilError | None = None
+        self._done = threading.Event()
+
+    def deliver(self, answer: bytes) -> None:
+        self._answer = answer
+        self._done.set()
+
+    def fail(self, error: TwinveilError) -> None:
+        """The conversation has ended; without effect after deliver()."""
+        if not self._done.is_set():
+            self._error = error
+            self._done.set()
+
+    def wait(self, seconds: float) -> bytes | None:
+        """The answer, None if it is not there yet; raises what ended the conversation."""
+        if not self._done.wait(seconds):
+            return None
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+class QueriesS2:
+    """An InferenceHandler, and the place where conversations find what users sent."""
+
+    def __init__(self, models: ModelsS2, params: Params, n: mpz) -> None:
+        self._models = models
+        self._params = params
+        self._n = n
+        self._pending: Rendezvous[Pending] = Rendezvous("query")
+        self.running = 0
+
+    def claim(self, query_id: bytes, seconds: float) -> Pending:
+        return self._pending.claim(query_id, seconds)
+
+    def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, bytes]:
+        record = self._models.store.find(query.model, query.version)
+        head, half = read_query(query, caller, record, self._params, self._n)
+        pending = Pending(head, half)
+        self._pending.deposit(query.query_id, pending)
+        waited = 0.0
+        self.running += 1
+        try:
+            while waited < ANSWER_SECONDS:
+                answer = pending.wait(HEARTBEAT)
+                if answer is not None:
+                    return answer
+                waited += HEARTBEAT
+                yield Progress()
+            raise PeerUnavailable("cloud_s1 did not finish this query in time: ask again")
+        finally:
+            self.running -= 1
+            self._pending.withdraw(query.query_id)

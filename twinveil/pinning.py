@@ -1,0 +1,64 @@
+"""S2's public key as everyone else knows it: fetched once, pinned by fingerprint, never replaced silently."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import grpc
+
+from twinveil.crypto.public_key import PublicKey, from_base64
+from twinveil.errors import BadInput, PeerMismatch, TwinveilError
+from twinveil.net.files import replace
+from twinveil.net.status import from_rpc_error
+from twinveil.params import Params
+from twinveil.rpc.keys_pb2 import GetPublicKeyRequest
+from twinveil.rpc.keys_pb2_grpc import KeysStub
+
+DEADLINE = 20.0
+
+
+def params_of(jwk: dict[str, object], insecure_small_key: bool) -> Params:
+    """Parameters for a key of the length that `jwk` has; refuses small keys like Params does."""
+    try:
+        return Params(from_base64(jwk.get("n"), "n").bit_length(), insecure_small_key=insecure_small_key)
+    except TwinveilError as error:
+        raise PeerMismatch(f"cloud_s2's key is refused: {error}") from None
+
+
+def pinned_key(
+    channel: grpc.Channel, pin: Path, fingerprint: str | None = None, insecure_small_key: bool = False
+) -> PublicKey:
+    """The key behind `channel` if it is the pinned one; pins it at the first contact.
+
+    fingerprint: what the key must be, from outside (a start-up kit, the owner's word); else the file decides.
+    Raises PeerMismatch for any other key.
+    """
+    try:
+        reply = KeysStub(channel).GetPublicKey(GetPublicKeyRequest(), timeout=DEADLINE)
+    except grpc.RpcError as error:
+        raise from_rpc_error(error, "cloud_s2") from None
+    try:
+        jwk = json.loads(reply.jwk)
+    except ValueError:
+        raise PeerMismatch("cloud_s2 serves something that is no key") from None
+    key = PublicKey.from_jwk(jwk, params_of(jwk, insecure_small_key))
+    wanted = fingerprint or _read(pin)
+    if wanted is not None and wanted != key.fingerprint:
+        raise PeerMismatch(
+            f"cloud_s2 has key {key.fingerprint[:16]}..., but {wanted[:16]}... is pinned: if it was replaced on "
+            f"purpose, remove {pin}, and outsource the models again"
+        )
+    if not pin.exists():
+        pin.parent.mkdir(parents=True, exist_ok=True)
+        replace(pin, key.fingerprint.encode() + b"\n", 0o644)
+    return key
+
+
+def _read(pin: Path) -> str | None:
+    try:
+        return pin.read_text().strip() or None
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        raise BadInput(f"{pin} cannot be read: it should hold the key's fingerprint") from None

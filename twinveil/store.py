@@ -1,0 +1,205 @@
+"""A cloud's models on disk: each there whole or not at all, checksummed, by name and version.
+
+    ROOT/NAME@VERSION/record.json     who, which plan, which key; SHA-256 of the arrays
+    ROOT/NAME@VERSION/arrays.safetensors
+    ROOT/.incoming-*                  not yet a model; swept at start
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from twinveil.errors import BadInput, ModelExists, TwinveilError, UnknownModel
+from twinveil.plan import Plan
+from twinveil.rpc.types_pb2 import ModelEntry
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+_INCOMING = ".incoming-"
+_RECORD = "record.json"
+_ARRAYS = "arrays.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a cloud knows of a model beside its numbers.
+
+    import_id: 16 bytes that both clouds got from the owner; a query names it, so halves of different imports of
+    one name never meet. fingerprint: hex, of the key that everything is encrypted under.
+    """
+
+    model: str
+    version: str
+    import_id: bytes
+    plan: Plan
+    engines: tuple[str, ...]
+    label_only: bool
+    fingerprint: str
+
+    @property
+    def folder(self) -> str:
+        return f"{self.model}@{self.version}"
+
+    def entry(self) -> ModelEntry:
+        return ModelEntry(
+            model=self.model,
+            version=self.version,
+            plan_hash=self.plan.hash,
+            engines=self.engines,
+            label_only=self.label_only,
+        )
+
+    def to_json(self, digest: str) -> str:
+        return json.dumps(
+            {
+                "model": self.model,
+                "version": self.version,
+                "import_id": self.import_id.hex(),
+                "plan": self.plan.to_dict(),
+                "engines": self.engines,
+                "label_only": self.label_only,
+                "fingerprint": self.fingerprint,
+                "arrays_sha256": digest,
+            },
+            indent=1,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> tuple[Record, str]:
+        """The record and the digest of its arrays."""
+        data = json.loads(text)
+        record = cls(
+            data["model"],
+            data["version"],
+            bytes.fromhex(data["import_id"]),
+            Plan.from_json(json.dumps(data["plan"])),
+            tuple(data["engines"]),
+            bool(data["label_only"]),
+            data["fingerprint"],
+        )
+        return record, data["arrays_sha256"]
+
+
+class Staged:
+    """A model on its way in: `commit` makes it a model, leaving the `with` without that removes it."""
+
+    def __init__(self, store: ModelStore, folder: Path, record: Record) -> None:
+        self._store = store
+        self._folder = folder
+        self._record = record
+
+    def commit(self) -> None:
+        self._store.settle(self._folder, self._record)
+
+    def __enter__(self) -> Staged:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class ModelStore:
+    """Models below one folder; safe for threads of one process."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock = threading.Lock()
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for leftover in root.glob(f"{_INCOMING}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def records(self) -> Sequence[Record]:
+        """Every model, by name and version. A folder that cannot be read is no model."""
+        found = []
+        for folder in sorted(self._root.glob("*@*")):
+            try:
+                found.append(self._read(folder)[0])
+            except TwinveilError:
+                continue
+        return found
+
+    def find(self, model: str, version: str) -> Record:
+        """Raises UnknownModel, naming the models that are there."""
+        folder = self._root / f"{model}@{version}"
+        if not (folder / _RECORD).is_file():
+            there = ", ".join(f"{r.model} {r.version}" for r in self.records()) or "none"
+            raise UnknownModel(f"there is no model {model} {version} here (models: {there})")
+        return self._read(folder)[0]
+
+    def arrays(self, record: Record) -> Arrays:
+        """The model's numbers. Raises BadInput if they are damaged."""
+        folder = self._root / record.folder
+        _, digest = self._read(folder)
+        try:
+            data = (folder / _ARRAYS).read_bytes()
+            if hashlib.sha256(data).hexdigest() != digest:
+                raise ValueError
+            return load(data)
+        except (OSError, ValueError, SafetensorError):
+            raise BadInput(
+                f"the stored model {record.model} {record.version} is damaged: remove and outsource it again"
+            ) from None
+
+    def stage(self, record: Record, arrays: Arrays) -> Staged:
+        """Write everything to disk, beside the models."""
+        self.refuse_existing(record.model, record.version)
+        folder = self._root / f"{_INCOMING}{secrets.token_hex(8)}"
+        folder.mkdir(mode=0o700)
+        data = save(dict(arrays))
+        _write(folder / _ARRAYS, data)
+        _write(folder / _RECORD, record.to_json(hashlib.sha256(data).hexdigest()).encode())
+        return Staged(self, folder, record)
+
+    def refuse_existing(self, model: str, version: str) -> None:
+        if (self._root / f"{model}@{version}").exists():
+            raise ModelExists(
+                f"model {model} {version} is already there: give another --version or remove it first"
+            )
+
+    def settle(self, folder: Path, record: Record) -> None:
+        with self._lock:
+            self.refuse_existing(record.model, record.version)
+            folder.rename(self._root / record.folder)
+            _sync(self._root)
+
+    def remove(self, model: str, version: str) -> None:
+        record = self.find(model, version)
+        with self._lock:
+            # Renamed first: a removal that is cut short leaves no half of a model.
+            doomed = self._root / f"{_INCOMING}{secrets.token_hex(8)}"
+            (self._root / record.folder).rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def _read(self, folder: Path) -> tuple[Record, str]:
+        try:
+            return Record.from_json((folder / _RECORD).read_text())
+        except (OSError, ValueError, KeyError, TypeError, TwinveilError):
+            raise BadInput(f"the stored model {folder.name} is damaged: remove and outsource it again") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -116,17 +116,28 @@ def load(
     environment: Mapping[str, str],
     known: frozenset[str] = frozenset(),
 ) -> Settings:
-    """The settings of one role. Raises BadConfiguration, naming the flag, variable or key at fault.
+    """The settings of one role, from its command line. Raises BadConfiguration, naming what is at fault."""
+    flags = vars(_parser(section, kind).parse_args(argv))
+    return settle(kind, section, flags, environment, known)
+
+
+def settle(
+    kind: type[Settings],
+    section: str,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    known: frozenset[str] = frozenset(),
+) -> Settings:
+    """The settings of one role, from flags already parsed (None: not given; `config`: the TOML file).
 
     section: the role's table in the TOML file. known: settings of other roles, which the environment and the
-    top of the file may hold, too.
+    top of the file may hold, too. Raises BadConfiguration, naming the flag, variable or key at fault.
     """
     own = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]  # a dataclass
     known = known | own.keys()
-    parsed = vars(_parser(section, kind, own.values()).parse_args(argv))
-    config = parsed.pop("config") or environment.get(CONFIG)
+    config = flags.get("config") or environment.get(CONFIG)
     sources = [
-        Source(parsed, lambda name: "--" + name.replace("_", "-")),
+        Source(flags, lambda name: "--" + name.replace("_", "-")),
         Source(_variables(environment, known), lambda name: PREFIX + name.upper()),
         *(_file(Path(config), section, known, frozenset(own)) if config else ()),
     ]
@@ -181,7 +192,8 @@ def _file(file: Path, section: str, known: frozenset[str], own: frozenset[str]) 
 def _refuse_unknown(name: str, known: frozenset[str], what: str) -> None:
     if name not in known:
         close = difflib.get_close_matches(name, known, 1)
-        raise BadConfiguration(f"{what} is no setting" + (f": did you mean '{close[0]}'?" if close else ""))
+        hint = f": did you mean '{close[0]}'?" if close else ""
+        raise BadConfiguration(f"{what} is no setting{hint}")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -189,7 +201,7 @@ class _Parser(argparse.ArgumentParser):
         raise BadConfiguration(f"{message} (--help lists the options)")
 
 
-def _parser(section: str, kind: type, own: Any) -> _Parser:
+def _parser(section: str, kind: type) -> _Parser:
     parser = _Parser(
         prog=f"python -m {section}",
         description=kind.__doc__,
@@ -197,7 +209,7 @@ def _parser(section: str, kind: type, own: Any) -> _Parser:
         allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
-    for each in own:
+    for each in fields(kind):
         flag = "--" + each.name.replace("_", "-")
         shown = "" if each.default in (MISSING, None, False) else f" (default: {each.default})"
         text_ = each.metadata["help"] + shown.replace("%", "%%")

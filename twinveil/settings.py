@@ -127,8 +127,27 @@ class UserSettings(RoleSettings):
     max_message: int = setting(size, "largest picture file that is accepted", 16 << 20)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerSettings:
+    """For a command that calls the roles without being one: it speaks with the user's certificate."""
+
+    name: str = setting(text, "name of this instance, as in its certificate", "main")
+    tls: Path | None = setting(path, "folder with authority.pem, certificate.pem and key.pem", None)
+    insecure_plaintext: bool = setting(truth, "no TLS; loopback only, for experiments", False)
+    connect_wait: float = setting(duration, "how long to wait for a role to answer", 3.0)
+    owner: str = setting(check, "address of the owner's service", "127.0.0.1:7000")
+    cloud_s1: str = setting(check, "address of cloud S1", "127.0.0.1:7001")
+    cloud_s2: str = setting(check, "address of cloud S2", "127.0.0.1:7002")
+    user: str = setting(check, "address of the user's service", "127.0.0.1:7003")
+
+    def me(self) -> Me:
+        if (self.tls is None) == (not self.insecure_plaintext):
+            raise BadConfiguration("give either --tls FOLDER or --insecure-plaintext (loopback only)")
+        return Me("user", self.name, None if self.tls is None else TlsFiles.in_folder(self.tls))
+
+
 EVERY_SETTING = frozenset(
     each.name
-    for kind in (CloudS1Settings, CloudS2Settings, OwnerSettings, UserSettings)
+    for kind in (CloudS1Settings, CloudS2Settings, OwnerSettings, UserSettings, CallerSettings)
     for each in fields(kind)
 )

@@ -3,9 +3,9 @@
     with LocalCluster(folder) as cluster:
         ... cluster.pids, cluster.addresses, cluster.me("user") ...
 
-Every role listens on a free loopback port and is ready when its gRPC health service says so over mutual TLS. The
-processes are ended and reaped on every way out; should this process be killed outright, they see their stdin
-close and end by themselves.
+Every role listens on a free loopback port and is ready when its gRPC health service says so over mutual TLS.
+The processes are ended and reaped on every way out; should this process be killed outright, they see their
+stdin close and end by themselves.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ Options = Mapping[str, Sequence[str]]
 class LocalCluster:
     """Starts, watches and ends the roles.
 
-    folder: what the roles keep (FOLDER/ROLE), their logs, certificates and ready files. It outlives the cluster: the
-        next one finds the same key and models there.
+    folder: what the roles keep (FOLDER/ROLE), their logs, certificates and ready files. It outlives the
+        cluster: the next one finds the same key and models there.
     options: role -> more command line options of that role.
     deadline: seconds within which all roles must be ready.
     """
@@ -100,8 +100,6 @@ class LocalCluster:
         """Ends and reaps every process, softly first. May be called again."""
         try:
             for process in self._processes.values():
-                if process.stdin is not None:
-                    process.stdin.close()
                 if process.poll() is None:
                     process.terminate()
             end = time.monotonic() + STOP_SECONDS
@@ -113,6 +111,8 @@ class LocalCluster:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)  # its workers, too
                 process.wait()
+                if process.stdin is not None:
+                    process.stdin.close()
             self._processes.clear()
             self.pids.clear()
             self.addresses.clear()

@@ -1,14 +1,12 @@
 """Mutual TLS between the roles, from files that may be renewed while queries run.
 
 Servers ask for a client certificate and look at their files again at every handshake; clients read theirs for
-every new channel. TLS 1.3 only: gRPC for Python cannot name a lowest version, so the one cipher suite that is
-offered to TLS 1.2 wants an RSA certificate, and the roles' certificates are ECDSA: no 1.2 handshake succeeds.
+every new channel. TLS 1.3 only: see the package's __init__.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +16,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from twinveil.errors import BadConfiguration
-
-os.environ["GRPC_SSL_CIPHER_SUITES"] = "ECDHE-RSA-AES256-GCM-SHA384"
 
 log = logging.getLogger(__name__)
 

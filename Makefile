@@ -1,0 +1,30 @@
+# Everything runs in .venv, made on first use. ARGS are passed on: make demo ARGS="--images 3"
+
+VENV ?= .venv
+PYTHON ?= python3
+READY := $(VENV)/.ready
+
+.PHONY: demo test check stubs bench clean
+
+demo: $(READY)
+	$(VENV)/bin/twinveil demo $(ARGS)
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(READY)
+	PYTHON=$(VENV)/bin/python scripts/check
+
+stubs: $(READY)
+	PYTHON=$(VENV)/bin/python scripts/stubs
+
+bench: $(READY)
+	$(VENV)/bin/twinveil bench $(ARGS)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[owner,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

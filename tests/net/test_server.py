@@ -1,0 +1,349 @@
+"""Who may call what, over real TLS: each role's certificate against every RPC, and every way to have none."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from twinveil.errors import BadConfiguration, NotAllowed, PeerMismatch, PeerUnavailable, TooMuch
+from twinveil.net.authorisation import EVERYONE, TABLE
+from twinveil.net.certificates import Authority, issue, make_authority
+from twinveil.net.channel import Me, connect, open_channel
+from twinveil.net.credentials import TlsFiles, server_name
+from twinveil.net.identity import INSECURE_ROLE_KEY, ROLES
+from twinveil.net.server import Server, ServerSettings, start
+from twinveil.net.servicers import Facts, StatusServicer
+from twinveil.net.status import from_rpc_error
+from twinveil.rpc import status_pb2
+
+STATUS = "/twinveil.rpc.Status/GetStatus"
+AUTHORITY = make_authority("test authority")
+
+
+class EveryRpc:
+    """Mounts every RPC of the table; each answers with nothing."""
+
+    service_name = "test"
+
+    def register(self, server: grpc.Server) -> None:
+        methods: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
+        for method in (*TABLE, "/twinveil.rpc.Secret/NotInTheTable"):
+            _, service, name = method.split("/")
+            if service.startswith("twinveil"):
+                handler = grpc.unary_unary_rpc_method_handler(lambda request, context: b"served")
+                methods.setdefault(service, {})[name] = handler
+        for service, handlers in methods.items():
+            generic = grpc.method_handlers_generic_handler(service, handlers)
+            server.add_generic_rpc_handlers((generic,))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TlsFiles]:
+    folder = tmp_path_factory.mktemp("tls")
+    return {role: issue(AUTHORITY, role, "test", folder / role) for role in ROLES}
+
+
+@pytest.fixture(scope="module")
+def everything(files: dict[str, TlsFiles]) -> Iterator[Server]:
+    server = start(ServerSettings("cloud_s2", "127.0.0.1:0", files["cloud_s2"], max_calls=8), [EveryRpc()])
+    yield server
+    server.stop(0)
+
+
+@pytest.fixture
+def s2(files: dict[str, TlsFiles]) -> Iterator[Server]:
+    server = start(ServerSettings("cloud_s2", "127.0.0.1:0", files["cloud_s2"]), [StatusServicer("cloud_s2")])
+    yield server
+    server.stop(0)
+
+
+def call(channel: grpc.Channel, method: str) -> bytes:
+    try:
+        return channel.unary_unary(method)(b"", timeout=5)
+    except grpc.RpcError as error:
+        raise from_rpc_error(error, "the server") from None
+
+
+def target(server: Server) -> str:
+    return f"127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("method", TABLE)
+def test_the_table_is_what_happens(
+    everything: Server, files: dict[str, TlsFiles], role: str, method: str
+) -> None:
+    with open_channel(Me(role, "test", files[role]), "cloud_s2", target(everything)) as channel:
+        if role in TABLE[method]:
+            assert call(channel, method) in (b"served", b"\x08\x01")
+        else:
+            with pytest.raises(NotAllowed, match=f"{role} may not call {method}"):
+                call(channel, method)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_is_not_in_the_table_is_refused_to_all(
+    everything: Server, files: dict[str, TlsFiles], role: str
+) -> None:
+    with open_channel(Me(role, "test", files[role]), "cloud_s2", target(everything)) as channel:
+        with pytest.raises(NotAllowed):
+            call(channel, "/twinveil.rpc.Secret/NotInTheTable")
+        with pytest.raises(NotAllowed):
+            call(channel, "/grpc.health.v1.Health/Watch")
+
+
+def test_the_table_names_roles_only() -> None:
+    assert all(roles and roles <= EVERYONE for roles in TABLE.values())
+    assert TABLE["/twinveil.rpc.Rounds/Converse"] == {"cloud_s1"}
+
+
+def refused(server: Server, me: Me, role: str = "cloud_s2") -> None:
+    with pytest.raises(PeerUnavailable), connect(me, role, target(server), wait=1.5):
+        pass
+
+
+def test_a_certificate_of_another_authority_is_refused(
+    s2: Server, tmp_path: Path, files: dict[str, TlsFiles]
+) -> None:
+    foreign = issue(make_authority("test authority"), "cloud_s1", "test", tmp_path)
+    trusting = TlsFiles(files["cloud_s1"].authority, foreign.certificate, foreign.key)
+    refused(s2, Me("cloud_s1", "test", trusting))
+    refused(s2, Me("cloud_s1", "test", foreign))
+
+
+def test_an_expired_certificate_is_refused(s2: Server, tmp_path: Path) -> None:
+    refused(s2, Me("cloud_s1", "test", issue(AUTHORITY, "cloud_s1", "test", tmp_path, days=-1)))
+
+
+def test_no_certificate_is_refused(s2: Server, files: dict[str, TlsFiles]) -> None:
+    credentials = grpc.ssl_channel_credentials(files["user"].authority.read_bytes())
+    options = [("grpc.ssl_target_name_override", server_name("cloud_s2"))]
+    with grpc.secure_channel(target(s2), credentials, options) as channel, pytest.raises(PeerUnavailable):
+        call(channel, STATUS)
+
+
+def test_plaintext_is_refused(s2: Server) -> None:
+    with grpc.insecure_channel(target(s2)) as channel, pytest.raises(PeerUnavailable):
+        call(channel, STATUS)
+
+
+def test_a_name_in_metadata_counts_nothing_over_tls(everything: Server, files: dict[str, TlsFiles]) -> None:
+    with open_channel(Me("user", "test", files["user"]), "cloud_s2", target(everything)) as channel:
+        converse = channel.unary_unary("/twinveil.rpc.Rounds/Converse")
+        with pytest.raises(grpc.RpcError) as caught:
+            converse(b"", timeout=5, metadata=[(INSECURE_ROLE_KEY, "twinveil://cloud_s1/test")])
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED  # type: ignore[attr-defined]
+
+
+def test_a_user_cannot_stand_in_for_a_cloud(files: dict[str, TlsFiles]) -> None:
+    server = start(ServerSettings("cloud_s2", "127.0.0.1:0", files["user"]), [StatusServicer("cloud_s2")])
+    try:
+        refused(server, Me("cloud_s1", "test", files["cloud_s1"]))
+    finally:
+        server.stop(0)
+
+
+def rogue(tmp_path: Path, names: list[str]) -> TlsFiles:
+    """A certificate of the right authority with other URIs in its SAN."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+    files = issue(AUTHORITY, "user", "test", tmp_path)
+    honest = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    key = load_pem_private_key(files.key.read_bytes(), None)
+    uris = [x509.UniformResourceIdentifier(name) for name in names]
+    builder = (
+        x509.CertificateBuilder(honest.issuer, honest.subject, key.public_key(), 7)  # type: ignore[arg-type]
+        .not_valid_before(honest.not_valid_before_utc)
+        .not_valid_after(honest.not_valid_after_utc)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("twinveil://cloud_s1/x"), *uris]), False)
+    )
+    files.certificate.write_bytes(builder.sign(AUTHORITY.key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    return files
+
+
+WRONG_NAMES = [
+    [],
+    ["twinveil://cloud_s3/x"],
+    ["https://cloud_s1/x"],
+    ["twinveil://cloud_s1/x/y"],
+    ["twinveil://user/x", "twinveil://cloud_s1/x"],
+]
+
+
+@pytest.mark.parametrize("names", WRONG_NAMES)
+def test_a_certificate_with_a_wrong_name_is_refused(
+    everything: Server, tmp_path: Path, names: list[str]
+) -> None:
+    me = Me("user", "test", rogue(tmp_path, names))
+    with (
+        open_channel(me, "cloud_s2", target(everything)) as channel,
+        pytest.raises(NotAllowed, match="certificate"),
+    ):
+        call(channel, STATUS)
+
+
+def test_a_renewed_certificate_counts_from_the_next_connection(tmp_path: Path) -> None:
+    authority = make_authority()
+    mine = issue(authority, "user", "test", tmp_path / "user")
+    files = issue(authority, "cloud_s2", "test", tmp_path / "s2", days=1)
+    server = start(ServerSettings("cloud_s2", "127.0.0.1:0", files), [StatusServicer("cloud_s2")])
+    try:
+        me = Me("user", "test", mine)
+        with connect(me, "cloud_s2", target(server)) as running:
+            before = serial(server, mine)
+            old_key = files.key.read_bytes()
+            issue(authority, "cloud_s2", "test", tmp_path / "s2")
+            assert serial(server, mine) != before
+            call(running.channel, STATUS)  # the old connection goes on
+            files.key.write_bytes(old_key)  # half a renewal: key and certificate do not belong together
+            assert serial(server, mine) != before
+            with connect(me, "cloud_s2", target(server)):
+                pass
+    finally:
+        server.stop(0)
+
+
+def serial(server: Server, files: TlsFiles) -> bytes | None:
+    context = ssl.create_default_context(cafile=str(files.authority))
+    context.load_cert_chain(str(files.certificate), str(files.key))
+    context.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname=server_name("cloud_s2")) as secured,
+    ):
+        return secured.getpeercert(binary_form=True)
+
+
+def test_keys_are_private_files(files: dict[str, TlsFiles]) -> None:
+    for each in files.values():
+        assert each.key.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_of_another_certificate_is_named(tmp_path: Path, files: dict[str, TlsFiles]) -> None:
+    mixed = TlsFiles(files["user"].authority, files["user"].certificate, files["owner"].key)
+    with pytest.raises(BadConfiguration, match="is not the key of"):
+        start(ServerSettings("user", "127.0.0.1:0", mixed), [])
+    gone = TlsFiles(files["user"].authority, files["user"].certificate, tmp_path / "none.pem")
+    with pytest.raises(BadConfiguration, match=r"none\.pem: the key cannot be read"):
+        start(ServerSettings("user", "127.0.0.1:0", gone), [])
+
+
+@pytest.mark.parametrize(
+    ("listen", "insecure"), [("127.0.0.1:0", False), ("0.0.0.0:0", True), ("[::]:0", True)]
+)
+def test_plaintext_needs_its_flag_and_loopback(listen: str, insecure: bool) -> None:
+    with pytest.raises(BadConfiguration, match="insecure-plaintext"):
+        start(ServerSettings("cloud_s2", listen, None, insecure_plaintext=insecure), [])
+
+
+def test_a_plaintext_client_keeps_to_loopback() -> None:
+    with pytest.raises(BadConfiguration, match="loopback only"):
+        open_channel(Me("user", "x", None), "cloud_s2", "192.0.2.1:7002")
+
+
+def test_insecure_loopback_serves_by_word() -> None:
+    server = start(
+        ServerSettings("cloud_s2", "127.0.0.1:0", None, insecure_plaintext=True), [StatusServicer("cloud_s2")]
+    )
+    try:
+        with connect(Me("user", "x", None), "cloud_s2", target(server)) as link:
+            assert link.status.role == "cloud_s2"
+            with pytest.raises(NotAllowed):
+                call(link.channel, "/grpc.health.v1.Health/Watch")
+        with (
+            grpc.insecure_channel(target(server)) as nameless,
+            pytest.raises(NotAllowed, match="names no role"),
+        ):
+            call(nameless, STATUS)
+    finally:
+        server.stop(0)
+
+
+def test_a_taken_port_is_named(s2: Server, files: dict[str, TlsFiles]) -> None:
+    with pytest.raises(PeerUnavailable, match=f"cannot listen on {target(s2)}"):
+        start(ServerSettings("cloud_s2", target(s2), files["cloud_s2"]), [])
+
+
+def test_nobody_there_is_said_within_the_wait(files: dict[str, TlsFiles]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        begin = time.monotonic()
+        with (
+            pytest.raises(PeerUnavailable, match=f"cloud_s1 at {address} does not answer: is it running"),
+            connect(Me("user", "x", files["user"]), "cloud_s1", address, wait=0.5),
+        ):
+            pass
+        assert time.monotonic() - begin < 3
+
+
+def test_tls_trouble_is_told_apart_from_silence(s2: Server, tmp_path: Path) -> None:
+    stranger = Me("user", "x", issue(make_authority(), "user", "x", tmp_path))
+    with (
+        pytest.raises(PeerUnavailable, match="mutual TLS fails"),
+        connect(stranger, "cloud_s2", target(s2), 1),
+    ):
+        pass
+
+
+class Other(StatusServicer):
+    """Says that it is of another protocol version."""
+
+    def GetStatus(self, request, context):
+        return status_pb2.GetStatusReply(role="cloud_s2", protocol_version=99, twinveil_version="9.0")
+
+
+@pytest.mark.parametrize(
+    ("service", "match"),
+    [(Other("x"), "protocol version 99"), (StatusServicer("cloud_s1"), "says that it is cloud_s1")],
+)
+def test_somebody_else_is_noticed(files: dict[str, TlsFiles], service: StatusServicer, match: str) -> None:
+    server = start(ServerSettings("cloud_s2", "127.0.0.1:0", files["cloud_s2"]), [service])
+    try:
+        with (
+            pytest.raises(PeerMismatch, match=match),
+            connect(Me("user", "x", files["user"]), "cloud_s2", target(server)),
+        ):
+            pass
+    finally:
+        server.stop(0)
+
+
+def test_status_tells_the_facts(files: dict[str, TlsFiles]) -> None:
+    facts = Facts(key_fingerprint=b"f" * 32, running_queries=3)
+    server = start(
+        ServerSettings("owner", "127.0.0.1:0", files["owner"]), [StatusServicer("owner", lambda: facts)]
+    )
+    try:
+        with connect(Me("user", "x", files["user"]), "owner", target(server)) as link:
+            assert link.status.key_fingerprint == b"f" * 32
+            assert link.status.running_queries == 3
+            assert link.status.memory_bytes > 1 << 20
+    finally:
+        server.stop(0)
+
+
+def test_a_message_past_the_cap_is_refused(s2: Server, files: dict[str, TlsFiles]) -> None:
+    with (
+        open_channel(Me("user", "x", files["user"]), "cloud_s2", target(s2)) as channel,
+        pytest.raises(TooMuch),
+    ):
+        channel_call = channel.unary_unary(STATUS)
+        try:
+            channel_call(bytes(3 << 20), timeout=5)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, "s2") from None
+
+
+def test_authority_is_frozen() -> None:
+    with pytest.raises(AttributeError):
+        AUTHORITY.key = None  # type: ignore[misc, assignment]
+    assert isinstance(AUTHORITY, Authority)

@@ -1,0 +1,119 @@
+"""twinveil status: asks every role who it is and how it is doing."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from twinveil.config import settle
+from twinveil.errors import PeerUnavailable, TwinveilError
+from twinveil.net.channel import connect
+from twinveil.net.identity import ROLES
+from twinveil.settings import EVERY_SETTING, CallerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RoleStatus:
+    """One role's answer, or why there is none."""
+
+    role: str
+    address: str
+    error: str | None = None
+    version: str = ""
+    protocol: int = 0
+    key_fingerprint: str = ""
+    models: tuple[str, ...] = ()
+    running_queries: int = 0
+    uptime_seconds: float = 0.0
+    memory_bytes: int = 0
+    pid: int = 0
+
+
+def status(
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a local cluster, such as the demo's: where, and how to ask."),
+    ] = None,
+    owner: Annotated[str | None, typer.Option(help="Address of the owner's service.")] = None,
+    cloud_s1: Annotated[str | None, typer.Option(help="Address of cloud S1.")] = None,
+    cloud_s2: Annotated[str | None, typer.Option(help="Address of cloud S2.")] = None,
+    user: Annotated[str | None, typer.Option(help="Address of the user's service.")] = None,
+    tls: Annotated[Path | None, typer.Option(help="Folder with certificate, key and authority.")] = None,
+    insecure_plaintext: Annotated[bool, typer.Option(help="No TLS; loopback only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Ask all four roles how they are. Exits with 5 if one of them does not answer."""
+    flags = {
+        "config": config,
+        "owner": owner,
+        "cloud_s1": cloud_s1,
+        "cloud_s2": cloud_s2,
+        "user": user,
+        "tls": tls and str(tls),
+        "insecure_plaintext": insecure_plaintext or None,
+    }
+    if cluster is not None:
+        flags |= {role: f"file:{cluster / 'run' / role}.json" for role in ROLES}
+        flags |= {"tls": str(cluster / "tls" / "user"), "name": "local"}
+    settings = settle(CallerSettings, "user", flags, os.environ, EVERY_SETTING)
+    settings.me()
+    with ThreadPoolExecutor(len(ROLES)) as pool:
+        answers = list(pool.map(lambda role: ask(settings, role), ROLES))
+    if as_json:
+        typer.echo(json.dumps([asdict(answer) for answer in answers], indent=2))
+    else:
+        Console().print(_table(answers))
+    missing = [answer.error for answer in answers if answer.error]
+    if missing:
+        raise PeerUnavailable("; ".join(missing))
+
+
+def ask(settings: CallerSettings, role: str) -> RoleStatus:
+    """One role's status; never raises for a role that is not there."""
+    address = getattr(settings, role)
+    try:
+        with connect(settings.me(), role, address, settings.connect_wait) as link:
+            reply = link.status
+    except TwinveilError as error:
+        return RoleStatus(role, address, error=str(error))
+    return RoleStatus(
+        role,
+        link.peer.removeprefix(f"{role} at "),
+        version=reply.twinveil_version,
+        protocol=reply.protocol_version,
+        key_fingerprint=reply.key_fingerprint.hex(),
+        models=tuple(f"{entry.model} {entry.version}" for entry in reply.models),
+        running_queries=reply.running_queries,
+        uptime_seconds=round(reply.uptime_seconds, 1),
+        memory_bytes=reply.memory_bytes,
+        pid=reply.pid,
+    )
+
+
+def _table(answers: list[RoleStatus]) -> Table:
+    table = Table("role", "address", "version", "key", "models", "queries", "up", "memory", "pid")
+    for each in answers:
+        if each.error:
+            table.add_row(each.role, each.address, "[red]no answer[/red]")
+            continue
+        table.add_row(
+            each.role,
+            each.address,
+            f"{each.version} (protocol {each.protocol})",
+            each.key_fingerprint[:16] or "-",
+            ", ".join(each.models) or "-",
+            str(each.running_queries),
+            f"{each.uptime_seconds:.0f} s",
+            f"{each.memory_bytes / (1 << 20):.0f} MiB",
+            str(each.pid),
+        )
+    return table

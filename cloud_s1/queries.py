@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Generator
@@ -19,7 +20,7 @@ from twinveil.protocol.meter import Meter
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.s1 import QueryS1
 from twinveil.requests import read_query
-from twinveil.rpc.inference_pb2 import QueryHalf
+from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.types_pb2 import Progress
 from twinveil.store import Record
 
@@ -51,11 +52,10 @@ class QueriesS1:
         self._idle = threading.Condition(self._lock)
         self._wanted: list[tuple[Record, str]] = []
         self.running = 0
-        self.last_figures: dict[str, dict[str, object]] = {}
         if ahead:
             threading.Thread(target=self._prepare_ahead, name="prepare-ahead", daemon=True).start()
 
-    def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, bytes]:
+    def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, AnswerHalf]:
         record = self._models.store.find(query.model, query.version)
         tools = self._cloud_s2.tools(self._workers)
         head, half = read_query(query, caller, record, tools.params, tools.key.n)
@@ -71,8 +71,8 @@ class QueriesS1:
                     try:
                         step = next(work)
                     except StopIteration as end:
-                        self.last_figures = prepared.meter.as_dict()
-                        return bytes(end.value)
+                        figures = json.dumps(prepared.meter.as_dict())
+                        return AnswerHalf(half=end.value, figures_json=figures)
                     yield Progress(stage=step.stage, stages=step.stages, label=step.label)
         except PeerUnavailable:
             self._cloud_s2.lost()

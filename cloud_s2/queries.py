@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Generator, Sequence
 
@@ -14,7 +15,7 @@ from twinveil.params import Params
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.rendezvous import Rendezvous
 from twinveil.requests import read_query
-from twinveil.rpc.inference_pb2 import QueryHalf
+from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.types_pb2 import Progress
 
 HEARTBEAT = 0.5
@@ -29,6 +30,7 @@ class Pending:
     def __init__(self, head: QueryHead, half: Sequence[mpz]) -> None:
         self.head = head
         self.half = half
+        self.figures: dict[str, object] = {}
         self._answer: bytes | None = None
         self._error: TwinveilError | None = None
         self._done = threading.Event()
@@ -65,7 +67,7 @@ class QueriesS2:
     def claim(self, query_id: bytes, seconds: float) -> Pending:
         return self._pending.claim(query_id, seconds)
 
-    def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, bytes]:
+    def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, AnswerHalf]:
         record = self._models.store.find(query.model, query.version)
         head, half = read_query(query, caller, record, self._params, self._n)
         pending = Pending(head, half)
@@ -76,7 +78,7 @@ class QueriesS2:
             while waited < ANSWER_SECONDS:
                 answer = pending.wait(HEARTBEAT)
                 if answer is not None:
-                    return answer
+                    return AnswerHalf(half=answer, figures_json=json.dumps(pending.figures))
                 waited += HEARTBEAT
                 yield Progress()
             raise PeerUnavailable("cloud_s1 did not finish this query in time: ask again")

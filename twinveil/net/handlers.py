@@ -13,7 +13,7 @@ from typing import Protocol
 from twinveil.net.identity import PeerIdentity
 from twinveil.rpc.catalogue_pb2 import GetModelReply
 from twinveil.rpc.gateway_pb2 import Picture, Result
-from twinveil.rpc.inference_pb2 import QueryHalf
+from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
 
@@ -21,7 +21,7 @@ from twinveil.rpc.types_pb2 import ModelEntry, Progress
 class InferenceHandler(Protocol):
     """One cloud's half of a classification."""
 
-    def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, bytes]:
+    def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, AnswerHalf]:
         """Yields progress, returns this cloud's half of the answer."""
         ...
 

@@ -32,7 +32,7 @@ from twinveil.rpc import (
 )
 from twinveil.rpc.catalogue_pb2 import GetModelReply, GetModelRequest
 from twinveil.rpc.gateway_pb2 import GatewayEvent, Picture
-from twinveil.rpc.inference_pb2 import AnswerEvent, AnswerHalf, QueryHalf
+from twinveil.rpc.inference_pb2 import AnswerEvent, QueryHalf
 from twinveil.rpc.keys_pb2 import GetPublicKeyReply, GetPublicKeyRequest
 from twinveil.rpc.provision_pb2 import (
     ModelChunk,
@@ -71,7 +71,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         return _events(
             self._handler.classify(request, caller(context)),
             lambda progress: AnswerEvent(progress=progress),
-            lambda half: AnswerEvent(answer=AnswerHalf(half=half)),
+            lambda half: AnswerEvent(answer=half),
         )
 
 

@@ -101,16 +101,20 @@ class AnswerHalf(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HALF_FIELD_NUMBER: _builtins.int
+    FIGURES_JSON_FIELD_NUMBER: _builtins.int
     half: _builtins.bytes
     """S1: the class slots' masks; S2: the masked class slots"""
+    figures_json: _builtins.str
+    """what this query cost this cloud, function by function; public"""
     def __init__(
         self,
         *,
         half: _builtins.bytes = ...,
+        figures_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["half", b"half"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["figures_json", b"figures_json", "half", b"half"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,103 @@
+"""The owner's way to both clouds: channels, S2's pinned key, and the models that lie there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from twinveil.crypto.public_key import PublicKey
+from twinveil.errors import TwinveilError, UnknownModel
+from twinveil.net.channel import Link, Me, connect
+from twinveil.net.status import from_rpc_error
+from twinveil.params import Params
+from twinveil.pinning import pinned_key
+from twinveil.rpc.provision_pb2 import RemoveModelRequest
+from twinveil.rpc.provision_pb2_grpc import ProvisionStub
+from twinveil.rpc.types_pb2 import ListModelsRequest, ModelEntry
+
+DEADLINE = 60.0
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Where the clouds are, and how far S2's key is known."""
+
+    me: Me
+    cloud_s1: str
+    cloud_s2: str
+    pin: Path
+    fingerprint: str | None = None
+    insecure_small_key: bool = False
+    wait: float = 10.0
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A model as the clouds hold it. whole: both have it."""
+
+    entry: ModelEntry
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """Both clouds, answering, and S2's key."""
+
+    s1: Link
+    s2: Link
+    key: PublicKey
+    params: Params
+
+    def models(self) -> list[Placed]:
+        """Every model at either cloud, by name and version."""
+        by_cloud = [_list(link) for link in (self.s1, self.s2)]
+        named = [{(e.model, e.version): e for e in entries} for entries in by_cloud]
+        return [
+            Placed((named[0] | named[1])[name], name in named[0] and name in named[1])
+            for name in sorted(named[0].keys() | named[1].keys())
+        ]
+
+    def remove(self, model: str, version: str) -> None:
+        """From both clouds. Raises UnknownModel if neither has it."""
+        missing = 0
+        for link in (self.s1, self.s2):
+            try:
+                ProvisionStub(link.channel).RemoveModel(
+                    RemoveModelRequest(model=model, version=version), timeout=DEADLINE
+                )
+            except grpc.RpcError as error:
+                failed = from_rpc_error(error, link.peer)
+                if not isinstance(failed, UnknownModel):
+                    raise failed from None
+                missing += 1
+        if missing == 2:
+            raise UnknownModel(f"neither cloud has a model {model} {version} (twinveil models lists them)")
+
+    def forget(self, model: str, version: str) -> None:
+        """After a failed import: take away what only one cloud has kept of it."""
+        with suppress(TwinveilError):
+            for placed in self.models():
+                if (placed.entry.model, placed.entry.version) == (model, version) and not placed.whole:
+                    self.remove(model, version)
+
+
+def _list(link: Link) -> Sequence[ModelEntry]:
+    try:
+        return list(ProvisionStub(link.channel).ListModels(ListModelsRequest(), timeout=DEADLINE).models)
+    except grpc.RpcError as error:
+        raise from_rpc_error(error, link.peer) from None
+
+
+@contextmanager
+def reach(contact: Contact) -> Iterator[Clouds]:
+    """Both clouds. Raises PeerUnavailable or PeerMismatch, naming the one at fault."""
+    with (
+        connect(contact.me, "cloud_s1", contact.cloud_s1, contact.wait) as s1,
+        connect(contact.me, "cloud_s2", contact.cloud_s2, contact.wait) as s2,
+    ):
+        key = pinned_key(s2.channel, contact.pin, contact.fingerprint, contact.insecure_small_key)
+        yield Clouds(s1, s2, key, Params(key.bits, insecure_small_key=contact.insecure_small_key))

@@ -1,0 +1,279 @@
+"""Classification as a Python call: the picture is cropped and blinded here, each cloud gets one half.
+
+    with Client(contact) as client:
+        [result] = client.classify(["digit.png"], "mnist")
+        result.class_name, result.vector
+
+Only this side ever holds the picture, the class vector or the label in the clear.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from twinveil import answers
+from twinveil.blinding import blind_values, picture_segment
+from twinveil.card import ModelCard
+from twinveil.crypto.public_key import PublicKey
+from twinveil.errors import BadImage, BadInput, PeerMismatch, PeerUnavailable, TwinveilError
+from twinveil.images import Invert, load_picture
+from twinveil.net.channel import Link, Me, connect
+from twinveil.net.status import from_rpc_error
+from twinveil.params import Params
+from twinveil.pinning import pinned_key
+from twinveil.plan import Plan
+from twinveil.rpc.catalogue_pb2 import GetModelRequest
+from twinveil.rpc.catalogue_pb2_grpc import CatalogueStub
+from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
+from twinveil.rpc.inference_pb2_grpc import InferenceStub
+from twinveil.version import PROTOCOL_VERSION
+
+DEADLINE = 3600.0
+CATALOGUE_DEADLINE = 20.0
+BATCH = 4
+"""Pictures that share a query's ciphertexts; more would make its messages too large."""
+
+Report = Callable[[int, int, str], None]
+"""(stages done, stages, what comes now) of the query at work."""
+Source = str | Path | bytes | npt.NDArray[np.uint8]
+"""A file, its content, or a picture that has the model's shape already."""
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Where the other roles are, and how far S2's key is known."""
+
+    me: Me
+    owner: str
+    cloud_s1: str
+    cloud_s2: str
+    pin: Path
+    fingerprint: str | None = None
+    insecure_small_key: bool = False
+    wait: float = 10.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the owner publishes of a model."""
+
+    name: str
+    version: str
+    plan: Plan
+    card: ModelCard
+    label_only: bool
+
+
+@dataclass(frozen=True)
+class Classification:
+    """One picture's answer.
+
+    vector: integers of the fixed-point network, scores the same in its own units; both empty for label_only.
+    seconds: from the request to the answer, of the whole query; bytes: the user's own traffic, both ways;
+    figures: what the query cost each cloud, by function. The last three are shared by a query's pictures.
+    """
+
+    label: int
+    class_name: str
+    vector: tuple[int, ...]
+    scores: tuple[float, ...]
+    seconds: float
+    bytes: int
+    figures: Mapping[str, Mapping[str, Any]]
+
+
+class Client:
+    """Connections to the owner and both clouds; S2's key is pinned at the first contact."""
+
+    def __init__(self, contact: Contact) -> None:
+        self._contact = contact
+        self._open = ExitStack()
+        self._models: dict[tuple[str, str], Model] = {}
+
+    def __enter__(self) -> Self:
+        contact = self._contact
+        with ExitStack() as stack:
+            self._owner, self._s1, self._s2 = (
+                stack.enter_context(connect(contact.me, role, address, contact.wait))
+                for role, address in (
+                    ("owner", contact.owner),
+                    ("cloud_s1", contact.cloud_s1),
+                    ("cloud_s2", contact.cloud_s2),
+                )
+            )
+            self._key = pinned_key(
+                self._s2.channel, contact.pin, contact.fingerprint, contact.insecure_small_key
+            )
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    @property
+    def key(self) -> PublicKey:
+        return self._key
+
+    def model(self, name: str, version: str = "") -> Model:
+        """Plan and card from the owner. Raises PeerMismatch if the owner pins another key than this user."""
+        if (name, version) not in self._models:
+            try:
+                reply = CatalogueStub(self._owner.channel).GetModel(
+                    GetModelRequest(model=name, version=version), timeout=CATALOGUE_DEADLINE
+                )
+            except grpc.RpcError as error:
+                raise from_rpc_error(error, self._owner.peer) from None
+            if reply.key_fingerprint and reply.key_fingerprint.hex() != self._key.fingerprint:
+                raise PeerMismatch("the owner and this user have pinned different keys of cloud_s2")
+            plan, card = Plan.from_json(reply.plan_json), ModelCard.from_json(reply.card_json)
+            if card.plan_hash != plan.hash.hex():
+                raise PeerMismatch("the owner's model card belongs to another plan")
+            entry = reply.entry
+            self._models[name, version] = Model(entry.model, entry.version, plan, card, entry.label_only)
+        return self._models[name, version]
+
+    def classify(
+        self,
+        sources: Sequence[Source],
+        model: str,
+        version: str = "",
+        *,
+        label_only: bool = False,
+        engine: str = "packed",
+        invert: Invert = "auto",
+        batch: int = BATCH,
+        report: Report = lambda done, stages, label: None,
+    ) -> list[Classification]:
+        """One Classification for each source, in order; up to `batch` pictures share a query.
+
+        Every picture is read and cropped before the first is sent: a bad file costs no query.
+        """
+        found = self.model(model, version)
+        pictures = [self.read(source, found, invert) for source in sources]
+        if engine == "textbook":
+            batch = 1
+        made: list[Classification] = []
+        for start in range(0, len(pictures), batch):
+            group = np.stack(pictures[start : start + batch])
+            made += self._query(group, found, label_only or found.label_only, engine, report)
+        return made
+
+    def read(self, source: Source, model: Model, invert: Invert = "auto") -> npt.NDArray[np.uint8]:
+        """A picture as the model wants it, (channels, height, width)."""
+        if isinstance(source, np.ndarray):
+            if source.shape != model.plan.image_shape or source.dtype != np.uint8:
+                raise BadImage(f"a picture as an array must be uint8 of shape {model.plan.image_shape}")
+            return source
+        return load_picture(source, model.card.picture, invert)
+
+    def _query(
+        self, pictures: npt.NDArray[np.uint8], model: Model, label_only: bool, engine: str, report: Report
+    ) -> list[Classification]:
+        plan, count = model.plan, len(pictures)
+        params = Params(self._key.bits, insecure_small_key=self._contact.insecure_small_key)
+        layout = picture_segment(plan, count, key_bits=params.key_bits, sigma=params.sigma)
+        started = time.perf_counter()
+        halves = blind_values(pictures.reshape(-1).astype(np.uint64), layout, self._key.n)
+        query_id = secrets.token_bytes(16)
+        requests = [
+            QueryHalf(
+                protocol_version=PROTOCOL_VERSION,
+                query_id=query_id,
+                model=model.name,
+                version=model.version,
+                plan_hash=plan.hash,
+                engine=engine,
+                label_only=label_only,
+                pictures=count,
+                half=half,
+            )
+            for half in halves
+        ]
+        first, second = _ask_both((self._s1, self._s2), requests, report)
+        seconds = time.perf_counter() - started
+        traffic = sum(message.ByteSize() for message in (*requests, first, second))
+        figures = {"cloud_s1": _figures(first), "cloud_s2": _figures(second)}
+        names = model.card.class_names
+        if label_only:
+            labels = answers.labels(first.half, second.half, plan, count)
+            vectors = np.zeros((count, 0), np.int64)
+        else:
+            vectors = answers.class_vectors(first.half, second.half, plan, count)
+            labels = vectors.argmax(axis=1)  # numpy's argmax, too, takes the lowest index of equals
+        scale = float(1 << plan.fraction_bits)
+        return [
+            Classification(
+                int(label),
+                names[int(label)],
+                tuple(int(v) for v in vector),
+                tuple(float(v) / scale for v in vector),
+                seconds,
+                traffic,
+                figures,
+            )
+            for label, vector in zip(labels, vectors, strict=True)
+        ]
+
+
+def classify(sources: Sequence[Source], model: str, contact: Contact, **options: Any) -> list[Classification]:
+    """One call with its own connections; options as Client.classify takes them."""
+    with Client(contact) as client:
+        return client.classify(sources, model, **options)
+
+
+def _ask_both(
+    links: tuple[Link, Link], requests: Sequence[QueryHalf], report: Report
+) -> tuple[AnswerHalf, AnswerHalf]:
+    """Both clouds at once; the first error ends both calls."""
+    calls = [
+        InferenceStub(link.channel).Classify(request, timeout=DEADLINE)
+        for link, request in zip(links, requests, strict=True)
+    ]
+    found: dict[int, AnswerHalf] = {}
+    errors: list[TwinveilError] = []
+
+    def follow(index: int) -> None:
+        try:
+            for event in calls[index]:
+                if event.WhichOneof("event") == "answer":
+                    found[index] = event.answer
+                elif index == 0:
+                    report(event.progress.stage, event.progress.stages, event.progress.label)
+        except grpc.RpcError as error:
+            errors.append(from_rpc_error(error, links[index].peer))
+            calls[1 - index].cancel()
+
+    other = threading.Thread(target=follow, args=(1,), daemon=True)
+    other.start()
+    try:
+        follow(0)
+        other.join()
+    except BaseException:
+        for call in calls:
+            call.cancel()
+        raise
+    if errors:
+        raise errors[0]
+    if len(found) != 2:
+        raise PeerUnavailable("a cloud ended the query without an answer: ask again")
+    return found[0], found[1]
+
+
+def _figures(answer: AnswerHalf) -> dict[str, Any]:
+    try:
+        figures = json.loads(answer.figures_json or "{}")
+    except ValueError:
+        raise BadInput("a cloud's figures cannot be read") from None
+    return figures if isinstance(figures, dict) else {}

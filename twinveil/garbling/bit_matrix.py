@@ -28,7 +28,7 @@ def transpose(rows: Bytes) -> Bytes:
     for start in range(0, columns, _BLOCK):
         part = rows[:, start : start + _BLOCK]
         # (byte column, row group, row in the group): each last axis is one 8x8 block.
-        blocks = np.ascontiguousarray(part.reshape(ROWS // 8, 8, -1).transpose(2, 0, 1))
+        blocks = part.reshape(ROWS // 8, 8, -1).transpose(2, 0, 1).copy()
         squares = blocks.view("<u8")
         for shift, mask in _SWAPS:
             swap = squares >> shift

@@ -1,4 +1,4 @@
-"""Arithmetic on bundles of wires, elementwise over all batch axes.
+"""Arithmetic on bundles of wires, elementwise over all batch axes, which broadcast if they are as many.
 
 n is the number of bits (axis 0); counts are AND gates for each element of the batch. Adders and comparators
 take one AND a bit (Kolesnikov, Sadeghi, Schneider: ePrint 2009/411).

@@ -46,7 +46,7 @@ def is_positive(v: Integers) -> Bools:
 
 
 def relu_requantise(v: Integers, shift: int, bits: int) -> Integers:
-    return np.minimum(np.maximum(v, 0) >> shift, (1 << bits) - 1)
+    return np.asarray(np.minimum(np.maximum(v, 0) >> shift, (1 << bits) - 1))
 
 
 def argmax(values: Integers) -> Integers:

@@ -63,7 +63,7 @@ class ExtensionReceiver:
         self._waiting: deque[tuple[Bools, Bytes]] = deque()
 
     def __repr__(self) -> str:
-        return f"ExtensionReceiver({self._made} made, {self.available} left)"
+        return f"ExtensionReceiver({self.available} left)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("OT secrets are not pickled")
@@ -134,7 +134,7 @@ class ExtensionSender:
         self._pads = np.zeros((0, 2), LABEL)
 
     def __repr__(self) -> str:
-        return f"ExtensionSender({self._made} made, {self.available} left)"
+        return f"ExtensionSender({self.available} left)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("OT secrets are not pickled")

@@ -1,0 +1,42 @@
+"""Runs a program in the clear and garbled, and holds the two against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from twinveil.garbling import ideal
+from twinveil.garbling.circuit import Program, count, flatten, run_plain
+from twinveil.garbling.evaluator import evaluate
+from twinveil.garbling.garbler import garble
+
+Bits = Mapping[str, npt.NDArray[np.bool_]]
+Transfer = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.bool_]], npt.NDArray[np.uint8]]
+
+
+def shapes(bits: Bits) -> dict[str, tuple[int, ...]]:
+    return {name: value.shape for name, value in bits.items()}
+
+
+def run_garbled(
+    program: Program, garbler: Bits, evaluator: Bits, transfer: Transfer = ideal.transfer
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Garble, transfer, evaluate; labels by the ideal OT unless another is given."""
+    own, other = shapes(garbler), shapes(evaluator)
+    garbling = garble(program, own, other)
+    labels = transfer(garbling.evaluator_pairs(), flatten(other, evaluator))
+    return evaluate(
+        program, own, other, garbling.tables, garbling.garbler_labels(garbler), labels, garbling.decode
+    )
+
+
+def run_both(program: Program, garbler: Bits, evaluator: Bits) -> dict[str, npt.NDArray[np.bool_]]:
+    """Outputs, the same from every backend, or an AssertionError."""
+    plain, garbled = run_plain(program, garbler, evaluator), run_garbled(program, garbler, evaluator)
+    counts = count(program, shapes(garbler), shapes(evaluator))
+    assert dict(counts.outputs) == shapes(plain) == shapes(garbled)
+    for name, bits in plain.items():
+        np.testing.assert_array_equal(garbled[name], bits, err_msg=name)
+    return plain

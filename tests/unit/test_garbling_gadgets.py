@@ -163,6 +163,29 @@ def test_plaintexts_of_two_thousand_bits() -> None:
     assert count(program, {"s": (bits, 6)}, {"z": (bits, 6)}).and_gates == 6 * (bits - 1)
 
 
+@pytest.mark.parametrize(
+    ("bits", "block"), [(1, 0), (2, 0), (3, 1), (5, 2), (8, 0), (8, 8), (9, 20), (2048, 0)]
+)
+def test_wide_sums_and_differences(bits: int, block: int) -> None:
+    top = (1 << bits) - 1
+    a = [secrets.randbits(bits) for _ in range(60)] + [0, top, top, 1, 0, top >> 1]
+    b = [secrets.randbits(bits) for _ in range(60)] + [0, 1, top, top, 1, 1]
+
+    def program(g: Gates, x: Inputs, y: Inputs) -> dict[str, Wires]:
+        return {
+            "sum": gadgets.add_wide(g, x["a"], y["b"], block),
+            "difference": gadgets.subtract_wide(g, x["a"], y["b"], block),
+        }
+
+    out = run_both(program, {"a": integers_to_bits(a, bits)}, {"b": integers_to_bits(b, bits)})
+    assert bits_to_integers(out["sum"]) == [(x + y) & top for x, y in zip(a, b, strict=True)]
+    assert bits_to_integers(out["difference"]) == [(x - y) & top for x, y in zip(a, b, strict=True)]
+    counts = count(program, {"a": (bits, 66)}, {"b": (bits, 66)})
+    if not block:
+        assert counts.and_gates <= 2 * 66 * 3 * bits
+        assert counts.gates <= 2 * (2 * bits**0.5 + 3)
+
+
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("many", [1, 2, 3, 4, 5, 7, 8, 10, 16, 17])
 def test_argmax_and_record_with_ties(many: int, signed: bool) -> None:

@@ -40,7 +40,7 @@ _ROOMY = 31
 def random_model(
     seed: int, *, max_side: int = 9, max_channels: int = 3, max_layers: int = 4, image_bits: int = 8
 ) -> QuantisedModel:
-    """A proven network of up to `max_layers` layers or modules and a dense one; equal seeds, equal networks."""
+    """A proven network of up to `max_layers` layers or modules and a dense one; the seed decides all."""
     source = random.Random(seed)
     return build_model(source.randint, max_side, max_channels, max_layers, image_bits)
 
@@ -171,10 +171,10 @@ def _fill(shape: Shape, image_bits: int, nodes: list[Node], pick: Pick) -> Quant
     source = np.random.default_rng(pick(0, 1 << 30))
     weights: dict[str, IntArray] = {}
     biases: dict[str, IntArray] = {}
-    for node in plan.linear_nodes:
-        weights[node.name] = _weights(plan.weight_shape(node), node.weight_bits, pick(0, 4), source)
-        half = 1 << (node.weight_bits + 2)
-        biases[node.name] = source.integers(-half, half, plan.weight_shape(node)[0], dtype=np.int64)
+    for linear in plan.linear_nodes:
+        weights[linear.name] = _weights(plan.weight_shape(linear), linear.weight_bits, pick(0, 4), source)
+        half = 1 << (linear.weight_bits + 2)
+        biases[linear.name] = source.integers(-half, half, plan.weight_shape(linear)[0], dtype=np.int64)
     done: list[Node] = []
     for node in nodes:
         done.append(_narrowed(plan, nodes, len(done), done, weights, biases, pick) or node)

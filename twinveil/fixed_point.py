@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twinveil.errors import Overflow
-from twinveil.plan import IMAGE, Concat, Conv, Dense, IntArray, Linear, MaxPool, QuantisedModel, Relu
+from twinveil.plan import IMAGE, Concat, Conv, Dense, IntArray, Linear, MaxPool, Plan, QuantisedModel, Relu
 
 PIXEL_BITS = 8
 PIXEL_FRACTION_BITS = 8
@@ -46,6 +46,22 @@ def weight_fraction_bits(taps: int, weight_bits: int = WEIGHT_BITS) -> int:
     """
     largest = (1 << (weight_bits - 1)) - 1
     return max(0, math.floor(math.log2(largest / (4 * math.sqrt(2 / taps)))))
+
+
+def scales(plan: Plan) -> Mapping[str, int]:
+    """Fractional bits of every tensor by name, under the rules above: integer = real * 2^bits."""
+    bits = {IMAGE: PIXEL_FRACTION_BITS}
+    for node in plan.nodes:
+        match node:
+            case Conv() | Dense():
+                bits[node.name] = bits[node.source] + weight_fraction_bits(plan.taps(node), node.weight_bits)
+            case Relu():
+                bits[node.name] = bits[node.source] - node.shift
+            case MaxPool():
+                bits[node.name] = bits[node.source]
+            case Concat():
+                bits[node.name] = bits[node.sources[0]]
+    return bits
 
 
 @dataclass(frozen=True, slots=True)

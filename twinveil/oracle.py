@@ -28,7 +28,8 @@ def run(model: QuantisedModel, image: AnyIntArray) -> IntArray:
 
     Raises BadImage if the image is not of the plan's shape and range.
     """
-    return run_batch(model, image[np.newaxis])[0]
+    vector: IntArray = run_batch(model, image[np.newaxis])[0]
+    return vector
 
 
 def run_batch(model: QuantisedModel, images: AnyIntArray) -> IntArray:
@@ -56,7 +57,8 @@ def argmax(vector: AnyIntArray) -> int:
 
 def classify_batch(model: QuantisedModel, images: AnyIntArray) -> IntArray:
     """Classes (count,) int64 of images (count, channels, height, width). Raises BadImage."""
-    return np.argmax(run_batch(model, images), axis=1).astype(np.int64)
+    classes: IntArray = np.argmax(run_batch(model, images), axis=1).astype(np.int64)
+    return classes
 
 
 def _run_tensors(model: QuantisedModel, images: AnyIntArray) -> Iterator[dict[str, IntArray]]:
@@ -83,16 +85,16 @@ def _run_node(model: QuantisedModel, node: Node, tensors: dict[str, IntArray]) -
             return _conv(node, tensors[node.source], model.weights[node.name], model.biases[node.name])
         case Relu():
             rectified = np.maximum(tensors[node.source], 0) >> node.shift
-            return np.minimum(rectified, (1 << node.bits) - 1)
+            saturated: IntArray = np.minimum(rectified, (1 << node.bits) - 1)
+            return saturated
         case MaxPool():
             return _max_pool(node, tensors[node.source])
         case Concat():
             return np.concatenate([tensors[source] for source in node.sources], axis=1)
         case Dense():
             flat = tensors[node.source].reshape(len(tensors[node.source]), -1)
-            return _matmul(flat, model.weights[node.name], model.biases[node.name])[
-                :, :, np.newaxis, np.newaxis
-            ]
+            vectors = _matmul(flat, model.weights[node.name], model.biases[node.name])
+            return vectors.reshape(*vectors.shape, 1, 1)
 
 
 def _conv(node: Conv, inputs: IntArray, weights: IntArray, biases: IntArray) -> IntArray:
@@ -106,7 +108,8 @@ def _conv(node: Conv, inputs: IntArray, weights: IntArray, biases: IntArray) -> 
 def _max_pool(node: MaxPool, inputs: IntArray) -> IntArray:
     # Activations are never negative, so -1 never wins; every window holds at least one real value.
     windows = _windows(inputs, (node.size, node.size), node.stride, node.padding, -1)
-    return windows.max(axis=(4, 5))
+    largest: IntArray = windows.max(axis=(4, 5))
+    return largest
 
 
 def _windows(inputs: IntArray, kernel: tuple[int, int], stride: int, padding: int, fill: int) -> IntArray:
@@ -118,5 +121,5 @@ def _windows(inputs: IntArray, kernel: tuple[int, int], stride: int, padding: in
 
 def _matmul(rows: IntArray, weights: IntArray, biases: IntArray) -> IntArray:
     """rows (n, taps) times weights (out, taps), plus biases (out,): exact, see the top of the file."""
-    sums = rows.astype(np.float64) @ weights.T.astype(np.float64)
-    return sums.astype(np.int64) + biases
+    sums: IntArray = (rows.astype(np.float64) @ weights.T.astype(np.float64)).astype(np.int64)
+    return sums + biases

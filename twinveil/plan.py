@@ -278,9 +278,17 @@ def _is_int(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
+def _are_ints(values: object, count: int, low: int, high: int) -> bool:
+    return isinstance(values, tuple) and len(values) == count and all(_is_int(v, low, high) for v in values)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
 def _faults(plan: Plan) -> list[str]:
     """Everything that keeps `plan` from being run, in the order of its layers."""
-    if len(plan.image_shape) != 3 or not all(_is_int(side, 1, 1024) for side in plan.image_shape):
+    if not _are_ints(plan.image_shape, 3, 1, 1024):
         return ["the image shape must be three integers from 1 to 1024"]
     faults = []
     if not _is_int(plan.image_bits, 1, 8):
@@ -294,7 +302,7 @@ def _faults(plan: Plan) -> list[str]:
     accumulators: dict[str, bool] = {}
     for node in plan.nodes:
         fault = _node_fault(node, shapes, activations, accumulators)
-        if not (isinstance(node.name, str) and _NAME.fullmatch(node.name)) or node.name in shapes:
+        if not _is_name(node.name) or node.name in shapes:
             fault = fault or "its name is missing, taken or not of the form a-z0-9_"
         if fault:
             faults.append(f"layer {node.name!r}: {fault}")
@@ -311,7 +319,11 @@ def _faults(plan: Plan) -> list[str]:
             faults.append(f"layer {node.name!r}: a dense layer can only be the last one")
     if not isinstance(plan.nodes[-1], Dense):
         faults.append("the last layer must be dense")
-    read = {source for node in plan.nodes for source in (node.sources if isinstance(node, Concat) else (node.source,))}
+    read = {
+        source
+        for node in plan.nodes
+        for source in (node.sources if isinstance(node, Concat) else (node.source,))
+    }
     unread = [name for name, done in accumulators.items() if not done]
     faults.extend(f"layer {name!r}: a convolution must be followed by exactly one ReLU" for name in unread)
     idle = [node.name for node in plan.nodes[:-1] if node.name not in read and node.name not in unread]
@@ -342,7 +354,7 @@ def _node_fault(
             return f"accumulator_bits must be weight_bits to {MAX_ACCUMULATOR_BITS}"
     match node:
         case Conv():
-            if len(node.kernel) != 2 or not all(_is_int(side, 1, 15) for side in node.kernel):
+            if not _are_ints(node.kernel, 2, 1, 15):
                 return "its kernel must be two integers from 1 to 15"
             return _window_fault(shapes[node.source], node.kernel, node.stride, node.padding) or (
                 None if _is_int(node.out_channels, 1, 1024) else "out_channels must be 1 to 1024"

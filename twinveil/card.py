@@ -1,0 +1,130 @@
+"""The model card: what a model was made from and what it wants to see. Public; no weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from twinveil.errors import BadInput
+from twinveil.plan import Plan, Shape
+
+Polarity = Literal["light-on-dark", "dark-on-light", "any"]
+"""What the training pictures look like; "any": pictures are taken as they are."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSpec:
+    """How a picture must look for a model: (channels, height, width), 1 or 3 channels, 8 bits; polarity."""
+
+    image_shape: Shape
+    polarity: Polarity = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Raises BadInput, in one line, for values that no training could have written.
+
+    name, version: the model's key at the clouds; a version is 1 to 3 numbers with points between.
+    crop: in words, how training pictures were brought to `image_shape`.
+    accuracy_float, accuracy_fixed: share of the held-out pictures that each network classifies rightly.
+    plan_hash: SHA-256 of the plan's canonical form, in hexadecimal.
+    """
+
+    name: str
+    version: str
+    data_set: str
+    image_shape: Shape
+    class_names: tuple[str, ...]
+    polarity: Polarity
+    crop: str
+    seed: int
+    epochs: int
+    training_pictures: int
+    held_out_pictures: int
+    accuracy_float: float
+    accuracy_fixed: float
+    plan_hash: str
+    twinveil_version: str
+
+    def __post_init__(self) -> None:
+        fault = _fault(self)
+        if fault:
+            raise BadInput(f"the model card is not valid: {fault}")
+
+    @property
+    def picture(self) -> PictureSpec:
+        return PictureSpec(self.image_shape, self.polarity)
+
+    def check_plan(self, plan: Plan) -> None:
+        """Raises BadInput unless the card belongs to `plan`."""
+        if self.plan_hash != plan.hash.hex():
+            raise BadInput(f"the card of model {self.name} belongs to another plan")
+        if self.image_shape != plan.image_shape or len(self.class_names) != plan.output.out_features:
+            raise BadInput(f"the card of model {self.name} contradicts its plan")
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ModelCard:
+        """Raises BadInput for anything that is not exactly a card."""
+        try:
+            data: dict[str, Any] = json.loads(text)
+            for name in ("image_shape", "class_names"):
+                data[name] = tuple(data[name])
+            return cls(**data)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise BadInput(f"not a model card: {type(error).__name__}") from None
+
+
+def check_name(name: str, version: str) -> None:
+    """Raises BadInput unless both can name a model: they become file names and table keys."""
+    if not _is_text(name) or not _NAME.fullmatch(name):
+        raise BadInput(f"a model's name is 1 to 64 of a-z 0-9 . _ -, not {str(name)[:80]!r}")
+    if not _is_text(version) or not _VERSION.fullmatch(version):
+        raise BadInput(f"a model's version is like 1 or 1.2.3, not {str(version)[:80]!r}")
+
+
+def _fault(card: ModelCard) -> str | None:
+    """What is wrong with a card that may come from anywhere, or None."""
+    try:
+        check_name(card.name, card.version)
+    except BadInput as error:
+        return str(error)
+    for text in ("data_set", "crop", "plan_hash", "twinveil_version"):
+        if not _is_text(getattr(card, text)):
+            return f"{text} must be a short text"
+    for number in ("seed", "epochs", "training_pictures", "held_out_pictures"):
+        if not _is_count(getattr(card, number)):
+            return f"{number} must be a number from 0"
+    for share in ("accuracy_float", "accuracy_fixed"):
+        if not _is_share(getattr(card, share)):
+            return f"{share} must be 0 to 1"
+    if not _is_shape(card.image_shape):
+        return "image_shape must be channels, height, width"
+    if len(card.class_names) < 2 or not all(_is_text(name) for name in card.class_names):
+        return "class_names must be at least two short texts"
+    if card.polarity not in get_args(Polarity):
+        return f"polarity must be one of {', '.join(get_args(Polarity))}"
+    return None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= 1000
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(_is_count(side) and side for side in value)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1

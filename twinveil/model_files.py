@@ -1,0 +1,173 @@
+"""A model's folder: written whole or not at all, read without torch and without pickle.
+
+plan.json               the plan, canonical JSON
+card.json               the model card
+quantised.safetensors   "<layer>.weight" int16, "<layer>.bias" int32: what is outsourced
+model.safetensors       the real weights, for torch only
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse_tensors
+from safetensors.numpy import save as format_tensors
+
+from twinveil.card import ModelCard
+from twinveil.errors import BadInput, BadPlan, ModelExists, TwinveilError
+from twinveil.plan import Plan, QuantisedModel
+
+PLAN, CARD, QUANTISED, FLOAT = "plan.json", "card.json", "quantised.safetensors", "model.safetensors"
+
+MAX_FILE_BYTES = 1 << 28
+"""No file of a model that the plan's limits allow is near this size."""
+
+FloatTensors = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model as its folder holds it; card and plan belong together."""
+
+    model: QuantisedModel
+    card: ModelCard
+
+
+def save_model(
+    folder: str | Path,
+    model: QuantisedModel,
+    card: ModelCard,
+    float_tensors: FloatTensors | None = None,
+    *,
+    replace: bool = False,
+) -> None:
+    """Write a model's folder at once: a reader, or a crash at any moment, finds all of it or nothing.
+
+    Raises ModelExists if the folder is there, unless it holds a model and `replace` is set; BadInput if it
+    cannot be written.
+    """
+    folder = Path(folder)
+    card.check_plan(model.plan)
+    files = {
+        PLAN: model.plan.to_json().encode(),
+        CARD: card.to_json().encode(),
+        QUANTISED: format_tensors(_integers(model)),
+    }
+    if float_tensors is not None:
+        files[FLOAT] = format_tensors({name: np.ascontiguousarray(t) for name, t in float_tensors.items()})
+    if folder.exists() and not (replace and (folder / PLAN).is_file()):
+        raise ModelExists(f"{folder} is already there")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _write_folder(folder, files)
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def load_model(folder: str | Path) -> StoredModel:
+    """The integers and the card. Raises BadInput for a folder or file that is missing, damaged or foreign."""
+    plan, card = load_plan(folder), load_card(folder)
+    path = Path(folder) / QUANTISED
+    tensors = _tensors(path)
+    kinds = {"weight": np.int16, "bias": np.int32}
+    expected = {f"{node.name}.{kind}" for node in plan.linear_nodes for kind in kinds}
+    if set(tensors) != expected or any(t.dtype != kinds[n.rsplit(".")[-1]] for n, t in tensors.items()):
+        raise BadInput(f"{path} does not hold the integers of its plan")
+    try:
+        model = QuantisedModel(
+            plan,
+            {node.name: tensors[f"{node.name}.weight"].astype(np.int64) for node in plan.linear_nodes},
+            {node.name: tensors[f"{node.name}.bias"].astype(np.int64) for node in plan.linear_nodes},
+        )
+        card.check_plan(plan)
+    except TwinveilError as error:
+        raise BadInput(f"{folder}: {error}") from error
+    return StoredModel(model, card)
+
+
+def load_plan(folder: str | Path) -> Plan:
+    """Raises BadInput (BadPlan) if the folder's plan is missing or no plan."""
+    path = Path(folder) / PLAN
+    try:
+        return Plan.from_json(_bytes(path))
+    except BadPlan as error:
+        raise BadPlan(f"{path}: {error}") from error
+
+
+def load_card(folder: str | Path) -> ModelCard:
+    """Raises BadInput if the folder's card is missing or no card."""
+    path = Path(folder) / CARD
+    content = _bytes(path)
+    try:
+        return ModelCard.from_json(content)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+
+
+def load_float_tensors(folder: str | Path) -> dict[str, npt.NDArray[np.float32]]:
+    """The real weights by their names in the torch network. Raises BadInput."""
+    path = Path(folder) / FLOAT
+    tensors = {name: tensor for name, tensor in _tensors(path).items() if tensor.dtype == np.float32}
+    if not tensors or not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise BadInput(f"{path} does not hold real weights")
+    return tensors
+
+
+def _integers(model: QuantisedModel) -> dict[str, npt.NDArray[np.integer]]:
+    tensors: dict[str, npt.NDArray[np.integer]] = {}
+    for node in model.plan.linear_nodes:
+        tensors[f"{node.name}.weight"] = np.ascontiguousarray(model.weights[node.name], dtype=np.int16)
+        tensors[f"{node.name}.bias"] = np.ascontiguousarray(model.biases[node.name], dtype=np.int32)
+    return tensors
+
+
+def _tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        return parse_tensors(_bytes(path))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise BadInput(f"{path} is damaged or no safetensors file") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BadInput(f"{path} is larger than any model")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"{path.parent} holds no model: {path.name} is missing") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    part = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"
+    part.mkdir()
+    try:
+        for name, content in files.items():
+            with open(part / name, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if folder.exists():
+            # Two renames: between them there is no model, but never half of one.
+            old = part.with_suffix(".old")
+            folder.rename(old)
+            try:
+                part.rename(folder)
+            except BaseException:
+                old.rename(folder)
+                raise
+            shutil.rmtree(old)
+        else:
+            part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

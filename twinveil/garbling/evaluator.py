@@ -125,7 +125,12 @@ def evaluate(
     Raises InvalidMessage if any size is not exactly the program's; never because of content.
     """
     counts = counts or count(program, garbler_shapes, evaluator_shapes)
-    own = evaluator_labels if isinstance(evaluator_labels, bytes) else evaluator_labels.tobytes()
+    own = (
+        np.frombuffer(evaluator_labels, np.uint8) if isinstance(evaluator_labels, bytes) else evaluator_labels
+    )
+    own = np.ascontiguousarray(own).reshape(-1)
+    if own.dtype != np.uint8:
+        raise InvalidMessage("labels are bytes")
     for what, received, size in (
         ("tables", tables, counts.table_bytes),
         ("garbler's labels", garbler_labels, counts.garbler_label_bytes),
@@ -138,7 +143,7 @@ def evaluate(
     outputs = program(
         evaluator,
         split(garbler_shapes, np.frombuffer(garbler_labels, LABEL)),
-        split(evaluator_shapes, np.frombuffer(own, LABEL)),
+        split(evaluator_shapes, own.view(LABEL)),
     )
     if not evaluator.done:
         raise InvalidMessage("the program made fewer gates than were counted")

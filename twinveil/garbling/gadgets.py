@@ -30,25 +30,11 @@ def add(g: Gates, a: Wires, b: Wires, carry: bool = False) -> Wires:
     if len(b) == 0:
         raise InvalidMessage("an adder wants at least one bit of each operand")
     a, b = _same_batch(a, b)
-    carries: list[Wires] = []
-    for place in range(len(a) if carry else len(a) - 1):
-        bit = a[place : place + 1]
-        if place == 0:
-            carries.append(g.and_(bit, b[:1]))
-        elif place < len(b):
-            # c' = c xor (a xor c)(b xor c)
-            last = carries[-1]
-            mixed = g.and_(g.xor(bit, last), g.xor(b[place : place + 1], last))
-            carries.append(g.xor(last, mixed))
-        else:
-            carries.append(g.and_(bit, carries[-1]))
-    low = g.xor(a[: len(b)], b)
-    total = np.concatenate([low, a[len(b) :]])
-    if not carries:
-        return total
-    rows = np.concatenate(carries)
-    top = [rows[len(a) - 1 :]] if carry else []
-    return np.concatenate([total[:1], g.xor(total[1:], rows[: len(a) - 1]), *top])
+    carries = _carries(g, a, b, len(a) if carry else len(a) - 1)
+    total = _xor_short(g, a, b)
+    if not carry:
+        return g.xor(total, carries)
+    return np.concatenate([g.xor(total, carries[:-1]), carries[-1:]])
 
 
 def subtract(g: Gates, a: Wires, b: Wires) -> Wires:
@@ -56,8 +42,12 @@ def subtract(g: Gates, a: Wires, b: Wires) -> Wires:
 
     One AND a bit at any width; thousands of bits take as many calls, and `subtract_wide` few.
     """
-    # a - b = not (not a + b)
-    return g.invert(add(g, g.invert(a), b[: len(a)]))
+    b = b[: len(a)]
+    if len(b) == 0:
+        raise InvalidMessage("a subtraction wants at least one bit of each operand")
+    a, b = _same_batch(a, b)
+    # a - b = not (not a + b), and the two outer inversions of a xor b xor carries cancel.
+    return g.xor(_xor_short(g, a, b), _carries(g, a, b, len(a) - 1, inverted=True))
 
 
 def add_wide(g: Gates, a: Wires, b: Wires, block: int = 0) -> Wires:
@@ -223,6 +213,32 @@ def one_hot_maximum(g: Gates, values: Wires, signed: bool = False) -> Wires:
         halves = np.stack([g.xor(parents, right), right], axis=2)
         record = np.concatenate([halves.reshape(1, 2 * pairs, *halves.shape[3:]), bye], axis=1)
     return np.asarray(record[0])
+
+
+def _carries(g: Gates, a: Wires, b: Wires, steps: int, inverted: bool = False) -> Wires:
+    """Carries into bits 0 to `steps` of a + b, or of not a + b; n_a >= n_b. ANDs: `steps`."""
+    carry = zeros(g, 1, a)
+    carries = [carry]
+    for place in range(steps):
+        bit = a[place : place + 1]
+        if inverted:
+            bit = g.invert(bit)
+        if place == 0:
+            carry = g.and_(bit, b[:1])
+        elif place < len(b):
+            # c' = c xor (a xor c)(b xor c)
+            carry = g.xor(carry, g.and_(g.xor(bit, carry), g.xor(b[place : place + 1], carry)))
+        else:
+            carry = g.and_(bit, carry)
+        carries.append(carry)
+    return np.concatenate(carries)
+
+
+def _xor_short(g: Gates, a: Wires, b: Wires) -> Wires:
+    """a xor b, b extended by zeros; n_a >= n_b."""
+    if len(a) == len(b):
+        return g.xor(a, b)
+    return np.concatenate([g.xor(a[: len(b)], b), a[len(b) :]])
 
 
 def _same_batch(a: Wires, b: Wires) -> tuple[Wires, Wires]:

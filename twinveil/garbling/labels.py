@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 LABEL = np.dtype("V16")
 LABEL_BYTES = 16
 
+_ZEROS = bytes(1 << 16)
+
 Labels = npt.NDArray[Any]
 """Array of any shape and dtype LABEL."""
 Words = npt.NDArray[np.uint64]
@@ -34,7 +36,8 @@ def random_labels(count: int) -> Labels:
     out = np.empty(LABEL_BYTES * count + LABEL_BYTES - 1, np.uint8)
     seed = os.urandom(2 * LABEL_BYTES)
     stream = Cipher(algorithms.AES(seed[:LABEL_BYTES]), modes.CTR(seed[LABEL_BYTES:])).encryptor()
-    stream.update_into(bytes(LABEL_BYTES * count), out.data)
+    for start in range(0, LABEL_BYTES * count, len(_ZEROS)):
+        stream.update_into(_ZEROS[: LABEL_BYTES * count - start], out[start:].data)
     return out[: LABEL_BYTES * count].view(LABEL)
 
 

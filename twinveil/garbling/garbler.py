@@ -204,12 +204,12 @@ def garble(
     """
     counts = counts or count(program, garbler_shapes, evaluator_shapes)
     start_point = os.urandom(START_POINT_BYTES)
-    buffer = bytearray(counts.table_bytes)
-    buffer[:START_POINT_BYTES] = start_point
-    garbler = Garbler(start_point, np.frombuffer(buffer, "<u8", offset=START_POINT_BYTES))
+    buffer = np.empty(counts.table_bytes, np.uint8)
+    buffer[:START_POINT_BYTES] = np.frombuffer(start_point, np.uint8)
+    garbler = Garbler(start_point, buffer[START_POINT_BYTES:].view("<u8"))
     own, other = random_labels(counts.garbler_bits), random_labels(counts.evaluator_bits)
     outputs = program(garbler, split(garbler_shapes, own), split(evaluator_shapes, other))
     if not garbler.done:
         raise InvalidMessage("the program made fewer gates than were counted")
     decode = np.packbits(permute_bits(join(outputs)), bitorder="little").tobytes()
-    return Garbling(counts, garbler_shapes, (own, other), garbler, bytes(buffer), decode)
+    return Garbling(counts, garbler_shapes, (own, other), garbler, buffer.tobytes(), decode)

@@ -76,6 +76,9 @@ def naive_window(node: MaxPool, plane: list[list[int]], y: int, x: int) -> list[
     ]
 
 
+torch.set_num_threads(1)  # its layers here are tiny; waiting threads only cost
+
+
 def by_torch(model: QuantisedModel, images: np.ndarray) -> dict[str, torch.Tensor]:
     tensors = {IMAGE: torch.tensor(images, dtype=torch.float64)}
     for node in model.plan.nodes:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from gmpy2 import mpz
 
 from twinveil.crypto.public_key import PublicKey
@@ -43,7 +45,9 @@ class ModelsS1:
 
 def to_arrays(model: ModelS1, key: PublicKey) -> Arrays:
     """share/LAYER: K1; kernel/ENGINE/LAYER and bias/ENGINE/LAYER: ciphertexts (count, bytes), big endian."""
-    arrays = {f"share/{name}": share.astype(np.uint32) for name, share in model.shares.items()}
+    arrays: dict[str, npt.NDArray[Any]] = {
+        f"share/{name}": share.astype(np.uint32) for name, share in model.shares.items()
+    }
     for what, kept in (("kernel", model.kernels), ("bias", model.biases)):
         for (engine, name), ciphertexts in kept.items():
             data = b"".join(int(c).to_bytes(key.ciphertext_bytes, "big") for c in ciphertexts)

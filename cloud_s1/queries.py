@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from cloud_s1.models import ModelsS1
 from cloud_s1.s2 import CloudS2
 from twinveil.errors import PeerUnavailable, TwinveilError
-from twinveil.net.counted import CountedPeer
 from twinveil.net.grpc_peer import GrpcPeer
 from twinveil.net.identity import PeerIdentity
 from twinveil.parallel import Workers
-from twinveil.protocol.meter import Meter
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.s1 import QueryS1
 from twinveil.requests import read_query
@@ -32,7 +30,6 @@ class Prepared:
     """A query that waits for its picture, with its open conversation."""
 
     query: QueryS1
-    meter: Meter
     peer: GrpcPeer
 
     def close(self) -> None:
@@ -71,7 +68,7 @@ class QueriesS1:
                     try:
                         step = next(work)
                     except StopIteration as end:
-                        figures = json.dumps(prepared.meter.as_dict())
+                        figures = json.dumps(prepared.query.meter.as_dict())
                         return AnswerHalf(half=end.value, figures_json=figures)
                     yield Progress(stage=step.stage, stages=step.stages, label=step.label)
         except PeerUnavailable:
@@ -97,10 +94,7 @@ class QueriesS1:
         tools = self._cloud_s2.tools(self._workers)
         model = self._models.load(record, tools.key)
         peer = self._cloud_s2.peer()
-        meter = Meter(CountedPeer(peer))
-        return Prepared(
-            query_s1(model, record.import_id, engine, tools, meter, pictures), meter, peer
-        )
+        return Prepared(query_s1(model, record.import_id, engine, tools, peer, pictures), peer)
 
     def _prepare_ahead(self) -> None:
         """Fills up what the last queries took, while no query runs."""

@@ -14,6 +14,7 @@ from twinveil.net.peer import Conversation
 from twinveil.parallel import Workers
 from twinveil.params import Params
 from twinveil.protocol.conversation import Script, Scripted
+from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s2 import import_model
 from twinveil.protocol.query.engines_s2 import query_s2
@@ -62,14 +63,17 @@ class Conversations:
     def _query(self, opening: pb.OpenQuery) -> Script:
         record, model = self.models.load(opening.import_id)
         claimed: list[Pending] = []
+        meter = Meter(source=self.key.tally)
 
         def claim(query_id: bytes) -> Pending:
-            claimed.append(self.queries.claim(query_id, HALF_SECONDS))
-            return claimed[0]
+            pending = self.queries.claim(query_id, HALF_SECONDS)
+            pending.figures = meter.as_dict
+            claimed.append(pending)
+            return pending
 
         try:
             yield from query_s2(
-                opening, model, self.key, self.workers, self.params, claim, record.label_only
+                opening, model, self.key, self.workers, self.params, claim, record.label_only, meter
             )
         finally:
             for pending in claimed:

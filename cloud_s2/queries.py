@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from gmpy2 import mpz
 
@@ -30,7 +30,7 @@ class Pending:
     def __init__(self, head: QueryHead, half: Sequence[mpz]) -> None:
         self.head = head
         self.half = half
-        self.figures: dict[str, object] = {}
+        self.figures: Callable[[], object] = dict
         self._answer: bytes | None = None
         self._error: TwinveilError | None = None
         self._done = threading.Event()
@@ -78,7 +78,7 @@ class QueriesS2:
             while waited < ANSWER_SECONDS:
                 answer = pending.wait(HEARTBEAT)
                 if answer is not None:
-                    return AnswerHalf(half=answer, figures_json=json.dumps(pending.figures))
+                    return AnswerHalf(half=answer, figures_json=json.dumps(pending.figures()))
                 waited += HEARTBEAT
                 yield Progress()
             raise PeerUnavailable("cloud_s1 did not finish this query in time: ask again")

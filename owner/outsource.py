@@ -1,4 +1,4 @@
-"""Secure outsourcing of a model: blinded halves to S1, blindings to S2, and the import that they run together."""
+"""Secure outsourcing of a model: blinded halves to S1, blindings to S2, the import that they run."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _send(header: ModelHeader, halves: tuple[bytes, bytes], clouds: Clouds, repo
         except grpc.RpcError as error:
             # The first error is the reason; what the other call says then is only its echo.
             errors.append(from_rpc_error(error, name))
-            calls[1 - index].cancel()
+            calls[1 - index].cancel()  # type: ignore[no-untyped-call]
 
     other = threading.Thread(target=follow, args=(1, clouds.s2.peer), daemon=True)
     other.start()
@@ -99,7 +99,7 @@ def _send(header: ModelHeader, halves: tuple[bytes, bytes], clouds: Clouds, repo
         other.join()
     except BaseException:
         for call in calls:
-            call.cancel()
+            call.cancel()  # type: ignore[no-untyped-call]
         raise
     if errors:
         clouds.forget(header.model, header.version)

@@ -1,6 +1,7 @@
 """The user's side of an answer: two halves, one from each cloud, make the class vector or the label.
 
-vector: S2's half is (c + s) mod 2^L, S1's is s mod 2^L; label: index xor m, and m. Either half alone is uniform.
+vector: S2's half is (c + s) mod 2^L, S1's is s mod 2^L; label: index xor m, and m. Either half alone is
+uniform.
 """
 
 from __future__ import annotations
@@ -33,5 +34,7 @@ def labels(s1_half: bytes, s2_half: bytes, plan: Plan, pictures: int) -> npt.NDA
 
 def _words(half: bytes, pictures: int, width: int) -> npt.NDArray[np.int64]:
     if len(half) != pictures * width * WORD_BYTES:
-        raise InvalidMessage(f"an answer's half has {len(half)} bytes where {pictures * width * WORD_BYTES} are due")
+        raise InvalidMessage(
+            f"an answer's half has {len(half)} bytes where {pictures * width * WORD_BYTES} are due"
+        )
     return np.frombuffer(half, ">u4").astype(np.int64).reshape(pictures, width)

@@ -40,8 +40,8 @@ class Blinding(Enum):
 class Segment:
     """A run of values that are packed and blinded alike.
 
-    count values of `bits` bits each (unsigned; signed data in offset binary), `per_plaintext` of them in each of
-    `plaintexts` plaintexts, the last one filled up with zeros.
+    count values of `bits` bits each (unsigned; signed data in offset binary), `per_plaintext` of them in each
+    of `plaintexts` plaintexts, the last one filled up with zeros.
     """
 
     name: str
@@ -60,9 +60,7 @@ class Segment:
         return self.per_plaintext * self.bits
 
 
-def segment(
-    name: str, blinding: Blinding, count: int, bits: int, *, key_bits: int, sigma: int
-) -> Segment:
+def segment(name: str, blinding: Blinding, count: int, bits: int, *, key_bits: int, sigma: int) -> Segment:
     """Lay out `count` values so that P plus S1's mask of its own width + sigma + COUNT_BITS stays below N."""
     room = key_bits - 3 - GUARD_BITS - sigma - COUNT_BITS
     made = Segment(name, blinding, count, bits, min(count, room // bits))
@@ -128,9 +126,7 @@ def blind(plaintexts: Sequence[mpz], blinding: Blinding, n: mpz) -> tuple[list[m
     return blinded, blindings
 
 
-def blind_values(
-    values: npt.NDArray[np.uint64], layout: Segment, n: mpz
-) -> tuple[bytes, bytes]:
+def blind_values(values: npt.NDArray[np.uint64], layout: Segment, n: mpz) -> tuple[bytes, bytes]:
     """Pack and blind: the two halves in wire form, for S1 and for S2."""
     width = half_bytes(n)
     blinded, blindings = blind(pack(values, layout), layout.blinding, n)
@@ -139,7 +135,7 @@ def blind_values(
 
 def half_bytes(n: mpz) -> int:
     """Bytes of one blinded plaintext on the wire."""
-    return (n.bit_length() + 7) // 8
+    return (int(n.bit_length()) + 7) // 8
 
 
 def encode(values: Sequence[mpz], width: int) -> bytes:

@@ -46,8 +46,8 @@ def pinned_key(
     wanted = fingerprint or _read(pin)
     if wanted is not None and wanted != key.fingerprint:
         raise PeerMismatch(
-            f"cloud_s2 has key {key.fingerprint[:16]}..., but {wanted[:16]}... is pinned: if it was replaced on "
-            f"purpose, remove {pin}, and outsource the models again"
+            f"cloud_s2 has key {key.fingerprint[:16]}..., but {wanted[:16]}... is pinned: if it was replaced "
+            f"on purpose, remove {pin}, and outsource the models again"
         )
     if not pin.exists():
         pin.parent.mkdir(parents=True, exist_ok=True)

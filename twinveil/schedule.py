@@ -110,14 +110,14 @@ def schedule(plan: Plan) -> Schedule:
                 tensors[node.name] = tuple(piece for source in node.sources for piece in tensors[source])
 
     share_bits = dict.fromkeys(shapes, 0)
-    for linear, _, _ in steps.values():
-        for step in linear:
+    for linear_steps, _, _ in steps.values():
+        for step in linear_steps:
             for piece in step.inputs:
                 share_bits[piece] = max(share_bits[piece], step.node.accumulator_bits)
     stages = []
     for index in sorted(steps):
         linear, relus, pools = steps[index]
-        made = ([IMAGE] if index == 0 else []) + [step.name for step in (*relus, *pools)]
+        made = ([IMAGE] if index == 0 else []) + [relu.name for relu in relus] + [pool.name for pool in pools]
         outputs = tuple(name for name in made if share_bits[name])
         stages.append(Stage(index, tuple(linear), tuple(relus), tuple(pools), outputs))
     pieces = {name: Piece(name, shapes[name], bits[name], share_bits[name]) for name in shapes}

@@ -36,7 +36,6 @@ class RoleSettings:
     grace: float = setting(duration, "time that running calls get at the end", 5.0)
     connect_wait: float = setting(duration, "how long to wait for another role to answer", 10.0)
     insecure_small_key: bool = setting(truth, "allow a key below 2048 bits, for tests only", False)
-    insecure_small_key: bool = setting(truth, "allow a key below 2048 bits, for tests only", False)
 
     def credentials(self) -> TlsFiles | None:
         """The files for mutual TLS, or None for insecure plaintext; BadConfiguration for neither or both."""
@@ -88,9 +87,7 @@ class CloudS1Settings(CloudSettings):
 
     listen: str = setting(check, "HOST:PORT to listen on", "127.0.0.1:7001")
     cloud_s2: str = setting(check, "address of cloud S2", "127.0.0.1:7002")
-    prepare: int = setting(number, "queries kept prepared ahead for each model in use", 0)
     round_deadline: float = setting(duration, "longest wait for one answer of cloud S2", 120.0)
-    prepare: int = setting(number, "queries kept prepared for each model in use; 0: none", 1)
     fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
 
 

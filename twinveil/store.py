@@ -1,8 +1,8 @@
 """A cloud's models on disk: each there whole or not at all, checksummed, by name and version.
 
-    ROOT/NAME@VERSION/record.json     who, which plan, which key; SHA-256 of the arrays
-    ROOT/NAME@VERSION/arrays.safetensors
-    ROOT/.incoming-*                  not yet a model; swept at start
+ROOT/NAME@VERSION/record.json     who, which plan, which key; SHA-256 of the arrays
+ROOT/NAME@VERSION/arrays.safetensors
+ROOT/.incoming-*                  not yet a model; swept at start
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _ARRAYS = "arrays.safetensors"
 class Record:
     """What a cloud knows of a model beside its numbers.
 
-    import_id: 16 bytes that both clouds got from the owner; a query names it, so halves of different imports of
-    one name never meet. fingerprint: hex, of the key that everything is encrypted under.
+    import_id: 16 bytes that both clouds got from the owner; a query names it, so halves of different imports
+    of one name never meet. fingerprint: hex, of the key that everything is encrypted under.
     """
 
     model: str
@@ -187,7 +187,9 @@ class ModelStore:
         try:
             return Record.from_json((folder / _RECORD).read_text())
         except (OSError, ValueError, KeyError, TypeError, TwinveilError):
-            raise BadInput(f"the stored model {folder.name} is damaged: remove and outsource it again") from None
+            raise BadInput(
+                f"the stored model {folder.name} is damaged: remove and outsource it again"
+            ) from None
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -253,7 +253,7 @@ def _ask_both(
                     report(event.progress.stage, event.progress.stages, event.progress.label)
         except grpc.RpcError as error:
             errors.append(from_rpc_error(error, links[index].peer))
-            calls[1 - index].cancel()
+            calls[1 - index].cancel()  # type: ignore[no-untyped-call]
 
     other = threading.Thread(target=follow, args=(1,), daemon=True)
     other.start()
@@ -262,7 +262,7 @@ def _ask_both(
         other.join()
     except BaseException:
         for call in calls:
-            call.cancel()
+            call.cancel()  # type: ignore[no-untyped-call]
         raise
     if errors:
         raise errors[0]

@@ -16,7 +16,6 @@ from twinveil.crypto.keygen import generate
 from twinveil.crypto.public_key import Rerandomiser
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
-from twinveil.net.counted import CountedPeer
 from twinveil.net.memory import MemoryPeer
 from twinveil.parallel import INLINE
 from twinveil.params import Params
@@ -31,7 +30,6 @@ from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.protocol.query.s1 import Tools
 from twinveil.rpc import rounds_pb2 as pb
-
 
 Result = TypeVar("Result")
 
@@ -121,16 +119,24 @@ class Clouds:
 
         def script(opening: pb.Round) -> Script:
             return query_s2(
-                opening.open_query, self.s2, self.secret, INLINE, self.params, lambda _: claimed, False, engines.append
+                opening.open_query,
+                self.s2,
+                self.secret,
+                INLINE,
+                self.params,
+                lambda _: claimed,
+                False,
+                Meter(source=self.secret.tally),
+                engines.append,
             )
 
-        meter = Meter(CountedPeer(MemoryPeer(Scripted(script))))
-        query = query_s1(self.s1, self.import_id, engine, self.tools, meter, pictures, engines.append)
+        peer = MemoryPeer(Scripted(script))
+        query = query_s1(self.s1, self.import_id, engine, self.tools, peer, pictures, engines.append)
         query.prepare()
         half = finish(query.classify(head, mine))
         look(*engines[:2])
         combine = answers.labels if label_only else answers.class_vectors
-        return combine(half, claimed.answer, plan, pictures), meter
+        return combine(half, claimed.answer, plan, pictures), query.meter
 
 
 def finish(work: Generator[object, None, Result]) -> Result:

@@ -1,7 +1,7 @@
-"""The command `twinveil`: finds its verbs by entry point, loads only the one asked for, ends cleanly.
+"""The command `twinveil`: finds its verbs by entry point, loads only the one asked for, and ends cleanly.
 
-A verb is a function with typer's annotations, or a typer app, named in the group `twinveil.verbs`. Roles bring
-their own; a verb that cannot be loaded (the owner's without torch) says so and spoils no other.
+A verb is a function with typer's annotations, or a typer app, named in the group `twinveil.verbs`. Roles
+bring their own; a verb that cannot be loaded (the owner's without torch) says so and spoils no other.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from twinveil.config import settle
 from twinveil.errors import PeerUnavailable, TwinveilError
@@ -100,20 +100,22 @@ def ask(settings: CallerSettings, role: str) -> RoleStatus:
 
 
 def _table(answers: list[RoleStatus]) -> Table:
-    table = Table("role", "address", "version", "key", "models", "queries", "up", "memory", "pid")
+    table = Table(
+        "role", Column("address", no_wrap=True), "version", "key", "models", "queries", "up", "MiB", "pid"
+    )
     for each in answers:
         if each.error:
-            table.add_row(each.role, each.address, "[red]no answer[/red]")
+            table.add_row(each.role, each.address, "[red]none[/red]")
             continue
         table.add_row(
             each.role,
             each.address,
-            f"{each.version} (protocol {each.protocol})",
-            each.key_fingerprint[:16] or "-",
+            each.version,
+            each.key_fingerprint[:8] or "-",
             ", ".join(each.models) or "-",
             str(each.running_queries),
             f"{each.uptime_seconds:.0f} s",
-            f"{each.memory_bytes / (1 << 20):.0f} MiB",
+            f"{each.memory_bytes / (1 << 20):.0f}",
             str(each.pid),
         )
     return table

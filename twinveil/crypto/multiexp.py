@@ -333,8 +333,9 @@ bits."""
 class FixedBases:
     """Tables on bases that never change, such as an encrypted model: made once, kept in memory.
 
-    A term of b bits costs b/group half multiplications and nothing else. `memory_bytes` says what the tables
-    take; worker processes make their own on first use and keep them (see `_cached_tables`).
+    A term of b bits costs b/group half multiplications and nothing else. A process makes the tables when it
+    first needs them: this one for work done here, each worker for its share. `memory_bytes` says what they
+    take in each. They are counted once, here.
     """
 
     __slots__ = ("_bases", "_digest", "_modulus", "_n", "_tables", "count", "schedule")
@@ -346,7 +347,7 @@ class FixedBases:
         self._modulus = modulus
         self._bases = pack_numbers(bases, self._size)
         self._digest = hashlib.sha256(self._bases + bytes([group]) + self._n.to_bytes(self._size)).digest()
-        self._tables = _tables(normalise(bases, self._n), self.schedule, self._n)
+        self._tables: _GroupTables | None = None
         tally += self.schedule.table_counts(self.count)
 
     @property
@@ -356,8 +357,7 @@ class FixedBases:
     @property
     def memory_bytes(self) -> int:
         """What the tables take in one process: two numbers below N an entry, with Python's overhead."""
-        entries = sum(1 << size for size in self.schedule.groups(self.count))
-        return entries * 2 * (int(self._n.bit_length()) // 8 + OVERHEAD_BYTES)
+        return _table_bytes(self.schedule, self.count, self._n)
 
     def counts(self, outputs: int, bits: int) -> dict[str, int]:
         """Operations of one `power` (without the tables)."""
@@ -369,7 +369,7 @@ class FixedBases:
         """prod_t bases[t]^exponents[o, t] for every row o; as `multi_exponentiate`."""
         outputs = _checked(self.count, exponents, bits)
         if workers.count == 1 or outputs == 1:
-            results = _with_tables(self._tables, exponents, bits, self.schedule, self._n, self._modulus)
+            results = _with_tables(self._own_tables(), exponents, bits, self.schedule, self._n, self._modulus)
         else:
             parcels, start = [], 0
             for share in _shares(outputs, 1, workers.count):
@@ -384,12 +384,19 @@ class FixedBases:
         tally += self.counts(outputs, bits)
         return results
 
+    def _own_tables(self) -> _GroupTables:
+        if self._tables is None:
+            bases = unpack_numbers(self._bases, self._size)
+            self._tables = _tables(normalise(bases, self._n), self.schedule, self._n)
+        return self._tables
+
 
 OVERHEAD_BYTES = 56
 """Of one mpz in a list: object header, allocation, pointer."""
-MAX_CACHED_SETS = 64
+MAX_CACHED_BYTES = 256 << 20
+"""Tables on fixed bases that one worker keeps."""
 
-_cache: OrderedDict[bytes, _GroupTables] = OrderedDict()
+_cache: OrderedDict[bytes, tuple[_GroupTables, int]] = OrderedDict()
 _cache_lock = threading.Lock()
 
 
@@ -405,13 +412,18 @@ def _run_fixed(order: tuple[bytes, Tables, _Parcel]) -> bytes:
 
 
 def _cached_tables(digest: bytes, schedule: Tables, parcel: _Parcel, n: mpz) -> _GroupTables:
-    """This process's tables for one set of bases; the set used longest ago makes room."""
+    """This process's tables for one set of bases; sets used longest ago make room."""
     with _cache_lock:
-        tables = _cache.get(digest)
-        if tables is None:
+        if digest not in _cache:
             bases = unpack_numbers(parcel.bases, len(parcel.modulus))
-            tables = _cache[digest] = _tables(normalise(bases, n), schedule, n)
-            if len(_cache) > MAX_CACHED_SETS:
+            needed = _table_bytes(schedule, len(bases), n)
+            while _cache and needed + sum(size for _, size in _cache.values()) > MAX_CACHED_BYTES:
                 _cache.popitem(last=False)
+            _cache[digest] = _tables(normalise(bases, n), schedule, n), needed
         _cache.move_to_end(digest)
-        return tables
+        return _cache[digest][0]
+
+
+def _table_bytes(schedule: Tables, count: int, n: mpz) -> int:
+    entries = sum(1 << (size * schedule.window) for size in schedule.groups(count))
+    return entries * 2 * (int(n.bit_length()) // 8 + OVERHEAD_BYTES)

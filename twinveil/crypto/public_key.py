@@ -30,7 +30,7 @@ import phe
 from gmpy2 import mpz
 
 from twinveil.crypto.fixed_base import FixedBase, fixed_base
-from twinveil.crypto.tally import INVERSE_N, MODMUL_N2, MODMUL_N2_HALF, Tally
+from twinveil.crypto.tally import INVERSE_N, MODMUL_N2, MODMUL_N2_HALF, POWER_N2, Tally
 from twinveil.errors import AlreadyUsed, InvalidCiphertext, InvalidKey
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import KAPPA, Params
@@ -367,6 +367,23 @@ class Rerandomiser(NonceSource):
     ) -> FreshCiphertexts:
         """Each value times a nonce of its own: from the pool as far as it goes, else drawn now."""
         return self._multiply(values, nonces, workers)
+
+    def freshen_fully(self, values: Sequence[mpz]) -> FreshCiphertexts:
+        """Each value times r^N, r uniform in Z*_N: the published way, a full power each.
+
+        The sent nonce is uniform over all N-th residues, whatever the nonces inside were, so that it needs no
+        common h.
+        """
+        key = self.public_key
+        fresh = []
+        for value in values:
+            r = mpz(secrets.randbelow(int(key.n)))
+            while gmpy2.gcd(r, key.n) != 1:
+                r = mpz(secrets.randbelow(int(key.n)))
+            fresh.append(value * gmpy2.powmod(r, key.n, key.n_squared) % key.n_squared)
+        self.tally.add(POWER_N2, len(fresh))
+        self.tally.add(MODMUL_N2, len(fresh))
+        return FreshCiphertexts(_MINT, fresh, key.ciphertext_bytes)
 
 
 @final

@@ -26,6 +26,7 @@ from twinveil.net.channel import MAX_MESSAGE_BYTES
 from twinveil.net.credentials import TlsFiles, server_credentials
 
 HARD_STOP_SECONDS = 5.0
+POLL_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,8 @@ def serve(settings: ServerSettings, services: Sequence[Service]) -> None:
         ready.write(settings.ready_file)
     print(ready.line(), flush=True)
     log.info("%s listens on %s:%d", settings.role, server.host, server.port)
-    ended.wait()
+    while not ended.wait(POLL_SECONDS):  # a signal that another thread receives does not wake this one
+        pass
     _exit_after(settings.grace + HARD_STOP_SECONDS)
     if settings.ready_file is not None:
         settings.ready_file.unlink(missing_ok=True)

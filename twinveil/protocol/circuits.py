@@ -81,8 +81,8 @@ def import_picture(stages: Schedule, layout: Segment, pictures: int) -> Step:
 def activate(stages: Schedule, stage: Stage, pictures: int) -> Step:
     """SACT and SMAP of one stage: ReLU, requantise, pool, share.
 
-    z.CONV, s.CONV: (accumulator_bits, out, positions); masks and outputs (share_bits, channels, pictures, height,
-    width).
+    z.CONV, s.CONV: (accumulator_bits, out, positions); masks and outputs (share_bits, channels, pictures,
+    height, width).
     """
     plan = stages.plan
 
@@ -106,7 +106,7 @@ def activate(stages: Schedule, stage: Stage, pictures: int) -> Step:
 
 def share_masks(stages: Schedule, stage: Stage, pictures: int) -> dict[str, tuple[int, ...]]:
     """Shapes of S1's masks of a stage's outputs."""
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for name in stage.outputs:
         piece = stages.pieces[name]
         channels, height, width = piece.shape

@@ -1,8 +1,8 @@
 """What an engine is: one interface for both ways to compute the same plan.
 
-The skeleton of a query (query/s1.py, query/s2.py) is the same for every engine; an engine brings the published
-functions SCVL, SACT, SMAP, SCT over its own representation of encrypted tensors. S1's methods drive; S2's are
-generators that are sent S1's requests and yield the replies.
+The skeleton of a query (query/s1.py, query/s2.py) is the same for every engine; an engine brings the
+published functions SCVL, SACT, SMAP, SCT over its own representation of encrypted tensors. S1's methods drive; S2's
+are generators that are sent S1's requests and yield the replies.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class EngineS1(Protocol):
     def sact_smap(self, link: Link, stage: Stage) -> None: ...
 
     def sct(self, link: Link, stage: Stage) -> tuple[pb.Round, Words]:
-        """The class vector: S2's reply once it has decrypted it masked, and S1's masks (classes, pictures)."""
+        """The class vector: S2's reply to it, masked, and S1's masks (classes, pictures)."""
 
 
 class EngineS2(Protocol):
@@ -85,5 +85,7 @@ class EngineS2(Protocol):
     def stage(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
         """SCVL, SACT, SMAP."""
 
-    def sct(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Generator[pb.Round, pb.Round, Words]:
+    def sct(
+        self, circuits: Circuits, stage: Stage, request: pb.Round
+    ) -> Generator[pb.Round, pb.Round, Words]:
         """The masked class vector (classes, pictures), from a request that is left to be answered."""

@@ -1,16 +1,16 @@
 """Import of a model, S1's side.
 
-    owner -> S1   A = K*M, b' = b + r                S2 has M^-1, r
-    S1 -> S2      open
-    S2 -> S1      E(M^-1), E(N - r)
-    for every layer:
-    S1            E(P) = E(M^-1)^A    E(P_b) = E(b') * E(N - r)
-    S1 -> S2      E(P + s)                            S2 decrypts: uniform but for sigma
-    both          circuit: u = slot of (z - s), u + R to S2    forces 0 <= u < 2^bits
-    S2 -> S1      E(u + R), packed for each engine
-    S1            E(K) = E(u + R) * E(-R - 2^(w-1)), E(b) likewise; K1 = -R - 2^(w-1) mod 2^L
-                  S2 keeps K2 = u + R mod 2^L
-    S1 -> S2      commit: now both have the model, whole
+owner -> S1   A = K*M, b' = b + r                S2 has M^-1, r
+S1 -> S2      open
+S2 -> S1      E(M^-1), E(N - r)
+for every layer:
+S1            E(P) = E(M^-1)^A    E(P_b) = E(b') * E(N - r)
+S1 -> S2      E(P + s)                            S2 decrypts: uniform but for sigma
+both          circuit: u = slot of (z - s), u + R to S2    forces 0 <= u < 2^bits
+S2 -> S1      E(u + R), packed for each engine
+S1            E(K) = E(u + R) * E(-R - 2^(w-1)), E(b) likewise; K1 = -R - 2^(w-1) mod 2^L
+              S2 keeps K2 = u + R mod 2^L
+S1 -> S2      commit: now both have the model, whole
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def import_model(
 ) -> Generator[str, None, ModelS1]:
     """Run the import against S2; yields each layer's name before it, returns the model.
 
-    `halves` are checked already (twinveil.blinding.decode). The caller stores the model, then asks S2 to commit.
+    `halves` are checked already (twinveil.blinding.decode). The caller stores the model, then asks S2 to
+    commit.
     """
     plan = layout.plan
     opened = ask(
@@ -103,7 +104,10 @@ def import_model(
             mask = random_bits(layout.plaintext_mask_bits(segment), segment.plaintexts)
             masks[f"s.{segment.name}"] = mask[: segment.packed_bits]
             masks[f"mask.{segment.name}"] = random_bits(layout.mask_bits(segment), segment.count, top=1)
-            masked += [c * key.raw(m) % key.n_squared for c, m in zip(plaintexts, bits_to_integers(mask), strict=True)]
+            masked += [
+                c * key.raw(m) % key.n_squared
+                for c, m in zip(plaintexts, bits_to_integers(mask), strict=True)
+            ]
         fresh = rerandomiser.freshen(masked, workers=workers)
         first = ot is None
         chosen = ask(
@@ -154,4 +158,3 @@ def _masks_in_place(mask: Bits, placement: Placement) -> list[mpz]:
     masks = place(mask, placement.slots, placement.slot_bytes)
     offsets = place(offset, placement.slots, placement.slot_bytes)
     return [a + b for a, b in zip(masks, offsets, strict=True)]
-

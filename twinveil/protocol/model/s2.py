@@ -94,10 +94,7 @@ def import_model(
             plan.weight_shape(node)
         )
         request = yield pb.Round(
-            encrypted_shares=pb.EncryptedShares(
-                ciphertexts=key.encrypt(placed, workers=workers).to_bytes()
-            )
+            encrypted_shares=pb.EncryptedShares(ciphertexts=key.encrypt(placed, workers=workers).to_bytes())
         )
     expect(request, "commit")
     return model
-

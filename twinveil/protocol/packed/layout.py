@@ -28,7 +28,7 @@ MIN_COUNT_BITS = 12
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Slots of one kind of sum: `count` of `bytes` bytes in a plaintext, masked by `mask_bits` from `offset` on."""
+    """Slots of one kind of sum: `count` of `bytes` bytes, each masked by `mask_bits` bits from `offset` on."""
 
     bytes: int
     count: int
@@ -182,7 +182,9 @@ class LayerLayout:
             case Conv():
                 pad, stride, (rows, _) = self.node.padding, self.node.stride, self.node.kernel
                 needed = (self.row_groups - 1) * self.group * stride + self.span
-                padded = np.zeros((channels, pictures, height + 2 * pad, max(needed, width + 2 * pad)), x.dtype)
+                padded = np.zeros(
+                    (channels, pictures, height + 2 * pad, max(needed, width + 2 * pad)), x.dtype
+                )
                 padded[:, :, pad : pad + height, pad : pad + width] = x
                 view = np.lib.stride_tricks.sliding_window_view(padded, (rows, self.span), axis=(2, 3))
                 view = view[:, :, ::stride, :: stride * self.group]
@@ -195,7 +197,7 @@ class LayerLayout:
     def ahead_real(self) -> npt.NDArray[np.bool_]:
         """(bases, groups): where the exponent is a share and not padding or beyond the row."""
         ones = np.ones((self.in_shape[0], self.pictures, *self.in_shape[1:]), np.uint64)
-        return self.ahead_columns(ones) != 0
+        return np.asarray(self.ahead_columns(ones) != 0)
 
     def from_ahead(self, slots: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         """Slots of all sums made ahead (ahead_sums, slots) -> (out, positions)."""

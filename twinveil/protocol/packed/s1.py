@@ -157,4 +157,3 @@ class PackedS1:
 def _blocks(layer: LayerLayout, ciphertexts: Iterator[mpz]) -> list[list[mpz]]:
     """S2's ciphertexts of one layer, by block."""
     return [[next(ciphertexts) for _ in range(int(n))] for n in layer.tap_blocks.sum(axis=0)]
-

@@ -14,8 +14,10 @@ from twinveil.crypto.public_key import FreshCiphertexts, NoncePool
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.parallel import Workers
+from twinveil.plan import Dense
 from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Circuits, Dialogue
+from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.model.s2 import ModelS2
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.shares import Words, bilinear, modulo, windows
@@ -25,9 +27,12 @@ from twinveil.schedule import LinearStep, Stage
 
 
 class PackedS2:
-    """shares: x2 by piece, (channels, pictures, height, width); ahead: S2's part of conv(x1, K) + b by layer."""
+    """shares: x2 by piece (channels, pictures, height, width); ahead: S2's part of conv(x1, K) + b."""
 
-    def __init__(self, model: ModelS2, layout: PackedLayout, key: SecretKey, workers: Workers) -> None:
+    def __init__(
+        self, model: ModelS2, layout: PackedLayout, key: SecretKey, workers: Workers, meter: Meter
+    ) -> None:
+        self._meter = meter
         self._model = model
         self._layout = layout
         self._key = key
@@ -42,9 +47,7 @@ class PackedS2:
         total = sum(layer.ahead_sums for layer in layers.values())
         encryptions = sum(int(layer.tap_blocks.sum()) for layer in layers.values())
         self._nonces = self._key.nonces(encryptions, self._workers)
-        plaintexts = self._key.decrypt(
-            self._key.public_key.parse(masked_sums, total), workers=self._workers
-        )
+        plaintexts = self._key.decrypt(self._key.public_key.parse(masked_sums, total), workers=self._workers)
         start = 0
         for name, layer in layers.items():
             part = plaintexts[start : start + layer.ahead_sums]
@@ -57,21 +60,29 @@ class PackedS2:
         return self._encrypted_shares(self._layout.schedule.stages[1])
 
     def stage(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
-        sums = self.sums(stage, expect(request, "masked_sums").masked_sums.ciphertexts)
+        with self._meter.function("SCVL"):
+            sums = self.sums(stage, expect(request, "masked_sums").masked_sums.ciphertexts)
         evaluator = circuits.next()
-        inputs = {f"z.{name}": to_bits(z, self._layout.layers[name].bits) for name, z in sums.items()}
-        request = yield pb.Round(corrections=pb.Corrections(bits=evaluator.choose(inputs)))
-        self.keep(evaluator.evaluate(expect(request, "garbled_batch").garbled_batch))
+        with self._meter.function(nonlinear(stage)):
+            inputs = {f"z.{name}": to_bits(z, self._layout.layers[name].bits) for name, z in sums.items()}
+            corrections = evaluator.choose(inputs)
+        request = yield pb.Round(corrections=pb.Corrections(bits=corrections))
+        with self._meter.function(nonlinear(stage)):
+            self.keep(evaluator.evaluate(expect(request, "garbled_batch").garbled_batch))
         following = self._layout.schedule.stages[stage.index + 1]
         return (yield pb.Round(encrypted_shares=self._encrypted_shares(following)))
 
-    def sct(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Generator[pb.Round, pb.Round, Words]:
-        sums = self.sums(stage, expect(request, "masked_sums").masked_sums.ciphertexts)
+    def sct(
+        self, circuits: Circuits, stage: Stage, request: pb.Round
+    ) -> Generator[pb.Round, pb.Round, Words]:
+        with self._meter.function("SCT"):
+            sums = self.sums(stage, expect(request, "masked_sums").masked_sums.ciphertexts)
         yield from ()
         return sums[stage.linear[0].node.name]
 
     def _encrypted_shares(self, stage: Stage) -> pb.EncryptedShares:
-        return pb.EncryptedShares(ciphertexts=self.encrypt_shares(stage).to_bytes())
+        with self._meter.function("SCT" if isinstance(stage.linear[0].node, Dense) else "SCVL"):
+            return pb.EncryptedShares(ciphertexts=self.encrypt_shares(stage).to_bytes())
 
     def keep(self, outputs: Mapping[str, Bits]) -> None:
         """Take this side's shares of a circuit's outputs."""
@@ -93,9 +104,7 @@ class PackedS2:
         """z = y + s modulo 2^L of every layer of `stage`, (out, positions)."""
         layers = [self._layout.step(step) for step in stage.linear]
         total = sum(layer.online_sums for layer in layers)
-        plaintexts = self._key.decrypt(
-            self._key.public_key.parse(masked_sums, total), workers=self._workers
-        )
+        plaintexts = self._key.decrypt(self._key.public_key.parse(masked_sums, total), workers=self._workers)
         made, start = {}, 0
         for step, layer in zip(stage.linear, layers, strict=True):
             part = plaintexts[start : start + layer.online_sums]

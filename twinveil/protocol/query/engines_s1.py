@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from twinveil.errors import BadInput
+from twinveil.net.counted import CountedPeer
+from twinveil.net.peer import Peer
 from twinveil.protocol.engine import EngineS1
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import Meter
@@ -23,12 +25,14 @@ def query_s1(
     import_id: bytes,
     engine_name: str,
     tools: Tools,
-    meter: Meter,
+    peer: Peer,
     pictures: int = 1,
     watch: Callable[[EngineS1], None] = lambda engine: None,
 ) -> QueryS1:
     """A query of `model`, not yet prepared. watch sees the engine (tests look at its layers)."""
     plan, params = model.plan, tools.params
+    counted = CountedPeer(peer)
+    meter = Meter(counted)
     engine: EngineS1
     steps: Sequence[Step]
     if engine_name == "packed":
@@ -44,4 +48,4 @@ def query_s1(
     else:
         raise BadInput(f"there is no engine {engine_name!r}: use {' or '.join(ENGINES)}")
     watch(engine)
-    return QueryS1(plan, import_id, engine_name, engine, steps, tools, meter, pictures)
+    return QueryS1(counted, plan, import_id, engine_name, engine, steps, tools, meter, pictures)

@@ -11,6 +11,7 @@ from twinveil.params import Params
 from twinveil.protocol.conversation import Script
 from twinveil.protocol.engine import EngineS2
 from twinveil.protocol.garbled import Step
+from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import ENGINES
 from twinveil.protocol.model.s2 import ModelS2
 from twinveil.protocol.packed.layout import PackedLayout
@@ -32,6 +33,7 @@ def query_s2(
     params: Params,
     claim: Callable[[bytes], Claim],
     label_only: bool,
+    meter: Meter,
     watch: Callable[[EngineS2], None] = lambda engine: None,
 ) -> Script:
     """S2's conversation for one query of `model`. label_only is the owner's policy."""
@@ -44,11 +46,11 @@ def query_s2(
     steps: Sequence[Step]
     if opening.engine == "packed":
         layout = PackedLayout(plan, params.key_bits, params.sigma, opening.pictures)
-        engine, steps = PackedS2(model, layout, key, workers), packed_steps(layout)
+        engine, steps = PackedS2(model, layout, key, workers, meter), packed_steps(layout)
     elif opening.engine == "textbook" and opening.pictures == 1:
         textbook = TextbookLayout(plan, params)
         engine, steps = TextbookS2(textbook, key, workers), textbook.steps()
     else:
         raise BadInput(f"there is no engine {opening.engine!r}: use {' or '.join(ENGINES)}")
     watch(engine)
-    return query(opening, plan, engine, steps, key, workers, params, claim, label_only)
+    return query(opening, plan, engine, steps, key, workers, params, claim, label_only, meter)

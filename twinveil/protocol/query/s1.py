@@ -1,13 +1,13 @@
 """One query, S1's side: the skeleton around an engine.
 
-    ahead:  S1 -> S2  open, base OT reply, sums made ahead      S2 -> S1  base OT, IKNP matrix
-            S1        garbles every circuit
-    then:   S1 -> S2  bind to the user's query
-            S2 -> S1  E(M^-1)
-            S1 -> S2  E(P + s), P = M^-1 * A                     S2 -> S1  corrections
-            S1 -> S2  import circuit                             S2 -> S1  E(shares of the picture)
-            engine    SCVL, SACT, SMAP stage by stage; SCT
-            user      <- S1's masks, <- S2's masked vector       (or, label only: index xor m, m)
+ahead:  S1 -> S2  open, base OT reply, sums made ahead      S2 -> S1  base OT, IKNP matrix
+        S1        garbles every circuit
+then:   S1 -> S2  bind to the user's query
+        S2 -> S1  E(M^-1)
+        S1 -> S2  E(P + s), P = M^-1 * A                     S2 -> S1  corrections
+        S1 -> S2  import circuit                             S2 -> S1  E(shares of the picture)
+        engine    SCVL, SACT, SMAP stage by stage; SCT
+        user      <- S1's masks, <- S2's masked vector       (or, label only: index xor m, m)
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from twinveil.errors import OutOfOrder, PeerMismatch
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.garbling.ot_extension import ExtensionSender
+from twinveil.net.counted import CountedPeer
 from twinveil.parallel import Workers
 from twinveil.params import Params
 from twinveil.plan import IMAGE, Plan
 from twinveil.protocol.circuits import label_bits
 from twinveil.protocol.engine import EngineS1, Link
 from twinveil.protocol.garbled import GarblerSide, Step
-from twinveil.protocol.meter import Meter
+from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.model.layout import PROTOCOL_VERSION
 from twinveil.protocol.query.binding import QueryHead, answer_bytes
 from twinveil.protocol.shares import Words, uniform
@@ -47,7 +48,6 @@ class Progress(NamedTuple):
     stage: int
     stages: int
     label: str
-
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class QueryS1:
 
     def __init__(
         self,
+        peer: CountedPeer,
         plan: Plan,
         import_id: bytes,
         engine_name: str,
@@ -74,13 +75,14 @@ class QueryS1:
         meter: Meter,
         pictures: int = 1,
     ) -> None:
+        self._peer = peer
         self._plan = plan
         self._import_id = import_id
         self._engine_name = engine_name
         self._engine = engine
         self._steps = steps
         self._tools = tools
-        self._meter = meter
+        self.meter = meter
         self._pictures = pictures
         self._link: Link | None = None
 
@@ -90,9 +92,9 @@ class QueryS1:
 
     def prepare(self) -> None:
         """Everything that does not depend on the picture."""
-        with self._meter.function("ahead"):
+        with self.meter.function("ahead"):
             session = secrets.token_bytes(16)
-            opened = self._meter.peer.ask(
+            opened = self._peer.ask(
                 pb.Round(
                     open_query=pb.OpenQuery(
                         protocol_version=PROTOCOL_VERSION,
@@ -106,13 +108,13 @@ class QueryS1:
             ).query_opened
             choices = random_choices()
             base = BaseReceiver(session, opened.base_ot, choices)
-            prepared = self._meter.peer.ask(
+            prepared = self._peer.ask(
                 pb.Round(prepare=pb.Prepare(base_ot=base.reply, masked_sums=self._engine.prepare()))
             ).prepared
             ot = ExtensionSender(base.keys, choices, session)
             ot.accept(prepared.extension, sum(step.choices for step in self._steps))
             garblers = [GarblerSide(step) for step in self._steps]
-            self._link = Link(self._meter.peer.ask, ot, iter(garblers))
+            self._link = Link(self._peer.ask, ot, iter(garblers))
 
     def classify(self, head: QueryHead, half: Sequence[mpz]) -> Generator[Progress, None, bytes]:
         """Yields progress, returns S1's half of the answer. half: A of every plaintext, checked."""
@@ -121,30 +123,26 @@ class QueryS1:
             raise OutOfOrder("a prepared query serves once")
         stages = schedule(self._plan).stages
         yield Progress(0, len(stages), "picture")
-        with self._meter.function("import"):
+        with self.meter.function("import"):
             self._import_picture(link, head, half)
         for stage in stages[1:-1]:
             names = ", ".join(step.node.name for step in stage.linear)
             yield Progress(stage.index, len(stages), names)
-            with self._meter.function("SCVL"):
+            with self.meter.function("SCVL"):
                 self._engine.scvl(link, stage)
-            with self._meter.function("SACT+SMAP" if stage.pools else "SACT"):
+            with self.meter.function(nonlinear(stage)):
                 self._engine.sact_smap(link, stage)
         yield Progress(len(stages) - 1, len(stages), "class vector")
-        with self._meter.function("SCT"):
+        with self.meter.function("SCT"):
             reply, masks = self._engine.sct(link, stages[-1])
-        with self._meter.function("label"):
+        with self.meter.function("label"):
             return self._answer(link, head.label_only, reply, masks)
 
     def _import_picture(self, link: Link, head: QueryHead, half: Sequence[mpz]) -> None:
         key, params = self._tools.key, self._tools.params
-        layout = picture_segment(
-            self._plan, self._pictures, key_bits=params.key_bits, sigma=params.sigma
-        )
+        layout = picture_segment(self._plan, self._pictures, key_bits=params.key_bits, sigma=params.sigma)
         bound = link.ask(
-            pb.Round(
-                bind=pb.Bind(query_id=head.query_id, binding=head.binding(), label_only=head.label_only)
-            )
+            pb.Round(bind=pb.Bind(query_id=head.query_id, binding=head.binding(), label_only=head.label_only))
         ).import_factors
         factors = key.parse(bound.factors, layout.plaintexts)
         mask = random_bits(layout.packed_bits + GUARD_BITS + params.sigma + COUNT_BITS, layout.plaintexts)

@@ -24,8 +24,10 @@ from twinveil.plan import IMAGE, Plan
 from twinveil.protocol.conversation import Script, expect
 from twinveil.protocol.engine import Circuits, EngineS2
 from twinveil.protocol.garbled import Step
+from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import PROTOCOL_VERSION
 from twinveil.protocol.query.binding import QueryHead, answer_bytes
+from twinveil.protocol.shares import Words
 from twinveil.protocol.wide import low_bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import schedule
@@ -55,6 +57,7 @@ def query(
     params: Params,
     claim: Callable[[bytes], Claim],
     label_only: bool,
+    meter: Meter,
 ) -> Script:
     """The conversation after `opening`. claim(query id) waits for the user's half and takes it.
 
@@ -65,13 +68,15 @@ def query(
             f"cloud_s1 speaks protocol version {opening.protocol_version}, this cloud {PROTOCOL_VERSION}: "
             "install the same version on both"
         )
-    base = BaseSender(opening.session_id)
+    with meter.function("ahead"):
+        base = BaseSender(opening.session_id)
     request = yield pb.Round(query_opened=pb.QueryOpened(base_ot=base.first()))
 
     prepare = expect(request, "prepare").prepare
-    ot = ExtensionReceiver(base.keys(prepare.base_ot), opening.session_id)
-    extension = ot.prepare(sum(step.choices for step in steps))
-    engine.prepare(prepare.masked_sums)
+    with meter.function("ahead"):
+        ot = ExtensionReceiver(base.keys(prepare.base_ot), opening.session_id)
+        extension = ot.prepare(sum(step.choices for step in steps))
+        engine.prepare(prepare.masked_sums)
     request = yield pb.Round(prepared=pb.Prepared(extension=extension))
 
     bind = expect(request, "bind").bind
@@ -82,15 +87,17 @@ def query(
         raise NotAllowed("the owner allows only the label of this model: ask for the label only")
     circuits = Circuits(iter(steps), ot)
     layout = picture_segment(plan, opening.pictures, key_bits=params.key_bits, sigma=params.sigma)
-    request = yield pb.Round(
-        import_factors=pb.ImportFactors(factors=key.encrypt(claimed.half, workers=workers).to_bytes())
-    )
+    with meter.function("import"):
+        factors = key.encrypt(claimed.half, workers=workers).to_bytes()
+    request = yield pb.Round(import_factors=pb.ImportFactors(factors=factors))
     masked = expect(request, "masked_plaintexts").masked_plaintexts.ciphertexts
-    plaintexts = key.decrypt(key.public_key.parse(masked, layout.plaintexts), workers=workers)
-    evaluator = circuits.next()
-    bits = evaluator.choose({f"z.{IMAGE}": low_bits(plaintexts, layout.packed_bits)})
+    with meter.function("import"):
+        plaintexts = key.decrypt(key.public_key.parse(masked, layout.plaintexts), workers=workers)
+        evaluator = circuits.next()
+        bits = evaluator.choose({f"z.{IMAGE}": low_bits(plaintexts, layout.packed_bits)})
     request = yield pb.Round(corrections=pb.Corrections(bits=bits))
-    values = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)
+    with meter.function("import"):
+        values = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)
     request = yield pb.Round(encrypted_shares=engine.accept(values))
 
     stages = schedule(plan).stages
@@ -100,7 +107,9 @@ def query(
     yield from _answer(plan, circuits, claimed, scores)
 
 
-def _answer(plan: Plan, circuits: Circuits, claimed: Claim, scores: object) -> Generator[pb.Round, pb.Round, None]:
+def _answer(
+    plan: Plan, circuits: Circuits, claimed: Claim, scores: Words
+) -> Generator[pb.Round, pb.Round, None]:
     if not claimed.head.label_only:
         claimed.deliver(answer_bytes(scores))
         yield pb.Round(answered=pb.Answered())

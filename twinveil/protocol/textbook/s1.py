@@ -49,9 +49,7 @@ class TextbookS1:
         self._rerandomiser = rerandomiser
         self._arithmetic = Arithmetic(key)
         self._tensors: dict[str, Ciphertexts] = {}
-        self._picture_mask = random_bits(
-            layout.mask_bits(layout.picture.bits), layout.picture.count, top=1
-        )
+        self._picture_mask = random_bits(layout.mask_bits(layout.picture.bits), layout.picture.count, top=1)
 
     def prepare(self) -> bytes:
         return b""
@@ -78,7 +76,7 @@ class TextbookS1:
             self.smap(link, self._layout.schedule.stages[0])
         (step,) = stage.linear
         bits = step.node.accumulator_bits
-        reply, masks = self._mask(link, self._linear(link, step), bits, signed=True)
+        reply, masks = self._mask(link, list(self._linear(link, step)), bits, signed=True)
         return reply, modulo(masks, bits)[:, None]
 
     def smp(self, link: Link, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
@@ -93,7 +91,7 @@ class TextbookS1:
         # Alg. 1 l.1: ra, rb uniform mod N, so that S2 learns nothing from a + ra and b + rb.
         masks = [(secrets.randbelow(n), secrets.randbelow(n)) for _ in left]
         sent = [
-            self._rerandomiser.freshen(
+            self._rerandomiser.freshen_fully(
                 [
                     self._key.raw(mask[side]) * value % self._key.n_squared
                     for value, mask in zip(values, masks, strict=True)
@@ -139,7 +137,7 @@ class TextbookS1:
     def sact(self, link: Link, relu: ReluStep) -> Ciphertexts:
         """E(min(max(x, 0) >> shift, 2^bits - 1)) from E(x)."""
         values, bits = self._tensors[relu.source], self._layout.plan.bits[relu.source]
-        reply, masks = self._mask(link, values, bits, signed=True)
+        reply, masks = self._mask(link, list(values), bits, signed=True)
         records = self._records(link, reply, {"s.x": to_bits(masks, bits)}, "mask.t", len(values))
         kept = self.smp(link, list(values), records)
         reply, masks = self._mask(link, kept, bits, signed=False)
@@ -193,13 +191,11 @@ class TextbookS1:
             for record, flip in zip(records, flips[0], strict=True)
         ]
 
-    def _mask(
-        self, link: Link, values: Sequence[mpz], bits: int, *, signed: bool
-    ) -> tuple[pb.Round, Words]:
+    def _mask(self, link: Link, values: Sequence[mpz], bits: int, *, signed: bool) -> tuple[pb.Round, Words]:
         """Send E(x + s) for a circuit; S2's reply and the low words of s."""
         offset = 1 << (bits - 1) if signed else 0
         drawn = [offset + secrets.randbits(self._layout.mask_bits(bits)) for _ in values]
-        fresh = self._rerandomiser.freshen(
+        fresh = self._rerandomiser.freshen_fully(
             [v * self._key.raw(s) % self._key.n_squared for v, s in zip(values, drawn, strict=True)]
         )
         reply = link.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=fresh.to_bytes())))

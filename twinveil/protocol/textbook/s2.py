@@ -49,11 +49,15 @@ class TextbookS2:
             request = yield from self._smap(circuits, pool, request)
         return request
 
-    def sct(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Generator[pb.Round, pb.Round, Words]:
+    def sct(
+        self, circuits: Circuits, stage: Stage, request: pb.Round
+    ) -> Generator[pb.Round, pb.Round, Words]:
         request = yield from self._first_pools(circuits, stage, request)
         (step,) = stage.linear
         request = yield from self._products(self._taps(step), request)
-        return self._masked(request, step.node.out_features, step.node.accumulator_bits)[:, None]
+        return self._masked(request, self._layout.plan.output.out_features, step.node.accumulator_bits)[
+            :, None
+        ]
 
     def _first_pools(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
         """Pools on the picture itself come before the first layer."""
@@ -123,4 +127,3 @@ class TextbookS2:
     def _encrypted(self, values: Bits) -> pb.EncryptedShares:
         plain: Sequence[mpz] = [mpz(value) for value in bits_to_integers(values)]
         return pb.EncryptedShares(ciphertexts=self._key.encrypt(plain, workers=self._workers).to_bytes())
-

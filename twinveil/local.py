@@ -1,0 +1,22 @@
+"""How a command finds a cluster on this machine (twinveil.net.cluster): by its folder alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twinveil.errors import BadConfiguration
+from twinveil.net.identity import ROLES
+
+
+def cluster_flags(folder: Path, role: str) -> dict[str, str]:
+    """Settings by which `role` takes part in the cluster of a folder: addresses, certificate, state.
+
+    Raises BadConfiguration if no cluster ever ran there.
+    """
+    tls = folder / "tls" / role
+    if not tls.is_dir():
+        raise BadConfiguration(
+            f"{folder} is not the folder of a local cluster: start one with twinveil serve all --folder {folder}"
+        )
+    flags = {name: f"file:{folder / 'run' / name}.json" for name in ROLES if name != role}
+    return flags | {"tls": str(tls), "state": str(folder / role), "name": "local"}

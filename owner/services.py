@@ -1,14 +1,24 @@
-"""What this role offers to the others."""
+"""What this role offers to the others: users ask it for plan, model card and key fingerprint."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from owner.catalogue import Catalogue, Releases
+from owner.clouds import PIN
+from twinveil.net.handlers import Facts
 from twinveil.net.server import Service
-from twinveil.net.servicers import StatusServicer
+from twinveil.net.servicers import CatalogueServicer, StatusServicer
+from twinveil.pinning import read_pin
 from twinveil.settings import OwnerSettings
 
 
 def build(settings: OwnerSettings) -> Sequence[Service]:
     """The services of this role, from its settings."""
-    return [StatusServicer(settings.role)]
+    catalogue = Catalogue(Releases(settings.state), settings.cloud_s1, settings.cloud_s2)
+
+    def facts() -> Facts:
+        pinned = settings.fingerprint or read_pin(settings.state / PIN) or ""
+        return Facts(bytes.fromhex(pinned), catalogue.list_models())
+
+    return [StatusServicer(settings.role, facts), CatalogueServicer(catalogue)]

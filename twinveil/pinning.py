@@ -43,7 +43,7 @@ def pinned_key(
     except ValueError:
         raise PeerMismatch("cloud_s2 serves something that is no key") from None
     key = PublicKey.from_jwk(jwk, params_of(jwk, insecure_small_key))
-    wanted = fingerprint or _read(pin)
+    wanted = fingerprint or read_pin(pin)
     if wanted is not None and wanted != key.fingerprint:
         raise PeerMismatch(
             f"cloud_s2 has key {key.fingerprint[:16]}..., but {wanted[:16]}... is pinned: if it was replaced "
@@ -55,10 +55,13 @@ def pinned_key(
     return key
 
 
-def _read(pin: Path) -> str | None:
+def read_pin(pin: Path) -> str | None:
+    """The fingerprint in hexadecimal, None before the first contact. Raises BadInput for a damaged file."""
     try:
-        return pin.read_text().strip() or None
+        text = pin.read_text().strip()
+        bytes.fromhex(text)
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):
         raise BadInput(f"{pin} cannot be read: it should hold the key's fingerprint") from None
+    return text or None

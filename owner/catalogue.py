@@ -1,0 +1,150 @@
+"""What the owner tells users of its models, from records that are written once both clouds have a model.
+
+    STATE/models/NAME@VERSION/            a trained model (twinveil.model_files); for the owner's eyes only
+    STATE/released/NAME@VERSION.json      what users may know of it: plan, card, engines, policy, key fingerprint
+
+A running service reads the records at every question: a model released by another process is there at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twinveil.card import ModelCard, check_name
+from twinveil.errors import BadInput, TwinveilError, UnknownModel
+from twinveil.net.files import replace
+from twinveil.plan import Plan
+from twinveil.rpc.catalogue_pb2 import GetModelReply
+from twinveil.rpc.types_pb2 import ModelEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A model that both clouds hold, as users may know it. fingerprint: hex, of the key it went out under."""
+
+    name: str
+    version: str
+    plan: Plan
+    card: ModelCard
+    engines: tuple[str, ...]
+    label_only: bool
+    fingerprint: str
+
+    def entry(self) -> ModelEntry:
+        return ModelEntry(
+            model=self.name,
+            version=self.version,
+            plan_hash=self.plan.hash,
+            engines=self.engines,
+            label_only=self.label_only,
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "name": self.name,
+                "version": self.version,
+                "plan": self.plan.to_json(),
+                "card": self.card.to_json(),
+                "engines": self.engines,
+                "label_only": self.label_only,
+                "fingerprint": self.fingerprint,
+            },
+            indent=1,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Released:
+        """Raises BadInput for anything that to_json has not written."""
+        try:
+            data: Mapping[str, Any] = json.loads(text)
+            released = cls(
+                data["name"],
+                data["version"],
+                Plan.from_json(data["plan"]),
+                ModelCard.from_json(data["card"]),
+                tuple(data["engines"]),
+                bool(data["label_only"]),
+                data["fingerprint"],
+            )
+            bytes.fromhex(released.fingerprint)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"not a release record: {type(error).__name__}") from None
+        check_name(released.name, released.version)
+        return released
+
+
+class Releases:
+    """The records below one folder."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / "released"
+
+    def all(self) -> list[Released]:
+        """Every released model, by name, newest version last. A record that cannot be read is none."""
+        found = []
+        for path in self._folder.glob("*.json"):
+            try:
+                found.append(Released.from_json(path.read_text()))
+            except (OSError, UnicodeDecodeError, TwinveilError):
+                continue
+        return sorted(found, key=lambda each: (each.name, version_order(each.version)))
+
+    def find(self, name: str, version: str = "") -> Released:
+        """version may be empty: the newest. Raises UnknownModel, naming the models that there are."""
+        released = self.all()
+        for each in reversed(released):
+            if each.name == name and version in ("", each.version):
+                return each
+        there = ", ".join(f"{each.name} {each.version}" for each in released) or "none"
+        raise UnknownModel(f"the owner offers no model {name} {version}".rstrip() + f" (models: {there})")
+
+    def add(self, released: Released) -> None:
+        """In one step; replaces an older record of the same name and version."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        replace(self._path(released.name, released.version), released.to_json().encode(), 0o644)
+
+    def remove(self, name: str, version: str) -> bool:
+        """Whether there was one."""
+        path = self._path(name, version)
+        there = path.is_file()
+        path.unlink(missing_ok=True)
+        return there
+
+    def _path(self, name: str, version: str) -> Path:
+        check_name(name, version)
+        return self._folder / f"{name}@{version}.json"
+
+
+class Catalogue:
+    """A CatalogueHandler."""
+
+    def __init__(self, releases: Releases, cloud_s1: str, cloud_s2: str) -> None:
+        """The clouds' addresses as users may use them; those in ready files mean nothing elsewhere."""
+        self._releases = releases
+        self._clouds = [
+            "" if address.startswith("file:") else address for address in (cloud_s1, cloud_s2)
+        ]
+
+    def list_models(self) -> Sequence[ModelEntry]:
+        return [each.entry() for each in self._releases.all()]
+
+    def get_model(self, model: str, version: str) -> GetModelReply:
+        found = self._releases.find(model, version)
+        return GetModelReply(
+            entry=found.entry(),
+            plan_json=found.plan.to_json(),
+            card_json=found.card.to_json(),
+            key_fingerprint=bytes.fromhex(found.fingerprint),
+            cloud_s1=self._clouds[0],
+            cloud_s2=self._clouds[1],
+        )
+
+
+def version_order(version: str) -> tuple[int, ...]:
+    """1.10 is newer than 1.9."""
+    return tuple(int(part) for part in version.split("."))

@@ -18,8 +18,11 @@ from twinveil.pinning import pinned_key
 from twinveil.rpc.provision_pb2 import RemoveModelRequest
 from twinveil.rpc.provision_pb2_grpc import ProvisionStub
 from twinveil.rpc.types_pb2 import ListModelsRequest, ModelEntry
+from twinveil.settings import OwnerSettings
 
 DEADLINE = 60.0
+PIN = "cloud_s2.fingerprint"
+"""In the owner's state: the fingerprint of S2's key."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,31 @@ class Contact:
     insecure_small_key: bool = False
     wait: float = 10.0
 
+    @classmethod
+    def of(cls, settings: OwnerSettings) -> Contact:
+        """As the owner's settings say."""
+        return cls(
+            settings.me(),
+            settings.cloud_s1,
+            settings.cloud_s2,
+            settings.state / PIN,
+            settings.fingerprint,
+            settings.insecure_small_key,
+            settings.connect_wait,
+        )
+
 
 @dataclass(frozen=True)
 class Placed:
-    """A model as the clouds hold it. whole: both have it."""
+    """A model as the clouds hold it; either may miss it after an accident."""
 
     entry: ModelEntry
-    whole: bool
+    at_s1: bool
+    at_s2: bool
+
+    @property
+    def whole(self) -> bool:
+        return self.at_s1 and self.at_s2
 
 
 @dataclass(frozen=True)
@@ -57,7 +78,7 @@ class Clouds:
         by_cloud = [_list(link) for link in (self.s1, self.s2)]
         named = [{(e.model, e.version): e for e in entries} for entries in by_cloud]
         return [
-            Placed((named[0] | named[1])[name], name in named[0] and name in named[1])
+            Placed((named[0] | named[1])[name], name in named[0], name in named[1])
             for name in sorted(named[0].keys() | named[1].keys())
         ]
 

@@ -88,6 +88,7 @@ class CloudS1Settings(CloudSettings):
     listen: str = setting(check, "HOST:PORT to listen on", "127.0.0.1:7001")
     cloud_s2: str = setting(check, "address of cloud S2", "127.0.0.1:7002")
     round_deadline: float = setting(duration, "longest wait for one answer of cloud S2", 120.0)
+    prepare: int = setting(number, "queries kept prepared for each model in use; 0: none", 1)
     fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
 
 

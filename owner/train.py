@@ -118,7 +118,9 @@ def train_on(
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:
-        return _train(data, name, options, on_progress or (lambda _: None))
+        with torch.random.fork_rng():
+            torch.manual_seed(options.seed)
+            return _train(data, name, options, on_progress or (lambda _: None))
     finally:
         torch.set_num_threads(threads)
 
@@ -133,9 +135,7 @@ def _train(
         for done, (loss, accuracy) in enumerate(results, first + 1):
             report(TrainProgress(done, epochs, phase, loss, accuracy))
 
-    with torch.random.fork_rng():
-        torch.manual_seed(options.seed)
-        network = ICNN(data.image_shape, len(data.class_names), options.widths)
+    network = ICNN(data.image_shape, len(data.class_names), options.widths)
     source = torch.Generator().manual_seed(options.seed)
     batches = _Batches(data, options, source)
     float_epochs = epochs - fixed_epochs

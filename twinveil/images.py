@@ -8,6 +8,7 @@ The same function makes training pictures and queries, so that both are cropped 
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -30,6 +31,9 @@ MAX_PIXELS = 1 << 26
 
 _FORMATS = ("PNG", "JPEG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
 """Formats that Pillow decodes by itself; others would start external programs."""
+
+# Pillow warns of what MAX_PIXELS refuses anyway; its warning would be a second line.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 CROP = "centre crop to the target's aspect, then resized (Lanczos)"
 
@@ -93,7 +97,7 @@ def _decode(content: bytes, label: str) -> Image.Image:
     """The first frame, upright."""
     try:
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"{label} is far too large to be opened") from error
     except Exception as error:  # decoders of foreign bytes raise anything
         raise BadImage(f"{label} is not a picture of a known kind (png, jpeg, pgm, ...)") from error

@@ -1,0 +1,242 @@
+"""Model folders and cards: whole or not there, and nothing foreign gets in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.networks import random_model, small_icnn_model
+from twinveil import model_files
+from twinveil.card import ModelCard
+from twinveil.errors import BadInput, ModelExists
+from twinveil.model_files import (
+    CARD,
+    FLOAT,
+    PLAN,
+    QUANTISED,
+    load_card,
+    load_float_tensors,
+    load_model,
+    load_plan,
+    save_model,
+)
+from twinveil.plan import QuantisedModel
+
+FILES = (PLAN, CARD, QUANTISED)
+
+
+def card_of(model: QuantisedModel, name: str = "small") -> ModelCard:
+    return ModelCard(
+        name=name,
+        version="1.2",
+        data_set="digits",
+        image_shape=model.plan.image_shape,
+        class_names=tuple("Straße" + str(n) for n in range(model.plan.output.out_features)),
+        polarity="light-on-dark",
+        crop="centre",
+        seed=3,
+        epochs=4,
+        training_pictures=100,
+        held_out_pictures=20,
+        accuracy_float=0.95,
+        accuracy_fixed=1,
+        plan_hash=model.plan.hash.hex(),
+        twinveil_version="0.1.0",
+    )
+
+
+@pytest.fixture
+def model() -> QuantisedModel:
+    return small_icnn_model(1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model: QuantisedModel) -> Path:
+    save_model(tmp_path / "small", model, card_of(model), {"dense.weight": np.eye(3, dtype=np.float32)})
+    return tmp_path / "small"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_model_comes_back_as_it_was_saved(tmp_path: Path, seed: int) -> None:
+    model = random_model(seed)
+    save_model(tmp_path / "deep" / "model", model, card_of(model))
+    stored = load_model(tmp_path / "deep" / "model")
+    assert stored.card == card_of(model)
+    assert stored.model.plan == model.plan
+    assert all((stored.model.weights[n] == w).all() for n, w in model.weights.items())
+    assert all((stored.model.biases[n] == b).all() for n, b in model.biases.items())
+    assert all(w.dtype == np.int64 for w in stored.model.weights.values())
+
+
+def test_parts_can_be_read_alone(folder: Path, model: QuantisedModel) -> None:
+    assert load_plan(folder) == model.plan
+    assert load_card(folder).picture.image_shape == (1, 12, 12)
+    assert (load_float_tensors(folder)["dense.weight"] == np.eye(3)).all()
+
+
+def test_reading_needs_no_torch(folder: Path) -> None:
+    code = (
+        "import sys; from twinveil.model_files import load_model; "
+        f"load_model({str(folder)!r}); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_existing_folder_is_only_replaced_on_demand(folder: Path) -> None:
+    other = small_icnn_model(2)
+    with pytest.raises(ModelExists):
+        save_model(folder, other, card_of(other))
+    save_model(folder, other, card_of(other), replace=True)
+    assert load_model(folder).model.plan == other.plan
+    assert [path.name for path in folder.parent.iterdir()] == ["small"]
+    assert not (folder / FLOAT).exists()
+
+
+def test_a_folder_that_is_no_model_is_never_replaced(tmp_path: Path, model: QuantisedModel) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("diary")
+    with pytest.raises(ModelExists):
+        save_model(tmp_path / "letters", model, card_of(model), replace=True)
+    assert (tmp_path / "letters" / "dear.txt").read_text() == "diary"
+
+
+@pytest.mark.parametrize("nth", [0, 1, 2])
+@pytest.mark.parametrize("replacing", [False, True])
+def test_an_interrupted_write_leaves_what_was_there(
+    tmp_path: Path, model: QuantisedModel, monkeypatch: pytest.MonkeyPatch, nth: int, replacing: bool
+) -> None:
+    place = tmp_path / "small"
+    if replacing:
+        save_model(place, model, card_of(model))
+    calls = []
+
+    def interrupted(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) > nth:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(model_files.os, "fsync", interrupted)
+    other = small_icnn_model(2)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(place, other, card_of(other), replace=True)
+    if replacing:
+        assert load_model(place).model.plan == model.plan
+    assert [path.name for path in tmp_path.iterdir()] == (["small"] if replacing else [])
+
+
+def test_a_failed_exchange_puts_the_old_model_back(
+    folder: Path, model: QuantisedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    other = small_icnn_model(2)
+    with pytest.raises(BadInput, match="No space left"):
+        save_model(folder, other, card_of(other), replace=True)
+    monkeypatch.undo()
+    assert load_model(folder).model.plan == model.plan
+    assert [path.name for path in folder.parent.iterdir()] == ["small"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "noise", "swapped", "folder"])
+def test_damaged_and_foreign_files_are_one_clear_line(folder: Path, name: str, damage: str) -> None:
+    path = folder / name
+    content = path.read_bytes()
+    path.unlink()
+    match damage:
+        case "empty":
+            path.write_bytes(b"")
+        case "cut":
+            path.write_bytes(content[: len(content) // 2])
+        case "noise":
+            path.write_bytes(np.random.default_rng(0).bytes(len(content)))
+        case "swapped":
+            path.write_bytes((folder / FILES[(FILES.index(name) + 1) % 3]).read_bytes())
+        case "folder":
+            path.mkdir()
+    with pytest.raises(BadInput) as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_parts_of_two_models_do_not_mix(folder: Path, tmp_path: Path) -> None:
+    other = random_model(4)
+    save_model(tmp_path / "other", other, card_of(other))
+    for name in FILES:
+        mixed = tmp_path / f"mixed-{name}"
+        mixed.mkdir()
+        for part in FILES:
+            (mixed / part).write_bytes(
+                ((tmp_path / "other") if part == name else folder).joinpath(part).read_bytes()
+            )
+        with pytest.raises(BadInput):
+            load_model(mixed)
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path: Path, model: QuantisedModel) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="cannot be written"):
+        save_model(tmp_path / "file" / "model", model, card_of(model))
+
+
+def test_cards_keep_every_field(model: QuantisedModel) -> None:
+    card = card_of(model)
+    assert ModelCard.from_json(card.to_json()) == card
+    assert "Straße0" in card.to_json()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", ""),
+        ("name", "../evil"),
+        ("name", "Upper"),
+        ("name", 7),
+        ("version", "one"),
+        ("version", "1.2.3.4"),
+        ("image_shape", [1, 28]),
+        ("image_shape", [1, 0, 28]),
+        ("image_shape", "abc"),
+        ("class_names", ["only"]),
+        ("class_names", [1, 2, 3, 4]),
+        ("class_names", None),
+        ("polarity", "upside-down"),
+        ("accuracy_fixed", 1.5),
+        ("accuracy_fixed", float("nan")),
+        ("accuracy_float", True),
+        ("epochs", -1),
+        ("seed", 1.5),
+        ("crop", "x" * 2000),
+        ("unknown", 1),
+    ],
+)
+def test_bad_cards_are_refused(model: QuantisedModel, name: str, value: object) -> None:
+    data = json.loads(card_of(model).to_json())
+    data[name] = value
+    with pytest.raises(BadInput):
+        ModelCard.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", '"x"', "1", b"\xff\xfe", "[" * 100_000])
+def test_what_is_no_card_is_refused(text: str | bytes) -> None:
+    with pytest.raises(BadInput):
+        ModelCard.from_json(text)
+
+
+def test_a_card_of_another_plan_is_not_saved(tmp_path: Path, model: QuantisedModel) -> None:
+    with pytest.raises(BadInput):
+        save_model(tmp_path / "x", model, replace(card_of(model), plan_hash="00" * 32))
+    assert not (tmp_path / "x").exists()

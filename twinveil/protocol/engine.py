@@ -1,8 +1,8 @@
 """What an engine is: one interface for both ways to compute the same plan.
 
 The skeleton of a query (query/s1.py, query/s2.py) is the same for every engine; an engine brings the
-published functions SCVL, SACT, SMAP, SCT over its own representation of encrypted tensors. S1's methods drive; S2's
-are generators that are sent S1's requests and yield the replies.
+published functions SCVL, SACT, SMAP, SCT over its own representation of encrypted tensors. S1's methods
+drive; S2's are generators that are sent S1's requests and yield the replies.
 """
 
 from __future__ import annotations

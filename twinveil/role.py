@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from twinveil.boundary import guarded
 from twinveil.config import load
+from twinveil.memory import keep_freed_memory
 from twinveil.net.server import Service, serve
 from twinveil.settings import EVERY_SETTING, CloudSettings, RoleSettings
 
@@ -29,6 +30,7 @@ def run(kind: type[Settings], build: Callable[[Settings], Sequence[Service]]) ->
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
             stream=sys.stderr,
         )
+        keep_freed_memory()
         settings.state.mkdir(parents=True, exist_ok=True)
         concurrent = settings.concurrent() if isinstance(settings, CloudSettings) else {}
         serve(settings.server(settings.listen, concurrent), build(settings))

@@ -338,7 +338,7 @@ class FixedBases:
     take in each. They are counted once, here.
     """
 
-    __slots__ = ("_bases", "_digest", "_modulus", "_n", "_order", "count", "schedule")
+    __slots__ = ("_bases", "_digest", "_modulus", "_n", "_tables", "count", "schedule")
 
     def __init__(self, bases: Sequence[mpz], modulus: mpz, tally: Tally, group: int = FIXED_GROUP) -> None:
         self.count = len(bases)

@@ -28,7 +28,7 @@ MIN_COUNT_BITS = 12
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Slots of one kind of sum: `count` of `bytes` bytes, each masked by `mask_bits` bits from `offset` on."""
+    """Slots of one kind of sum: `count` of `bytes` bytes, each masked by `mask_bits` bits above `offset`."""
 
     bytes: int
     count: int

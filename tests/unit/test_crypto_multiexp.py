@@ -240,7 +240,7 @@ def test_normal_forms() -> None:
         assert form.u * form.inverse % N == 1
         inverse = normal_form.invert(form, N)
         assert inverse.u * (1 + inverse.k * N) * unit % MODULUS == 1
-    both = product(*forms, N)
+    both = product(forms[0], forms[1], N)
     assert both.u * (1 + both.k * N) % MODULUS == a * b % MODULUS
     with pytest.raises(ZeroDivisionError):
         normalise([a, N], N)

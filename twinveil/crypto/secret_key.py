@@ -96,6 +96,7 @@ class SecretKey:
         if not values:
             return []
         self.public_key.check(values)
+        self.tally += self.public_key.check_counts(len(values))
         with self._lock:
             self.operations += len(values)
         residues = []
@@ -138,7 +139,8 @@ class SecretKey:
         if not count:
             return {}
         checks = operation_count(count, 1, CHECK_BITS)
-        return {POWER_P2: 2 * (count + 1), MODMUL_P2: 2 * checks}
+        powers = {POWER_P2: 2 * (count + 1), MODMUL_P2: 2 * checks}
+        return powers | PublicKey.check_counts(count)
 
     def calibrate(self) -> dict[str, float]:
         """Seconds of one operation of each kind that only the key holder does."""

@@ -13,12 +13,11 @@ from twinveil.halves import model_plaintexts
 from twinveil.net.identity import PeerIdentity
 from twinveil.params import Params
 from twinveil.plan import Plan
+from twinveil.protocol.packed.layout import MAX_PICTURES
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.store import Record
-
-MAX_PICTURES = 64
 
 
 def read_query(

@@ -41,6 +41,11 @@ class PackedS2:
         self._ahead: dict[str, Words] = {}
         self._nonces: NoncePool | None = None
 
+    @property
+    def shares(self) -> Mapping[str, Words]:
+        """x2 by piece (channels, pictures, height, width), of every activation so far."""
+        return self._shares
+
     def prepare(self, masked_sums: bytes) -> None:
         """Decrypt what S1 made ahead: conv(x1, K) + b + mask, all layers in one batch."""
         layers = self._layout.layers

@@ -63,7 +63,7 @@ class Conversations:
     def _query(self, opening: pb.OpenQuery) -> Script:
         record, model = self.models.load(opening.import_id)
         claimed: list[Pending] = []
-        meter = Meter(source=self.key.tally)
+        meter = Meter(tally=self.key.tally)
 
         def claim(query_id: bytes) -> Pending:
             pending = self.queries.claim(query_id, HALF_SECONDS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 
 import numpy as np
+from gmpy2 import mpz
 
 from twinveil.crypto.packing import pack, unpack_low
 from twinveil.crypto.public_key import FreshCiphertexts, NoncePool
@@ -47,7 +48,7 @@ class PackedS2:
         total = sum(layer.ahead_sums for layer in layers.values())
         encryptions = sum(int(layer.tap_blocks.sum()) for layer in layers.values())
         self._nonces = self._key.nonces(encryptions, self._workers)
-        plaintexts = self._key.decrypt(self._key.public_key.parse(masked_sums, total), workers=self._workers)
+        plaintexts = self._decrypt(masked_sums, total)
         start = 0
         for name, layer in layers.items():
             part = plaintexts[start : start + layer.ahead_sums]
@@ -104,7 +105,7 @@ class PackedS2:
         """z = y + s modulo 2^L of every layer of `stage`, (out, positions)."""
         layers = [self._layout.step(step) for step in stage.linear]
         total = sum(layer.online_sums for layer in layers)
-        plaintexts = self._key.decrypt(self._key.public_key.parse(masked_sums, total), workers=self._workers)
+        plaintexts = self._decrypt(masked_sums, total)
         made, start = {}, 0
         for step, layer in zip(stage.linear, layers, strict=True):
             part = plaintexts[start : start + layer.online_sums]
@@ -113,6 +114,10 @@ class PackedS2:
             own = bilinear(self._input(step), self._model.shares[step.node.name], step.node, layer.bits)
             made[step.node.name] = modulo(own + online + self._ahead[step.node.name], layer.bits)
         return made
+
+    def _decrypt(self, masked_sums: bytes, count: int) -> list[mpz]:
+        sums = self._key.public_key.parse(masked_sums, count, self._key.tally)
+        return self._key.decrypt(sums, workers=self._workers)
 
     def _input(self, step: LinearStep) -> Words:
         joined = np.concatenate([self._shares[name] for name in step.inputs])

@@ -22,6 +22,7 @@ from gmpy2 import mpz
 
 from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
 from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.crypto.tally import POWER_N2
 from twinveil.errors import OutOfOrder, PeerMismatch
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
 from twinveil.garbling.bits import bits_to_integers, to_bits
@@ -144,12 +145,12 @@ class QueryS1:
         bound = link.ask(
             pb.Round(bind=pb.Bind(query_id=head.query_id, binding=head.binding(), label_only=head.label_only))
         ).import_factors
-        factors = key.parse(bound.factors, layout.plaintexts)
+        tally = self.meter.tally
+        factors = key.parse(bound.factors, layout.plaintexts, tally)
         mask = random_bits(layout.packed_bits + GUARD_BITS + params.sigma + COUNT_BITS, layout.plaintexts)
-        masked = [
-            gmpy2.powmod(c, a, key.n_squared) * key.raw(m) % key.n_squared
-            for c, a, m in zip(factors, half, bits_to_integers(mask), strict=True)
-        ]
+        opened = [gmpy2.powmod(c, a, key.n_squared) for c, a in zip(factors, half, strict=True)]
+        tally.add(POWER_N2, len(opened))
+        masked = key.add_plain(opened, bits_to_integers(mask), tally)
         fresh = self._tools.rerandomiser.freshen(masked, workers=self._tools.workers)
         corrections = link.ask(
             pb.Round(masked_plaintexts=pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes()))

@@ -92,7 +92,7 @@ def query(
     request = yield pb.Round(import_factors=pb.ImportFactors(factors=factors))
     masked = expect(request, "masked_plaintexts").masked_plaintexts.ciphertexts
     with meter.function("import"):
-        plaintexts = key.decrypt(key.public_key.parse(masked, layout.plaintexts), workers=workers)
+        plaintexts = key.decrypt(key.public_key.parse(masked, layout.plaintexts, key.tally), workers=workers)
         evaluator = circuits.next()
         bits = evaluator.choose({f"z.{IMAGE}": low_bits(plaintexts, layout.packed_bits)})
     request = yield pb.Round(corrections=pb.Corrections(bits=bits))

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from gmpy2 import mpz
 
 from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.crypto.tally import MODMUL_N, MUL_N, Tally
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.plan import IMAGE
 from twinveil.protocol.conversation import expect
@@ -41,13 +42,19 @@ class TextbookS1:
     """tensors: ciphertexts of every piece and of every layer's accumulators, flattened channel-major."""
 
     def __init__(
-        self, model: ModelS1, layout: TextbookLayout, key: PublicKey, rerandomiser: Rerandomiser
+        self,
+        model: ModelS1,
+        layout: TextbookLayout,
+        key: PublicKey,
+        rerandomiser: Rerandomiser,
+        tally: Tally,
     ) -> None:
         self._model = model
         self._layout = layout
         self._key = key
         self._rerandomiser = rerandomiser
-        self._arithmetic = Arithmetic(key)
+        self._tally = tally
+        self._arithmetic = Arithmetic(key, tally)
         self._tensors: dict[str, Ciphertexts] = {}
         self._picture_mask = random_bits(layout.mask_bits(layout.picture.bits), layout.picture.count, top=1)
 
@@ -92,17 +99,17 @@ class TextbookS1:
         masks = [(secrets.randbelow(n), secrets.randbelow(n)) for _ in left]
         sent = [
             self._rerandomiser.freshen_fully(
-                [
-                    self._key.raw(mask[side]) * value % self._key.n_squared
-                    for value, mask in zip(values, masks, strict=True)
-                ]
+                self._key.add_plain(values, [mask[side] for mask in masks], self._tally)
             )
             for side, values in enumerate((left, right))
         ]
         reply = link.ask(
             pb.Round(smp_operands=pb.SmpOperands(left=sent[0].to_bytes(), right=sent[1].to_bytes()))
         )
-        products = self._key.parse(expect(reply, "smp_products").smp_products.products, len(left))
+        products = self._key.parse(
+            expect(reply, "smp_products").smp_products.products, len(left), self._tally
+        )
+        self._tally += {MODMUL_N: len(left), MUL_N: len(left)}
         made = []
         for h, a, b, (ra, rb) in zip(products, left, right, masks, strict=True):
             # Alg. 1 l.3: ab = h - a rb - b ra - ra rb.
@@ -184,27 +191,22 @@ class TextbookS1:
         corrections = expect(reply, "corrections").corrections.bits
         garbled = link.garbled({**inputs, mask_name: flips.reshape(1, *(shape or (count,)))}, corrections)
         made = expect(link.ask(garbled), "record_bits").record_bits
-        one = self._key.raw(1)
-        records = self._key.parse(made.ciphertexts, count)
-        return [
-            self._arithmetic.add(one, self._arithmetic.scale(record, -1)) if flip else record
-            for record, flip in zip(records, flips[0], strict=True)
-        ]
+        one, arithmetic = self._key.raw(1), self._arithmetic
+        records = self._key.parse(made.ciphertexts, count, self._tally)
+        # Both are made, whatever the flip: neither time nor count depends on it.
+        flipped = [arithmetic.add(one, arithmetic.negate(record)) for record in records]
+        return [pair[int(flip)] for *pair, flip in zip(records, flipped, flips[0], strict=True)]
 
     def _mask(self, link: Link, values: Sequence[mpz], bits: int, *, signed: bool) -> tuple[pb.Round, Words]:
         """Send E(x + s) for a circuit; S2's reply and the low words of s."""
         offset = 1 << (bits - 1) if signed else 0
         drawn = [offset + secrets.randbits(self._layout.mask_bits(bits)) for _ in values]
-        fresh = self._rerandomiser.freshen_fully(
-            [v * self._key.raw(s) % self._key.n_squared for v, s in zip(values, drawn, strict=True)]
-        )
+        fresh = self._rerandomiser.freshen_fully(self._key.add_plain(values, drawn, self._tally))
         reply = link.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=fresh.to_bytes())))
         return reply, np.array([s & (2**64 - 1) for s in drawn], np.uint64)
 
     def _unmasked(self, data: bytes, mask: Bits) -> Ciphertexts:
         """E(v) from E(v + mask)."""
-        ciphertexts = self._key.parse(data, mask.shape[1])
-        masks = bits_to_integers(mask)
-        n_squared, raw = self._key.n_squared, self._key.raw
-        values = [c * raw(-m) % n_squared for c, m in zip(ciphertexts, masks, strict=True)]
-        return np.array(values, object)
+        ciphertexts = self._key.parse(data, mask.shape[1], self._tally)
+        masks = [-mask for mask in bits_to_integers(mask)]
+        return np.array(self._key.add_plain(ciphertexts, masks, self._tally), object)

@@ -247,8 +247,6 @@ def test_normal_forms() -> None:
     for unit, form in zip((a, b), forms, strict=True):
         assert form.u * (1 + form.k * N) % MODULUS == unit
         assert form.u * form.inverse % N == 1
-        inverse = normal_form.invert(form, N)
-        assert inverse.u * (1 + inverse.k * N) * unit % MODULUS == 1
     both = product(forms[0], forms[1], N)
     assert both.u * (1 + both.k * N) % MODULUS == a * b % MODULUS
     with pytest.raises(ZeroDivisionError):

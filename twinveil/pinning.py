@@ -40,8 +40,10 @@ def pinned_key(
         raise from_rpc_error(error, "cloud_s2") from None
     try:
         jwk = json.loads(reply.jwk)
-    except ValueError:
-        raise PeerMismatch("cloud_s2 serves something that is no key") from None
+    except (ValueError, RecursionError):
+        jwk = None
+    if not isinstance(jwk, dict):
+        raise PeerMismatch("cloud_s2 serves something that is no key")
     key = PublicKey.from_jwk(jwk, params_of(jwk, insecure_small_key))
     wanted = fingerprint or read_pin(pin)
     if wanted is not None and wanted != key.fingerprint:

@@ -1,7 +1,7 @@
 """What the owner tells users of its models, from records that are written once both clouds have a model.
 
     STATE/models/NAME@VERSION/            a trained model (twinveil.model_files); for the owner's eyes only
-    STATE/released/NAME@VERSION.json      what users may know of it: plan, card, engines, policy, key fingerprint
+    STATE/released/NAME@VERSION.json      what users may know: plan, card, engines, policy, key fingerprint
 
 A running service reads the records at every question: a model released by another process is there at once.
 """
@@ -126,9 +126,7 @@ class Catalogue:
     def __init__(self, releases: Releases, cloud_s1: str, cloud_s2: str) -> None:
         """The clouds' addresses as users may use them; those in ready files mean nothing elsewhere."""
         self._releases = releases
-        self._clouds = [
-            "" if address.startswith("file:") else address for address in (cloud_s1, cloud_s2)
-        ]
+        self._clouds = ["" if address.startswith("file:") else address for address in (cloud_s1, cloud_s2)]
 
     def list_models(self) -> Sequence[ModelEntry]:
         return [each.entry() for each in self._releases.all()]

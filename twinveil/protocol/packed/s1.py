@@ -29,12 +29,13 @@ from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.packed.kernels import online_sums
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout, Slots
 from twinveil.protocol.shares import Words, modulo, negate, uniform
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import LinearStep, Stage
 
 
-class PackedS1:
+class PackedS1(SingleUse):
     """Single use: its shares and masks are drawn at construction and never again."""
 
     def __init__(

@@ -22,12 +22,13 @@ from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.model.s2 import ModelS2
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.shares import Words, bilinear, modulo, windows
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import LinearStep, Stage
 
 
-class PackedS2:
+class PackedS2(SingleUse):
     """shares: x2 by piece (channels, pictures, height, width); ahead: S2's part of conv(x1, K) + b."""
 
     def __init__(
@@ -47,8 +48,8 @@ class PackedS2:
         layers = self._layout.layers
         total = sum(layer.ahead_sums for layer in layers.values())
         encryptions = sum(int(layer.tap_blocks.sum()) for layer in layers.values())
-        self._nonces = self._key.nonces(encryptions, self._workers)
         plaintexts = self._decrypt(masked_sums, total)
+        self._nonces = self._key.nonces(encryptions, self._workers)
         start = 0
         for name, layer in layers.items():
             part = plaintexts[start : start + layer.ahead_sums]

@@ -29,6 +29,7 @@ from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Link
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.shares import Words, modulo, windows
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.arithmetic import Arithmetic
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_order, pool_windows
 from twinveil.protocol.wide import Bits, random_bits
@@ -38,7 +39,7 @@ from twinveil.schedule import LinearStep, PoolStep, ReluStep, Stage
 Ciphertexts = npt.NDArray[np.object_]
 
 
-class TextbookS1:
+class TextbookS1(SingleUse):
     """tensors: ciphertexts of every piece and of every layer's accumulators, flattened channel-major."""
 
     def __init__(

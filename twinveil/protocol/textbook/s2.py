@@ -21,13 +21,14 @@ from twinveil.protocol.engine import Circuits, Dialogue
 from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.shares import Words, windows
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
 from twinveil.protocol.wide import Bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import LinearStep, PoolStep, ReluStep, Stage
 
 
-class TextbookS2:
+class TextbookS2(SingleUse):
     """Keeps no activation at all: every tensor lies encrypted at S1."""
 
     def __init__(self, layout: TextbookLayout, key: SecretKey, workers: Workers, meter: Meter) -> None:

@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from owner.catalogue import Released, Releases, version_order
+from owner.catalogue import Releases, version_order
 from owner.clouds import Contact, Placed, reach
 from owner.outsource import Release
-from owner.outsource import outsource as send
+from owner.release import release
 from twinveil.card import check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
@@ -70,21 +70,18 @@ def outsource(
     with steps("reaching both clouds", console) as step, reach(Contact.of(settings)) as clouds:
         step(0, 0, f"blinding {len(stored.model.plan.linear_nodes)} layers")
         with_name = f"{name} {version}"
-        entry = send(
-            stored.model,
+        released = release(
+            stored,
             Release(name, version, engines, label_only),
             clouds,
+            settings.state,
             lambda done, layers, layer: step(done, layers, f"{with_name}: {layer}"),
         )
-        released = Released(
-            name, version, stored.model.plan, stored.card, engines, label_only, clouds.key.fingerprint
-        )
-        Releases(settings.state).add(released)
     seconds = time.monotonic() - started
     if as_json:
         made = {"model": name, "version": version, "engines": engines, "label_only": label_only}
         made |= {
-            "plan_hash": entry.plan_hash.hex(),
+            "plan_hash": released.plan.hash.hex(),
             "key_fingerprint": released.fingerprint,
             "seconds": seconds,
         }
@@ -172,7 +169,7 @@ def _row(placed: Placed, offered: bool) -> dict[str, object]:
         "version": entry.version,
         "engines": list(entry.engines),
         "label_only": entry.label_only,
-        "plan_hash": entry.plan_hash.hex(),
+        "plan_hash": released.plan.hash.hex(),
         "cloud_s1": placed.at_s1,
         "cloud_s2": placed.at_s2,
         "whole": placed.whole,

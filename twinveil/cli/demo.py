@@ -7,7 +7,6 @@ compares every answer with the oracle, which runs the same integers in the clear
 from __future__ import annotations
 
 import json
-import random
 import shlex
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import grpc
+import numpy as np
 import typer
 from rich.console import Console
 
@@ -101,13 +101,12 @@ def demo(
 
 def choose(folder: Path, count: int, seed: int) -> list[Path]:
     """Pictures of FOLDER/CLASS/*.png, one class after the other. Raises BadInput if there are too few."""
-    source = random.Random(seed)  # noqa: S311  # a choice of samples
+    source = np.random.default_rng(seed)
     classes = [sorted(each.glob("*.png")) for each in sorted(folder.iterdir()) if each.is_dir()]
-    for files in classes:
-        source.shuffle(files)
-    source.shuffle(classes)
-    longest = max((len(files) for files in classes), default=0)
-    found = [files[turn] for turn in range(longest) for files in classes if turn < len(files)]
+    shuffled = [[files[at] for at in source.permutation(len(files))] for files in classes]
+    order = [shuffled[at] for at in source.permutation(len(shuffled))]
+    longest = max((len(files) for files in order), default=0)
+    found = [files[turn] for turn in range(longest) for files in order if turn < len(files)]
     if len(found) < count:
         raise BadInput(f"{folder} holds {len(found)} pictures, not {count}: ask for fewer, or remove it")
     return found[:count]

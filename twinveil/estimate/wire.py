@@ -23,7 +23,10 @@ def round_bytes(body: str, **values: int) -> int:
 @lru_cache(maxsize=4096)
 def _round_bytes(body: str, values: tuple[tuple[str, int], ...]) -> int:
     field = Round.DESCRIPTOR.fields_by_name[body]
-    inner = sum(_field_bytes(field.message_type, name, value) for name, value in values)
+    message = field.message_type
+    if message is None:
+        raise KeyError(body)
+    inner = sum([_field_bytes(message, name, value) for name, value in values])
     return _tag_bytes(field) + varint_bytes(inner) + inner
 
 

@@ -169,7 +169,7 @@ def _row(placed: Placed, offered: bool) -> dict[str, object]:
         "version": entry.version,
         "engines": list(entry.engines),
         "label_only": entry.label_only,
-        "plan_hash": released.plan.hash.hex(),
+        "plan_hash": entry.plan_hash.hex(),
         "cloud_s1": placed.at_s1,
         "cloud_s2": placed.at_s2,
         "whole": placed.whole,

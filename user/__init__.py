@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from user.client import Classification, Client, classify
+    from user.client import Classification, Client, Model, classify
     from user.contact import Contact
 
-__all__ = ["Classification", "Client", "Contact", "classify"]
+__all__ = ["Classification", "Client", "Contact", "Model", "classify"]
 
 
 def __getattr__(name: str) -> object:

@@ -19,7 +19,7 @@ from twinveil.errors import BadConfiguration
 from twinveil.version import VERSION
 
 GROUP = "twinveil.verbs"
-ORDER = ("demo", "train", "outsource", "models", "remove", "serve", "classify", "status", "bench")
+ORDER = ("demo", "train", "outsource", "models", "remove", "serve", "classify", "status", "estimate", "bench")
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

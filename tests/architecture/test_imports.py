@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
+@cache
 def loaded(package: str, *without: str) -> set[str]:
     """The modules in memory after every module of a package has been imported, in a process of its own."""
     command = [sys.executable, "-c", LOAD, package, *without]
@@ -40,6 +42,7 @@ def loaded(package: str, *without: str) -> set[str]:
     return set(json.loads(shown.stdout.splitlines()[-1]))
 
 
+@cache
 def serving(role: str) -> set[str]:
     """The modules in memory of `python -m ROLE` once its command line has been read."""
     program = (

@@ -16,7 +16,8 @@ from twinveil.protocol.garbled import Step
 class Cost:
     """One function. sent and received as S1 sees them, in serialised Rounds; s1 and s2: operations.
 
-    garbled, evaluated: AND gates over all instances. transfers: oblivious transfers that the function uses.
+    garbled, evaluated: AND gates over all instances. prepared, transfers: oblivious transfers made ready
+    ahead, and used.
     """
 
     sent: int = 0
@@ -26,6 +27,7 @@ class Cost:
     s2: Tally = field(default_factory=Tally)
     garbled: int = 0
     evaluated: int = 0
+    prepared: int = 0
     transfers: int = 0
 
     @property
@@ -56,6 +58,7 @@ class Cost:
             Tally(self.s2.as_dict()).__iadd__(other.s2),
             self.garbled + other.garbled,
             self.evaluated + other.evaluated,
+            self.prepared + other.prepared,
             self.transfers + other.transfers,
         )
 
@@ -65,13 +68,13 @@ class Cost:
             "messages": self.messages,
             "cloud_s1": self.s1.as_dict(),
             "cloud_s2": self.s2.as_dict(),
-            "and_gates": self.evaluated,
-            "transfers": self.transfers,
+            "and_gates": self.garbled + self.evaluated,
+            "transfers": self.prepared + self.transfers,
         }
 
 
 Costs = dict[str, Cost]
-"""By function, named as in the meters: ahead, import, SCVL, SACT, SACT+SMAP, SCT, label."""
+"""By function, named as in the meters: ahead, garbling, import, SCVL, SACT, SACT+SMAP, SCT, label."""
 
 
 def function(costs: Costs, name: str) -> Cost:

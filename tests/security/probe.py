@@ -1,4 +1,4 @@
-"""A Peer that tries malformed messages at every step of a real conversation, each in a forked copy of both clouds.
+"""A Peer that tries malformed messages at every step of a conversation, each in a forked copy of both clouds.
 
     S1  --ask-->  Probe  --honest, or malformed in a fork-->  S2
         <-------         <--honest, or malformed in a fork--
@@ -9,11 +9,11 @@ conversation goes on after it as if nothing had been tried.
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 from twinveil.net.peer import Peer
@@ -108,11 +108,11 @@ class Probe:
         with os.fdopen(here, "rb") as pipe:
             told = pipe.read()
         os.waitpid(child, 0)
-        self.outcomes[name] = pickle.loads(told) if told else Outcome("died", "", -1, -1)
+        self.outcomes[name] = Outcome(**json.loads(told)) if told else Outcome("died", "", -1, -1)
         return False
 
     def _tell(self, error: str, text: str) -> NoReturn:
         outcome = Outcome(error, text, self._operations() - self._mark, self._mark - self._began)
         with os.fdopen(self._report or 0, "wb") as pipe:
-            pipe.write(pickle.dumps(outcome))
+            pipe.write(json.dumps(asdict(outcome)).encode())
         os._exit(0)

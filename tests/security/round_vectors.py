@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -81,10 +81,7 @@ SPECIAL: dict[str, list[tuple[str, object, str]]] = {
         *(("session_id", bytes(size), "InvalidMessage") for size in (0, 15, 17, 1025)),
         *(("import_id", unknown, "UnknownModel") for unknown in (b"", bytes(15), bytes(16), bytes(17))),
         *(("plan_hash", other, "PeerMismatch") for other in (b"", bytes(31), bytes(32), bytes(33))),
-        *(
-            ("engine", name, "BadInput")
-            for name in ("", "PACKED", "preprocessed", "packed ", "textbook,packed")
-        ),
+        *(("engine", name, "BadInput") for name in ("", "PACKED", "preprocessed", "packed ")),
         *(("pictures", count, "TooMuch") for count in (0, 65, UINT32)),
     ],
     "open_import": [
@@ -106,7 +103,7 @@ SPECIAL: dict[str, list[tuple[str, object, str]]] = {
 def _changed(
     body: str,
     field: str,
-    changes: Iterator[tuple[str, faults.Change]] | list[tuple[str, faults.Change]],
+    changes: Iterable[tuple[str, faults.Change]],
     error: str,
 ) -> Iterator[tuple[str, Vector]]:
     for name, change in changes:

@@ -1,4 +1,4 @@
-"""Every malformed Round, at every step of every kind of conversation, in both directions, has its typed error.
+"""Every malformed Round, at every step of every conversation, in both directions, has its typed error.
 
 S2 takes no secret-key operation for it; none at all for those that come before a query's first decryption.
 """

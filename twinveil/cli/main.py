@@ -105,4 +105,6 @@ def _run() -> int:
             raise
         show()
         return int(getattr(error, "exit_code", 2))
+    if code == INTERRUPTED:  # typer's answer to Ctrl-C
+        print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0

@@ -17,7 +17,7 @@ class Cost:
     """One function. sent and received as S1 sees them, in serialised Rounds; s1 and s2: operations.
 
     garbled, evaluated: AND gates over all instances. prepared, transfers: oblivious transfers made ready
-    ahead, and used.
+    ahead, and used. products: SMPs of single values, in the textbook engine.
     """
 
     sent: int = 0
@@ -29,6 +29,7 @@ class Cost:
     evaluated: int = 0
     prepared: int = 0
     transfers: int = 0
+    products: int = 0
 
     @property
     def bytes(self) -> int:
@@ -60,6 +61,7 @@ class Cost:
             self.evaluated + other.evaluated,
             self.prepared + other.prepared,
             self.transfers + other.transfers,
+            self.products + other.products,
         )
 
     def as_dict(self) -> dict[str, object]:

@@ -10,6 +10,7 @@ from cloud_s1.s2 import CloudS2
 from twinveil.halves import collect, model_half
 from twinveil.net.identity import PeerIdentity
 from twinveil.parallel import Workers
+from twinveil.protocol.conversation import expect
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1, import_model
 from twinveil.requests import read_header
@@ -32,6 +33,7 @@ class ProvisionS1:
         tools = self._cloud_s2.tools(self._workers)
         record = read_header(header, tools.params, tools.key)
         self._models.store.refuse_existing(record.model, record.version)
+        self._models.store.refuse_known(record.import_id)
         layout = ImportLayout(record.plan, tools.params, record.engines)
         half = model_half(record.plan, tools.params, tools.key.n, collect(data))
         with closing(self._cloud_s2.peer()) as peer:
@@ -49,7 +51,7 @@ class ProvisionS1:
                 yield Progress(stage=done, stages=layers, label=name)
                 done += 1
             with self._models.stage(record, model, tools.key) as staged:
-                peer.ask(pb.Round(commit=pb.Commit()))
+                expect(peer.ask(pb.Round(commit=pb.Commit())), "done")
                 staged.commit()
         return record.entry()
 

@@ -34,7 +34,7 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
     queries = QueriesS1(models, cloud_s2, workers, settings.prepare)
 
     def facts() -> Facts:
-        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running)
+        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running, queries.prepared)
 
     return [
         StatusServicer(settings.role, facts),

@@ -257,10 +257,6 @@ def exponent_bits(n_bits: int, reach: Reach) -> int:
     return n_bits + SLACK_BITS if reach == "full" else SHORT_EXPONENT_BITS
 
 
-WINDOWS: Mapping[Reach, int] = {"full": 8, "short": 10}
-"""Bits of a table window. 2048 bits: full 42 MB, 264 steps; short 17 MB, 26 steps."""
-
-
 @final
 class NoncePool:
     """Nonces drawn ahead for one key and one reach; each is handed out once, in this process only."""
@@ -425,7 +421,7 @@ class Encryptor(NonceSource):
 def table(public_key: PublicKey, reach: Reach, tally: Tally) -> FixedBase:
     """This process's window table on h; made on first use, which the tally counts."""
     bits = exponent_bits(public_key.bits, reach)
-    return fixed_base(public_key.h, public_key.n, bits, WINDOWS[reach], tally)
+    return fixed_base(public_key.h, public_key.n, bits, tally)
 
 
 def draw(public_key: PublicKey, reach: Reach, count: int, tally: Tally) -> list[mpz]:
@@ -450,7 +446,7 @@ def encrypt_counts(count: int) -> dict[str, int]:
 
 def nonce_counts(n_bits: int, reach: Reach, count: int) -> dict[str, int]:
     """Operations of `count` nonces, without the table."""
-    return FixedBase.power_counts(exponent_bits(n_bits, reach), WINDOWS[reach], count)
+    return FixedBase.power_counts(exponent_bits(n_bits, reach), count)
 
 
 __all__ = [

@@ -14,6 +14,7 @@ from twinveil.errors import OutOfOrder
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.protocol.garbled import EvaluatorSide, GarblerSide, Step
 from twinveil.protocol.shares import Words
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import Stage
@@ -25,7 +26,7 @@ Dialogue = Generator[pb.Round, pb.Round, pb.Round]
 """S2's part of some steps: yields replies, is sent requests, returns the request that it does not answer."""
 
 
-class Link:
+class Link(SingleUse):
     """S1's way to S2 in one query: asks, and hands out each garbled step once, in order."""
 
     def __init__(self, ask: Ask, ot: ExtensionSender, garblers: Iterator[GarblerSide]) -> None:
@@ -40,7 +41,7 @@ class Link:
         return pb.Round(garbled_batch=garbler.send(self._ot, inputs, corrections))
 
 
-class Circuits:
+class Circuits(SingleUse):
     """S2's circuits of one query, each handed out once, in the plan's order."""
 
     def __init__(self, steps: Iterator[Step], ot: ExtensionReceiver) -> None:

@@ -21,6 +21,7 @@ from twinveil.garbling.circuit import Counts, Program, Shapes, count, flatten
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
+from twinveil.protocol.single_use import SingleUse
 from twinveil.rpc import rounds_pb2 as pb
 
 Bits = npt.NDArray[np.bool_]
@@ -44,7 +45,7 @@ class Step:
         return self.counts.evaluator_bits
 
 
-class GarblerSide:
+class GarblerSide(SingleUse):
     """S1's half of one step. Single use."""
 
     def __init__(self, step: Step) -> None:
@@ -61,7 +62,7 @@ class GarblerSide:
         )
 
 
-class EvaluatorSide:
+class EvaluatorSide(SingleUse):
     """S2's half of one step. Single use."""
 
     def __init__(self, step: Step, ot: ExtensionReceiver) -> None:

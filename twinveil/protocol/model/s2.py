@@ -31,7 +31,7 @@ class ModelS2:
     """What S2 keeps of a model: its shares K2 by layer, modulo 2^accumulator_bits."""
 
     plan: Plan
-    shares: dict[str, Words] = field(default_factory=dict)
+    shares: dict[str, Words] = field(default_factory=dict, repr=False)
 
 
 def check_opening(message: pb.OpenImport, layout: ImportLayout) -> None:

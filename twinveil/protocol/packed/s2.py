@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 
 import numpy as np
+from gmpy2 import mpz
 
 from twinveil.crypto.packing import pack, unpack_low
 from twinveil.crypto.public_key import FreshCiphertexts, NoncePool
@@ -21,12 +22,13 @@ from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.model.s2 import ModelS2
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.shares import Words, bilinear, modulo, windows
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import LinearStep, Stage
 
 
-class PackedS2:
+class PackedS2(SingleUse):
     """shares: x2 by piece (channels, pictures, height, width); ahead: S2's part of conv(x1, K) + b."""
 
     def __init__(
@@ -51,8 +53,8 @@ class PackedS2:
         layers = self._layout.layers
         total = sum(layer.ahead_sums for layer in layers.values())
         encryptions = sum(int(layer.tap_blocks.sum()) for layer in layers.values())
+        plaintexts = self._decrypt(masked_sums, total)
         self._nonces = self._key.nonces(encryptions, self._workers)
-        plaintexts = self._key.decrypt(self._key.public_key.parse(masked_sums, total), workers=self._workers)
         start = 0
         for name, layer in layers.items():
             part = plaintexts[start : start + layer.ahead_sums]
@@ -109,7 +111,7 @@ class PackedS2:
         """z = y + s modulo 2^L of every layer of `stage`, (out, positions)."""
         layers = [self._layout.step(step) for step in stage.linear]
         total = sum(layer.online_sums for layer in layers)
-        plaintexts = self._key.decrypt(self._key.public_key.parse(masked_sums, total), workers=self._workers)
+        plaintexts = self._decrypt(masked_sums, total)
         made, start = {}, 0
         for step, layer in zip(stage.linear, layers, strict=True):
             part = plaintexts[start : start + layer.online_sums]
@@ -118,6 +120,10 @@ class PackedS2:
             own = bilinear(self._input(step), self._model.shares[step.node.name], step.node, layer.bits)
             made[step.node.name] = modulo(own + online + self._ahead[step.node.name], layer.bits)
         return made
+
+    def _decrypt(self, masked_sums: bytes, count: int) -> list[mpz]:
+        sums = self._key.public_key.parse(masked_sums, count, self._key.tally)
+        return self._key.decrypt(sums, workers=self._workers)
 
     def _input(self, step: LinearStep) -> Words:
         joined = np.concatenate([self._shares[name] for name in step.inputs])

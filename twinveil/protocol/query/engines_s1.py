@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from twinveil.crypto.public_key import Rerandomiser
 from twinveil.errors import BadInput
 from twinveil.net.counted import CountedPeer
 from twinveil.net.peer import Peer
@@ -33,6 +35,7 @@ def query_s1(
     plan, params = model.plan, tools.params
     counted = CountedPeer(peer)
     meter = Meter(counted)
+    tools = replace(tools, rerandomiser=Rerandomiser(tools.key, meter.tally))
     engine: EngineS1
     steps: Sequence[Step]
     if engine_name == "packed":
@@ -43,7 +46,7 @@ def query_s1(
         if pictures != 1:
             raise BadInput("the textbook engine classifies one picture at a time")
         textbook = TextbookLayout(plan, params)
-        engine = TextbookS1(model, textbook, tools.key, tools.rerandomiser)
+        engine = TextbookS1(model, textbook, tools.key, tools.rerandomiser, meter.tally)
         steps = textbook.steps()
     else:
         raise BadInput(f"there is no engine {engine_name!r}: use {' or '.join(ENGINES)}")

@@ -14,15 +14,13 @@ from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import ENGINES
 from twinveil.protocol.model.s2 import ModelS2
-from twinveil.protocol.packed.layout import PackedLayout
+from twinveil.protocol.packed.layout import MAX_PICTURES, PackedLayout
 from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.protocol.packed.steps import steps as packed_steps
 from twinveil.protocol.query.s2 import Claim, query
 from twinveil.protocol.textbook.s2 import TextbookS2
 from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.rpc import rounds_pb2 as pb
-
-MAX_PICTURES = 64
 
 
 def query_s2(
@@ -49,7 +47,7 @@ def query_s2(
         engine, steps = PackedS2(model, layout, key, workers, meter), packed_steps(layout)
     elif opening.engine == "textbook" and opening.pictures == 1:
         textbook = TextbookLayout(plan, params)
-        engine, steps = TextbookS2(textbook, key, workers), textbook.steps()
+        engine, steps = TextbookS2(textbook, key, workers, meter), textbook.steps()
     else:
         raise BadInput(f"there is no engine {opening.engine!r}: use {' or '.join(ENGINES)}")
     watch(engine)

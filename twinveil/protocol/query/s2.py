@@ -14,7 +14,7 @@ from gmpy2 import mpz
 
 from twinveil.blinding import picture_segment
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.errors import NotAllowed, PeerMismatch
+from twinveil.errors import InvalidMessage, NotAllowed, PeerMismatch
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.ot_extension import ExtensionReceiver
@@ -26,7 +26,7 @@ from twinveil.protocol.engine import Circuits, EngineS2
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import PROTOCOL_VERSION
-from twinveil.protocol.query.binding import QueryHead, answer_bytes
+from twinveil.protocol.query.binding import SESSION_BYTES, QueryHead, answer_bytes
 from twinveil.protocol.shares import Words
 from twinveil.protocol.wide import low_bits
 from twinveil.rpc import rounds_pb2 as pb
@@ -68,21 +68,27 @@ def query(
             f"cloud_s1 speaks protocol version {opening.protocol_version}, this cloud {PROTOCOL_VERSION}: "
             "install the same version on both"
         )
-    with meter.function("ahead"):
+    if len(opening.session_id) != SESSION_BYTES:
+        raise InvalidMessage(f"a session id has {SESSION_BYTES} bytes, not {len(opening.session_id)}")
+    with meter.function("garbling"):
         base = BaseSender(opening.session_id)
     request = yield pb.Round(query_opened=pb.QueryOpened(base_ot=base.first()))
 
     prepare = expect(request, "prepare").prepare
-    with meter.function("ahead"):
+    with meter.function("garbling"):
         ot = ExtensionReceiver(base.keys(prepare.base_ot), opening.session_id)
         extension = ot.prepare(sum(step.choices for step in steps))
+    with meter.function("ahead"):
         engine.prepare(prepare.masked_sums)
     request = yield pb.Round(prepared=pb.Prepared(extension=extension))
 
     bind = expect(request, "bind").bind
     claimed = claim(bind.query_id)
-    if not hmac.compare_digest(bind.binding, claimed.head.binding()):
+    same = hmac.compare_digest(bind.binding, claimed.head.binding())
+    if not same or bind.label_only != claimed.head.label_only:
         raise PeerMismatch("the user told the two clouds different things about this query")
+    if not claimed.head.fits(opening.import_id, opening.plan_hash, opening.engine, opening.pictures):
+        raise PeerMismatch("this conversation was opened for another kind of query")
     if label_only and not claimed.head.label_only:
         raise NotAllowed("the owner allows only the label of this model: ask for the label only")
     circuits = Circuits(iter(steps), ot)
@@ -92,7 +98,7 @@ def query(
     request = yield pb.Round(import_factors=pb.ImportFactors(factors=factors))
     masked = expect(request, "masked_plaintexts").masked_plaintexts.ciphertexts
     with meter.function("import"):
-        plaintexts = key.decrypt(key.public_key.parse(masked, layout.plaintexts), workers=workers)
+        plaintexts = key.decrypt(key.public_key.parse(masked, layout.plaintexts, key.tally), workers=workers)
         evaluator = circuits.next()
         bits = evaluator.choose({f"z.{IMAGE}": low_bits(plaintexts, layout.packed_bits)})
     request = yield pb.Round(corrections=pb.Corrections(bits=bits))

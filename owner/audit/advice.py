@@ -42,8 +42,9 @@ def _weights(inner: Sequence[Attacked]) -> Choice:
         "weights public",
         worst.level,
         worst.risk,
-        f"Anyone can train this attack for every layer, so count with the worst one ({worst.name}): publish the "
-        f"weights only if no activation of anybody's picture ever leaves its owner. {_words(worst.level)}",
+        f"Anyone can train this attack for every layer, so count with the worst one ({worst.name}): "
+        f"publish the weights only if no activation of anybody's picture ever leaves its owner. "
+        f"{_words(worst.level)}",
     )
 
 
@@ -86,16 +87,21 @@ def _protocol(audit: Inverted) -> Choice:
             "low",
             worst.attack.risk,
             "Nothing that either cloud sees gives more than the baselines do, while the same attack succeeds "
-            "once the masks are off. What the user is told (scores or label) comes on top; both clouds together "
-            "would see everything.",
+            "once the masks are off. What the user is told (scores or label) comes on top; both clouds "
+            "together would see everything.",
         )
     weak = all(not view.control_succeeds for view in failed)
     what = ", ".join(f"{view.cloud}: {view.attack.name}" for view in failed)
-    text = f"Not shown to be safe ({what}): the attack fails on the unmasked control as well. Record more queries."
+    text = (
+        f"Not shown to be safe ({what}): the attack fails on the unmasked control, too. Record more queries."
+    )
     if weak:
         return Choice(name, "attacker too weak", worst.attack.risk, text)
     return Choice(
-        name, "high", worst.attack.risk, f"A view gives something away ({what}): do not use it before it is explained."
+        name,
+        "high",
+        worst.attack.risk,
+        f"A view gives something away ({what}): do not use it before it is explained.",
     )
 
 
@@ -112,7 +118,7 @@ def _words(level: Level) -> str:
         "low": "Hardly more than the baselines know.",
         "medium": "Pose, light or type come back: give it to people you trust with that.",
         "high": "People's pictures come back: treat it like the pictures themselves.",
-        "attacker too weak": "This attacker proves nothing: use a stronger one (--attacker strong, more epochs).",
+        "attacker too weak": "This attacker proves nothing: try --attacker strong, or more epochs.",
         "not measured": "",
     }[level]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from owner.audit.inverse import Architecture, Inverse, inverse_network
+from owner.audit.inverse import Architecture, Inverse, inverse_network, is_spatial
 from owner.audit.metrics import ssim
 from owner.audit.standard import Standard, ridge
 from twinveil.errors import BadInput
@@ -24,13 +24,13 @@ Report = Callable[[int, int], None]
 _MSE_WEIGHT = 10.0
 """The loss is 1 - SSIM + 10 MSE: both terms are near 0.3 for a mean picture."""
 
-_RIDGE_EPOCHS = 6
-"""Passes over the (differently distorted) samples that the linear start is fitted to."""
+_RIDGE_PASSES = 5
+"""More passes over the (differently distorted) samples that a linear start is fitted to."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttackOptions:
-    """Raises BadInput for values that cannot be. Equal seeds and inputs give equal attackers on one thread."""
+    """Raises BadInput for values that cannot be. Equal seeds give equal attackers on one thread."""
 
     architecture: Architecture = "plain"
     epochs: int = 60
@@ -72,17 +72,21 @@ class Attacker:
     def __call__(self, features: Tensor) -> Tensor:
         """Pictures (n, channels, height, width) with values 0 .. 1."""
         self.network.eval()
-        parts = [self.network(self.standard(part)).clamp(0, 1) for part in features.split(128)]
+        parts = [self.network(self.standard(part)).clamp(0, 1) for part in torch.split(features, 128)]
         return torch.cat(parts)
 
 
 def train_attacker(
-    material: Material, options: AttackOptions, *, shuffled: bool = False, report: Report = lambda done, most: None
+    material: Material,
+    options: AttackOptions,
+    *,
+    shuffled: bool = False,
+    report: Report = lambda done, most: None,
 ) -> Attacker:
     """Train until validation no longer gains; the best epoch counts.
 
-    shuffled: every picture gets another's features, anew in every pass. What such an attacker still gives back
-    is what it knows of pictures in general.
+    shuffled: every picture gets another's features, anew in every pass. What it still gives back is what
+    it knows of pictures in general.
     """
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
@@ -93,7 +97,9 @@ class _Training:
     def __init__(self, material: Material, options: AttackOptions, shuffled: bool) -> None:
         self._material, self._options, self._shuffled = material, options, shuffled
         self._source = torch.Generator().manual_seed(options.seed)
-        passes = [self._epoch() for _ in range(_RIDGE_EPOCHS)]
+        first = self._epoch()
+        more = 0 if is_spatial(first[0].shape[1:]) and options.architecture == "plain" else _RIDGE_PASSES
+        passes = [first, *(self._epoch() for _ in range(more))]
         features, pictures = (torch.cat(parts) for parts in zip(*passes, strict=True))
         self._standard = Standard.of(features)
         given = self._standard(features)
@@ -107,7 +113,9 @@ class _Training:
     def run(self, report: Report) -> Attacker:
         options, network = self._options, self._network
         optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.epochs, options.learning_rate / 50)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, options.epochs, options.learning_rate / 50
+        )
         history = [self._score()]
         best, kept, best_epoch = history[0], copy.deepcopy(network.state_dict()), 0
         for epoch in range(1, options.epochs + 1):
@@ -132,11 +140,12 @@ class _Training:
         self._network.train()
         features, pictures = self._epoch()
         given = self._standard(features)
-        for places in torch.randperm(len(given), generator=self._source).split(self._options.batch):
+        order = torch.randperm(len(given), generator=self._source)
+        for places in torch.split(order, self._options.batch):
             made, wanted = self._network(given[places]), pictures[places]
             loss = (1 - ssim(made, wanted)).mean() + _MSE_WEIGHT * (made - wanted).square().mean()
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
 
     def _checked(self) -> tuple[Tensor, Tensor]:

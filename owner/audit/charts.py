@@ -72,7 +72,9 @@ def line_chart(title: str, places: Sequence[str], lines: Sequence[Line]) -> str:
             parts.append(f'<polygon points="{points}" fill="{line.colour}" opacity="0.18"/>')
         points = " ".join(f"{x:.1f},{down(v):.1f}" for x, v in zip(across, line.values, strict=True))
         dash = ' stroke-dasharray="4 3"' if line.dashed else ""
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{line.colour}" stroke-width="1.8"{dash}/>')
+        parts.append(
+            f'<polyline points="{points}" fill="none" stroke="{line.colour}" stroke-width="1.8"{dash}/>'
+        )
         if not line.dashed:
             parts += [
                 f'<circle cx="{x:.1f}" cy="{down(v):.1f}" r="2.6" fill="{line.colour}"/>'

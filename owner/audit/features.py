@@ -1,9 +1,9 @@
 """Features of pictures at any point of a network: what would leave the owner if that point got out.
 
-    picture   the input itself, a layer like any other: the attacker must be able to copy it
-    NAME      what the module NAME of the network gives (torch's named_modules)
-    scores    the class vector, the network's output
-    label     the class alone, one-hot
+picture   the input itself, a layer like any other: the attacker must be able to copy it
+NAME      what the module NAME of the network gives (torch's named_modules)
+scores    the class vector, the network's output
+label     the class alone, one-hot
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Extractor:
                 f"the network cannot take pictures of shape {image_shape}: {str(error).splitlines()[0]}"
             ) from None
         if found[SCORES].dim() != 2:
-            raise BadInput(f"the network gives {tuple(found[SCORES].shape)} for two pictures, not class vectors")
+            raise BadInput(
+                f"the network gives {tuple(found[SCORES].shape)} for two pictures, not class vectors"
+            )
         self.shapes = {name: tuple(tensor.shape[1:]) for name, tensor in found.items()}
         self.classes = found[SCORES].shape[1]
 
@@ -55,7 +57,9 @@ class Extractor:
 
     def default_layers(self) -> tuple[str, ...]:
         """The picture, every child of the network, scores and label. What only reshapes is left out."""
-        children = [name for name, module in self.network.named_children() if not isinstance(module, nn.Flatten)]
+        children = [
+            name for name, module in self.network.named_children() if not isinstance(module, nn.Flatten)
+        ]
         inner = [name for name in self.layers if name in children and name != self._last()]
         return (PICTURE, *inner, SCORES, LABEL)
 
@@ -69,9 +73,7 @@ class Extractor:
         return next((name for name in reversed(self._candidates()) if name in self.shapes), "")
 
     def _candidates(self) -> list[str]:
-        return [
-            name for name, module in self._modules.items() if name and not isinstance(module, _NOTHING)
-        ]
+        return [name for name, module in self._modules.items() if name and not isinstance(module, _NOTHING)]
 
     @torch.no_grad()
     def _run(self, scaled: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:

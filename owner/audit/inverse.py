@@ -46,7 +46,9 @@ def inverse_network(features: Sequence[int], picture: Shape, architecture: Archi
     """An untrained attacker for features of a shape, (c, h, w) or (d,), and pictures (channels, h, w)."""
     widths = _WIDTHS[architecture]
     if is_spatial(features):
-        return SpatialInverse((features[0], features[1], features[2]), picture, widths, architecture == "strong")
+        return SpatialInverse(
+            (features[0], features[1], features[2]), picture, widths, architecture == "strong"
+        )
     return FlatInverse(math.prod(features), picture, widths)
 
 
@@ -64,10 +66,10 @@ class Inverse(nn.Module):
         self.linear: nn.Linear | None = None
 
     def forward(self, features: Tensor) -> Tensor:
-        pictures = self.mean + self.grown(features)
-        if self.linear is None:
-            return pictures
-        return pictures + self.linear(features.flatten(1)).reshape(-1, *self.picture)
+        pictures: Tensor = self.mean + self.grown(features)
+        if self.linear is not None:
+            pictures = pictures + self.linear(features.flatten(1)).reshape(-1, *self.picture)
+        return pictures
 
     def grown(self, features: Tensor) -> Tensor:
         raise NotImplementedError
@@ -132,9 +134,8 @@ class _Growth(nn.Module):
             layers += [nn.ConvTranspose2d(channels, channels, 4, stride=2, padding=1), nn.ReLU()]
             size = [2 * side for side in size]
         self.up = nn.Sequential(*layers)
-        final = nn.Conv2d(channels, picture[0], 3, padding=1)
+        final = nn.Conv2d(channels, picture[0], 3, padding=1, bias=False)  # the mean picture is its bias
         nn.init.zeros_(final.weight)
-        nn.init.zeros_(final.bias)
         self.last = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), final)
 
     def forward(self, features: Tensor) -> Tensor:

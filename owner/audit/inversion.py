@@ -1,8 +1,8 @@
 """The audit: how strong is the attacker, what does each layer give away, what do the clouds' views.
 
-    gates      the attacker must be able to copy the picture itself, or no low risk is believed
-    layers     attack and shuffled attack on every layer asked for
-    views      attack on what each cloud saw, with a control that has no masks
+gates      the attacker must be able to copy the picture itself, or no low risk is believed
+layers     attack and shuffled attack on every layer asked for
+views      attack on what each cloud saw, with a control that has no masks
 """
 
 from __future__ import annotations
@@ -126,9 +126,9 @@ class Inverted:
 
 
 class Inversion:
-    """One audit of one network on one split. Raises BadInput for what cannot be audited, before any training."""
+    """One audit of one network on one split. Raises BadInput, before any training, for what cannot be."""
 
-    def __init__(self, network: nn.Module, split: Split, options: AuditOptions, step: Step) -> None:
+    def __init__(self, network: nn.Module, split: Split, options: AuditOptions) -> None:
         channels, height, width = split.target.pictures.shape[1:]
         self._extractor = Extractor(network, (channels, height, width))
         if self._extractor.classes != len(split.class_names):
@@ -138,18 +138,33 @@ class Inversion:
             )
         self._layers = options.layers or self._extractor.default_layers()
         self._extractor.check(self._layers)
-        self._split, self._options, self._step = split, options, step
+        self._split, self._options = split, options
+        self._step: Step = lambda done, most, label: None
         self._targets = self._seen_by(split.target)
         self._mean = pixels(split.sample.pictures).mean(dim=0, keepdim=True) / 255
         self._gates: dict[Kind, Gate] = {}
+        self._copyist: Attacker | None = None
         self._done, self._most = 0, 0
+
+    def report_to(self, step: Step) -> None:
+        self._step = step
 
     def run(self, recorded: Recorded | None = None, seen: Views | None = None) -> Inverted:
         """recorded and seen: the queries behind the clouds' views, and the views; neither: layers only."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # layers this small gain nothing from a second one, and wait for each other
+        try:
+            return self._run(recorded, seen)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _run(self, recorded: Recorded | None, seen: Views | None) -> Inverted:
         cloud_views = views(seen) if seen is not None else []
         rounds = len(self._options.attackers)
         kinds = {self._kind(self._extractor.shapes[name]) for name in self._layers}
-        self._most = rounds * (2 * len(self._layers) + 4 * len(cloud_views) + len(kinds))
+        self._most = rounds * (
+            2 * len(self._layers) + 4 * len(cloud_views) + len(kinds) - (PICTURE in self._layers)
+        )
         for kind in sorted(kinds):
             self._gates[kind] = self._gate(kind)
         layers = tuple(self._layer(name) for name in self._layers)
@@ -176,13 +191,16 @@ class Inversion:
         if kind == "flat":
             material, features = _flattened(material), features.flatten(1)
         attacker = self._train(material, f"attacker's strength, {kind}")
+        if kind == "spatial":
+            self._copyist = attacker
         return Gate(kind, float(ssim(attacker(features), pictures).mean()))
 
     def _layer(self, name: str) -> Attacked:
         layer = LayerMaterial(self._extractor, name, self._split)
         features, _ = layer.pair(self._split.target)
         gate = self._gates[self._kind(self._extractor.shapes[name])]
-        return self._attack(name, layer.material(), features, self._targets, gate.passed)
+        known = self._copyist if name == PICTURE else None
+        return self._attack(name, layer.material(), features, self._targets, gate.passed, known)
 
     def _view(self, view: View, recorded: Recorded) -> ViewAttacked:
         targets = self._seen_by(recorded.target)
@@ -193,10 +211,17 @@ class Inversion:
         return ViewAttacked(view.cloud, attack, control)
 
     def _attack(
-        self, name: str, material: Material, features: Tensor, targets: Targets, strong_enough: bool
+        self,
+        name: str,
+        material: Material,
+        features: Tensor,
+        targets: Targets,
+        strong_enough: bool,
+        trained: Attacker | None = None,
     ) -> Attacked:
+        """trained: an attacker that has already learned from this material."""
         begun = time.monotonic()
-        attacker = self._train(material, name)
+        attacker = trained or self._train(material, name)
         shuffled = self._train(material, f"{name}, shuffled", shuffled=True)
         made = attacker(features)
         comparison = Comparison(
@@ -225,7 +250,7 @@ class Inversion:
             options = replace(self._options.attack, architecture=architecture)
 
             def report(epoch: int, _most: int) -> None:
-                self._step(self._done, self._most, f"{what}, epoch {epoch}")  # noqa: B023
+                self._step(self._done, self._most, f"{what}, epoch {epoch}")
 
             self._step(self._done, self._most, what)
             trained.append(train_attacker(material, options, shuffled=shuffled, report=report))
@@ -257,4 +282,3 @@ def _shown(group: Group) -> list[int]:
         rank[subject] = rank.get(subject, -1) + 1
         order[rank[subject], place] = place
     return [order[key] for key in sorted(order)][:SHOWN]
-

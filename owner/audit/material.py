@@ -41,7 +41,7 @@ class LayerMaterial:
         return self._pair(pixels(group.pictures))
 
     def _pair(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        parts = [self.extractor(part, self.layer) for part in wanted.split(128)]
+        parts = [self.extractor(part, self.layer) for part in torch.split(wanted, 128)]
         return torch.cat(parts), wanted / 255
 
     def _sample(self, source: torch.Generator) -> tuple[Tensor, Tensor]:

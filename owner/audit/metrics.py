@@ -42,7 +42,9 @@ def psnr(left: Tensor, right: Tensor) -> Tensor:
 
 def cosine(left: Tensor, right: Tensor) -> Tensor:
     """Cosine of each pair, each picture's own mean taken away, (n,): contrast and brightness do not count."""
-    flat_l, flat_r = (picture.flatten(1) - picture.flatten(1).mean(1, keepdim=True) for picture in (left, right))
+    flat_l, flat_r = (
+        picture.flatten(1) - picture.flatten(1).mean(1, keepdim=True) for picture in (left, right)
+    )
     return functional.cosine_similarity(flat_l, flat_r, dim=1, eps=1e-6)
 
 

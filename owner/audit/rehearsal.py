@@ -20,13 +20,20 @@ from twinveil.rehearsal.views import load_views
 Views = dict[str, np.typing.NDArray[np.generic]]
 
 
-def rehearse(model: Path, pictures: Picture, key_bits: int, report: Callable[[int, int], None]) -> Views:
+def rehearse(
+    model: Path,
+    pictures: Picture,
+    key_bits: int,
+    report: Callable[[int, int], None],
+    keep: Path | None = None,
+) -> Views:
     """Views of `pictures` (n, channels, height, width) through the protocol with the model of a folder.
 
-    report(done, total) after every query. Raises TwinveilError with the process's own last line.
+    report(done, total) after every query; keep: a file to leave them in. Raises TwinveilError with the
+    process's own last line.
     """
     with tempfile.TemporaryDirectory() as folder:
-        given, made = Path(folder) / "pictures.npy", Path(folder) / "views.npz"
+        given, made = Path(folder) / "pictures.npy", keep or Path(folder) / "views.npz"
         np.save(given, pictures)
         command = [sys.executable, "-m", "twinveil.rehearsal", str(model), str(given), str(made)]
         errors = Path(folder) / "errors"

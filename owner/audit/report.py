@@ -19,9 +19,9 @@ _CAUTION = (
     "This file shows pictures of the data set, and rebuilt ones: keep it as confidential as the pictures."
 )
 _LIMITS = (
-    "An audit shows what this attacker can do. A stronger one, more sample pictures or knowledge of the targets "
-    "can do more; no figure here is a proof of privacy. Membership inference and model extraction are other "
-    "questions."
+    "An audit shows what this attacker can do. A stronger one, more sample pictures or knowledge of the "
+    "targets can do more; no figure here is a proof of privacy. Membership inference and model "
+    "extraction are other questions."
 )
 
 
@@ -67,14 +67,15 @@ def _strength(audit: Inverted) -> str:
     verdict = "strong enough" if passed else "<strong>attacker too weak: no low risk is claimed</strong>"
     return (
         "<h2>Is the attacker strong enough?</h2>"
-        f"<p>Given the pictures themselves as features, it gives others’ held-out pictures back with SSIM {found}; "
-        f"{STRONG_ENOUGH} is wanted: {verdict}. The recogniser names "
+        f"<p>Given the pictures themselves as features, it gives others’ held-out pictures back with SSIM "
+        f"{found}; {STRONG_ENOUGH} is wanted: {verdict}. The recogniser names "
         f"{audit.recogniser_accuracy:.0%} of the attacked originals rightly.</p>"
     )
 
 
 def _row(name: str, note: str, pictures: Tensor) -> str:
-    return f"<div class='row'><div>{escape(name)} <small>{escape(note)}</small></div>{strip(pictures, name)}</div>"
+    label = f"<div>{escape(name)} <small>{escape(note)}</small></div>"
+    return f"<div class='row'>{label}{strip(pictures, name)}</div>"
 
 
 def _pictures(audit: Inverted) -> str:
@@ -87,8 +88,8 @@ def _pictures(audit: Inverted) -> str:
     ssim = audit.layers[0].comparison.mean_picture.ssim.mean()
     rows.append(_row("baseline", f"mean picture · SSIM {ssim:.2f}", mean))
     return (
-        "<h2>Original and rebuilt, layer by layer</h2><p class='soft'>Each column is one picture of somebody the "
-        f"attacker never learned from (the first {min(SHOWN, len(audit.originals))} of {len(audit.split.target)})."
+        "<h2>Original and rebuilt, layer by layer</h2><p class='soft'>Each column is one picture of somebody "
+        f"the attacker never learned from ({min(SHOWN, len(audit.originals))} of {len(audit.split.target)})."
         f"</p>{''.join(rows)}"
     )
 
@@ -174,17 +175,17 @@ def _views(audit: Inverted) -> str:
     rows.append(_row("baseline", "mean picture", audit.mean_picture.expand_as(audit.views_originals)))
     verdicts = "".join(f"<li>{_verdict(view)}</li>" for view in audit.views)
     return (
-        f"{title}<p>{audit.queries} pictures went through the real protocol, one query each, both clouds recorded. "
-        "The attacker knows the pictures of the sample subjects and gets each cloud’s view; as a control, the "
-        f"same view with the masks taken off.</p><ul>{verdicts}</ul>{''.join(rows)}"
+        f"{title}<p>{audit.queries} pictures went through the real protocol, one query each, both clouds "
+        "recorded. The attacker knows the pictures of the sample subjects and gets each cloud’s view; as a control, "
+        f"the same view with the masks taken off.</p><ul>{verdicts}</ul>{''.join(rows)}"
     )
 
 
 def _verdict(view: ViewAttacked) -> str:
     tone = "low" if view.hidden else "high" if view.control_succeeds else "none"
     return (
-        f"{view.cloud}, {escape(view.attack.name)}: <span class='level {tone}'>{escape(view.verdict)}</span>; "
-        f"risk {view.attack.risk}, without masks {view.control.risk}"
+        f"{view.cloud}, {escape(view.attack.name)}: <span class='level {tone}'>{escape(view.verdict)}</span>"
+        f"; risk {view.attack.risk}, without masks {view.control.risk}"
     )
 
 
@@ -195,7 +196,8 @@ def _note(attacked: Attacked) -> str:
 def _settings(audit: Inverted, subject: Subject) -> str:
     pairs = {"command": subject.command} | settings(audit, subject)
     rows = "".join(
-        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_text(value))}</dd>" for name, value in pairs.items()
+        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_text(value))}</dd>"
+        for name, value in pairs.items()
     )
     return f"<h2>Settings and seeds</h2><dl>{rows}</dl>"
 

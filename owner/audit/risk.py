@@ -3,8 +3,9 @@
     B     = max(mean similarity of the mean picture, mean similarity of the shuffled-feature attacker)
     risk  = (mean similarity of the reconstructions - B) / (1 - B), cut to 0 .. 1
 
-Similarity is SSIM. 0: the features give no more than knowing nothing does; 1: the picture itself. The interval
-is a bootstrap over target subjects (all pictures of a drawn subject come along, B is made anew every time).
+Similarity is SSIM. 0: the features give no more than knowing nothing does; 1: the picture itself. The
+interval is a bootstrap over target subjects (all pictures of a drawn subject come along, B is
+made anew every time).
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from twinveil.errors import BadInput
 
 Level = Literal["low", "medium", "high", "attacker too weak", "not measured"]
 
-FORMULA = "risk = (S - B) / (1 - B), cut to 0..1; S: mean SSIM of the reconstructions; B: the better baseline's"
+FORMULA = (
+    "risk = (S - B) / (1 - B), cut to 0..1; S: mean SSIM of the reconstructions; B: the better baseline's"
+)
 
 STRONG_ENOUGH = 0.8
 """SSIM that an attacker has to reach on held-out pictures, given the pictures themselves."""

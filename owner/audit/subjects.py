@@ -1,7 +1,7 @@
-"""Who plays whom: the attacker trains on sample subjects and is measured on target subjects, none of them both.
+"""Who plays whom: the attacker trains on sample subjects and is measured on targets, who are others.
 
-    person    by class: nobody whose picture is attacked has a picture among those the attacker trains on
-    picture   by picture: classes (digits, clothing) are on both sides, pictures never
+person    by class: nobody whose picture is attacked has a picture among those the attacker trains on
+picture   by picture: classes (digits, clothing) are on both sides, pictures never
 """
 
 from __future__ import annotations

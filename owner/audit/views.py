@@ -66,7 +66,9 @@ class Recorded:
         """Raises BadInput unless `views` are those of these pictures (the control shows them)."""
         seen, pictures = views["unmasked_picture"], self.pictures
         if seen.shape != pictures.shape or (seen != pictures).any():
-            raise BadInput("these views were recorded of other pictures: use the same data, seed and --queries")
+            raise BadInput(
+                "these views were recorded of other pictures: use the same data, seed and --queries"
+            )
 
     def material(self, features: Tensor) -> tuple[Material, Tensor]:
         """For the attacker to learn from, and the features of the targets. No distortions: no new queries."""
@@ -101,7 +103,9 @@ def views(recorded: Views) -> list[View]:
 def _words(values: npt.NDArray[np.generic]) -> Tensor:
     """Shares, whole and by their low byte: side by side as channels, or as features."""
     whole = values.astype(np.uint32)
-    return torch.from_numpy(np.concatenate([whole.astype(np.float32), (whole & 255).astype(np.float32)], axis=1))
+    return torch.from_numpy(
+        np.concatenate([whole.astype(np.float32), (whole & 255).astype(np.float32)], axis=1)
+    )
 
 
 def _bytes(values: npt.NDArray[np.generic]) -> Tensor:

@@ -64,7 +64,7 @@ class _Claim:
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """One query: the class vector (classes,), the user's two halves, both clouds' shares of every activation."""
+    """One query: the class vector (classes,), the user's two halves, both clouds' shares of activations."""
 
     vector: npt.NDArray[np.int64]
     s1_half: bytes

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -68,11 +69,12 @@ def save_views(path: Path, rows: Sequence[Rows]) -> None:
     if len(sizes) != 1:
         raise BadInput("the views of different pictures differ in size")
     path.touch(mode=0o600)
-    np.savez_compressed(path, **{name: np.stack([row[name] for row in rows]) for name in NAMES})
+    arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in NAMES}
+    np.savez_compressed(path, **arrays)
 
 
 def load_views(path: Path) -> dict[str, npt.NDArray[np.generic]]:
-    """The arrays of a rehearsal, by name. Raises BadInput if the file is missing, damaged or something else."""
+    """The arrays of a rehearsal, by name. Raises BadInput if the file is missing, damaged or foreign."""
     try:
         with np.load(path, allow_pickle=False) as file:
             views = {name: file[name] for name in NAMES}

@@ -7,13 +7,14 @@ shuffled features (what is there without any?), and on the clouds' views.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from owner.audit.inverse import Architecture, Inverse, inverse_network, is_spatial
+from owner.audit.inverse import Architecture, Inverse, inverse_network
 from owner.audit.metrics import ssim
 from owner.audit.standard import Standard, ridge
 from twinveil.errors import BadInput
@@ -24,8 +25,11 @@ Report = Callable[[int, int], None]
 _MSE_WEIGHT = 10.0
 """The loss is 1 - SSIM + 10 MSE: both terms are near 0.3 for a mean picture."""
 
-_RIDGE_PASSES = 5
-"""More passes over the (differently distorted) samples that a linear start is fitted to."""
+_EPOCH_PICTURES = 240
+"""An epoch is as many passes over the samples as it takes to see so many: few samples get as many steps."""
+
+_RIDGE_PASSES = 4
+"""Over the (differently distorted) samples, for the linear start to be fitted to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class AttackOptions:
 class Material:
     """What an attacker learns from. Features (n, ...), pictures (n, channels, height, width) 0 .. 1.
 
-    sample(source): one pass over the samples, as distorted as they may be, drawn by `source`.
+    sample(source): one pass over the samples (never empty), as distorted as they may be, drawn by `source`.
     validation: undistorted.
     """
 
@@ -88,18 +92,27 @@ def train_attacker(
     shuffled: every picture gets another's features, anew in every pass. What it still gives back is what
     it knows of pictures in general.
     """
-    with torch.random.fork_rng():
+    with one_thread(), torch.random.fork_rng():
         torch.manual_seed(options.seed)
         return _Training(material, options, shuffled).run(report)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Layers this small gain nothing from a second thread; on a busy machine they wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Training:
     def __init__(self, material: Material, options: AttackOptions, shuffled: bool) -> None:
         self._material, self._options, self._shuffled = material, options, shuffled
         self._source = torch.Generator().manual_seed(options.seed)
-        first = self._epoch()
-        more = 0 if is_spatial(first[0].shape[1:]) and options.architecture == "plain" else _RIDGE_PASSES
-        passes = [first, *(self._epoch() for _ in range(more))]
+        passes = [self._epoch() for _ in range(_RIDGE_PASSES)]
         features, pictures = (torch.cat(parts) for parts in zip(*passes, strict=True))
         self._standard = Standard.of(features)
         given = self._standard(features)
@@ -138,7 +151,10 @@ class _Training:
 
     def _train_epoch(self, optimizer: torch.optim.Optimizer) -> None:
         self._network.train()
-        features, pictures = self._epoch()
+        passes = [self._epoch()]
+        while sum(len(given) for given, _ in passes) < _EPOCH_PICTURES:
+            passes.append(self._epoch())
+        features, pictures = (torch.cat(parts) for parts in zip(*passes, strict=True))
         given = self._standard(features)
         order = torch.randperm(len(given), generator=self._source)
         for places in torch.split(order, self._options.batch):

@@ -1,11 +1,11 @@
 """The attacker's networks: opposite to the recogniser, features in, picture out.
 
     spatial features (c, h, w)   convolutions at h x w, then transposed convolutions up to the picture
-    flat features (d,)           a dense start to a small picture, then the same; beside it one linear map
+    flat features (d,)           a dense start to a small picture, then the same
 
-The linear map may be set to the ridge regression of the samples, so that training starts from the best
-linear attack instead of from nothing. `strong` is wider, has residual blocks, and gives spatial features a
-dense path to every place of the picture as well.
+Beside either runs one linear map from all features to all pixels. It begins as the ridge regression of the
+samples, so that training starts from the best linear attack instead of from nothing, and a layer is never
+found safer than a later one that is linear in it. `strong` is wider and has residual blocks.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from twinveil.plan import Shape
 Architecture = Literal["plain", "strong"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
-MAX_DENSE = 1 << 23
-"""Weights of the strong attacker's dense path; larger layers get along without it."""
+MAX_LINEAR = 1 << 23
+"""Weights of a linear map from spatial features; larger ones get along without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class _Widths:
     blocks: int
 
 
-_WIDTHS: dict[str, _Widths] = {"plain": _Widths(24, 0), "strong": _Widths(40, 2)}
+_WIDTHS: dict[str, _Widths] = {"plain": _Widths(16, 0), "strong": _Widths(40, 2)}
 
 
 def is_spatial(features: Sequence[int]) -> bool:
@@ -46,9 +46,7 @@ def inverse_network(features: Sequence[int], picture: Shape, architecture: Archi
     """An untrained attacker for features of a shape, (c, h, w) or (d,), and pictures (channels, h, w)."""
     widths = _WIDTHS[architecture]
     if is_spatial(features):
-        return SpatialInverse(
-            (features[0], features[1], features[2]), picture, widths, architecture == "strong"
-        )
+        return SpatialInverse((features[0], features[1], features[2]), picture, widths)
     return FlatInverse(math.prod(features), picture, widths)
 
 
@@ -85,7 +83,7 @@ class Inverse(nn.Module):
 
 
 class FlatInverse(Inverse):
-    """A dense start for flat features, a linear map beside it."""
+    """A dense start for flat features."""
 
     def __init__(self, inputs: int, picture: Shape, widths: _Widths) -> None:
         super().__init__(picture)
@@ -106,14 +104,12 @@ class FlatInverse(Inverse):
 
 
 class SpatialInverse(Inverse):
-    """Transposed convolutions for features that still have places; `dense`: a linear map sees all of them."""
+    """Transposed convolutions for features that still have places."""
 
-    def __init__(
-        self, features: tuple[int, int, int], picture: Shape, widths: _Widths, dense: bool = False
-    ) -> None:
+    def __init__(self, features: tuple[int, int, int], picture: Shape, widths: _Widths) -> None:
         super().__init__(picture)
         self.grow = _Growth(features[0], features[1:], picture, widths)
-        if dense and math.prod(features) * math.prod(picture) <= MAX_DENSE:
+        if math.prod(features) * math.prod(picture) <= MAX_LINEAR:
             self.linear = nn.Linear(math.prod(features), math.prod(picture), bias=False)
 
     def grown(self, features: Tensor) -> Tensor:

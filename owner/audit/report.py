@@ -176,8 +176,8 @@ def _views(audit: Inverted) -> str:
     verdicts = "".join(f"<li>{_verdict(view)}</li>" for view in audit.views)
     return (
         f"{title}<p>{audit.queries} pictures went through the real protocol, one query each, both clouds "
-        "recorded. The attacker knows the pictures of the sample subjects and gets each cloud’s view; as a control, "
-        f"the same view with the masks taken off.</p><ul>{verdicts}</ul>{''.join(rows)}"
+        "recorded. The attacker knows the pictures of the sample subjects and gets each cloud’s view; as a "
+        f"control, the same view with the masks taken off.</p><ul>{verdicts}</ul>{''.join(rows)}"
     )
 
 

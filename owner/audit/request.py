@@ -25,8 +25,8 @@ _TRAINED_SIDE = {"orl": 32}
 """Side of the pictures where the model is trained for the audit alone, if not the data set's own."""
 
 _QUICK_LAYERS = (PICTURE, "stem7", "pool", SCORES, LABEL)
-_EPOCHS, _QUICK_EPOCHS = 24, 6
-_PATIENCE, _QUICK_PATIENCE = 6, 3
+_EPOCHS, _QUICK_EPOCHS = 12, 3
+_PATIENCE, _QUICK_PATIENCE = 4, 2
 _PICTURES, _QUICK_PICTURES = 1000, 240
 _QUERIES = 96
 _QUICK_TRAINING = 60

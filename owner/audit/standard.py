@@ -76,6 +76,7 @@ def ridge(features: Tensor, wanted: Tensor, validation: tuple[Tensor, Tensor], m
 def _span(features: Tensor) -> Tensor:
     """An orthonormal basis of the rows of (n, features), in order of their variance; at most MAX_FLAT."""
     values, vectors = torch.linalg.eigh((features @ features.T).double())
-    keep = values > values.max() * 1e-9
+    keep = values > values.max() * 1e-6
+    keep[-1] = True  # features that never vary have one direction, of nothing
     chosen: Sequence[Tensor] = (values[keep].flip(0)[:MAX_FLAT], vectors[:, keep].flip(1)[:, :MAX_FLAT])
     return (features.T.double() @ chosen[1] / chosen[0].sqrt()).float()

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 _GAP = 2
-_WIDTH, _HEIGHT = 380, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 12, 12, 84
+_WIDTH, _PLOT = 380, 154
+_LEFT, _RIGHT, _TOP = 34, 12, 12
 
 
 def strip(pictures: Tensor, alternative: str) -> str:
@@ -47,11 +47,12 @@ class Line:
 def line_chart(title: str, places: Sequence[str], lines: Sequence[Line]) -> str:
     """Curves over named places, with a legend; as wide as its column."""
     inner = _WIDTH - _LEFT - _RIGHT
+    height = _TOP + _PLOT + 22 + round(4.6 * max(map(len, places)))
     step = inner / max(1, len(places) - 1)
     across = [_LEFT + (step * i if len(places) > 1 else inner / 2) for i in range(len(places))]
 
     def down(value: float) -> float:
-        return _TOP + (1 - min(1.0, max(0.0, value))) * (_HEIGHT - _TOP - _BOTTOM)
+        return _TOP + (1 - min(1.0, max(0.0, value))) * _PLOT
 
     parts = [
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{down(v):.1f}" y2="{down(v):.1f}"/>'
@@ -59,7 +60,7 @@ def line_chart(title: str, places: Sequence[str], lines: Sequence[Line]) -> str:
         for v in (0, 0.2, 0.4, 0.6, 0.8, 1)
     ]
     for x, place in zip(across, places, strict=True):
-        y = _HEIGHT - _BOTTOM + 12
+        y = _TOP + _PLOT + 12
         parts.append(
             f'<text class="tick" transform="translate({x + 3:.1f},{y}) rotate(-50)" text-anchor="end">'
             f"{escape(place)}</text>"
@@ -84,6 +85,6 @@ def line_chart(title: str, places: Sequence[str], lines: Sequence[Line]) -> str:
         f'<span><i style="background:{line.colour}"></i>{escape(line.name)}</span>' for line in lines
     )
     return (
-        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {_WIDTH} {height}" role="img" '
         f'aria-label="{escape(title)}">{"".join(parts)}</svg><div class="legend">{legend}</div></figure>'
     )

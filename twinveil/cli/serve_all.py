@@ -57,9 +57,10 @@ def cluster_options(key_bits: int, insecure_small_key: bool) -> Options:
 
 
 def _table(cluster: LocalCluster) -> Table:
-    table = Table("role", "address", "process", "log")
+    table = Table("role", "address", "process", "log", title=str(cluster.folder), title_justify="left")
     for role in ROLES:
-        table.add_row(role, cluster.addresses[role], str(cluster.pids[role]), str(cluster.log(role)))
+        log = cluster.log(role).relative_to(cluster.folder)
+        table.add_row(role, cluster.addresses[role], str(cluster.pids[role]), str(log))
     return table
 
 

@@ -140,6 +140,7 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
     circuits = sum(circuit_seconds(each) for each in stream)
     costs = estimate(wanted.plan, wanted.params, workers=_parts(wanted, machine))
     predicted = of_query(costs, machine)
+    processor = sum(each.processor for each in predicted.values())
     one = prepared[-1]
     return {
         "d_seconds": d,
@@ -157,23 +158,26 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
         "predicted_over_measured": {
             "latency": latency(predicted) / online,
             "sustained": sustained(predicted) / steady,
+            "processor": processor / (cpu / len(stream)),
         },
         "predicted": {
             "bytes": sum(cost.bytes for cost in costs.values()),
             "rounds": rounds(costs),
             "latency_seconds": latency(predicted),
             "sustained_seconds": sustained(predicted),
+            "processor_seconds": processor,
         },
         "seconds": {
             "latency": spread([each.seconds for each in prepared]),
             "sustained": spread([each.seconds for each in stream]),
             "ahead": spread([each.sum("seconds", functions=AHEAD) for each in prepared]),
             "d": spread(measured.decryption),
+            "processor": spread([sum(each.cpu.values()) for each in stream]),
             "textbook_picture": textbook_seconds,
         },
         "peak_mib_by_picture": measured.peaks,
         "flat_from_second": is_flat(measured.peaks),
-        "functions": functions(stream),
+        "functions": functions(stream, machine.costs),
         "operations": one.operations().as_dict(),
         "calibrated_seconds": dict(machine.costs),
     }
@@ -205,21 +209,30 @@ def is_flat(peaks: Sequence[Mapping[str, float]], slack: float = 1.05) -> bool:
     return all(peak[role] <= slack * peaks[1][role] for peak in peaks[2:] for role in peak)
 
 
-def functions(queries: Sequence[Query]) -> dict[str, dict[str, Any]]:
-    """Means a picture of each function: seconds of both clouds, bytes, messages, operations."""
+def functions(queries: Sequence[Query], costs: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Means a picture of each function: seconds, bytes, messages, operations.
+
+    s1_integers, s2_integers: operations at their calibrated cost, wherever they ran. rest: processor time of
+    both clouds' own processes beyond that; S2's integers run in its own process, S1's in its workers.
+    """
     made: dict[str, dict[str, Any]] = {}
     for name, first in queries[0].figures["cloud_s1"].items():
         own = [each.figures["cloud_s1"][name] for each in queries]
         other = [each.figures["cloud_s2"].get(name, {}) for each in queries]
-        tally = Tally(first["operations"])
-        tally += other[0].get("operations", {})
+        tallies = Tally(first["operations"]), Tally(other[0].get("operations", {}))
+        integers = [tally.seconds(costs) for tally in tallies]
+        own_cpu = statistics.fmean(each["cpu_seconds"] for each in own)
+        other_cpu = statistics.fmean(each.get("cpu_seconds", 0.0) for each in other)
         made[name] = {
             "seconds": statistics.fmean(each["seconds"] for each in own),
-            "s1_cpu_seconds": statistics.fmean(each["cpu_seconds"] for each in own),
-            "s2_cpu_seconds": statistics.fmean(each.get("cpu_seconds", 0.0) for each in other),
+            "s1_integers": integers[0],
+            "s2_integers": integers[1],
+            "rest": own_cpu + max(0.0, other_cpu - integers[1]),
+            "s1_cpu_seconds": own_cpu,
+            "s2_cpu_seconds": other_cpu,
             "waiting_seconds": statistics.fmean(each["waiting_seconds"] for each in own),
             "bytes": first["bytes"],
             "messages": first["messages"],
-            "operations": tally.as_dict(),
+            "operations": (Tally(tallies[0].as_dict()).__iadd__(tallies[1])).as_dict(),
         }
     return made

@@ -54,9 +54,10 @@ def _bars(bits: str, detail: Mapping[str, Any]) -> Table:
 
 def _seconds(bits: str, detail: Mapping[str, Any]) -> Table:
     table = _table(f"{bits} bits, seconds", "what", ("median", "least", "largest", "runs", "predicted"))
-    predicted = {kind: detail["predicted"][f"{kind}_seconds"] for kind in ("latency", "sustained")}
+    kinds = ("latency", "sustained", "processor")
+    predicted = {kind: detail["predicted"][f"{kind}_seconds"] for kind in kinds}
     names = {"d": "D, one decryption", "latency": "prepared ahead", "sustained": "nothing ahead"}
-    names["ahead"] = "what was made ahead"
+    names |= {"processor": "processor, nothing ahead", "ahead": "what was made ahead"}
     for kind, name in names.items():
         seen = detail["seconds"][kind]
         digits = 5 if kind == "d" else 2

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from twinveil.bench.networks import default_plan
 from twinveil.cli.progress import steps
 from twinveil.errors import BadInput
 from twinveil.estimate.cost import Costs, total
@@ -25,7 +26,10 @@ MIB = 1 << 20
 
 
 def estimate(
-    model: Annotated[str, typer.Argument(help="A model's folder, or NAME or NAME@VERSION of a trained one.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A model's folder, or NAME or NAME@VERSION. Default: the default network."),
+    ] = None,
     engine: Annotated[
         Literal["packed", "textbook", "both"], typer.Option(help="Which engine; both: side by side.")
     ] = "both",
@@ -47,7 +51,7 @@ def estimate(
     Bytes, messages and operations are exact. Seconds follow from a calibration of this machine, which takes
     a second or two for each key size, and hold where both clouds run on it.
     """
-    plan = load_plan(find_model(model, state))
+    plan = default_plan() if model is None else load_plan(find_model(model, state))
     link = Link(latency_ms / 1e3, bandwidth * 1e6 if bandwidth else None)
     engines = ("packed", "textbook") if engine == "both" else (engine,)
     made = []

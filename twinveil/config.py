@@ -190,7 +190,8 @@ def read_toml(file: Path) -> dict[str, Any]:
 def _file(file: Path, section: str, known: frozenset[str], own: frozenset[str]) -> tuple[Source, Source]:
     content = read_toml(file)
     top = {name: value for name, value in content.items() if not isinstance(value, dict)}
-    table = content.get(section, {})
+    table = content.get(section)
+    table = table if isinstance(table, dict) else {}  # an address of the same name is at the top
     for name in top:
         refuse_unknown(name, known, f"{file}: the key '{name}'")
     for name in table:

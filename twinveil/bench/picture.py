@@ -46,9 +46,11 @@ class Wanted:
 
 @dataclass
 class Measured:
-    """What was seen at one key size."""
+    """What was seen at one key size. prepared_peak, peaks: MiB by cloud, of the prepared pictures together
+    and of each picture of the stream."""
 
     prepared: Sequence[Query]
+    prepared_peak: Mapping[str, float]
     stream: Sequence[Query]
     peaks: Sequence[Mapping[str, float]]
     decryption: Sequence[float]
@@ -60,14 +62,15 @@ def measure_picture(wanted: Wanted, machine: Machine, say: Say) -> Measured:
     key = generate(wanted.params)
     d = decryption_seconds(key)
     say(f"{wanted.params.key_bits} bits: prepared queries")
-    with _running(wanted, prepare=1) as running:
+    with _running(wanted, prepare=1) as running, watched(running.cluster.pids) as memory:
         prepared = _prepared(running, wanted, say)
+        prepared_peak = memory.restart()
     d += decryption_seconds(key)
     say(f"{wanted.params.key_bits} bits: one picture after the other")
     with _running(wanted, prepare=0) as running:
         stream, peaks = _stream(running, wanted, say)
     d += decryption_seconds(key)
-    return Measured(prepared, stream, peaks, d, machine)
+    return Measured(prepared, prepared_peak, stream, peaks, d, machine)
 
 
 def _running(wanted: Wanted, prepare: int) -> Any:
@@ -141,6 +144,7 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
     costs = estimate(wanted.plan, wanted.params, workers=_parts(wanted, machine))
     predicted = of_query(costs, machine)
     processor = sum(each.processor for each in predicted.values())
+    peaks = [measured.prepared_peak, *measured.peaks]
     one = prepared[-1]
     return {
         "d_seconds": d,
@@ -152,7 +156,7 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
         "circuit_share": circuits / cpu,
         "garble_ns": machine.garble * 1e9,
         "evaluate_ns": machine.evaluate * 1e9,
-        "peak_mib": {role: max(peak[role] for peak in measured.peaks) for role in measured.peaks[0]},
+        "peak_mib": {role: max(peak[role] for peak in peaks) for role in peaks[0]},
         "bytes": int(one.sum("bytes")),
         "rounds": rounds_of(one),
         "predicted_over_measured": {

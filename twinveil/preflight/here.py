@@ -34,6 +34,7 @@ NEEDS = {
 }
 """Free memory and free disk that a role wants; what a model really takes, twinveil estimate tells."""
 
+OWN_SECONDS = 2.0
 PIN = "cloud_s2.fingerprint"
 RENEW = "twinveil provision --renew, and carry the new tls/ here"
 
@@ -147,7 +148,7 @@ def port(kit: Kit) -> Finding:
         return failure(check, "not allowed to this user", "choose a port of 1024 or more in listen")
     except OSError as error:
         found, is_foreign = error.strerror or str(error), error.errno != errno.EADDRINUSE
-    if not is_foreign and _is_running(kit, number):
+    if not is_foreign and _is_running(kit):
         return ok(check, f"{kit.role} runs here already")
     remedy = "end the other program, or choose another port (and tell the others)"
     if is_foreign:
@@ -155,9 +156,11 @@ def port(kit: Kit) -> Finding:
     return failure(check, found, remedy)
 
 
-def _is_running(kit: Kit, number: int) -> bool:
+def _is_running(kit: Kit) -> bool:
+    host, number = split(kit.settings.listen)
+    reached = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104
     try:
-        with connect(kit.settings.me(), kit.role, f"127.0.0.1:{number}", 2.0):
+        with connect(kit.settings.me(), kit.role, f"{reached}:{number}", OWN_SECONDS):
             return True
     except TwinveilError:
         return False

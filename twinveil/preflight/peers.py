@@ -22,6 +22,12 @@ from twinveil.version import VERSION
 
 MAX_CLOCK_SECONDS = 60.0
 TCP_SECONDS = 3.0
+REMEDIES = {
+    9: "set the clock: here or at {role}",
+    10: "twinveil provision --renew {role}, and carry the new tls/ to it",
+    62: "another role answers there: correct the address of {role}",
+}
+"""By OpenSSL's code of what is wrong: not yet valid, expired, another name."""
 
 
 def ask_around(kit: Kit, wait: float) -> Iterator[Finding]:
@@ -42,6 +48,11 @@ def ask(kit: Kit, role: str, address: str, wait: float, seen: dict[str, str]) ->
         if reached.state == "failure":
             return
     tls = kit.settings.credentials()
+    if tls is not None and not address.startswith("file:"):
+        shown = their_certificate(role, address, tls)
+        yield shown
+        if shown.state == "failure":
+            return
     try:
         before = time.time()
         with connect(kit.settings.me(), role, address, wait) as link:
@@ -52,12 +63,12 @@ def ask(kit: Kit, role: str, address: str, wait: float, seen: dict[str, str]) ->
         return
     except TwinveilError as error:
         yield failure(
-            f"{role}: TLS", str(error), "compare both sides' tls/: one authority, in date, the right role"
+            f"{role}: TLS",
+            str(error),
+            f"{role} does not take this kit's certificate: both must come from one authority and be in date",
         )
         return
     yield ok(f"{role}: TLS", "mutual TLS, the right role" if tls else "insecure plaintext")
-    if tls is not None:
-        yield their_certificate(role, address, tls)
     yield version(role, status)
     yield clock(role, status.clock_seconds, before, after)
     yield from key(kit, role, status)
@@ -85,8 +96,8 @@ def reach(role: str, address: str) -> Finding:
 
 
 def their_certificate(role: str, address: str, tls: TlsFiles) -> Finding:
-    """How long the certificate that the peer shows is in date."""
-    check = f"{role}: certificate's dates"
+    """The certificate that the peer shows: of the same authority, for that role, in date."""
+    check = f"{role}: certificate"
     context = ssl.create_default_context(cafile=str(tls.authority))
     context.load_cert_chain(str(tls.certificate), str(tls.key))
     context.set_alpn_protocols(["h2"])
@@ -97,8 +108,11 @@ def their_certificate(role: str, address: str, tls: TlsFiles) -> Finding:
             context.wrap_socket(plain, server_hostname=server_name(role)) as secured,
         ):
             shown = secured.getpeercert(binary_form=True) or b""
+    except ssl.SSLCertVerificationError as error:
+        remedy = REMEDIES.get(error.verify_code, f"are this kit and {role}'s from the same authority?")
+        return failure(check, error.verify_message, remedy.format(role=role))
     except OSError as error:
-        return failure(check, f"{type(error).__name__}", "compare both sides' tls/: one authority, in date")
+        return failure(check, f"no TLS: {error}", f"is {role} set to TLS, and is it a role of Twinveil?")
     return in_date(check, x509.load_der_x509_certificate(shown), f"twinveil provision --renew, for {role}")
 
 

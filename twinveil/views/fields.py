@@ -32,7 +32,7 @@ FINE_BITS = 16
 
 @dataclass(frozen=True)
 class Field:
-    """fractions: (views, values), in [0, 1) if nothing leaks, None for narrow values. levels: below `count`."""
+    """fractions: (views, values), in [0, 1) if nothing leaks; None for narrow ones. levels: below `count`."""
 
     name: str
     fractions: Floats | None

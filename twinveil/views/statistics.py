@@ -23,8 +23,8 @@ Values = TypeVar("Values", Floats, Levels)
 SIGMA = 40
 """Slack that every statistical mask must have, in bits."""
 
-FEWEST = 64
-"""Values below which a test says nothing and is left out."""
+FEWEST = 8
+"""Values below which the distance says nothing; chi-square and correlation have a limit of their own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ ORDER = (
     "status",
     "estimate",
     "bench",
+    "views",
 )
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 

@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import Any
 
 from twinveil.views.chances import FALSE_ALARMS, holm
-from twinveil.views.distinguisher import Outcome, distinguish
+from twinveil.views.distinguisher import FEWEST, Outcome, distinguish
 from twinveil.views.fields import fields
 from twinveil.views.statistics import SIGMA, Finding, examine
 from twinveil.views.view import View
@@ -119,11 +119,15 @@ def _difference(first: View, other: View) -> str | None:
 
 
 def _guesses(group: Sequence[View], known: Mapping[int, str]) -> Iterator[Outcome]:
-    """The two classes with the most views, if any two have enough."""
+    """The two classes with the most views; where no two have enough, half of the classes and the others."""
     by_class: dict[str, list[View]] = {}
     for view in group:
         if id(view) in known:
             by_class.setdefault(known[id(view)], []).append(view)
+    names = sorted(by_class)
+    if sorted(map(len, by_class.values()))[-2:][:1] < [FEWEST] and len(names) > 2:
+        halves = names[: len(names) // 2], names[len(names) // 2 :]
+        by_class = {", ".join(half): [view for name in half for view in by_class[name]] for half in halves}
     pairs = sorted(combinations(by_class, 2), key=lambda pair: -min(len(by_class[each]) for each in pair))
     for one, other in pairs[:1]:
         outcome = distinguish(group[0].role, f"{one} or {other}", by_class[one], by_class[other])

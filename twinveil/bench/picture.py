@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinveil.bench.networks import random_pictures
+from twinveil.bench.networks import some_pictures
 from twinveil.bench.processes import watched
 from twinveil.bench.session import Query, Session, session
 from twinveil.crypto.keygen import generate
@@ -86,7 +86,7 @@ def _running(wanted: Wanted, prepare: int) -> Any:
 
 
 def _prepared(running: Session, wanted: Wanted, say: Say) -> list[Query]:
-    pictures = random_pictures(wanted.plan, WARM_UP + wanted.repeats)
+    pictures = some_pictures(wanted.plan, WARM_UP + wanted.repeats)
     made = []
     for number, picture in enumerate(pictures):
         if number:
@@ -100,7 +100,7 @@ def _stream(running: Session, wanted: Wanted, say: Say) -> tuple[list[Query], li
     made: list[Query] = []
     peaks: list[Mapping[str, float]] = []
     with watched(running.cluster.pids) as memory:
-        for number, picture in enumerate(random_pictures(wanted.plan, wanted.stream)):
+        for number, picture in enumerate(some_pictures(wanted.plan, wanted.stream)):
             made.append(running.classify([picture]))
             peaks.append(memory.restart())
             say(f"stream, picture {number + 1} of {wanted.stream}: {made[-1].seconds:.2f} s")

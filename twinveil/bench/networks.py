@@ -49,7 +49,7 @@ def any_model(plan: Plan) -> QuantisedModel:
 
 def some_pictures(plan: Plan, count: int) -> list[npt.NDArray[np.uint8]]:
     """Arbitrary pictures of the plan's shape, the same every time."""
-    top = (1 << plan.image_bits) - 1
+    top = np.uint8((1 << plan.image_bits) - 1)
     return [arbitrary(f"picture {number}", plan.image_shape) & top for number in range(count)]
 
 

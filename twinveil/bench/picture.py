@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twinveil.bench.networks import some_pictures
-from twinveil.bench.processes import watched
+from twinveil.bench.processes import MIB, watched
 from twinveil.bench.session import Query, Session, session
 from twinveil.crypto.keygen import generate
 from twinveil.crypto.public_key import Encryptor
@@ -18,7 +18,7 @@ from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.estimate.machine import Machine
 from twinveil.estimate.query import estimate
-from twinveil.estimate.seconds import AHEAD, latency, of_query, rounds, sustained
+from twinveil.estimate.seconds import AHEAD, latency, memory, of_query, rounds, sustained
 from twinveil.params import Params
 from twinveil.plan import Plan
 
@@ -62,9 +62,9 @@ def measure_picture(wanted: Wanted, machine: Machine, say: Say) -> Measured:
     key = generate(wanted.params)
     d = decryption_seconds(key)
     say(f"{wanted.params.key_bits} bits: prepared queries")
-    with _running(wanted, prepare=1) as running, watched(running.cluster.pids) as memory:
+    with _running(wanted, prepare=1) as running, watched(running.cluster.pids) as sampled:
         prepared = _prepared(running, wanted, say)
-        prepared_peak = memory.restart()
+        prepared_peak = sampled.restart()
     d += decryption_seconds(key)
     say(f"{wanted.params.key_bits} bits: one picture after the other")
     with _running(wanted, prepare=0) as running:
@@ -99,10 +99,10 @@ def _prepared(running: Session, wanted: Wanted, say: Say) -> list[Query]:
 def _stream(running: Session, wanted: Wanted, say: Say) -> tuple[list[Query], list[Mapping[str, float]]]:
     made: list[Query] = []
     peaks: list[Mapping[str, float]] = []
-    with watched(running.cluster.pids) as memory:
+    with watched(running.cluster.pids) as sampled:
         for number, picture in enumerate(some_pictures(wanted.plan, wanted.stream)):
             made.append(running.classify([picture]))
-            peaks.append(memory.restart())
+            peaks.append(sampled.restart())
             say(f"stream, picture {number + 1} of {wanted.stream}: {made[-1].seconds:.2f} s")
     return made[min(WARM_UP, wanted.stream - 1) :], peaks
 
@@ -144,6 +144,7 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
     costs = estimate(wanted.plan, wanted.params, workers=_parts(wanted, machine))
     predicted = of_query(costs, machine)
     processor = sum(each.processor for each in predicted.values())
+    peak = memory(costs, wanted.plan, wanted.params.key_bits, "packed", _parts(wanted, machine))
     peaks = [measured.prepared_peak, *measured.peaks]
     one = prepared[-1]
     return {
@@ -170,6 +171,7 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
             "latency_seconds": latency(predicted),
             "sustained_seconds": sustained(predicted),
             "processor_seconds": processor,
+            "peak_mib": {role: size / MIB for role, size in peak.items()},
         },
         "seconds": {
             "latency": spread([each.seconds for each in prepared]),

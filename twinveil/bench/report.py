@@ -48,7 +48,8 @@ def _bars(bits: str, detail: Mapping[str, Any]) -> Table:
     for role, peak in detail["peak_mib"].items():
         colour = "green" if peak <= PEAK_MIB else "red"
         flat = "flat" if detail["flat_from_second"] else "growing"
-        table.add_row(f"MiB of {role}, {flat} in a stream", f"[{colour}]{peak:.0f}[/]", f"<= {PEAK_MIB}")
+        flat += f", {detail['predicted']['peak_mib'][role]:.0f} predicted"
+        table.add_row(f"MiB of {role}, {flat}", f"[{colour}]{peak:.0f}[/]", f"<= {PEAK_MIB}")
     return table
 
 

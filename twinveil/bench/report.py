@@ -82,23 +82,20 @@ def _functions(bits: str, detail: Mapping[str, Any]) -> Table:
             f"{textbook / each['seconds']:,.0f}" if textbook else "",
         )
     smp = detail["smp"]
-    cells = (_micro(smp["seconds"]), "", "", f"{smp['operations']:.2f}", _micro(smp["textbook_seconds"]))
+    textbook = f"{1e3 * smp['textbook_seconds']:.0f} ms"
+    cells = (f"{1e6 * smp['seconds']:.1f} us", "", "", f"{smp['operations']:.2f}", textbook)
     table.add_row("SMP, a product", *cells, f"{smp['textbook_seconds'] / smp['seconds']:,.0f}")
     return table
 
 
-def _micro(seconds: float) -> str:
-    return f"{1e6 * seconds:,.1f} us"
-
-
 def _steps(steps: Sequence[Mapping[str, Any]]) -> Table:
     table = _table(
-        "Steps by themselves, both sides in memory, one thread",
+        "Steps by themselves, both sides in memory, one thread; round trips",
         "step",
-        ("values", "ahead", "S1", "S2", "bytes", "round trips"),
+        ("values", "ahead ms", "S1 ms", "S2 ms", "bytes", "trips"),
     )
     for each in steps:
-        times = [f"{1e3 * each[part]:.1f} ms" for part in ("ahead", "s1", "s2")]
+        times = [f"{1e3 * each[part]:.1f}" for part in ("ahead", "s1", "s2")]
         table.add_row(
             each["name"], str(each["values"]), *times, count_text(each["bytes"]), str(each["round_trips"])
         )

@@ -43,13 +43,15 @@ TINY = Plan(
 """The same in very small; small enough for the textbook engine, too."""
 
 
-def model(plan: Plan = TINY, seed: int = 0) -> QuantisedModel:
+def model(plan: Plan = TINY, seed: int = 0, fill: int | None = None) -> QuantisedModel:
+    """Random weights and biases, or all of them `fill`."""
     source = np.random.default_rng(seed)
+    low, high = (-128, 128) if fill is None else (fill, fill + 1)
     shapes = {node.name: plan.weight_shape(node) for node in plan.linear_nodes}
     return QuantisedModel(
         plan,
-        {name: source.integers(-128, 128, shape, dtype=np.int64) for name, shape in shapes.items()},
-        {name: source.integers(-128, 128, shape[:1], dtype=np.int64) for name, shape in shapes.items()},
+        {name: source.integers(low, high, shape, dtype=np.int64) for name, shape in shapes.items()},
+        {name: source.integers(low, high, shape[:1], dtype=np.int64) for name, shape in shapes.items()},
     )
 
 

@@ -46,10 +46,11 @@ def views(
 
 
 def _show(found: Report, console: Console) -> None:
-    structure = Table("cloud", "conversation", "views", "messages", "bytes", "decryptions", "structure")
+    head = ("cloud", "conversation", "views", "messages", "bytes", "decrypted", "structure")
+    structure = Table(*head, box=None, padding=(0, 2, 0, 0), title="structure", title_justify="left")
     for kind in found.kinds:
         counts = [f"{each:,}" for each in (kind.views, kind.messages, kind.bytes, kind.decryptions)]
-        structure.add_row(kind.cloud, kind.what, *counts, kind.differs or "the same in all")
+        structure.add_row(kind.cloud, kind.what, *counts, kind.differs or "the same")
     console.print(structure)
     for guess in found.guesses:
         low, high = guess.bounds

@@ -100,7 +100,7 @@ def _kind(group: Sequence[View]) -> Kind:
     messages = [event for event in first.events if event.what in ("received", "sent")]
     return Kind(
         first.role,
-        f"{topic.kind}, {topic.engine}, {topic.n.bit_length()}-bit key",
+        f"{topic.kind}, {topic.engine}",
         len(group),
         len(messages),
         sum(event.size for event in messages),

@@ -59,7 +59,7 @@ def chi_square_tail(statistic: float, freedom: int) -> float:
     a, x = freedom / 2, statistic / 2
     if x <= 0:
         return 1.0
-    front = math.exp(min(a * math.log(x) - x - math.lgamma(a), 0.0))
+    front = math.exp(a * math.log(x) - x - math.lgamma(a))
     if x < a + 1:  # the series of the lower function
         term = total = 1 / a
         for step in range(1, 10_000):

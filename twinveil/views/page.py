@@ -44,7 +44,7 @@ h1{font-size:28px;margin:0 0 4px}h2{font-size:19px;margin:40px 0 8px}p{margin:6p
 .soft{color:var(--soft)}.verdict{font-weight:600;font-size:18px;margin:16px 0}
 .good{color:var(--good)}.bad{color:var(--bad)}
 .card{background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:16px;margin:12px 0}
-.query{display:grid;grid-template-columns:1fr 2.4fr 2.4fr;gap:20px}
+.query{display:grid;grid-template-columns:1fr 3fr 3fr;gap:24px}
 .party h3{font-size:14px;margin:0 0 8px;font-weight:600}.tiles{display:flex;gap:12px}
 figure{margin:0;flex:1;min-width:0}figure img{width:100%;image-rendering:pixelated;display:block;
 border:1px solid var(--line);border-radius:4px}
@@ -82,14 +82,14 @@ def page(report: Report, collection: Collection) -> str:
 def _verdict(report: Report) -> str:
     tests = len(report.findings) + len(report.guesses)
     if report.clean:
-        words = f"No alarm in {tests:,} tests: nothing here depends on a picture, a weight or an answer."
+        words = f"No alarm in {tests:,} tests: they find nothing that depends on a picture, weight or answer."
         told = f'<p class="verdict good">{words}</p>'
     else:
         rows = "".join(f"<li>{html.escape(each)}</li>" for each in report.alarms[:40])
         told = f'<p class="verdict bad">{len(report.alarms)} alarms</p><ul>{rows}</ul>'
     return (
-        f'<section aria-label="verdict">{told}<p class="soft">Honest clouds raise any alarm with probability '
-        f"at most {FALSE_ALARMS:g}, over all tests of this page (Holm).</p></section>"
+        f'<section aria-label="verdict">{told}<p class="soft">Honest clouds raise any alarm in at most '
+        f"one of {round(1 / FALSE_ALARMS):,} such pages, over all tests (Holm).</p></section>"
     )
 
 

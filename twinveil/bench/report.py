@@ -79,7 +79,7 @@ def _functions(bits: str, detail: Mapping[str, Any]) -> Table:
             str(each["messages"]),
             count_text(sum(each["operations"].values())),
             time_text(textbook) if textbook else "",
-            f"{textbook / each['seconds']:,.0f}" if textbook else "",
+            count_text(round(textbook / each["seconds"])) if textbook else "",
         )
     smp = detail["smp"]
     textbook = f"{1e3 * smp['textbook_seconds']:.0f} ms"

@@ -55,6 +55,14 @@ def test_honest_clouds_raise_no_alarm(engine: str) -> None:
     }
 
 
+def test_label_only_queries_are_a_kind_of_their_own() -> None:
+    watched = watch(two_classes(2), label_only=True)
+    report = judged(watched)
+    assert report.clean, report.alarms
+    queries = [kind for kind in report.kinds if kind.what == "query, packed, label only"]
+    assert [(kind.cloud, kind.views) for kind in queries] == [("cloud_s1", 4), ("cloud_s2", 4)]
+
+
 @pytest.mark.parametrize(("mistake", "engine", "alarm"), SEEN, ids=[each[0].__name__ for each in SEEN])
 def test_a_mistake_is_seen(mistake: Mistake, engine: str, alarm: str) -> None:
     with mistake():

@@ -140,13 +140,22 @@ def test_the_structure_is_the_same_for_every_picture_and_all_weights() -> None:
 def test_another_structure_is_an_alarm(watched: Watched) -> None:
     one, other = watched.queries("cloud_s2")
     for changed in (
-        other.events[:-1],
+        other.events[1:],
         [*other.events, other.events[-1]],
-        [other.events[1], other.events[0], *other.events[2:]],
+        [*other.events[:3], other.events[4], other.events[3], *other.events[5:]],
         [replace(other.events[0], size=other.events[0].size + 1), *other.events[1:]],
     ):
         report = audit([one, View(other.role, other.began, other.topic, changed)])
         assert [alarm for alarm in report.alarms if "structure differs" in alarm]
+
+
+def test_a_conversation_that_was_broken_off_is_counted_and_left_out(watched: Watched) -> None:
+    for cloud in watched.views:
+        one, other = watched.queries(cloud)
+        report = audit([one, View(other.role, other.began, other.topic, other.events[:-2])])
+        assert report.clean
+        assert report.unfinished == 1
+        assert [kind.views for kind in report.kinds] == [1]
 
 
 def test_nothing_goes_untested(watched: Watched) -> None:

@@ -67,6 +67,8 @@ def _show(found: Report, console: Console) -> None:
             f"fields; the least p is {least.p:.2g}: {least.cloud}, {least.field}, {least.test}",
             soft_wrap=True,
         )
+    if found.unfinished:
+        console.print(f"{found.unfinished} conversations were broken off; they are left out")
     for alarm in found.alarms:
         console.print(f"[red]ALARM[/red] {alarm}", soft_wrap=True)
     verdict = "[red]something shows[/red]" if found.alarms else "[green]nothing shows[/green]"

@@ -33,12 +33,14 @@ class Kind:
 
 @dataclass(frozen=True)
 class Report:
-    """alarms: findings and guesses that honest clouds do not show."""
+    """alarms: findings and guesses that honest clouds do not show. unfinished: views of conversations that
+    were broken off, which are left out."""
 
     kinds: Sequence[Kind]
     findings: Sequence[Finding]
     guesses: Sequence[Outcome]
     alarms: Sequence[str]
+    unfinished: int
 
     @property
     def clean(self) -> bool:
@@ -52,6 +54,7 @@ class Report:
             "correction": "Holm",
             "tests": len(self.findings) + len(self.guesses),
             "alarms": list(self.alarms),
+            "unfinished": self.unfinished,
             "structure": [{name: getattr(each, name) for name in Kind.__slots__} for each in self.kinds],
             "distinguisher": [
                 {
@@ -75,9 +78,10 @@ def audit(views: Sequence[View], classes: Mapping[int, str] | None = None) -> Re
     """classes: id() of a view -> the class of its picture, for those whose picture is known."""
     known = classes or {}
     groups: dict[tuple[object, ...], list[View]] = {}
-    for view in views:
-        if view.asked is not None:
-            groups.setdefault(view.kind(), []).append(view)
+    asked = [view for view in views if view.asked is not None]
+    finished = [view for view in asked if view.finished]
+    for view in finished:
+        groups.setdefault(view.kind(), []).append(view)
     kinds, findings, guesses, alarms = [], [], [], []
     for group in groups.values():
         kinds.append(_kind(group))
@@ -92,15 +96,15 @@ def audit(views: Sequence[View], classes: Mapping[int, str] | None = None) -> Re
     for each, rejected in zip(tests, holm([each.p for each in tests]), strict=True):
         if rejected:
             alarms.append(_alarm(each))
-    return Report(kinds, findings, guesses, alarms)
+    return Report(kinds, findings, guesses, alarms, len(asked) - len(finished))
 
 
 def _kind(group: Sequence[View]) -> Kind:
-    first, topic = group[0], group[0].subject
+    first = group[0]
     messages = [event for event in first.events if event.what in ("received", "sent")]
     return Kind(
         first.role,
-        f"{topic.kind}, {topic.engine}",
+        first.what,
         len(group),
         len(messages),
         sum(event.size for event in messages),

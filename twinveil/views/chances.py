@@ -18,6 +18,7 @@ FALSE_ALARMS = 1e-6
 """Probability that honest clouds raise any alarm at all, over all tests of one report."""
 
 EXPECTED = 64
+PIECE = 1 << 20
 LEAST = 1e-300
 
 
@@ -29,15 +30,17 @@ def uniform_distance(fractions: npt.NDArray[np.float64]) -> float:
     return _bounded(2 * math.exp(-min(2 * n * distance * distance, 690)))
 
 
-def chi_square(levels: npt.NDArray[np.integer], count: int) -> float | None:
-    """p of integers below `count`, a power of 2, if they are uniform; by as many low bits as the sample
+def chi_square(levels: npt.NDArray[np.uint8], count: int) -> float | None:
+    """p of integers below `count`, a power of 2 up to 256, if uniform; by as many low bits as the sample
     allows, None if it allows none."""
     cells = count
     while cells > 1 and levels.size < EXPECTED * cells:
         cells //= 2
     if cells < 2:
         return None
-    found = np.bincount(levels.reshape(-1) & (cells - 1), minlength=cells)
+    flat = levels.reshape(-1)
+    pieces = [flat[at : at + PIECE] & np.uint8(cells - 1) for at in range(0, flat.size, PIECE)]
+    found = np.sum([np.bincount(piece, minlength=cells) for piece in pieces], axis=0)
     expected = levels.size / cells
     return _bounded(chi_square_tail(float(((found - expected) ** 2).sum() / expected), cells - 1))
 

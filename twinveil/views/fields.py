@@ -19,7 +19,7 @@ from twinveil.protocol.observer import Mask, Topic
 from twinveil.views.view import Bytes, Event, View
 
 Floats = npt.NDArray[np.float64]
-Levels = npt.NDArray[np.int64]
+Levels = npt.NDArray[np.uint8]
 
 CIPHERTEXTS = frozenset({"factors", "differences", "ciphertexts", "masked_sums", "left", "right", "products"})
 RANDOM_BYTES = frozenset({"base_ot", "extension", "tables", "garbler_labels", "masked_labels"})
@@ -85,9 +85,9 @@ def _received(title: str, name: str, data: Bytes, n: mpz) -> Field:
         width = 2 * n.bit_length() // 8
         return _modulo(title, data.reshape(-1, width)[:, ::-1], n * n)
     if name in RANDOM_BYTES:
-        return Field(title, None, data.astype(np.int64), 256)
+        return Field(title, None, data, 256)
     if name in RANDOM_BITS:
-        return Field(title, None, data[:-1].astype(np.int64), 256)  # the last byte is filled up with zeros
+        return Field(title, None, data[:-1], 256)  # the last byte is filled up with zeros
     raise BadInput(f"nothing is known of the field {title}: this release cannot judge such a view")
 
 
@@ -111,7 +111,7 @@ def _output(event: Event, topic: Topic) -> Field:
 
 def _bits(name: str, values: Bytes, bits: int) -> Field:
     """Uniform below 2^bits."""
-    levels = (values[:, 0] & np.uint8(min(255, (1 << bits) - 1))).astype(np.int64)
+    levels = values[:, 0] & np.uint8(min(255, (1 << bits) - 1))
     return Field(name, _scaled(values, bits) if bits >= FINE_BITS else None, levels, 1 << min(8, bits))
 
 
@@ -120,14 +120,14 @@ def _masked(name: str, values: Bytes, mask: Mask) -> Field:
     fractions = _scaled(values, mask.bits) - float(
         np.ldexp(1.0, mask.offset.bit_length() - 1 - mask.bits)
     ) * (mask.offset > 0)
-    return Field(name, fractions, values[:, 0].astype(np.int64), 256, statistical=True)
+    return Field(name, fractions, values[:, 0], 256, statistical=True)
 
 
 def _modulo(name: str, values: Bytes, n: mpz) -> Field:
     """Uniform below n."""
     bits = n.bit_length()
     lead = int(n >> max(0, bits - 64)) / 2.0 ** min(64, bits)
-    return Field(name, _scaled(values, bits) / lead, values[:, 0].astype(np.int64), 256)
+    return Field(name, _scaled(values, bits) / lead, values[:, 0], 256)
 
 
 def _scaled(values: Bytes, bits: int) -> Floats:

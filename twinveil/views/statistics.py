@@ -23,6 +23,9 @@ Values = TypeVar("Values", Floats, Levels)
 SIGMA = 40
 """Slack that every statistical mask must have, in bits."""
 
+NEIGHBOURS = 1 << 20
+"""Neighbours that are compared in one field; more would only take time."""
+
 FEWEST = 8
 """Values below which the distance says nothing; chi-square and correlation have a limit of their own."""
 
@@ -54,19 +57,27 @@ def examine(cloud: str, field: Field) -> Iterator[Finding]:
         chance = chi_square(levels, field.count)
         if chance is not None:
             yield Finding(cloud, field.name, f"{name}, chi-square of low bits", levels.size, chance)
-    row = field.levels / field.count if field.fractions is None else field.fractions
+    row = _row(field)
     chance = serial_correlation(np.clip(row, 0.0, 1.0))
     if chance is not None:
         yield Finding(cloud, field.name, "order, serial correlation", row.size, chance)
     if field.statistical and field.fractions is not None:
         outside = bool(((field.fractions < 0) | (field.fractions >= 1)).any())
-        p = min(1.0, row.size * 2.0**-SIGMA) if outside else 1.0
-        yield Finding(cloud, field.name, "range, of the mask", row.size, p)
+        p = min(1.0, field.fractions.size * 2.0**-SIGMA) if outside else 1.0
+        yield Finding(cloud, field.name, "range, of the mask", field.fractions.size, p)
+
+
+def _row(field: Field) -> Floats:
+    """Values as places in their range, NEIGHBOURS of them at most."""
+    columns = max(2, NEIGHBOURS // len(field.levels))
+    if field.fractions is not None:
+        return field.fractions[:, :columns]
+    return field.levels[:, :columns] / field.count
 
 
 def _differences(field: Field, axis: int) -> tuple[Floats | None, Levels]:
     """Of pairs that do not overlap, so that differences are independent: views (0, 1), (2, 3), and so on."""
-    levels = _pairs(field.levels, axis) % field.count
+    levels = _pairs(field.levels, axis) & np.uint8(field.count - 1)
     if field.fractions is None:
         return None, levels
     return _pairs(field.fractions, axis) % 1.0, levels

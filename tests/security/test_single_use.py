@@ -115,7 +115,7 @@ def test_a_prepared_query_serves_once(world: World) -> None:
     record = world.models1.store.find("tiny", "1")
     head, half = read_query(user.s1, USER, record, world.params, world.public.n)
     finish(query.classify(head, half))
-    with pytest.raises(OutOfOrder):
+    with pytest.raises(OutOfOrder, match="serves once"):
         finish(query.classify(head, half))
 
 
@@ -126,7 +126,7 @@ def test_a_query_that_broke_off_serves_never_again(world: World) -> None:
     head, half = read_query(user.s1, USER, record, world.params, world.public.n)
     with pytest.raises(Exception, match="did not arrive"):
         finish(query.classify(head, half))
-    with pytest.raises(OutOfOrder):
+    with pytest.raises(OutOfOrder, match="serves once"):
         finish(query.classify(head, half))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from twinveil.errors import TwinveilError
 from twinveil.images import Picture
-from twinveil.rehearsal.views import load_views
+from twinveil.rehearsal.arrays import load_views
 
 Views = dict[str, np.typing.NDArray[np.generic]]
 

@@ -19,7 +19,7 @@ from owner.train import TrainOptions, load_float_network, train_on
 from twinveil.card import ModelCard, Polarity
 from twinveil.errors import BadInput
 from twinveil.plan import Shape
-from twinveil.rehearsal.views import load_views
+from twinveil.rehearsal.arrays import load_views
 
 _TRAINED_SIDE = {"orl": 32}
 """Side of the pictures where the model is trained for the audit alone, if not the data set's own."""

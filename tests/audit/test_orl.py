@@ -14,7 +14,7 @@ from owner.audit.rehearsal import rehearse
 from owner.audit.subjects import split
 from owner.audit.views import Recorded
 from owner.datasets import load_data_set
-from owner.icnn import TINY, ICNN
+from owner.icnn import ICNN, TINY
 from owner.train import TrainOptions, train_on
 
 pytestmark = pytest.mark.heavy
@@ -39,7 +39,9 @@ def test_the_attacker_is_strong_enough_on_faces(faces: Inverted) -> None:
     assert faces.recogniser_accuracy > 0.9
 
 
-def test_the_first_convolution_gives_away_more_than_the_last_layer_more_than_the_label(faces: Inverted) -> None:
+def test_the_first_convolution_gives_away_more_than_the_last_layer_more_than_the_label(
+    faces: Inverted,
+) -> None:
     first, scores, label = (faces.layer(name) for name in ("stem7", "scores", "label"))
     assert first is not None
     assert scores is not None
@@ -67,7 +69,9 @@ def test_what_the_clouds_see_is_no_better_than_nothing_and_unmasked_it_is(tmp_pa
     seen = rehearse(tmp_path / "digits", recorded.pictures, 512, lambda *at: None)
     recorded.check(seen)
     network = ICNN.from_tensors(trained.float_tensors, data.image_shape)
-    found = Inversion(network, parts, AuditOptions(AttackOptions(epochs=6), layers=("label",))).run(recorded, seen)
+    found = Inversion(network, parts, AuditOptions(AttackOptions(epochs=6), layers=("label",))).run(
+        recorded, seen
+    )
     for view in found.views:
         assert view.control_succeeds, view.attack.name
         assert view.hidden, (view.cloud, view.attack.name, view.attack.risk)

@@ -19,8 +19,8 @@ from twinveil import oracle
 from twinveil.errors import BadInput, TwinveilError
 from twinveil.model_files import save_model
 from twinveil.protocol.packed import s1 as packed_s1
+from twinveil.rehearsal.arrays import NAMES, SKETCH, Rows, fold, load_views, save_views
 from twinveil.rehearsal.record import rehearse as rehearse_here
-from twinveil.rehearsal.views import NAMES, SKETCH, Rows, fold, load_views, save_views
 from twinveil.schedule import schedule
 
 MODEL = small_icnn_model(1, side=6)
@@ -98,13 +98,15 @@ def test_views_of_different_sizes_are_no_views(rows: list[Rows], tmp_path: Path)
 
 
 def test_folding_keeps_every_byte() -> None:
-    data = bytes(range(256)) * 64
+    data = np.tile(np.arange(256, dtype=np.uint8), 64)
     assert fold(data).shape == (SKETCH,)
     for place in (0, 5000, len(data) - 1):
-        changed = bytearray(data)
+        changed = data.copy()
         changed[place] ^= 0x80
-        assert (fold(bytes(changed)) != fold(data)).sum() == 1
-    assert np.std(fold(np.random.default_rng(1).bytes(1 << 20))) == pytest.approx(1, abs=0.05)
+        assert (fold(changed) != fold(data)).sum() == 1
+    assert np.std(fold(np.random.default_rng(1).integers(0, 256, 1 << 20, dtype=np.uint8))) == pytest.approx(
+        1, abs=0.05
+    )
 
 
 def test_queries_are_spread_over_the_subjects_of_each_side() -> None:

@@ -23,6 +23,8 @@ ORDER = (
     "demo",
     "train",
     "audit",
+    "provision",
+    "preflight",
     "outsource",
     "models",
     "remove",
@@ -31,6 +33,7 @@ ORDER = (
     "status",
     "estimate",
     "bench",
+    "views",
 )
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 

@@ -14,8 +14,8 @@ import numpy as np
 from twinveil.boundary import guarded
 from twinveil.errors import BadInput
 from twinveil.model_files import load_model
+from twinveil.rehearsal.arrays import save_views
 from twinveil.rehearsal.record import rehearse
-from twinveil.rehearsal.views import save_views
 
 
 def main() -> int:

@@ -7,9 +7,8 @@ for the purpose. No role imports this; it runs as a process of its own (python -
 from __future__ import annotations
 
 import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar, cast
 
 import numpy as np
@@ -23,24 +22,25 @@ from twinveil.crypto.tally import Tally
 from twinveil.halves import model_half, model_segments
 from twinveil.net.chunks import Limits
 from twinveil.net.memory import MemoryPeer
-from twinveil.net.recording import RecordingConversation, RecordingPeer, View
+from twinveil.net.observed import ObservedConversation, ObservedPeer
 from twinveil.parallel import INLINE
 from twinveil.params import Params
 from twinveil.plan import QuantisedModel
 from twinveil.protocol.conversation import Script, Scripted
-from twinveil.protocol.engine import EngineS1, EngineS2
+from twinveil.protocol.engine import EngineS1
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.model import s2 as model_s2
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.packed.s1 import PackedS1
-from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.protocol.query.s1 import Tools
 from twinveil.protocol.shares import Words
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.views.recorder import Recording
+from twinveil.views.view import View
 
 ENGINE = "packed"
 
@@ -64,13 +64,15 @@ class _Claim:
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """One query: the class vector (classes,), the user's two halves, both clouds' shares of activations."""
+    """One query: the class vector (classes,), what each cloud saw, and S1's own shares, by activation.
+
+    The shares are no part of S1's view of the other side: S1 drew them. They take the masks off S2's.
+    """
 
     vector: npt.NDArray[np.int64]
-    s1_half: bytes
-    s2_half: bytes
-    s1_shares: dict[str, Words]
-    s2_shares: dict[str, Words]
+    s1: View
+    s2: View
+    s1_shares: Mapping[str, Words]
 
 
 @dataclass
@@ -90,14 +92,15 @@ class Clouds:
         self.layout = ImportLayout(self.model.plan, self.params, (ENGINE,))
         self._s1, self._s2 = self._import()
 
-    def classify(self, image: npt.NDArray[np.uint8], view_s1: Path, view_s2: Path) -> Rehearsed:
-        """One picture (channels, height, width) through the protocol; both views go to new files."""
+    def classify(self, image: npt.NDArray[np.uint8]) -> Rehearsed:
+        """One picture (channels, height, width) through the protocol."""
         plan, public = self.model.plan, self.public
         segment = blinding.picture_segment(plan, 1, key_bits=self.key_bits, sigma=self.params.sigma)
         s1_half, s2_half = blinding.blind_values(image.reshape(-1).astype(np.uint64), segment, public.n)
         head = QueryHead(secrets.token_bytes(16), "user", self.import_id, plan.hash, ENGINE, False, 1)
         claim = _Claim(head, blinding.decode(s2_half, segment, public.n))
-        engines: list[EngineS1 | EngineS2] = []
+        engines: list[EngineS1] = []
+        s1, s2 = Recording("cloud_s1", _forget), Recording("cloud_s2", _forget)
 
         def script(opening: pb.Round) -> Script:
             return query_s2(
@@ -109,20 +112,19 @@ class Clouds:
                 lambda _: claim,
                 False,
                 Meter(),
-                engines.append,
+                observer=s2,
             )
 
-        conversation = RecordingConversation(Scripted(script), View(view_s2))
-        peer = RecordingPeer(MemoryPeer(conversation, _LIMITS), View(view_s1))
-        query = query_s1(self._s1, self.import_id, ENGINE, self._tools, peer, 1, engines.append)
+        peer = ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _LIMITS), s1)
+        query = query_s1(self._s1, self.import_id, ENGINE, self._tools, peer, 1, engines.append, s1)
         query.prepare()
         masks = _finish(query.classify(head, blinding.decode(s1_half, segment, public.n)))
         peer.close()
-        at_s1, at_s2 = engines
-        if not (isinstance(at_s1, PackedS1) and isinstance(at_s2, PackedS2)):
-            raise TypeError("the packed engine runs at both clouds")
+        (engine,) = engines
+        if not isinstance(engine, PackedS1):
+            raise TypeError("the packed engine runs here")
         vector = answers.class_vectors(masks, claim.answer, plan, 1)[0]
-        return Rehearsed(vector, s1_half, s2_half, dict(at_s1.shares), dict(at_s2.shares))
+        return Rehearsed(vector, s1.view, s2.view, engine.shares)
 
     def _import(self) -> tuple[model_s1.ModelS1, model_s2.ModelS2]:
         plan, n = self.model.plan, self.public.n
@@ -154,6 +156,10 @@ class Clouds:
                 blinding.blind_values(blinding.offset_binary(values, segment.bits), segment, self.public.n)
             )
         return b"".join(pair[0] for pair in pairs), b"".join(pair[1] for pair in pairs)
+
+
+def _forget(view: View) -> None:
+    """Whoever asked for the query has the view already."""
 
 
 def _finish(work: Generator[object, None, Result]) -> Result:

@@ -2,104 +2,82 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import Message
 
 from twinveil import blinding, oracle
-from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import TwinveilError
-from twinveil.net.recording import read_view
 from twinveil.plan import IMAGE, QuantisedModel
 from twinveil.protocol.shares import Words
+from twinveil.rehearsal.arrays import Rows, fold
 from twinveil.rehearsal.clouds import Clouds, Rehearsed
-from twinveil.rehearsal.views import Rows, fold
-from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import schedule
-
-_CIPHERTEXTS = {"prepare": "masked_sums", "masked_plaintexts": "ciphertexts", "masked_sums": "ciphertexts"}
-"""Fields of the requests that S2 decrypts."""
+from twinveil.views.recorder import rows
+from twinveil.views.view import Bytes, View
 
 
 def rehearse(model: QuantisedModel, pictures: npt.NDArray[np.uint8], key_bits: int) -> Iterator[Rows]:
-    """The views of each picture of (n, channels, height, width), as twinveil.rehearsal.views names them.
+    """The views of each picture of (n, channels, height, width), as twinveil.rehearsal.arrays names them.
 
     Raises TwinveilError if the protocol's answer is not the oracle's: then nothing seen means anything.
     """
     clouds = Clouds(model, key_bits)
-    with tempfile.TemporaryDirectory() as folder:
-        for number, picture in enumerate(pictures):
-            views = Path(folder) / f"{number}.s1", Path(folder) / f"{number}.s2"
-            seen = clouds.classify(picture, *views)
-            if (seen.vector != oracle.run(model, picture)).any():
-                raise TwinveilError("the rehearsed protocol did not give the oracle's class vector")
-            yield _row(clouds, picture, seen, *views)
-            for view in views:
-                view.unlink()
+    for picture in pictures:
+        seen = clouds.classify(picture)
+        if (seen.vector != oracle.run(model, picture)).any():
+            raise TwinveilError("the rehearsed protocol did not give the oracle's class vector")
+        yield _row(clouds, picture, seen)
 
 
-def _row(clouds: Clouds, picture: npt.NDArray[np.uint8], seen: Rehearsed, s1: Path, s2: Path) -> Rows:
-    requests = [received.message for received in read_view(s2)]
-    plan, width = clouds.model.plan, blinding.half_bytes(clouds.public.n)
+def _row(clouds: Clouds, picture: npt.NDArray[np.uint8], seen: Rehearsed) -> Rows:
+    plan, n = clouds.model.plan, clouds.public.n
     segment = blinding.picture_segment(plan, 1, key_bits=clouds.key_bits, sigma=clouds.params.sigma)
-    plain = blinding.encode(blinding.pack(picture.reshape(-1).astype(np.uint64), segment), width)
+    plain = blinding.pack(picture.reshape(-1).astype(np.uint64), segment)
     pieces = schedule(plan).pieces
+    masked = _shares(seen.s2)
     unmasked = {
-        name: (seen.s1_shares[name] + share) & np.uint64((1 << pieces[name].share_bits) - 1)
-        for name, share in seen.s2_shares.items()
-        if name in seen.s1_shares
+        name: (seen.s1_shares[name].reshape(-1) + share) & np.uint64((1 << pieces[name].share_bits) - 1)
+        for name, share in masked.items()
     }
     return {
         "vector": seen.vector,
-        "s1_half": _bytes(seen.s1_half),
-        "s1_received": fold(b"".join(_fields(received.message) for received in read_view(s1))),
-        "s2_half": _bytes(seen.s2_half),
-        "s2_picture": _picture(seen.s2_shares),
-        "s2_shares": _later(seen.s2_shares),
-        "s2_opened": fold(b"".join(_opened(request, clouds.secret) for request in requests)),
-        "s2_received": fold(b"".join(map(_fields, requests))),
-        "unmasked_half": _bytes(plain),
-        "unmasked_picture": _picture(unmasked),
+        "s1_half": _bytes(seen.s1, "half"),
+        "s1_received": fold(_bytes(seen.s1, "received")),
+        "s2_half": _bytes(seen.s2, "half"),
+        "s2_picture": masked[IMAGE].astype(np.uint32).reshape(plan.image_shape),
+        "s2_shares": _later(masked),
+        "s2_opened": fold(_bytes(seen.s2, "decrypted")),
+        "s2_received": fold(_bytes(seen.s2, "received")),
+        "unmasked_half": rows(plain, n.bit_length()).reshape(-1),
+        "unmasked_picture": unmasked[IMAGE].astype(np.uint32).reshape(plan.image_shape),
         "unmasked_shares": _later(unmasked),
     }
 
 
-def _opened(request: pb.Round, key: SecretKey) -> bytes:
-    """The plaintexts that S2 gets out of one request."""
-    body = str(request.WhichOneof("body"))
-    if body not in _CIPHERTEXTS:
-        return b""
-    data: bytes = getattr(getattr(request, body), _CIPHERTEXTS[body])
-    public = key.public_key
-    width = blinding.half_bytes(public.n)
-    return blinding.encode(key.decrypt(public.parse(data, len(data) // (2 * width))), width)
+def _bytes(view: View, what: str) -> Bytes:
+    """Everything of one sort in a view, in the order in which it came."""
+    found = [
+        array.reshape(-1) for event in view.events if event.what == what for array in event.arrays.values()
+    ]
+    return np.concatenate(found)
 
 
-def _fields(message: Message) -> bytes:
-    """The byte fields of a message, in order, without what frames them."""
-    found = []
-    for _, value in message.ListFields():
-        if isinstance(value, bytes):
-            found.append(value)
-        elif isinstance(value, Message):
-            found.append(_fields(value))
-    return b"".join(found)
+def _shares(view: View) -> dict[str, Words]:
+    """S2's shares by activation, flat: what the circuits put out for it."""
+    return {
+        event.name: _integers(event.arrays["values"]) for event in view.events if event.what == "evaluated"
+    }
 
 
-def _picture(shares: dict[str, Words]) -> npt.NDArray[np.uint32]:
-    return shares[IMAGE][:, 0].astype(np.uint32)
+def _integers(values: Bytes) -> Words:
+    """Rows of bytes, little endian, as numbers."""
+    places = np.arange(values.shape[1], dtype=np.uint64) * np.uint64(8)
+    whole: Words = (values.astype(np.uint64) << places).sum(axis=1, dtype=np.uint64)
+    return whole
 
 
-def _later(shares: dict[str, Words]) -> npt.NDArray[np.uint32]:
+def _later(shares: Mapping[str, Words]) -> npt.NDArray[np.uint32]:
     """All but the picture, in one row."""
-    return np.concatenate([shares[name].reshape(-1) for name in sorted(shares) if name != IMAGE]).astype(
-        np.uint32
-    )
-
-
-def _bytes(data: bytes) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(data, np.uint8)
+    return np.concatenate([shares[name] for name in sorted(shares) if name != IMAGE]).astype(np.uint32)

@@ -20,12 +20,13 @@ import numpy.typing as npt
 
 from twinveil.errors import BadPlan
 from twinveil.plan import Conv, Linear, Plan, Shape
+from twinveil.protocol.observer import Mask
 from twinveil.protocol.shares import windows
 from twinveil.schedule import LinearStep, Schedule, schedule
 
 MIN_COUNT_BITS = 12
 
-MAX_PICTURES = 64
+MAX_PICTURES = 16
 """Most pictures of one query. Widths are those of such a query for every other, too: E(K) is packed once, at
 the import, and serves queries of any size."""
 
@@ -38,6 +39,10 @@ class Slots:
     count: int
     mask_bits: int
     offset: int
+
+    @property
+    def mask(self) -> Mask:
+        return Mask(self.mask_bits, self.offset, self.count, self.bytes)
 
 
 def _slots(sum_bits: int, negative: bool, margin: int, plaintext_bits: int, what: str) -> Slots:

@@ -49,12 +49,12 @@ NAMES = (
 _SIGNS_SEED = 2019
 
 
-def fold(data: bytes) -> npt.NDArray[np.float32]:
-    """A long byte string as SKETCH numbers: each byte is added, with a sign of its place, at place % SKETCH.
+def fold(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Many bytes as SKETCH numbers: each byte is added, with a sign of its place, at place % SKETCH.
 
     Every byte takes part, with unit variance for uniform ones; equal layouts fold alike.
     """
-    values = np.frombuffer(data, np.uint8).astype(np.float32) - 127.5
+    values = data.astype(np.float32) - 127.5
     rows = -(-max(len(values), 1) // SKETCH)
     padded = np.zeros(rows * SKETCH, np.float32)
     signs = np.random.default_rng(_SIGNS_SEED).choice(np.array([-1, 1], np.float32), len(values))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -125,12 +126,14 @@ class _Training:
 
     def run(self, report: Report) -> Attacker:
         options, network = self._options, self._network
-        optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-2)
+        history = [self._score()]
+        best, kept, best_epoch = history[0], copy.deepcopy(network.state_dict()), 0
+        network.begin()
+        learned = [each for each in network.parameters() if each.requires_grad]
+        optimizer = torch.optim.AdamW(learned, lr=options.learning_rate, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             optimizer, options.epochs, options.learning_rate / 50
         )
-        history = [self._score()]
-        best, kept, best_epoch = history[0], copy.deepcopy(network.state_dict()), 0
         for epoch in range(1, options.epochs + 1):
             self._train_epoch(optimizer)
             schedule.step()
@@ -138,7 +141,8 @@ class _Training:
             report(epoch, options.epochs)
             if history[-1] > best:
                 best, kept, best_epoch = history[-1], copy.deepcopy(network.state_dict()), epoch
-            elif epoch - best_epoch >= options.patience:
+            # The start may be better than anything learned, and learning still be under way.
+            if epoch - 1 - int(np.argmax(history[1:])) >= options.patience:
                 break
         network.load_state_dict(kept)
         return Attacker(options.architecture, network, self._standard, tuple(history), best_epoch)

@@ -3,9 +3,11 @@
     spatial features (c, h, w)   convolutions at h x w, then transposed convolutions up to the picture
     flat features (d,)           a dense start to a small picture, then the same
 
-Beside either runs one linear map from all features to all pixels. It begins as the ridge regression of the
-samples, so that training starts from the best linear attack instead of from nothing, and a layer is never
-found safer than a later one that is linear in it. `strong` is wider and has residual blocks.
+Both know one linear map from all features to all pixels, the ridge regression of the samples. A flat
+attacker learns what is missing from it. A spatial one learns from the mean picture (few samples are fitted
+by the linear map alone, and then teach nothing), and the map is the attack where it does better on
+validation; so a layer is not found safer than a later one that is linear in it. `strong` is wider and has
+residual blocks.
 """
 
 from __future__ import annotations
@@ -53,8 +55,7 @@ def inverse_network(features: Sequence[int], picture: Shape, architecture: Archi
 class Inverse(nn.Module):
     """Pictures (n, channels, height, width), values around 0 .. 1, of standardised features.
 
-    Before training it gives the mean picture of the samples, or their ridge regression where it has a linear
-    map: what is learned comes on top.
+    Before training it gives the ridge regression of the samples, or their mean picture where it has no map.
     """
 
     def __init__(self, picture: Shape) -> None:
@@ -80,6 +81,12 @@ class Inverse(nn.Module):
             self.linear.weight.zero_()
             if weights is not None:
                 self.linear.weight.copy_(weights)
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Leave the linear start; the map itself is never trained (a step of every weight tears it apart)."""
+        if self.linear is not None:
+            self.linear.weight.requires_grad_(False)
 
 
 class FlatInverse(Inverse):
@@ -115,6 +122,12 @@ class SpatialInverse(Inverse):
     def grown(self, features: Tensor) -> Tensor:
         pictures: Tensor = self.grow(features)
         return pictures
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        super().begin()
+        if self.linear is not None:
+            self.linear.weight.zero_()
 
 
 class _Growth(nn.Module):

@@ -25,7 +25,7 @@ _TRAINED_SIDE = {"orl": 32}
 """Side of the pictures where the model is trained for the audit alone, if not the data set's own."""
 
 _QUICK_LAYERS = (PICTURE, "stem7", "pool", SCORES, LABEL)
-_EPOCHS, _QUICK_EPOCHS = 12, 3
+_EPOCHS, _QUICK_EPOCHS = 16, 4
 _PATIENCE, _QUICK_PATIENCE = 4, 2
 _PICTURES, _QUICK_PICTURES = 1000, 240
 _QUERIES = 96

@@ -85,7 +85,7 @@ def inversion(
         Tried, typer.Option(help="The plain one, the stronger one, or both: validation decides.")
     ] = Tried.PLAIN,
     epochs: Annotated[
-        int | None, typer.Option(help="Most epochs of an attacker. Default: 12, quick: 3.")
+        int | None, typer.Option(help="Most epochs of an attacker. Default: 16, quick: 4.")
     ] = None,
     pictures: Annotated[
         int | None, typer.Option(help="Most pictures of the data set. Default: 1000, quick: 240.")

@@ -1,4 +1,4 @@
-"""On real faces: the audit orders the layers; on real queries: views say nothing, unmasked ones do. Minutes."""
+"""On real faces: the audit orders the layers; on real queries: views say nothing, unmasked ones do."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from owner.audit.attack import AttackOptions, Material, train_attacker
+from owner.audit.attack import AttackOptions, Material, _Training, train_attacker
 from owner.audit.features import Extractor
 from owner.audit.inverse import FlatInverse, SpatialInverse, inverse_network
 from owner.audit.material import LayerMaterial
@@ -103,6 +103,18 @@ def test_shuffled_features_teach_no_more_than_noise(layer: LayerMaterial, parts:
     features, pictures = layer.pair(parts.target)
     honest, shuffled = (train_attacker(layer.material(), FEW, shuffled=each) for each in (False, True))
     assert ssim(shuffled(features), pictures).mean() < ssim(honest(features), pictures).mean() - 0.3
+
+
+def test_shuffled_features_are_other_pictures_and_others_every_time() -> None:
+    ids = torch.arange(50.0)[:, None]
+    pictures = ids.reshape(50, 1, 1, 1).expand(50, 1, 8, 8) / 50
+    training = _Training(Material(lambda _: (ids, pictures), (ids, pictures)), FEW, True)
+    passes = [training._epoch() for _ in range(2)]
+    for features, given in passes:
+        assert features[:, 0].sort().values.tolist() == ids[:, 0].tolist()
+        assert torch.equal(given, pictures)
+        assert (features != ids).float().mean() > 0.8
+    assert not torch.equal(passes[0][0], passes[1][0])
 
 
 def test_equal_seeds_give_equal_attackers(layer: LayerMaterial, parts: Split) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,7 +32,7 @@ class Order:
     payee: str = ""
     amount: int = 0
     currency: str = "EUR"
-    reference: bytes = bytes(REFERENCE_BYTES)
+    reference: bytes = field(default_factory=lambda: secrets.token_bytes(REFERENCE_BYTES))
 
     def __post_init__(self) -> None:
         if len(self.payee.encode()) > 128 or not (self.payee.isprintable() or not self.payee):

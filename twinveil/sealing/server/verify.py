@@ -27,6 +27,7 @@ from twinveil.sealing.integers import Integers
 from twinveil.sealing.keys import ServerKeys, public_device_key
 from twinveil.sealing.pixels import from_png
 from twinveil.sealing.reasons import Outcome, Reason, Refusal
+from twinveil.sealing.receipt import Receipt
 from twinveil.sealing.server.passwords import is_password
 from twinveil.sealing.server.store import Account, Store
 
@@ -45,19 +46,6 @@ class Policy:
     clock_window: float = 120.0
     most_misses: int = 10
     miss_window: float = 900.0
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The payment's data, as the device shows them. time: milliseconds of Unix time."""
-
-    number: str
-    account: str
-    payee: str
-    amount: int
-    currency: str
-    payment: str
-    time: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,9 @@ class DeviceSettings(RoleSettings):
     sealing: str = setting(check, "address of the sealing server", "127.0.0.1:7004")
     device: str | None = setting(text, "the device's serial number, at its first use", None)
     sign_version: int = setting(positive, "how envelopes are sealed: 1, 2 or 3", 1)
-    sealing_fingerprint: str | None = setting(text, "the sealing server's fingerprint (hex) to insist on", None)
+    sealing_fingerprint: str | None = setting(
+        text, "the sealing server's fingerprint (hex) to insist on", None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,7 @@ def train(
             return lambda done, epochs, text: step(done, epochs, f"{name}: {text}")
 
         chosen = choice(*FORMS)(form)
-        found = train_sealing(out, data, what, Options(epochs, seed), chosen, report)  # type: ignore[arg-type]
+        found = train_sealing(out, data, what, Options(epochs, seed), chosen, report)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -108,7 +108,7 @@ def enrol(
     password_stdin: Annotated[bool, typer.Option(help="Read a password from standard input.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an account that is there.")] = False,
 ) -> None:
-    """Enrol an account with pictures of its owner's face; they travel sealed, only their features are kept."""
+    """Enrol an account with pictures of its owner's face: they travel sealed, only features are kept."""
     password = sys.stdin.readline().rstrip("\n") if password_stdin else ""
     try:
         enrolment = Enrolment(account, payment, password, tuple(to_png(picture) for picture in pictures))
@@ -157,4 +157,6 @@ def fuzz(
 
 def _fuzz_text(found: dict[str, Any]) -> str:
     reasons = "".join(f"\n  {name:16} {number}" for name, number in found["reasons"].items())
-    return f"{found['envelopes']} envelopes, {found['accepted']} accepted, {found['crashes']} crashes{reasons}"
+    return (
+        f"{found['envelopes']} envelopes, {found['accepted']} accepted, {found['crashes']} crashes{reasons}"
+    )

@@ -1,4 +1,4 @@
-"""ORL's faces by person: 40 people, ten pictures of 112 x 92 each; split by person, so that nobody is in two parts."""
+"""ORL's faces, 40 people with ten pictures of 112 x 92 each, split by person: nobody is in two parts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Split:
 
 
 def load_faces(name: str = "orl") -> Faces:
-    """All pictures of a data set of faces, or of a folder with a sub-folder for each person. Raises BadInput."""
+    """All pictures of a data set of faces, or of a folder with a sub-folder a person. Raises BadInput."""
     data = load_data_set(name, (1, 112, 92))
     pictures = np.concatenate([data.train, data.held_out])[:, 0]
     return Faces(pictures, np.concatenate([data.train_labels, data.held_out_labels]))

@@ -20,7 +20,7 @@ _SEED_CHANNELS = 32
 
 
 class Variational(nn.Module):
-    """q(z|x) by transposed convolutions, p(x|z) by convolutions; x binary (n, 1, 32, 32), z of the same shape.
+    """q(z|x) by transposed convolutions, p(x|z) by convolutions; x binary (n, 1, 32, 32), z shaped alike.
 
     The last published layer, one filter and linear, stands twice: for the mean and the log-variance of q.
     """

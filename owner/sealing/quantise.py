@@ -47,6 +47,8 @@ class Quantised:
 
     def _layer(self, name: str, module: nn.Module) -> dict[str, Any]:
         layer: dict[str, Any] = {"name": name, "activation": "linear"}
+        weight: Tensor
+        bias: Tensor | None
         if isinstance(module, nn.BatchNorm1d):
             weight, bias = _scale_and_shift(module)
             layer |= {"op": "affine"}
@@ -64,7 +66,7 @@ class Quantised:
         return layer
 
     def _fold(self, layer: dict[str, Any], norm: nn.BatchNorm2d) -> None:
-        """Batch normalisation straight after a convolution becomes part of it; real weights are needed again."""
+        """Batch normalisation straight after a convolution becomes part of it."""
         weight, bias = self._real(layer)
         scale, shift = _scale_and_shift(norm)
         self._put(layer, weight * scale.reshape(-1, 1, 1, 1), bias * scale + shift)

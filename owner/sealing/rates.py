@@ -26,7 +26,7 @@ Scores = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """At a threshold: shares of false accepts and rejects, of how many comparisons; and where both are equal."""
+    """At a threshold: shares of false accepts and rejects, of how many comparisons; where both are equal."""
 
     threshold: int
     people: int

@@ -22,7 +22,7 @@ from twinveil.sealing.server.enrol import Registry
 from twinveil.sealing.server.store import Store
 from twinveil.sealing.server.verify import Policy, Verifier
 
-ACCOUNT, PASSWORD, PAYMENT = "alice", "correct horse", "card ending in 4242"  # noqa: S105
+ACCOUNT, PASSWORD, PAYMENT = "alice", "correct horse", "card ending in 4242"
 FACE, STRANGER = "a face", "another face"
 
 

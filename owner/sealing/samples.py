@@ -22,7 +22,7 @@ TOLERANCE = 3.0
 """How many robust deviations above the median distance a face may lie."""
 _ROUNDS = 3
 NOISE = 0.25
-"""Standard deviation of the noise of a noisy sample, of pixels in -1 .. 1: that of twinveil.sealing.factors."""
+"""Standard deviation of a noisy sample's noise, of pixels in -1 .. 1, as in twinveil.sealing.factors."""
 
 Vectors = npt.NDArray[np.float64]
 

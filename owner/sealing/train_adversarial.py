@@ -60,7 +60,7 @@ def judgement(real: Tensor, derived: Tensor) -> Tensor:
 
 
 def generator_loss(verdict: Tensor, derived: Tensor, clear: Tensor) -> Tensor:
-    """Cross-entropy of the verdict against "real", and of the pixels, as chances of white, against the clear."""
+    """Cross-entropy of the verdict against "real", and of pixels, as chances of white, against the clear."""
     deceived = functional.binary_cross_entropy_with_logits(verdict, torch.ones_like(verdict))
     chances = ((derived + 1) / 2).clamp(1e-4, 1 - 1e-4)
     alike = functional.binary_cross_entropy(chances, ((clear + 1) / 2).clamp(0, 1))

@@ -51,8 +51,8 @@ def train_recogniser(split: Split, options: Options, facts: dict[str, Any], repo
     known["threshold"] = choose_threshold(*chosen)
     reported = scores(features(draft, split.report), split.report)
     for name, found, faces in (("chosen_on", chosen, split.choose), ("reported_on", reported, split.report)):
-        people = len(np.unique(faces.people))
-        known[name] = rates(*found, threshold=known["threshold"], people=people).to_dict()
+        count = len(np.unique(faces.people))
+        known[name] = rates(*found, threshold=known["threshold"], people=count).to_dict()
     return make_network("recogniser", FACE_SIDE, quantised.description(), quantised.tensors, known)
 
 

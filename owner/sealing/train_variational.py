@@ -1,4 +1,4 @@
-"""Trains the variational way: the evidence lower bound, mean of log(p(x, z) / q(z|x)), over binarised faces."""
+"""Trains the variational way: the evidence lower bound, mean of log(p(x, z) / q(z|x)), on binarised faces."""
 
 from __future__ import annotations
 
@@ -50,9 +50,7 @@ def train_variational(split: Split, options: Options, facts: dict[str, Any], rep
     return make_network("variational", SIDE, quantised.description(), quantised.tensors, known)
 
 
-def evidence_lower_bound(
-    x: Tensor, logits: Tensor, z: Tensor, mean: Tensor, log_variance: Tensor
-) -> Tensor:
+def evidence_lower_bound(x: Tensor, logits: Tensor, z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     """log p(x|z) + log p(z) - log q(z|x) of each picture, for one sample z."""
     likelihood = -functional.binary_cross_entropy_with_logits(logits, x.flatten(1), reduction="none").sum(1)
     zero = torch.zeros_like(mean)

@@ -53,7 +53,9 @@ def seeded(options: Options) -> Iterator[torch.Generator]:
 class Batches:
     """Epochs of gently distorted pictures, 0 .. 255 as floats (n, 1, side, side), half of them mirrored."""
 
-    def __init__(self, squares: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], options: Options) -> None:
+    def __init__(
+        self, squares: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], options: Options
+    ) -> None:
         self._pixels = torch.from_numpy(squares).float()[:, None]
         self._labels = torch.from_numpy(labels)
         self._size = min(options.batch, len(squares))

@@ -1,4 +1,4 @@
-"""twinveil unseal FILE: opens a sealed picture where the server's keys are. It tells origin and content, not age."""
+"""twinveil unseal FILE: opens a sealed picture where the server's keys are. It tells origin, not age."""
 
 from __future__ import annotations
 
@@ -35,11 +35,9 @@ def unseal(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Open a sealed picture and check signature, key, network and factor. Its age and replay only the server checks."""
+    """Open a sealed picture and check signature, key, network and factor; not its age, nor replay."""
     flags = {"state": state and str(state), "networks": networks and str(networks), "factor": factor}
-    settings = settle(
-        SealingSettings, "sealing", flags | {"config": config}, os.environ, EVERY_SETTING
-    )
+    settings = settle(SealingSettings, "sealing", flags | {"config": config}, os.environ, EVERY_SETTING)
     if out.exists() and not force:
         raise BadInput(f"{out} is there already: give --force to replace it")
     folder = settings.state / STATE

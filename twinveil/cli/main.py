@@ -19,8 +19,7 @@ from twinveil.errors import BadConfiguration
 from twinveil.version import VERSION
 
 GROUP = "twinveil.verbs"
-ORDER = ("demo", "train", "outsource", "models", "remove", "serve", "classify", "status", "bench")
-ORDER += ("seal", "unseal", "sealing")
+ORDER = ("demo", "train", "outsource", "models", "remove", "serve", "classify", "status", "bench", "seal")
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

@@ -1,4 +1,4 @@
-"""What only the server reads of an envelope: who pays what, and the picture with its factor, or a password."""
+"""What only the server reads of an envelope: who pays what, the picture with its factor, or a password."""
 
 from __future__ import annotations
 

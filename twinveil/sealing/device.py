@@ -1,7 +1,7 @@
 """The device's end: a name, a signing key, a counter that never goes back, and sealing.
 
-    device = Device.open(folder, name)
-    data = device.seal(to_png("face.jpg"), account, order, terms)
+device = Device.open(folder, name)
+data = device.seal(to_png("face.jpg"), account, order, terms)
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Device:
-    """clock: seconds of Unix time; counter: gives a number that this device has never used, each time a higher."""
+    """clock: seconds of Unix time. counter: gives a higher number each time, never one that was used."""
 
     name: str
     key: Ed25519PrivateKey = field(repr=False)
@@ -80,7 +80,7 @@ class Device:
         return self._sealed("picture", second, factor, picture, account, order, terms)
 
     def seal_password(self, password: str, account: str, order: Order, terms: Terms) -> bytes:
-        """An envelope with a password in place of a picture: as fresh and as bound, without a first factor."""
+        """An envelope with a password for a picture: as fresh and as bound, without a first factor."""
         second = self._second(terms)
         return self._sealed("password", second, b"", password.encode(), account, order, terms)
 

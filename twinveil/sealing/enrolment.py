@@ -21,7 +21,7 @@ _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """pictures: PNG of twinveil.sealing.pixels.to_png. payment: what a receipt shows, such as a card's last digits."""
+    """pictures: PNG as to_png gives it. payment: what a receipt shows, such as a card's last digits."""
 
     account: str
     payment: str = field(repr=False)
@@ -30,7 +30,9 @@ class Enrolment:
 
     def __post_init__(self) -> None:
         check_account(self.account)
-        if len(self.payment.encode()) > MOST_PAYMENT_BYTES or not (self.payment.isprintable() or not self.payment):
+        if len(self.payment.encode()) > MOST_PAYMENT_BYTES or not (
+            self.payment.isprintable() or not self.payment
+        ):
             raise InvalidMessage(f"payment data have at most {MOST_PAYMENT_BYTES} printable bytes")
         if not 1 <= len(self.pictures) <= MOST_PICTURES:
             raise InvalidMessage(f"an account is enrolled with 1 to {MOST_PICTURES} pictures")

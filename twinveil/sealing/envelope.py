@@ -46,7 +46,7 @@ _SUITES = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What everyone on the way can read. network: digest of the factor's network; key_id: of the server's keys."""
+    """What everyone on the way can read. network: digest of the factor's; key_id: of the server's keys."""
 
     second: SecondFactor
     network: bytes
@@ -82,9 +82,7 @@ def read_envelope(data: bytes) -> Envelope:
     if reader.take(len(MAGIC)) != MAGIC:
         raise InvalidMessage("this is no envelope")
     second = read_second_factor(reader)
-    header = Header(
-        second, reader.take(DIGEST_BYTES), reader.take(KEY_ID_BYTES), reader.take(DIGEST_BYTES)
-    )
+    header = Header(second, reader.take(DIGEST_BYTES), reader.take(KEY_ID_BYTES), reader.take(DIGEST_BYTES))
     ciphertext = reader.sized(4, 1, MOST_ENVELOPE_BYTES)
     signed = data[: reader.at]
     signature = reader.take(SIGNATURE_BYTES)
@@ -94,7 +92,11 @@ def read_envelope(data: bytes) -> Envelope:
 
 def sign(header: Header, ciphertext: bytes, device: Ed25519PrivateKey) -> bytes:
     """The envelope's bytes."""
-    signed = header.encode() + sized(ciphertext, 4)
+    return sign_bytes(header.encode() + sized(ciphertext, 4), device)
+
+
+def sign_bytes(signed: bytes, device: Ed25519PrivateKey) -> bytes:
+    """Any bytes with a device's signature behind them."""
     return signed + device.sign(_SIGNED + signed)
 
 

@@ -44,7 +44,7 @@ def template(vectors: Sequence[Integers]) -> Integers:
     """What is kept of several pictures of one face: the sum of their vectors, each of equal length."""
     if not vectors:
         raise BadInput("a template needs at least one picture")
-    return np.sum([_unit(vector) for vector in vectors], axis=0, dtype=np.int64)
+    return np.asarray(np.sum([_unit(vector) for vector in vectors], axis=0), dtype=np.int64)
 
 
 def closeness(a: Integers, b: Integers) -> int:

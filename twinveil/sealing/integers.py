@@ -34,7 +34,7 @@ def rounded_shift(values: Integers, shift: int) -> Integers:
 
 
 def clipped(values: Integers) -> Integers:
-    return np.clip(values, -VALUE_LIMIT, VALUE_LIMIT)
+    return np.asarray(np.clip(values, -VALUE_LIMIT, VALUE_LIMIT), dtype=np.int64)
 
 
 def root(values: Integers) -> Integers:
@@ -54,7 +54,7 @@ def cosines(dots: Integers, norms_a: Integers, norms_b: Integers) -> Integers:
     roots = root((norms_a * norms_b) << 20)
     quotients = (dots << 25) // np.maximum(roots, 1)
     quotients = np.where(roots == 0, 0, quotients)
-    return np.clip(quotients, -COSINE_ONE, COSINE_ONE)
+    return np.asarray(np.clip(quotients, -COSINE_ONE, COSINE_ONE), dtype=np.int64)
 
 
 def look_up(name: Table, values: Integers) -> Integers:
@@ -62,7 +62,8 @@ def look_up(name: Table, values: Integers) -> Integers:
     step = 1 << _TABLE_STEP_BITS
     edge = _TABLE_RANGE * ONE // step
     places = np.clip(values >> _TABLE_STEP_BITS, -edge, edge - 1) + edge
-    return _table(name)[places]
+    found: Integers = _table(name)[places]
+    return found
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Keys of the two ends. The server opens with X25519, alone or joined with ML-KEM-768; a device signs with Ed25519.
+"""Keys of the two ends. The server opens with X25519, alone or with ML-KEM-768; a device signs with Ed25519.
 
 Secret keys are files of mode 0600 below the state folder, made at the first start; printing shows none.
 """

@@ -111,9 +111,9 @@ class Deconv:
         )
         for row in range(size):
             for column in range(size):
-                full[
-                    :, row : row + height * stride : stride, column : column + width * stride : stride
-                ] += taps[:, row, column]
+                full[:, row : row + height * stride : stride, column : column + width * stride : stride] += (
+                    taps[:, row, column]
+                )
         return self.scaling.finish(full[:, edge : edge + height * stride, edge : edge + width * stride])
 
 

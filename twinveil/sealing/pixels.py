@@ -1,4 +1,4 @@
-"""From any picture file to what is sealed (PNG, lossless) and on to grey squares, the latter in integers only.
+"""From any picture file to what is sealed (PNG, lossless), and on to grey squares in integers only.
 
 A device decodes, turns upright and shrinks what a camera gives before it seals; the PNG that travels gives
 every decoder the same pixels, and from them on both sides compute alike.
@@ -45,7 +45,11 @@ def from_png(png: bytes) -> Pixels:
         raise BadImage("a sealed picture is larger than any that is written")
     try:
         image = Image.open(io.BytesIO(png), formats=("PNG",))
-        if image.mode not in ("L", "RGB") or max(image.size) > LONGEST_SIDE or min(image.size) < SHORTEST_SIDE:
+        if (
+            image.mode not in ("L", "RGB")
+            or max(image.size) > LONGEST_SIDE
+            or min(image.size) < SHORTEST_SIDE
+        ):
             raise BadImage("a sealed picture has another size or kind than is written")
         image.load()
     except BadImage:
@@ -64,12 +68,13 @@ def grey_square(pixels: Pixels, side: int) -> Integers:
     top, left = (grey.shape[0] - size) // 2, (grey.shape[1] - size) // 2
     grey = grey[top : top + size, left : left + size]
     shares = _shares(size, side)
-    return (shares @ grey @ shares.T + size * size // 2) // (size * size)
+    sums: Integers = shares @ grey @ shares.T
+    return (sums + size * size // 2) // (size * size)
 
 
 def binarised(square: Integers) -> Integers:
     """The Bernoulli picture: ONE where a pixel is lighter than the picture's mean, else 0."""
-    return (square * square.size > square.sum()).astype(np.int64) * ONE
+    return np.where(square * square.size > square.sum(), ONE, 0).astype(np.int64)
 
 
 def signed(square: Integers) -> Integers:
@@ -85,11 +90,12 @@ def normalised(square: Integers) -> Integers:
     if variance < LEAST_CONTRAST * LEAST_CONTRAST:
         raise BadImage("the picture shows nothing: it has hardly any contrast")
     deviation = int(root(np.array([variance << 16], dtype=np.int64))[0])  # 8 bits after the point
-    return np.clip(((centred << 8) * ONE) // (count * deviation), -4 * ONE, 4 * ONE)
+    values = ((centred << 8) * ONE) // (count * deviation)
+    return np.asarray(np.clip(values, -4 * ONE, 4 * ONE), dtype=np.int64)
 
 
 def _shares(size: int, side: int) -> Integers:
     """(side, size): how much of input pixel j, of `side` parts, output pixel i covers; rows sum to size."""
     starts, inputs = np.arange(side)[:, None] * size, np.arange(size)[None, :] * side
     overlap = np.minimum(starts + size, inputs + side) - np.maximum(starts, inputs)
-    return np.maximum(overlap, 0).astype(np.int64)
+    return np.asarray(np.maximum(overlap, 0), dtype=np.int64)

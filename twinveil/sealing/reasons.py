@@ -1,4 +1,4 @@
-"""Why an envelope passed or not: the server's log and metrics have the reason, the device only the outcome."""
+"""Why an envelope passed or not: the server's log and metrics have the reason, a device the outcome."""
 
 from __future__ import annotations
 

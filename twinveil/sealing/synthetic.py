@@ -28,7 +28,12 @@ class _Layers:
         self.tensors: dict[str, npt.NDArray[Any]] = {}
 
     def layer(
-        self, op: str, name: str, shape: tuple[int, ...], activation: str = "linear", stride: int | None = None
+        self,
+        op: str,
+        name: str,
+        shape: tuple[int, ...],
+        activation: str = "linear",
+        stride: int | None = None,
     ) -> dict[str, Any]:
         outputs = shape[1 if op == "deconv" else 0]
         drawn = np.frombuffer(self._drawn(name, 2 * int(np.prod(shape))), ">i2").astype(np.int16)
@@ -87,7 +92,9 @@ def recogniser(seed: str = "recogniser", threshold: int = 24000) -> Network:
             layers.layer("dense", "features", (32, 4 * (SIDE // 2) ** 2)),
         ]
     }
-    return make_network("recogniser", SIDE, parts, layers.tensors, {"synthetic": seed, "threshold": threshold})
+    return make_network(
+        "recogniser", SIDE, parts, layers.tensors, {"synthetic": seed, "threshold": threshold}
+    )
 
 
 def picture(who: str, shot: int = 0, side: int = 48) -> Pixels:
@@ -95,7 +102,8 @@ def picture(who: str, shot: int = 0, side: int = 48) -> Pixels:
     coarse = np.frombuffer(stream(who.encode(), "pattern", 64), np.uint8).astype(np.int64).reshape(8, 8)
     large = np.kron(coarse, np.ones((side // 8, side // 8), dtype=np.int64))
     grain = np.frombuffer(stream(f"{who} {shot}".encode(), "grain", side * side), np.uint8).astype(np.int64)
-    return np.clip(large + grain.reshape(side, side) // 8 - 16, 0, 255).astype(np.uint8)
+    levels = large + grain.reshape(side, side) // 8 - 16
+    return np.asarray(np.clip(levels, 0, 255), dtype=np.uint8)
 
 
 def png(pixels: Pixels) -> bytes:

@@ -1,4 +1,4 @@
-"""Paying: take a picture, seal, send; while it does not pass, take the next one, up to a limit, ever slower."""
+"""Paying: take a picture, seal, send; while it does not pass, take the next, up to a limit, ever slower."""
 
 from __future__ import annotations
 

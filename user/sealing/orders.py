@@ -12,7 +12,7 @@ def make_order(payee: str, amount: str, currency: str) -> Order:
     """A new order, drawn once a payment. Raises BadInput."""
     try:
         cents = Decimal(amount) * 100
-        if cents != cents.to_integral_value() or cents < 1:
+        if not cents.is_finite() or cents != cents.to_integral_value() or cents < 1:
             raise BadInput(f"'{amount}' is no amount: write 49.95")
         return Order(payee, int(cents), currency)
     except InvalidOperation:

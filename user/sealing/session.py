@@ -93,8 +93,8 @@ def check_pin(pin: Path, keys: PublicKeys, wanted: str | None) -> None:
             raise BadInput(f"{pin} cannot be read: it holds the sealing server's fingerprint") from None
     if known is not None and known.lower() != keys.fingerprint:
         raise PeerMismatch(
-            f"the sealing server has the keys {keys.fingerprint[:16]}..., but {known[:16]}... are pinned: if they "
-            f"were replaced on purpose, remove {pin}"
+            f"the sealing server has the keys {keys.fingerprint[:16]}..., but {known[:16]}... are pinned: "
+            f"if they were replaced on purpose, remove {pin}"
         )
     if not pin.exists():
         replace(pin, keys.fingerprint.encode() + b"\n", 0o644)

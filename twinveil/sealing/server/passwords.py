@@ -19,7 +19,9 @@ def hashed(password: str) -> bytes:
     if not password:
         return b""
     if len(password) < LEAST_LETTERS or len(password.encode()) > MOST_PASSWORD_BYTES:
-        raise BadInput(f"a password has at least {LEAST_LETTERS} letters and {MOST_PASSWORD_BYTES} bytes at most")
+        raise BadInput(
+            f"a password has at least {LEAST_LETTERS} letters and {MOST_PASSWORD_BYTES} bytes at most"
+        )
     salt = secrets.token_bytes(_SALT_BYTES)
     return salt + _scrypt(salt).derive(password.encode())
 

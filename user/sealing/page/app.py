@@ -1,7 +1,7 @@
 """The payment page: a form, then fragments that htmx puts in its place. Everything comes from this machine.
 
-The page answers loopback names only, and takes orders from its own pages only: a foreign page can neither read
-it (no CORS, frame-ancestors 'none') nor post to it (HX-Request makes a browser ask first, and is refused).
+The page answers loopback names only, and takes orders from itself only: a foreign page can neither read it
+(no CORS, frame-ancestors 'none') nor post to it (HX-Request makes a browser ask first, and it is refused).
 """
 
 from __future__ import annotations

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from cloud_s1.models import ModelsS1
 from cloud_s1.s2 import CloudS2
 from twinveil.errors import PeerUnavailable, TwinveilError
-from twinveil.net.grpc_peer import GrpcPeer
 from twinveil.net.identity import PeerIdentity
+from twinveil.net.observed import ObservedPeer
 from twinveil.parallel import Workers
+from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.s1 import QueryS1
 from twinveil.requests import read_query
@@ -30,7 +31,7 @@ class Prepared:
     """A query that waits for its picture, with its open conversation."""
 
     query: QueryS1
-    peer: GrpcPeer
+    peer: ObservedPeer
 
     def close(self) -> None:
         self.peer.close()
@@ -39,7 +40,15 @@ class Prepared:
 class QueriesS1:
     """An InferenceHandler. `ahead`: queries of one picture that are kept prepared for each model in use."""
 
-    def __init__(self, models: ModelsS1, cloud_s2: CloudS2, workers: Workers, ahead: int = 0) -> None:
+    def __init__(
+        self,
+        models: ModelsS1,
+        cloud_s2: CloudS2,
+        workers: Workers,
+        ahead: int = 0,
+        observers: Callable[[], Observer] = lambda: NOBODY,
+    ) -> None:
+        self._observers = observers
         self._models = models
         self._cloud_s2 = cloud_s2
         self._workers = workers
@@ -51,6 +60,12 @@ class QueriesS1:
         self.running = 0
         if ahead:
             threading.Thread(target=self._prepare_ahead, name="prepare-ahead", daemon=True).start()
+
+    @property
+    def prepared(self) -> int:
+        """Queries that wait for a picture."""
+        with self._lock:
+            return sum(len(ready) for ready in self._ready.values())
 
     def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, AnswerHalf]:
         record = self._models.store.find(query.model, query.version)
@@ -93,8 +108,10 @@ class QueriesS1:
     def _new(self, record: Record, engine: str, pictures: int = 1) -> Prepared:
         tools = self._cloud_s2.tools(self._workers)
         model = self._models.load(record, tools.key)
-        peer = self._cloud_s2.peer()
-        return Prepared(query_s1(model, record.import_id, engine, tools, peer, pictures), peer)
+        observer = self._observers()
+        peer = ObservedPeer(self._cloud_s2.peer(), observer)
+        query = query_s1(model, record.import_id, engine, tools, peer, pictures, observer=observer)
+        return Prepared(query, peer)
 
     def _prepare_ahead(self) -> None:
         """Fills up what the last queries took, while no query runs."""

@@ -8,16 +8,27 @@ from cloud_s1.models import ModelsS1
 from cloud_s1.provision import ProvisionS1
 from cloud_s1.queries import QueriesS1
 from cloud_s1.s2 import CloudS2, Contact
+from twinveil.cluster_workers import cluster_workers
+from twinveil.errors import BadConfiguration
 from twinveil.net.handlers import Facts
 from twinveil.net.server import Service
 from twinveil.net.servicers import InferenceServicer, ProvisionServicer, StatusServicer
 from twinveil.parallel import Workers
 from twinveil.settings import CloudS1Settings
+from twinveil.views.recorder import recorder
+
+
+def _workers(settings: CloudS1Settings) -> Workers:
+    if settings.cluster is None:
+        return Workers.processes(settings.workers or None)
+    if settings.cluster_tls is None:
+        raise BadConfiguration("--cluster wants --cluster-tls, certificates of this cloud's own authority")
+    return cluster_workers(settings.cluster, settings.cluster_tls)
 
 
 def build(settings: CloudS1Settings) -> Sequence[Service]:
     """The services of this role, from its settings."""
-    workers = Workers.processes(settings.workers or None)
+    workers = _workers(settings)
     cloud_s2 = CloudS2(
         Contact(
             settings.me(),
@@ -30,11 +41,12 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
         )
     )
     models = ModelsS1(settings.state / "models")
-    provision = ProvisionS1(models, cloud_s2, workers)
-    queries = QueriesS1(models, cloud_s2, workers, settings.prepare)
+    observers = recorder(settings)
+    provision = ProvisionS1(models, cloud_s2, workers, observers)
+    queries = QueriesS1(models, cloud_s2, workers, settings.prepare, observers)
 
     def facts() -> Facts:
-        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running)
+        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running, queries.prepared)
 
     return [
         StatusServicer(settings.role, facts),

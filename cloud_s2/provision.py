@@ -64,6 +64,7 @@ class ProvisionS2:
     ) -> Generator[Progress, None, ModelEntry]:
         record = read_header(header, self._params, self._key)
         self._models.store.refuse_existing(record.model, record.version)
+        self._models.store.refuse_known(record.import_id)
         half = model_half(record.plan, self._params, self._key.n, collect(data))
         pending = PendingImport(record, half)
         self._pending.deposit(record.import_id, pending)

@@ -1,7 +1,7 @@
 """What the owner tells users of its models, from records that are written once both clouds have a model.
 
     STATE/models/NAME@VERSION/            a trained model (twinveil.model_files); for the owner's eyes only
-    STATE/released/NAME@VERSION.json      what users may know of it: plan, card, engines, policy, key fingerprint
+    STATE/released/NAME@VERSION.json      what users may know: plan, card, engines, policy, key fingerprint
 
 A running service reads the records at every question: a model released by another process is there at once.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 from twinveil.card import ModelCard, check_name
 from twinveil.errors import BadInput, TwinveilError, UnknownModel
+from twinveil.model_files import version_order
 from twinveil.net.files import replace
 from twinveil.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelReply
@@ -126,9 +127,7 @@ class Catalogue:
     def __init__(self, releases: Releases, cloud_s1: str, cloud_s2: str) -> None:
         """The clouds' addresses as users may use them; those in ready files mean nothing elsewhere."""
         self._releases = releases
-        self._clouds = [
-            "" if address.startswith("file:") else address for address in (cloud_s1, cloud_s2)
-        ]
+        self._clouds = ["" if address.startswith("file:") else address for address in (cloud_s1, cloud_s2)]
 
     def list_models(self) -> Sequence[ModelEntry]:
         return [each.entry() for each in self._releases.all()]
@@ -143,8 +142,3 @@ class Catalogue:
             cloud_s1=self._clouds[0],
             cloud_s2=self._clouds[1],
         )
-
-
-def version_order(version: str) -> tuple[int, ...]:
-    """1.10 is newer than 1.9."""
-    return tuple(int(part) for part in version.split("."))

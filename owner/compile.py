@@ -11,19 +11,21 @@ from torch import nn
 
 from owner.quantise import RealLayer, quantise
 from owner.tracing import LinearLayer, Traced, trace
-from twinveil.fixed_point import prove
+from twinveil.fixed_point import Precision, prove
 from twinveil.plan import QuantisedModel, Shape
 
 __all__ = ["compile_network", "fold", "prove"]
 
 
-def compile_network(network: nn.Module, image_shape: Shape) -> QuantisedModel:
+def compile_network(
+    network: nn.Module, image_shape: Shape, precision: Precision | None = None
+) -> QuantisedModel:
     """Integers that compute what `network` does on pictures (channels, height, width) of value pixel / 256.
 
     Raises BadPlan listing every layer that cannot be run, and Overflow naming every layer whose weights do
     not fit or whose sums could leave their width for some image.
     """
-    traced = trace(network, image_shape)
+    traced = trace(network, image_shape, precision)
     model = quantise(traced.plan, fold(traced))
     prove(model)
     return model

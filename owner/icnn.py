@@ -10,7 +10,7 @@ folds it into the convolution before it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,10 @@ class Branches:
         """Channels that come out beside the pool's."""
         return self.one + self.three + self.five
 
+    def scaled(self, factor: float) -> Branches:
+        """Every number times `factor`, at least 1."""
+        return Branches(*(_scaled(each, factor) for each in astuple(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class Widths:
@@ -48,6 +52,17 @@ class Widths:
     stem3: int = 16
     a: Branches = Branches(8, 8, 16, 8)
     b: Branches = Branches(16, 8, 16, 8)
+
+    def scaled(self, factor: float) -> Widths:
+        """Every number times `factor`, at least 1. Raises BadInput for a factor that gives no network."""
+        if not 0 < factor <= 16:
+            raise BadInput(f"the width must be above 0 and at most 16, not {factor}")
+        stem7, stem1, stem3 = (_scaled(each, factor) for each in (self.stem7, self.stem1, self.stem3))
+        return Widths(stem7, stem1, stem3, self.a.scaled(factor), self.b.scaled(factor))
+
+
+def _scaled(channels: int, factor: float) -> int:
+    return max(1, round(channels * factor))
 
 
 TINY = Widths(stem7=2, stem1=2, stem3=3, a=Branches(2, 1, 2, 1), b=Branches(1, 2, 2, 1))

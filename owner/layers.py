@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from twinveil.fixed_point import WEIGHT_BITS, accumulator_bits
+from twinveil.fixed_point import accumulator_bits
 from twinveil.plan import Conv, Dense, MaxPool, Shape
 
 _MAX_WINDOW, _MAX_STRIDE, _MAX_CHANNELS, _MAX_CLASSES = 15, 15, 1024, 1000
@@ -63,20 +63,21 @@ def dense_faults(linear: nn.Linear, source: Shape | None) -> list[str]:
     return faults
 
 
-def conv_node(name: str, source: str, conv: nn.Conv2d) -> Conv:
+def conv_node(name: str, source: str, conv: nn.Conv2d, input_bits: int, weight_bits: int) -> Conv:
     """`conv` without faults, as a layer of a plan."""
     height, width = conv.kernel_size
-    bits = accumulator_bits(conv.in_channels * height * width)
+    bits = accumulator_bits(conv.in_channels * height * width, input_bits, weight_bits)
     padding = int(conv.padding[0])
-    return Conv(name, source, conv.out_channels, (height, width), conv.stride[0], padding, WEIGHT_BITS, bits)
+    return Conv(name, source, conv.out_channels, (height, width), conv.stride[0], padding, weight_bits, bits)
 
 
 def pool_node(name: str, source: str, pool: nn.MaxPool2d) -> MaxPool:
     return MaxPool(name, source, _pair(pool.kernel_size)[0], _pair(pool.stride)[0], _pair(pool.padding)[0])
 
 
-def dense_node(name: str, source: str, linear: nn.Linear) -> Dense:
-    return Dense(name, source, linear.out_features, WEIGHT_BITS, accumulator_bits(linear.in_features))
+def dense_node(name: str, source: str, linear: nn.Linear, input_bits: int, weight_bits: int) -> Dense:
+    bits = accumulator_bits(linear.in_features, input_bits, weight_bits)
+    return Dense(name, source, linear.out_features, weight_bits, bits)
 
 
 def pool_from_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> nn.MaxPool2d:

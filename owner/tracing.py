@@ -45,7 +45,7 @@ class Traced:
     linear: dict[str, LinearLayer]
 
 
-def trace(module: nn.Module, image_shape: Shape) -> Traced:
+def trace(module: nn.Module, image_shape: Shape, precision: fixed_point.Precision | None = None) -> Traced:
     """The plan of a network on pictures (channels, height, width), with the widths of fixed_point.
 
     Understood: Conv2d, BatchNorm2d after it, ReLU, MaxPool2d, cat along channels, flatten, Linear at the end,
@@ -55,7 +55,7 @@ def trace(module: nn.Module, image_shape: Shape) -> Traced:
         graph = fx.symbolic_trace(module)
     except Exception as error:  # the network's own forward runs here and may raise anything
         raise BadPlan(f"the network's forward cannot be followed: {str(error).splitlines()[0]}") from error
-    reader = _Reader(dict(graph.named_modules()), image_shape)
+    reader = _Reader(dict(graph.named_modules()), image_shape, precision or fixed_point.Precision())
     for node in graph.graph.nodes:
         reader.read(node)
     return reader.finish()
@@ -77,11 +77,13 @@ class _Value:
 class _Reader:
     modules: dict[str, nn.Module]
     image_shape: Shape
+    precision: fixed_point.Precision
     nodes: list[Node] = field(default_factory=list)
     linear: dict[str, LinearLayer] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     values: dict[fx.Node, _Value] = field(default_factory=dict)
     fraction_bits: dict[str, int] = field(default_factory=lambda: {IMAGE: fixed_point.PIXEL_FRACTION_BITS})
+    bits: dict[str, int] = field(default_factory=lambda: {IMAGE: fixed_point.PIXEL_BITS})
     seen: set[str] = field(default_factory=set)
 
     def read(self, node: fx.Node) -> None:
@@ -153,7 +155,9 @@ class _Reader:
             self._fault(name, "a convolution must be followed by one ReLU and nothing else")
         self.linear[name] = LinearLayer(conv)
         self._scale(name, source, conv)
-        return self._placed(name, source, lambda: layers.conv_node(name, source.name, conv), raw=True)
+        return self._placed(
+            name, source, lambda: layers.conv_node(name, source.name, conv, *self._widths(source)), raw=True
+        )
 
     def _norm(self, node: fx.Node, name: str, norm: nn.BatchNorm2d, sources: list[_Value]) -> _Value:
         (source,) = sources
@@ -171,9 +175,10 @@ class _Reader:
         if not source.raw:
             return source  # activations and pixels are never negative
         if source.shape is not None:
-            shift = self.fraction_bits[source.name] - fixed_point.ACTIVATION_FRACTION_BITS
-            self.nodes.append(Relu(name, source.name, shift, fixed_point.ACTIVATION_BITS))
-            self.fraction_bits[name] = fixed_point.ACTIVATION_FRACTION_BITS
+            self.bits[name] = self.precision.activation_bits
+            self.fraction_bits[name] = self.precision.activation_fraction_bits
+            shift = self.fraction_bits[source.name] - self.fraction_bits[name]
+            self.nodes.append(Relu(name, source.name, shift, self.bits[name]))
         return _Value(name, source.shape)
 
     def _pool(self, node: fx.Node, name: str, what: object, sources: list[_Value]) -> _Value:
@@ -182,6 +187,7 @@ class _Reader:
         self._add_faults(name, layers.pool_faults(pool, source.shape), None)
         placed = self._placed(name, source, lambda: layers.pool_node(name, source.name, pool))
         self.fraction_bits[placed.name] = self.fraction_bits.get(source.name, 0)
+        self.bits[placed.name] = self.bits.get(source.name, 0)
         return placed
 
     def _concat(self, node: fx.Node, name: str, what: object, sources: list[_Value]) -> _Value:
@@ -201,6 +207,7 @@ class _Reader:
         if len({part.shape[1:] for part in parts if part.shape}) > 1:
             self._fault(name, "its inputs differ in height or width")
         self.fraction_bits[name] = min(scales)
+        self.bits[name] = max(self.bits[part.name] for part in parts)
         concat = Concat(name, tuple(part.name for part in parts))
         height, width = parts[0].shape[1:] if parts[0].shape else (0, 0)
         self.nodes.append(concat)
@@ -225,7 +232,9 @@ class _Reader:
             self._fault(name, "a dense layer can only be the last one")
         self.linear[name] = LinearLayer(linear)
         self._scale(name, source, linear)
-        return self._placed(name, source, lambda: layers.dense_node(name, source.name, linear))
+        return self._placed(
+            name, source, lambda: layers.dense_node(name, source.name, linear, *self._widths(source))
+        )
 
     def _nothing(self, node: fx.Node, name: str, what: object, sources: list[_Value]) -> _Value:
         return sources[0]
@@ -246,8 +255,12 @@ class _Reader:
             self._fault(name, "it reads a flattened tensor" if source.flat else "flatten its input first")
         return _Value(source.name, None) if source.raw else source
 
+    def _widths(self, source: _Value) -> tuple[int, int]:
+        """Bits of what a linear layer reads, and of its weights."""
+        return self.bits[source.name], self.precision.weight_bits
+
     def _scale(self, name: str, source: _Value, module: nn.Conv2d | nn.Linear) -> None:
-        weights = fixed_point.weight_fraction_bits(module.weight[0].numel())
+        weights = fixed_point.weight_fraction_bits(module.weight[0].numel(), self.precision.weight_bits)
         self.fraction_bits[name] = self.fraction_bits.get(source.name, 0) + weights
 
     def _read_output(self, node: fx.Node) -> None:

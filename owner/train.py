@@ -29,7 +29,7 @@ from owner.tracing import trace
 from twinveil import oracle
 from twinveil.card import ModelCard, Polarity, check_name
 from twinveil.errors import BadInput, ModelExists
-from twinveil.fixed_point import PIXEL_FRACTION_BITS
+from twinveil.fixed_point import PIXEL_FRACTION_BITS, Precision
 from twinveil.images import CROP
 from twinveil.model_files import PLAN, FloatTensors, load_float_tensors, save_model
 from twinveil.plan import QuantisedModel, Shape
@@ -65,6 +65,7 @@ class TrainOptions:
     learning_rate: float = 4e-3
     widths: Widths = field(default_factory=Widths)
     distortions: Distortions = field(default_factory=Distortions)
+    precision: Precision = field(default_factory=Precision)
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -113,7 +114,7 @@ def train_on(
     data: DataSet, options: TrainOptions, on_progress: Callable[[TrainProgress], None] | None = None
 ) -> Trained:
     """Like `train`, on a data set that is already there. Raises BadInput."""
-    name = options.name or _model_name(data.name)
+    name = options.name or model_name(data.name)
     check_name(name, options.version)
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads)
@@ -140,13 +141,13 @@ def _train(
     batches = _Batches(data, options, source)
     float_epochs = epochs - fixed_epochs
     numbered("float", 0, _train_float(network, batches, float_epochs, options))
-    traced = trace(network, data.image_shape)
+    traced = trace(network, data.image_shape, options.precision)
     twin = FixedPointTwin(traced.plan, fold(traced))
     twin.project()
     numbered("fixed", float_epochs, _train_fixed(twin, batches, fixed_epochs, options))
 
     folded = _folded_network(twin.real(), data, options.widths)
-    model = compile_network(folded, data.image_shape)
+    model = compile_network(folded, data.image_shape, options.precision)
     card = ModelCard(
         name=name,
         version=options.version,
@@ -294,7 +295,7 @@ def _default_epochs(data: DataSet) -> int:
     return max(4, min(200, round(_PICTURES_SEEN * 784 / (height * width) / len(data.train))))
 
 
-def _model_name(data_set: str) -> str:
+def model_name(data_set: str) -> str:
     """A folder's name as a model's: lower case, anything unusual a hyphen."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in data_set.lower())
     return plain.strip("._-")[:64] or "model"

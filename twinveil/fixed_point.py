@@ -4,7 +4,7 @@ A real number v is held as the integer v * 2^f. Every width and every f follows 
 bounds taken from trained weights would publish their norms (docs: fixed point, widths).
 
     pixels        unsigned 8 bits, f = 8    (0 .. 1)
-    activations   unsigned 8 bits, f = 6    (0 .. 4, saturating)
+    activations   unsigned 8 bits, f = 6    (0 .. 4, saturating)    `Precision`
     weights       signed 8 bits,   f from the fan-in: `weight_fraction_bits`
     accumulators  signed L bits,   L from the fan-in: `accumulator_bits`, f = that of input + weights
 
@@ -20,17 +20,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twinveil.errors import Overflow
+from twinveil.errors import BadPlan, Overflow
 from twinveil.plan import IMAGE, Concat, Conv, Dense, IntArray, Linear, MaxPool, Plan, QuantisedModel, Relu
 
 PIXEL_BITS = 8
 PIXEL_FRACTION_BITS = 8
-ACTIVATION_BITS = 8
-ACTIVATION_FRACTION_BITS = 6
-WEIGHT_BITS = 8
 
 
-def accumulator_bits(taps: int, input_bits: int = ACTIVATION_BITS, weight_bits: int = WEIGHT_BITS) -> int:
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How finely a network is held. The default loses nothing measurable on handwritten digits.
+
+    weight_bits: signed, 2 to 12. activation_bits: unsigned, 1 to 8, of which activation_fraction_bits are
+    behind the point. Raises BadPlan for anything else.
+    """
+
+    weight_bits: int = 8
+    activation_bits: int = 8
+    activation_fraction_bits: int = 6
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.weight_bits <= 12:
+            raise BadPlan(f"weights have 2 to 12 bits, not {self.weight_bits}")
+        if (
+            not 1 <= self.activation_bits <= 8
+            or not 0 <= self.activation_fraction_bits <= PIXEL_FRACTION_BITS
+        ):
+            raise BadPlan("activations have 1 to 8 bits and 0 to 8 behind the point")
+
+
+def accumulator_bits(taps: int, input_bits: int = 8, weight_bits: int = 8) -> int:
     """Width L of a sum of `taps` products: one product, plus half of log2(taps).
 
     Sums of zero-mean weights grow like the square root of their number; training keeps every filter within
@@ -39,7 +58,7 @@ def accumulator_bits(taps: int, input_bits: int = ACTIVATION_BITS, weight_bits: 
     return input_bits + weight_bits + math.ceil(math.ceil(math.log2(taps)) / 2)
 
 
-def weight_fraction_bits(taps: int, weight_bits: int = WEIGHT_BITS) -> int:
+def weight_fraction_bits(taps: int, weight_bits: int = 8) -> int:
     """Fractional bits of a layer's weights: room for four standard deviations of He initialisation.
 
     He et al. 2015: unit-variance activations want weights of standard deviation sqrt(2 / taps).

@@ -16,7 +16,7 @@ def cluster_flags(folder: Path, role: str) -> dict[str, str]:
     tls = folder / "tls" / role
     if not tls.is_dir():
         raise BadConfiguration(
-            f"{folder} is not the folder of a local cluster: start one with twinveil serve all --folder {folder}"
+            f"{folder} is no local cluster's folder: start one with twinveil serve all --folder {folder}"
         )
     flags = {name: f"file:{folder / 'run' / name}.json" for name in (*ROLES, "sealing") if name != role}
     return flags | {"tls": str(tls), "state": str(folder / role), "name": "local"}

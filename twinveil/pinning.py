@@ -16,6 +16,7 @@ from twinveil.rpc.keys_pb2 import GetPublicKeyRequest
 from twinveil.rpc.keys_pb2_grpc import KeysStub
 
 DEADLINE = 20.0
+FINGERPRINT_BYTES = 32
 
 
 def params_of(jwk: dict[str, object], insecure_small_key: bool) -> Params:
@@ -40,8 +41,10 @@ def pinned_key(
         raise from_rpc_error(error, "cloud_s2") from None
     try:
         jwk = json.loads(reply.jwk)
-    except ValueError:
-        raise PeerMismatch("cloud_s2 serves something that is no key") from None
+    except (ValueError, RecursionError):
+        jwk = None
+    if not isinstance(jwk, dict):
+        raise PeerMismatch("cloud_s2 serves something that is no key")
     key = PublicKey.from_jwk(jwk, params_of(jwk, insecure_small_key))
     wanted = fingerprint or read_pin(pin)
     if wanted is not None and wanted != key.fingerprint:
@@ -59,9 +62,10 @@ def read_pin(pin: Path) -> str | None:
     """The fingerprint in hexadecimal, None before the first contact. Raises BadInput for a damaged file."""
     try:
         text = pin.read_text().strip()
-        bytes.fromhex(text)
+        if len(bytes.fromhex(text)) != FINGERPRINT_BYTES:
+            raise ValueError
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
         raise BadInput(f"{pin} cannot be read: it should hold the key's fingerprint") from None
-    return text or None
+    return text

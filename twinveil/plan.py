@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,9 @@ IntArray = npt.NDArray[np.int64]
 
 MAX_ACCUMULATOR_BITS = 31
 MAX_VALUES = 1 << 20
+"""Values of one tensor, and weights of one layer."""
+MAX_PRODUCTS = 1 << 26
+"""Multiplications of one layer."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -203,7 +207,7 @@ class Plan:
             return cls(image_shape=shape, nodes=nodes, **data)
         except BadPlan:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise BadPlan(f"not a plan: {type(error).__name__}") from None
 
 
@@ -290,6 +294,8 @@ def _faults(plan: Plan) -> list[str]:
     """Everything that keeps `plan` from being run, in the order of its layers."""
     if not _are_ints(plan.image_shape, 3, 1, 1024):
         return ["the image shape must be three integers from 1 to 1024"]
+    if prod(plan.image_shape) > MAX_VALUES:
+        return [f"the image has more than {MAX_VALUES:,} values"]
     faults = []
     if not _is_int(plan.image_bits, 1, 8):
         faults.append("image_bits must be 1 to 8")
@@ -311,6 +317,8 @@ def _faults(plan: Plan) -> list[str]:
             activations.add(node.name)
             continue
         shapes[node.name] = output_shape(node, shapes)
+        if too_large := _size_fault(node, shapes):
+            return [*faults, f"layer {node.name!r}: {too_large}"]
         if isinstance(node, Conv):
             accumulators[node.name] = False
         else:
@@ -369,6 +377,24 @@ def _node_fault(
         case Dense():
             if not _is_int(node.out_features, 2, 1000):
                 return "out_features must be 2 to 1000"
+    return None
+
+
+def _size_fault(node: Node, shapes: Mapping[str, Shape]) -> str | None:
+    """What keeps a cloud from ever running this node: a plan comes from a client, and is paid for here."""
+    outputs, taps = prod(shapes[node.name]), 1
+    match node:
+        case Conv():
+            taps = shapes[node.source][0] * prod(node.kernel)
+        case Dense():
+            taps = prod(shapes[node.source])
+        case MaxPool():
+            taps = node.size**2
+    weights = shapes[node.name][0] * taps if isinstance(node, Conv | Dense) else 0
+    if outputs > MAX_VALUES or weights > MAX_VALUES:
+        return f"it has more than {MAX_VALUES:,} values or weights"
+    if outputs * taps > MAX_PRODUCTS:
+        return f"it has more than {MAX_PRODUCTS:,} products"
     return None
 
 

@@ -13,12 +13,12 @@ from twinveil.halves import model_plaintexts
 from twinveil.net.identity import PeerIdentity
 from twinveil.params import Params
 from twinveil.plan import Plan
+from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.packed.layout import MAX_PICTURES
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.store import Record
-
-MAX_PICTURES = 64
 
 
 def read_query(
@@ -31,8 +31,8 @@ def read_query(
         raise NotAllowed("the owner allows only the label of this model: ask with --label-only")
     if query.engine not in record.engines:
         raise BadInput(f"this model was outsourced for {' and '.join(record.engines)}, not {query.engine!r}")
-    if query.pictures > MAX_PICTURES:
-        raise TooMuch(f"a query has at most {MAX_PICTURES} pictures, not {query.pictures}")
+    if not 1 <= query.pictures <= MAX_PICTURES:
+        raise TooMuch(f"a query has 1 to {MAX_PICTURES} pictures, not {query.pictures}")
     layout = picture_segment(record.plan, query.pictures, key_bits=params.key_bits, sigma=params.sigma)
     head = QueryHead(
         query.query_id,
@@ -51,6 +51,7 @@ def read_header(header: ModelHeader, params: Params, key: PublicKey) -> Record:
     if header.key_fingerprint.hex() != key.fingerprint:
         raise PeerMismatch("this model was blinded for another key: fetch cloud_s2's key again")
     plan = Plan.from_json(header.plan_json)
+    engines = ImportLayout(plan, params, tuple(header.engines)).engines
     multiplied, added = model_plaintexts(plan, params)
     size = (multiplied + added) * half_bytes(key.n)
     if (header.multiplied, header.added, header.data_bytes) != (multiplied, added, size):
@@ -60,7 +61,7 @@ def read_header(header: ModelHeader, params: Params, key: PublicKey) -> Record:
         header.version,
         header.import_id,
         plan,
-        tuple(header.engines),
+        engines,
         header.label_only,
         key.fingerprint,
     )

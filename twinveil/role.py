@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from twinveil.boundary import guarded
 from twinveil.config import load
+from twinveil.memory import keep_freed_memory
 from twinveil.net.server import Service, serve
-from twinveil.settings import EVERY_SETTING, CloudSettings, RoleSettings
+from twinveil.settings import EVERY_SETTING, RoleSettings
 
 Settings = TypeVar("Settings", bound=RoleSettings)
 
@@ -29,8 +30,9 @@ def run(kind: type[Settings], build: Callable[[Settings], Sequence[Service]]) ->
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
             stream=sys.stderr,
         )
+        keep_freed_memory()
+        server = settings.server()
         settings.state.mkdir(parents=True, exist_ok=True)
-        concurrent = settings.concurrent() if isinstance(settings, CloudSettings) else {}
-        serve(settings.server(settings.listen, concurrent), build(settings))
+        serve(server, build(settings))
 
     return guarded(main)

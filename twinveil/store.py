@@ -22,7 +22,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from twinveil.errors import BadInput, ModelExists, TwinveilError, UnknownModel
+from twinveil.errors import AlreadyUsed, BadInput, BadPlan, ModelExists, TwinveilError, UnknownModel
 from twinveil.plan import Plan
 from twinveil.rpc.types_pb2 import ModelEntry
 
@@ -31,6 +31,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 _INCOMING = ".incoming-"
 _RECORD = "record.json"
 _ARRAYS = "arrays.safetensors"
+_TEXTS = ("model", "version", "import_id", "fingerprint", "arrays_sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +79,25 @@ class Record:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> tuple[Record, str]:
-        """The record and the digest of its arrays."""
-        data = json.loads(text)
+    def from_json(cls, text: str | bytes) -> tuple[Record, str]:
+        """The record and the digest of its arrays. Raises BadInput for anything else."""
+        try:
+            data: dict[str, Any] = json.loads(text)
+            engines, label_only = data["engines"], data["label_only"]
+            texts = (*(data[name] for name in _TEXTS), *engines)
+            if not isinstance(label_only, bool) or not all(isinstance(each, str) for each in texts):
+                raise TypeError
+            plan = Plan.from_json(json.dumps(data["plan"]))
+            import_id = bytes.fromhex(data["import_id"])
+        except (ValueError, KeyError, TypeError, RecursionError, BadPlan):
+            raise BadInput("this is no record of a model") from None
         record = cls(
             data["model"],
             data["version"],
-            bytes.fromhex(data["import_id"]),
-            Plan.from_json(json.dumps(data["plan"])),
-            tuple(data["engines"]),
-            bool(data["label_only"]),
+            import_id,
+            plan,
+            tuple(engines),
+            label_only,
             data["fingerprint"],
         )
         return record, data["arrays_sha256"]
@@ -169,6 +179,11 @@ class ModelStore:
                 f"model {model} {version} is already there: give another --version or remove it first"
             )
 
+    def refuse_known(self, import_id: bytes) -> None:
+        """An import id names one import for good, also after a restart."""
+        if any(record.import_id == import_id for record in self.records()):
+            raise AlreadyUsed("the id of this model was used before: make a new one")
+
     def settle(self, folder: Path, record: Record) -> None:
         with self._lock:
             self.refuse_existing(record.model, record.version)
@@ -185,11 +200,14 @@ class ModelStore:
 
     def _read(self, folder: Path) -> tuple[Record, str]:
         try:
-            return Record.from_json((folder / _RECORD).read_text())
-        except (OSError, ValueError, KeyError, TypeError, TwinveilError):
+            record, digest = Record.from_json((folder / _RECORD).read_bytes())
+            if record.folder != folder.name:
+                raise BadInput("the record lies in another model's folder")
+        except (OSError, BadInput):
             raise BadInput(
                 f"the stored model {folder.name} is damaged: remove and outsource it again"
             ) from None
+        return record, digest
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,8 +1,7 @@
 """Classification as a Python call: the picture is cropped and blinded here, each cloud gets one half.
 
-    with Client(contact) as client:
-        [result] = client.classify(["digit.png"], "mnist")
-        result.class_name, result.vector
+    [result] = user.classify(["digit.png"], "mnist", cluster=".twinveil/local")
+    result.class_name, result.vector
 
 Only this side ever holds the picture, the class vector or the label in the clear.
 """
@@ -29,7 +28,7 @@ from twinveil.card import ModelCard
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import BadImage, BadInput, PeerMismatch, PeerUnavailable, TwinveilError
 from twinveil.images import Invert, load_picture
-from twinveil.net.channel import Link, Me, connect
+from twinveil.net.channel import Link, connect
 from twinveil.net.status import from_rpc_error
 from twinveil.params import Params
 from twinveil.pinning import pinned_key
@@ -39,6 +38,7 @@ from twinveil.rpc.catalogue_pb2_grpc import CatalogueStub
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.inference_pb2_grpc import InferenceStub
 from twinveil.version import PROTOCOL_VERSION
+from user.contact import Contact
 
 DEADLINE = 3600.0
 CATALOGUE_DEADLINE = 20.0
@@ -49,20 +49,6 @@ Report = Callable[[int, int, str], None]
 """(stages done, stages, what comes now) of the query at work."""
 Source = str | Path | bytes | npt.NDArray[np.uint8]
 """A file, its content, or a picture that has the model's shape already."""
-
-
-@dataclass(frozen=True)
-class Contact:
-    """Where the other roles are, and how far S2's key is known."""
-
-    me: Me
-    owner: str
-    cloud_s1: str
-    cloud_s2: str
-    pin: Path
-    fingerprint: str | None = None
-    insecure_small_key: bool = False
-    wait: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -227,10 +213,21 @@ class Client:
         ]
 
 
-def classify(sources: Sequence[Source], model: str, contact: Contact, **options: Any) -> list[Classification]:
-    """One call with its own connections; options as Client.classify takes them."""
-    with Client(contact) as client:
-        return client.classify(sources, model, **options)
+def classify(
+    sources: Sequence[Source],
+    model: str,
+    version: str = "",
+    *,
+    contact: Contact | None = None,
+    cluster: str | Path | None = None,
+    **options: Any,
+) -> list[Classification]:
+    """One call with its own connections; options as Client.classify takes them.
+
+    contact: where the others are; without it, `cluster`, the folder of a local one, or the environment tells.
+    """
+    with Client(contact or Contact.configured(cluster)) as client:
+        return client.classify(sources, model, version, **options)
 
 
 def _ask_both(

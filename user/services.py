@@ -1,14 +1,30 @@
-"""What this role offers to the others."""
+"""What this role offers: classification for programs on the same machine, and only there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twinveil.errors import BadConfiguration
+from twinveil.net.address import is_loopback, split
+from twinveil.net.handlers import Facts
 from twinveil.net.server import Service
-from twinveil.net.servicers import StatusServicer
+from twinveil.net.servicers import GatewayServicer, StatusServicer
+from twinveil.pinning import read_pin
 from twinveil.settings import UserSettings
+from user.contact import PIN, Contact
+from user.gateway import Gateway
 
 
 def build(settings: UserSettings) -> Sequence[Service]:
     """The services of this role, from its settings."""
-    return [StatusServicer(settings.role)]
+    if not is_loopback(split(settings.listen)[0]):
+        raise BadConfiguration(
+            "--listen: the user's service sees pictures in the clear, so it listens on loopback only"
+        )
+    gateway = Gateway(Contact.of(settings))
+
+    def facts() -> Facts:
+        pinned = settings.fingerprint or read_pin(settings.state / PIN) or ""
+        return Facts(bytes.fromhex(pinned), running_queries=gateway.running)
+
+    return [StatusServicer(settings.role, facts), GatewayServicer(gateway)]

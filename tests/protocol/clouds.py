@@ -17,7 +17,7 @@ from twinveil.crypto.public_key import Rerandomiser
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.net.memory import MemoryPeer
-from twinveil.parallel import INLINE
+from twinveil.parallel import INLINE, Workers
 from twinveil.params import Params
 from twinveil.plan import QuantisedModel
 from twinveil.protocol.conversation import Script, Scripted
@@ -52,8 +52,15 @@ class Claimed:
 class Clouds:
     """A model at both clouds; classify() plays user, S1 and S2."""
 
+    meter_s2: Meter
+    """S2's figures of the last query."""
+
     def __init__(
-        self, model: QuantisedModel, key_bits: int = 512, engines: tuple[str, ...] = ("packed",)
+        self,
+        model: QuantisedModel,
+        key_bits: int = 512,
+        engines: tuple[str, ...] = ("packed",),
+        workers: Workers = INLINE,
     ) -> None:
         self.params = Params(key_bits, insecure_small_key=key_bits < 2048)
         self.secret, self.model, self.engines = key(key_bits), model, engines
@@ -61,7 +68,7 @@ class Clouds:
         self.import_id = secrets.token_bytes(16)
         self.layout = ImportLayout(model.plan, self.params, engines)
         self.rerandomiser = Rerandomiser(self.public, Tally())
-        self.tools = Tools(self.public, self.rerandomiser, INLINE, self.params)
+        self.tools = Tools(self.public, self.rerandomiser, workers, self.params)
         self.s1, self.s2 = self._import()
 
     def _import(self) -> tuple[model_s1.ModelS1, model_s2.ModelS2]:
@@ -115,6 +122,7 @@ class Clouds:
             secrets.token_bytes(16), "user", self.import_id, plan.hash, engine, label_only, pictures
         )
         claimed = Claimed(head, theirs)
+        self.meter_s2 = Meter(tally=self.secret.tally)
         engines: list[object] = []
 
         def script(opening: pb.Round) -> Script:
@@ -126,7 +134,7 @@ class Clouds:
                 self.params,
                 lambda _: claimed,
                 False,
-                Meter(source=self.secret.tally),
+                self.meter_s2,
                 engines.append,
             )
 

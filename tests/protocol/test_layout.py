@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.networks import random_model
-from twinveil.protocol.packed.layout import PackedLayout
+from tests.networks import random_model, small_icnn_model
+from twinveil.protocol.packed.layout import MAX_PICTURES, PackedLayout
 from twinveil.protocol.shares import bilinear, modulo, uniform, windows
 
 
@@ -62,3 +62,11 @@ def test_widths_cover_the_extremes(seed: int) -> None:
             assert slots.count * slots.bytes * 8 < 2048
             assert (high - low + 1) << (40 + layout.count_bits) <= 1 << slots.mask_bits
     assert masked <= 1 << layout.count_bits
+
+
+def test_a_model_packed_once_serves_queries_of_any_size() -> None:
+    plan = small_icnn_model(0, side=28).plan
+    one, most = (PackedLayout(plan, 2048, 40, pictures) for pictures in (1, MAX_PICTURES))
+    for name, layer in one.layers.items():
+        assert layer.ahead == most.layers[name].ahead
+        assert (layer.kernel_slots == most.layers[name].kernel_slots).all()

@@ -17,7 +17,7 @@ from owner.tracing import trace
 from tests.networks import edge_images, random_image
 from twinveil import oracle
 from twinveil.errors import BadPlan, Overflow
-from twinveil.fixed_point import prove
+from twinveil.fixed_point import Precision, accumulator_bits, prove, scales
 from twinveil.plan import Conv, Dense, MaxPool, Relu
 
 
@@ -49,6 +49,27 @@ def test_the_integers_compute_what_the_network_computes() -> None:
         real = network(torch.from_numpy(image)[None].float() / 256)[0].detach().numpy()
         vector = oracle.run(model, image) / 2**model.plan.fraction_bits
         assert np.abs(vector - real).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "precision", [Precision(4, 8, 6), Precision(12, 8, 7), Precision(8, 4, 2), Precision(8, 8, 8)]
+)
+def test_precision_sets_widths_and_scales(precision: Precision) -> None:
+    plan = trace(ICNN((1, 12, 12), 4, TINY).eval(), (1, 12, 12), precision).plan
+    for node in plan.linear_nodes:
+        assert node.weight_bits == precision.weight_bits
+        taps, bits = plan.taps(node), plan.bits[node.source]
+        assert node.accumulator_bits == accumulator_bits(taps, bits, precision.weight_bits)
+    for relu in (node for node in plan.nodes if isinstance(node, Relu)):
+        assert relu.bits == precision.activation_bits
+        assert scales(plan)[relu.name] == precision.activation_fraction_bits
+    assert scales(plan)[plan.output.name] == plan.fraction_bits
+
+
+@pytest.mark.parametrize("values", [(1, 8, 6), (13, 8, 6), (8, 0, 0), (8, 9, 6), (8, 8, 9)])
+def test_impossible_precisions_are_refused(values: tuple[int, int, int]) -> None:
+    with pytest.raises(BadPlan):
+        Precision(*values)
 
 
 def test_folding_is_exact() -> None:

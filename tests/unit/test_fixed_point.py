@@ -34,9 +34,8 @@ def test_no_image_leaves_the_bounds(model: QuantisedModel, seed: int) -> None:
     for image in (random_image(model.plan, seed), *edge_images(model.plan)):
         for name, tensor in oracle.trace(model, image).items():
             flat = tensor.reshape(len(tensor), -1)
-            assert (flat.min(axis=1) >= found[name].low).all() and (
-                flat.max(axis=1) <= found[name].high
-            ).all()
+            assert (flat.min(axis=1) >= found[name].low).all()
+            assert (flat.max(axis=1) <= found[name].high).all()
 
 
 def one_layer(weights: list[int], bias: int, bits: int) -> QuantisedModel:
@@ -78,7 +77,8 @@ def test_the_proof_names_every_layer_that_overflows() -> None:
     plan = Plan(model.plan.image_shape, 8, tuple(narrow), 0)
     with pytest.raises(Overflow) as caught:
         prove(QuantisedModel(plan, model.weights, model.biases))
-    assert "stem7_conv" in str(caught.value) and "a_five_conv" in str(caught.value)
+    assert "stem7_conv" in str(caught.value)
+    assert "a_five_conv" in str(caught.value)
     assert "dense" not in str(caught.value)
 
 

@@ -75,3 +75,12 @@ def test_a_network_comes_back_from_its_tensors() -> None:
             ICNN.from_tensors(spoiled, (1, 12, 12))
     with pytest.raises(BadInput):
         ICNN.from_tensors(tensors, (1, 28, 28))
+
+
+def test_widths_scale_and_never_vanish() -> None:
+    assert Widths().scaled(1) == Widths()
+    assert Widths().scaled(0.5).stem3 == 8
+    assert Widths().scaled(0.01).b.three == 1
+    for factor in (0.0, -1.0, 17.0, float("nan")):
+        with pytest.raises(BadInput):
+            Widths().scaled(factor)

@@ -61,6 +61,12 @@ def test_sixteen_bits_are_scaled(kind: str) -> None:
     assert (load_picture(encoded(Image.fromarray(wide), kind), GREY)[0] == a_digit()).all()
 
 
+def test_sixteen_bits_are_rounded_to_nearest() -> None:
+    levels = np.array([[0, 128, 129, 257 * 7 + 128, 257 * 7 + 129, 65535]], dtype=np.uint16)
+    picture = load_picture(encoded(Image.fromarray(levels)), PictureSpec((1, 1, 6)))
+    assert picture[0, 0].tolist() == [0, 0, 1, 7, 8, 255]
+
+
 def test_sixteen_bit_pgm_with_an_odd_maximum() -> None:
     content = b"P5 28 28 1000\n" + (a_digit().astype(int) * 1000 // 255).astype(">u2").tobytes()
     assert np.abs(load_picture(content, GREY)[0].astype(int) - a_digit()).max() <= 1

@@ -112,7 +112,8 @@ def test_every_tensor_equals_the_naive_loops(model: QuantisedModel, seed: int) -
         got = oracle.trace(model, image)
         assert got.keys() == expected.keys()
         for name, tensor in got.items():
-            assert tensor.dtype == np.int64 and tensor.shape == model.plan.shapes[name]
+            assert tensor.dtype == np.int64
+            assert tensor.shape == model.plan.shapes[name]
             assert tensor.tolist() == expected[name], name
 
 
@@ -130,7 +131,8 @@ def test_a_batch_is_the_same_as_one_by_one() -> None:
     model = small_icnn_model(3)
     images = np.stack([random_image(model.plan, seed) for seed in range(70)])
     vectors = oracle.run_batch(model, images)
-    assert vectors.shape == (70, 4) and vectors.dtype == np.int64
+    assert vectors.shape == (70, 4)
+    assert vectors.dtype == np.int64
     assert all(
         (oracle.run(model, image) == vector).all() for image, vector in zip(images, vectors, strict=True)
     )

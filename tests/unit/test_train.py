@@ -24,9 +24,10 @@ from owner.train import (
     train_on,
 )
 from twinveil.errors import BadInput, ModelExists
-from twinveil.fixed_point import prove
+from twinveil.fixed_point import Precision, prove
 from twinveil.images import load_picture
 from twinveil.model_files import load_model
+from twinveil.plan import Relu
 
 NARROW = Widths(4, 4, 8, Branches(4, 4, 8, 4), Branches(6, 4, 8, 4))
 
@@ -107,12 +108,19 @@ def test_equal_seeds_give_equal_weights_and_equal_plans_go_with_any(few: DataSet
     assert first.model.plan == other.model.plan
 
 
+def test_coarser_numbers_train_to_a_proven_network_too(few: DataSet) -> None:
+    model = train_on(few, TrainOptions(epochs=2, widths=TINY, precision=Precision(4, 5, 3))).model
+    prove(model)
+    assert {node.weight_bits for node in model.plan.linear_nodes} == {4}
+    assert {node.bits for node in model.plan.nodes if isinstance(node, Relu)} == {5}
+
+
 def test_training_leaves_torchs_own_state_alone(few: DataSet) -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
     threads = torch.get_num_threads()
-    train_on(few, TrainOptions(epochs=1, widths=TINY, threads=1))
+    train_on(few, TrainOptions(epochs=1, widths=TINY, threads=threads + 1))
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
 

@@ -1,7 +1,7 @@
 """Progress of long work on stderr: a live bar in a terminal, plain lines elsewhere; never silent for long.
 
-    with steps("outsourcing mnist 1") as step:
-        step(3, 12, "conv3")        # done, of how many, what is at work
+with steps("outsourcing mnist 1") as step:
+    step(3, 12, "conv3")        # done, of how many, what is at work
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 SIGN_OF_LIFE_SECONDS = 4.0
 
@@ -52,20 +59,23 @@ def _lines(title: str, console: Console) -> Iterator[Step]:
     """A line for what is new, at most one a second, and one every few seconds for what only takes long."""
     started = time.monotonic()
     ended = threading.Event()
-    state = {"text": "", "shown": "", "at": 0.0}
+    text = shown = ""
+    shown_at = 0.0
 
     def say() -> None:
-        state["shown"], state["at"] = state["text"], time.monotonic()
-        seconds = time.monotonic() - started
-        console.print(f"{title}{state['text']} ({seconds:.0f} s)", highlight=False, markup=False, soft_wrap=True)
+        nonlocal shown, shown_at
+        shown, shown_at = text, time.monotonic()
+        line = f"{title}{shown} ({shown_at - started:.0f} s)"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def step(done: int, total: int, label: str) -> None:
-        state["text"] = (f": {done}/{total}" if total else ":") + f" {label}" if total or label else ""
+        nonlocal text
+        place = f" {done}/{total}" if total else ""
+        text = f":{place} {label}".rstrip(": ")
 
     def watch() -> None:
         while not ended.wait(1.0):
-            is_new = state["text"] != state["shown"]
-            if is_new or time.monotonic() - float(state["at"]) >= SIGN_OF_LIFE_SECONDS:
+            if text != shown or time.monotonic() - shown_at >= SIGN_OF_LIFE_SECONDS:
                 say()
 
     say()

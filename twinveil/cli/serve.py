@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import typer
 
+from twinveil.cli.serve_all import serve_all
+
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 ROLES = {
@@ -24,7 +26,7 @@ MODULES = {"sealing": "owner.sealing"}
 serve = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Run one of the four roles on this host until it is told to stop. "
+    help="Run one of the four roles on this host, or all of them, until told to stop. "
     "Each role lists its own options: twinveil serve cloud_s2 --help",
 )
 
@@ -37,5 +39,6 @@ def _become(role: str) -> Callable[[typer.Context], None]:
     return run
 
 
+serve.command("all")(serve_all)
 for _role in ROLES:
     serve.command(_role, context_settings=PASS_THROUGH)(_become(_role))

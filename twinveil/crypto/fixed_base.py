@@ -1,6 +1,6 @@
 """Powers of one fixed base by a window table (Brickell, Gordon, McCurley, Wilson, EUROCRYPT 1992, section 2).
 
-With all h^(j 2^(w i)) at hand, h^s is one table entry for each w-bit digit of s, multiplied together: no
+With all h^(j 2^(8 i)) at hand, h^s is one table entry for each byte of s, multiplied together: no
 squaring. Entries are normal forms, so that a step is a half multiplication. Made once per process and base.
 """
 
@@ -22,18 +22,22 @@ from twinveil.crypto.normal_form import (
 )
 from twinveil.crypto.tally import INVERSE_N, MODMUL_N, MODMUL_N2, MODMUL_N2_HALF, Tally
 
+WINDOW = 8
+"""Bits of a digit. For 2112-bit exponents at 2048 bits: 42 MB, 0.4 s to make, 264 steps; 10 bits would take
+135 MB and 1.2 s for 212 steps, and win 7 % (measured: a larger table leaves the caches)."""
 ENTRY_BYTES = 56
 """Of one mpz in a list, beyond its limbs."""
+BATCH = 128
+"""Exponents done together: 128 products of full size and one digit's 255 entries fit a second-level cache."""
 
 
 class FixedBase:
-    """base^s mod N^2 for s below 2^bits."""
+    """base^s mod N^2 for s below 2^bits, a digit a byte."""
 
-    __slots__ = ("_ks", "_modulus", "_n", "_us", "bits", "window")
+    __slots__ = ("_ks", "_modulus", "_n", "_us", "positions")
 
-    def __init__(self, base: mpz, n: mpz, bits: int, window: int, tally: Tally) -> None:
-        self.bits = -(-bits // window) * window
-        self.window = window
+    def __init__(self, base: mpz, n: mpz, bits: int, tally: Tally) -> None:
+        self.positions = -(-bits // WINDOW)
         self._n = n
         self._modulus = n * n
         self._us: list[list[mpz]] = []
@@ -42,66 +46,63 @@ class FixedBase:
         for _ in range(self.positions):
             entry = power
             us, ks = [ONE, power.u], [ZERO, power.k]
-            for _ in range((1 << window) - 2):
+            for _ in range((1 << WINDOW) - 2):
                 entry = product(entry, power, n)
                 us.append(entry.u)
                 ks.append(entry.k)
             power = product(entry, power, n)
             self._us.append(us)
             self._ks.append(ks)
-        tally += self.table_counts(self.bits, window)
-
-    @property
-    def positions(self) -> int:
-        """Digits of an exponent."""
-        return self.bits // self.window
+        tally += self.table_counts(bits)
 
     @property
     def memory_bytes(self) -> int:
         """What the table takes: two numbers below N an entry, with Python's overhead."""
-        return (self.positions << self.window) * 2 * (int(self._n.bit_length()) // 8 + ENTRY_BYTES)
+        return (self.positions << WINDOW) * 2 * (int(self._n.bit_length()) // 8 + ENTRY_BYTES)
 
     @staticmethod
-    def table_counts(bits: int, window: int) -> dict[str, int]:
+    def table_counts(bits: int) -> dict[str, int]:
         """Operations that make the table."""
-        products = -(-bits // window) * ((1 << window) - 1)
+        products = -(-bits // WINDOW) * ((1 << WINDOW) - 1)
         return {MODMUL_N: NORMALISE_MODMULS + products * PRODUCT_MODMULS, INVERSE_N: 1}
 
     @staticmethod
-    def power_counts(bits: int, window: int, count: int) -> dict[str, int]:
+    def power_counts(bits: int, count: int) -> dict[str, int]:
         """Operations of `count` powers."""
-        return {MODMUL_N2_HALF: count * (-(-bits // window) - 1), MODMUL_N2: count}
+        return {MODMUL_N2_HALF: count * (-(-bits // WINDOW) - 1), MODMUL_N2: count}
 
     def powers(self, exponents: Sequence[int], tally: Tally) -> list[mpz]:
-        """[base^s mod N^2]; every s in [0, 2^bits)."""
-        n, modulus, window = self._n, self._modulus, self.window
-        mask = (1 << window) - 1
-        shifts = range(0, self.bits, window)
-        results = []
-        for exponent in exponents:
-            if not 0 <= exponent < 1 << self.bits:
-                raise ValueError(f"an exponent has more than {self.bits} bits")
-            accumulator, k = ONE, ZERO
-            digits = [(exponent >> shift) & mask for shift in shifts]
-            accumulator = self._us[0][digits[0]]
-            for factors, digit in zip(self._us[1:], digits[1:], strict=True):
-                accumulator = accumulator * factors[digit] % modulus
-            for parts, digit in zip(self._ks, digits, strict=True):
-                k += parts[digit]
-            results.append(value(accumulator, k, n, modulus))
-        tally += self.power_counts(self.bits, window, len(exponents))
+        """[base^s mod N^2] for s in [0, 2^bits); OverflowError for any other."""
+        results: list[mpz] = []
+        for start in range(0, len(exponents), BATCH):
+            results += self._batch(exponents[start : start + BATCH])
+        tally += self.power_counts(WINDOW * self.positions, len(exponents))
         return results
 
+    def _batch(self, exponents: Sequence[int]) -> list[mpz]:
+        """Digit by digit for all exponents, so that one digit's part of the table stays in the cache."""
+        n, modulus = self._n, self._modulus
+        columns = zip(*[exponent.to_bytes(self.positions, "little") for exponent in exponents], strict=True)
+        first = next(columns)
+        products = [self._us[0][digit] for digit in first]
+        sums = [self._ks[0][digit] for digit in first]
+        for us, ks, digits in zip(self._us[1:], self._ks[1:], columns, strict=True):
+            products = [
+                running * us[digit] % modulus for running, digit in zip(products, digits, strict=True)
+            ]
+            sums = [total + ks[digit] for total, digit in zip(sums, digits, strict=True)]
+        return [value(u, k, n, modulus) for u, k in zip(products, sums, strict=True)]
 
-_tables: dict[tuple[mpz, mpz, int, int], FixedBase] = {}
+
+_tables: dict[tuple[mpz, mpz, int], FixedBase] = {}
 _lock = threading.Lock()
 
 
-def fixed_base(base: mpz, n: mpz, bits: int, window: int, tally: Tally) -> FixedBase:
+def fixed_base(base: mpz, n: mpz, bits: int, tally: Tally) -> FixedBase:
     """This process's table for `base`; made on first use (and counted then), kept for good."""
-    key = (base, n, bits, window)
+    key = (base, n, bits)
     with _lock:
         table = _tables.get(key)
         if table is None:
-            table = _tables[key] = FixedBase(base, n, bits, window, tally)
+            table = _tables[key] = FixedBase(base, n, bits, tally)
         return table

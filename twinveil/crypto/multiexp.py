@@ -24,7 +24,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import getitem
 from typing import NamedTuple
 
 import gmpy2
@@ -33,7 +32,7 @@ from gmpy2 import mpz
 from numpy.typing import NDArray
 
 from twinveil.crypto.multiexp_schedule import MAX_BITS, Buckets, Tables, choose, operation_count, predict
-from twinveil.crypto.normal_form import ONE, UNIT, ZERO, Normal, linear_forms, normalise, product, value
+from twinveil.crypto.normal_form import ONE, UNIT, Normal, linear_forms, normalise, product, value
 from twinveil.crypto.tally import MODMUL_N2, SQUARE_N2, Tally
 from twinveil.parallel import INLINE, Workers
 
@@ -159,6 +158,10 @@ def _raise(factors: list[mpz], places: list[int], chosen: list[int], size: int, 
     return total
 
 
+TABLE_BATCH = 352
+"""Running products kept at a time: 16 outputs of 22 steps, 200 KB at 2048 bits."""
+
+
 @dataclass(frozen=True, slots=True)
 class _GroupTables:
     """For every group its products of digits: half-size factors, and the k of their normal forms."""
@@ -208,21 +211,27 @@ def _with_tables(
     modulus: mpz,
 ) -> list[mpz]:
     indices = _indices(exponents, bits, schedule)
-    window = schedule.window
-    results = []
-    for rows in indices.tolist():
-        first = rows[0]
-        accumulator: mpz = tables.factors[0][first[0]]
-        for factor in map(getitem, tables.factors[1:], first[1:]):
-            accumulator = accumulator * factor % modulus
-        k = sum(map(getitem, tables.ks, first), ZERO)
-        for row in rows[1:]:
-            for _ in range(window):
-                accumulator = accumulator * accumulator % modulus
-            for factor in map(getitem, tables.factors, row):
-                accumulator = accumulator * factor % modulus
-            k = (k << window) + sum(map(getitem, tables.ks, row), ZERO)
-        results.append(value(accumulator, k, n, modulus))
+    outputs, steps, _ = indices.shape
+    results: list[mpz] = []
+    rows = max(1, TABLE_BATCH // steps)
+    for start in range(0, outputs, rows):
+        columns = indices[start : start + rows].reshape(-1, indices.shape[2]).T.tolist()
+        factors = list(map(tables.factors[0].__getitem__, columns[0]))
+        sums = list(map(tables.ks[0].__getitem__, columns[0]))
+        # Group by group for all outputs and steps, so that a group's table stays in the cache
+        for group, column in enumerate(columns[1:], start=1):
+            table, ks = tables.factors[group], tables.ks[group]
+            pairs = zip(factors, column, strict=True)
+            factors = [running * table[index] % modulus for running, index in pairs]
+            sums = [total + ks[index] for total, index in zip(sums, column, strict=True)]
+        for row in range(0, len(factors), steps):
+            accumulator, k = factors[row], sums[row]
+            for step in range(row + 1, row + steps):
+                for _ in range(schedule.window):
+                    accumulator = accumulator * accumulator % modulus
+                accumulator = accumulator * factors[step] % modulus
+                k = (k << schedule.window) + sums[step]
+            results.append(value(accumulator, k, n, modulus))
     return results
 
 

@@ -30,7 +30,7 @@ import phe
 from gmpy2 import mpz
 
 from twinveil.crypto.fixed_base import FixedBase, fixed_base
-from twinveil.crypto.tally import INVERSE_N, MODMUL_N2, MODMUL_N2_HALF, POWER_N2, Tally
+from twinveil.crypto.tally import INVERSE_N, MODMUL_N2, MODMUL_N2_HALF, MUL_N, POWER_N2, Tally
 from twinveil.errors import AlreadyUsed, InvalidCiphertext, InvalidKey
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import KAPPA, Params
@@ -112,13 +112,26 @@ class PublicKey:
         """1 + (m mod N) N: a ciphertext without a nonce. It hides nothing and cannot be sent."""
         return 1 + plaintext % self.n * self.n
 
-    def parse(self, data: bytes, count: int) -> list[mpz]:
+    def add_plain(self, values: Sequence[mpz], plaintexts: Sequence[int], tally: Tally) -> list[mpz]:
+        """E(v + m) from every E(v), with the nonce that it has."""
+        modulus, raw = self.n_squared, self.raw
+        tally += self.add_plain_counts(len(values))
+        return [c * raw(m) % modulus for c, m in zip(values, plaintexts, strict=True)]
+
+    @staticmethod
+    def add_plain_counts(count: int) -> dict[str, int]:
+        """Operations of `add_plain`."""
+        return {MUL_N: count, MODMUL_N2: count}
+
+    def parse(self, data: bytes, count: int, tally: Tally | None = None) -> list[mpz]:
         """`count` ciphertexts of a peer; InvalidCiphertext unless each is a unit below N^2 at full width."""
         width = self.ciphertext_bytes
         if len(data) != count * width:
             raise InvalidCiphertext(f"{count} ciphertexts take {count * width} bytes, not {len(data)}")
         values = [mpz.from_bytes(data[at : at + width], "big") for at in range(0, len(data), width)]
         self.check(values)
+        if tally is not None:
+            tally += self.check_counts(count)
         return values
 
     def check(self, values: Sequence[mpz]) -> None:
@@ -242,10 +255,6 @@ Reach = Literal["full", "short"]
 def exponent_bits(n_bits: int, reach: Reach) -> int:
     """Length of the exponent of h."""
     return n_bits + SLACK_BITS if reach == "full" else SHORT_EXPONENT_BITS
-
-
-WINDOWS: Mapping[Reach, int] = {"full": 8, "short": 10}
-"""Bits of a table window. 2048 bits: full 42 MB, 264 steps; short 17 MB, 26 steps."""
 
 
 @final
@@ -381,9 +390,13 @@ class Rerandomiser(NonceSource):
             while gmpy2.gcd(r, key.n) != 1:
                 r = mpz(secrets.randbelow(int(key.n)))
             fresh.append(value * gmpy2.powmod(r, key.n, key.n_squared) % key.n_squared)
-        self.tally.add(POWER_N2, len(fresh))
-        self.tally.add(MODMUL_N2, len(fresh))
+        self.tally += self.freshen_fully_counts(len(fresh))
         return FreshCiphertexts(_MINT, fresh, key.ciphertext_bytes)
+
+    @staticmethod
+    def freshen_fully_counts(count: int) -> dict[str, int]:
+        """Operations of `freshen_fully`."""
+        return {INVERSE_N: count, POWER_N2: count, MODMUL_N2: count}
 
 
 @final
@@ -401,13 +414,14 @@ class Encryptor(NonceSource):
         self, plaintexts: Sequence[int], nonces: NoncePool | None = None, workers: Workers = INLINE
     ) -> FreshCiphertexts:
         """Fresh encryptions, two multiplications each once a nonce is there."""
+        self.tally.add(MUL_N, len(plaintexts))
         return self._multiply([self.public_key.raw(m) for m in plaintexts], nonces, workers)
 
 
 def table(public_key: PublicKey, reach: Reach, tally: Tally) -> FixedBase:
     """This process's window table on h; made on first use, which the tally counts."""
     bits = exponent_bits(public_key.bits, reach)
-    return fixed_base(public_key.h, public_key.n, bits, WINDOWS[reach], tally)
+    return fixed_base(public_key.h, public_key.n, bits, tally)
 
 
 def draw(public_key: PublicKey, reach: Reach, count: int, tally: Tally) -> list[mpz]:
@@ -425,9 +439,14 @@ def _draw_in_worker(order: tuple[PublicKey, Reach, int]) -> tuple[bytes, dict[st
     return data, tally.as_dict()
 
 
+def encrypt_counts(count: int) -> dict[str, int]:
+    """Operations of `Encryptor.encrypt` where the nonces are there."""
+    return {MUL_N: count, MODMUL_N2: count}
+
+
 def nonce_counts(n_bits: int, reach: Reach, count: int) -> dict[str, int]:
     """Operations of `count` nonces, without the table."""
-    return FixedBase.power_counts(exponent_bits(n_bits, reach), WINDOWS[reach], count)
+    return FixedBase.power_counts(exponent_bits(n_bits, reach), count)
 
 
 __all__ = [
@@ -436,5 +455,6 @@ __all__ = [
     "NoncePool",
     "PublicKey",
     "Rerandomiser",
+    "encrypt_counts",
     "nonce_counts",
 ]

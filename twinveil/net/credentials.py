@@ -33,6 +33,14 @@ class TlsFiles:
         """The usual names."""
         return TlsFiles(folder / "authority.pem", folder / "certificate.pem", folder / "key.pem")
 
+    def stamp(self) -> tuple[int, ...]:
+        """Another one after a renewal; empty while a file is missing."""
+        try:
+            found = [path.stat() for path in (self.authority, self.certificate, self.key)]
+        except OSError:
+            return ()
+        return tuple(number for each in found for number in (each.st_mtime_ns, each.st_ino))
+
 
 @dataclass(frozen=True, slots=True)
 class _Content:
@@ -88,7 +96,7 @@ class _Reloading:
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
         self._lock = threading.Lock()
-        self._times = self._stat()
+        self._stamp = files.stamp()
         self._content = read(files)
 
     def configuration(self) -> grpc.ServerCertificateConfiguration:
@@ -99,21 +107,14 @@ class _Reloading:
 
     def renewed(self) -> grpc.ServerCertificateConfiguration | None:
         with self._lock:
-            times = self._stat()
-            if times == self._times:
+            stamp = self._files.stamp()
+            if stamp == self._stamp:
                 return None
             try:
                 self._content = read(self._files)
             except BadConfiguration as error:
                 log.warning("renewed certificate not taken yet: %s", error)
                 return None
-            self._times = times
+            self._stamp = stamp
             log.info("certificate renewed from %s", self._files.certificate)
             return self.configuration()
-
-    def _stat(self) -> tuple[int, ...]:
-        files = (self._files.authority, self._files.certificate, self._files.key)
-        try:
-            return tuple(path.stat().st_mtime_ns for path in files)
-        except OSError:
-            return ()

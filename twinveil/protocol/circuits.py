@@ -17,6 +17,7 @@ from twinveil.garbling.gadgets import (
     one_hot_maximum,
     relu_requantise,
     subtract,
+    subtract_wide,
 )
 from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.windows import max_windows
@@ -29,7 +30,7 @@ Inputs = Mapping[str, Wires]
 
 def _slots(g: Gates, layout: Segment, z: Wires, s: Wires) -> Wires:
     """Import: (z - s) of whole plaintexts, cut into values: (bits, count)."""
-    values = subtract(g, z, s).reshape(layout.per_plaintext, layout.bits, layout.plaintexts)
+    values = subtract_wide(g, z, s).reshape(layout.per_plaintext, layout.bits, layout.plaintexts)
     return values.transpose(1, 2, 0).reshape(layout.bits, -1)[:, : layout.count]
 
 

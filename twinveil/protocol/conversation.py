@@ -1,10 +1,14 @@
 """S2's side of a conversation: a generator that is sent requests and yields replies.
 
 Written so, the protocol reads downwards; what comes out of order, twice, or too late cannot reach a step.
+A request that comes again byte for byte, before the next one, gets the reply that it got; later it is
+refused: nothing is done twice. No honest request equals an earlier one, since each holds fresh randomness
+or is another step.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator
 
 from twinveil.errors import OutOfOrder
@@ -24,18 +28,32 @@ def expect(message: pb.Round, body: str) -> pb.Round:
 class Scripted:
     """A net.peer.Conversation that runs a script: one request in, one reply out.
 
-    open: makes the script from the first request. Any error ends the conversation for good.
+    start: makes the script from the first request. Any error ends the conversation for good.
     """
 
     def __init__(self, start: Callable[[pb.Round], Script]) -> None:
         self._start = start
         self._script: Script | None = None
         self._over = False
+        self._seen: set[bytes] = set()
+        self._answered = b""
+        self._reply = pb.Round()
 
     def handle(self, message: pb.Round) -> pb.Round:
         if self._over:
             raise OutOfOrder("this conversation has ended")
+        digest = hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
+        if digest == self._answered:
+            return self._reply
+        self._reply = self._step(message, digest)
+        self._answered = digest
+        return self._reply
+
+    def _step(self, message: pb.Round, digest: bytes) -> pb.Round:
         try:
+            if digest in self._seen:
+                raise OutOfOrder("this step was taken before")
+            self._seen.add(digest)
             if self._script is None:
                 self._script = self._start(message)
                 return next(self._script)
@@ -49,5 +67,6 @@ class Scripted:
 
     def close(self) -> None:
         self._over = True
+        self._reply = pb.Round()
         if self._script is not None:
             self._script.close()

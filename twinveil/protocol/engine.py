@@ -1,8 +1,8 @@
 """What an engine is: one interface for both ways to compute the same plan.
 
 The skeleton of a query (query/s1.py, query/s2.py) is the same for every engine; an engine brings the
-published functions SCVL, SACT, SMAP, SCT over its own representation of encrypted tensors. S1's methods drive; S2's
-are generators that are sent S1's requests and yield the replies.
+published functions SCVL, SACT, SMAP, SCT over its own representation of encrypted tensors. S1's methods
+drive; S2's are generators that are sent S1's requests and yield the replies.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Protocol
 from twinveil.errors import OutOfOrder
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.protocol.garbled import EvaluatorSide, GarblerSide, Step
+from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.shares import Words
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import Stage
@@ -25,7 +27,7 @@ Dialogue = Generator[pb.Round, pb.Round, pb.Round]
 """S2's part of some steps: yields replies, is sent requests, returns the request that it does not answer."""
 
 
-class Link:
+class Link(SingleUse):
     """S1's way to S2 in one query: asks, and hands out each garbled step once, in order."""
 
     def __init__(self, ask: Ask, ot: ExtensionSender, garblers: Iterator[GarblerSide]) -> None:
@@ -40,18 +42,19 @@ class Link:
         return pb.Round(garbled_batch=garbler.send(self._ot, inputs, corrections))
 
 
-class Circuits:
+class Circuits(SingleUse):
     """S2's circuits of one query, each handed out once, in the plan's order."""
 
-    def __init__(self, steps: Iterator[Step], ot: ExtensionReceiver) -> None:
+    def __init__(self, steps: Iterator[Step], ot: ExtensionReceiver, observer: Observer = NOBODY) -> None:
         self._steps = steps
         self._ot = ot
+        self._observer = observer
 
     def next(self) -> EvaluatorSide:
         step = next(self._steps, None)
         if step is None:
             raise OutOfOrder("the plan has no further circuit")
-        return EvaluatorSide(step, self._ot)
+        return EvaluatorSide(step, self._ot, self._observer)
 
 
 class EngineS1(Protocol):

@@ -21,6 +21,8 @@ from twinveil.garbling.circuit import Counts, Program, Shapes, count, flatten
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
+from twinveil.protocol.observer import NOBODY, Observer
+from twinveil.protocol.single_use import SingleUse
 from twinveil.rpc import rounds_pb2 as pb
 
 Bits = npt.NDArray[np.bool_]
@@ -44,7 +46,7 @@ class Step:
         return self.counts.evaluator_bits
 
 
-class GarblerSide:
+class GarblerSide(SingleUse):
     """S1's half of one step. Single use."""
 
     def __init__(self, step: Step) -> None:
@@ -61,12 +63,13 @@ class GarblerSide:
         )
 
 
-class EvaluatorSide:
+class EvaluatorSide(SingleUse):
     """S2's half of one step. Single use."""
 
-    def __init__(self, step: Step, ot: ExtensionReceiver) -> None:
+    def __init__(self, step: Step, ot: ExtensionReceiver, observer: Observer = NOBODY) -> None:
         self._step = step
         self._ot = ot
+        self._observer = observer
         self._chosen = False
 
     def choose(self, inputs: Mapping[str, Bits]) -> bytes:
@@ -79,7 +82,7 @@ class EvaluatorSide:
     def evaluate(self, batch: pb.GarbledBatch) -> dict[str, Bits]:
         step = self._step
         labels = self._ot.receive(batch.masked_labels)
-        return evaluate(
+        outputs = evaluate(
             step.program,
             step.garbler,
             step.evaluator,
@@ -89,3 +92,5 @@ class EvaluatorSide:
             decode=batch.decode,
             counts=step.counts,
         )
+        self._observer.evaluated(outputs)
+        return outputs

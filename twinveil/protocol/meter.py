@@ -27,35 +27,28 @@ class Figures:
 class Meter:
     """Figures by function name; functions do not nest.
 
-    peer: whose traffic is counted (S1). source: a tally that somebody else fills (S2's key): what is added to
-    it during a function is the function's, so figures are exact while one query runs at a time. Without a
-    source, `tally` counts for the function at hand.
+    peer: whose traffic is counted (S1). tally: what every kernel of the query adds to; what is added to it
+    during a function is the function's. S2's is its key's, so that figures there are exact while one query
+    runs at a time.
     """
 
-    def __init__(self, peer: CountedPeer | None = None, source: Tally | None = None) -> None:
+    def __init__(self, peer: CountedPeer | None = None, tally: Tally | None = None) -> None:
         self.functions: dict[str, Figures] = {}
         self.peer = peer
-        self._source = source
-        self._current = Figures()
-
-    @property
-    def tally(self) -> Tally:
-        return self._current.operations
+        self.tally = Tally() if tally is None else tally
 
     @contextmanager
     def function(self, name: str) -> Iterator[None]:
-        outer, self._current = self._current, self.functions.setdefault(name, Figures())
-        started, cpu = time.perf_counter(), time.process_time()
-        before = self._source.as_dict() if self._source else {}
+        figures = self.functions.setdefault(name, Figures())
+        started, cpu, before = time.perf_counter(), time.process_time(), self.tally.as_dict()
         try:
             with self.peer.step(name) if self.peer else nullcontext():
                 yield
         finally:
-            self._current.seconds += time.perf_counter() - started
-            self._current.cpu_seconds += time.process_time() - cpu
-            for kind, count in (self._source.as_dict() if self._source else {}).items():
-                self._current.operations.add(kind, count - before.get(kind, 0))
-            self._current = outer
+            figures.seconds += time.perf_counter() - started
+            figures.cpu_seconds += time.process_time() - cpu
+            for kind, count in self.tally.as_dict().items():
+                figures.operations.add(kind, count - before.get(kind, 0))
 
     def as_dict(self) -> dict[str, dict[str, object]]:
         """JSON-ready figures of every function."""

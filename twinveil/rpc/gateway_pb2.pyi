@@ -29,12 +29,18 @@ class Picture(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     LABEL_ONLY_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    INVERT_FIELD_NUMBER: _builtins.int
     file: _builtins.bytes
     """a png, jpeg or pgm file"""
     model: _builtins.str
     version: _builtins.str
     """empty: the newest"""
     label_only: _builtins.bool
+    engine: _builtins.str
+    """empty: packed"""
+    invert: _builtins.str
+    """auto, never or always; empty: auto"""
     def __init__(
         self,
         *,
@@ -42,10 +48,12 @@ class Picture(_message.Message):
         model: _builtins.str = ...,
         version: _builtins.str = ...,
         label_only: _builtins.bool = ...,
+        engine: _builtins.str = ...,
+        invert: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "label_only", b"label_only", "model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "file", b"file", "invert", b"invert", "label_only", b"label_only", "model", b"model", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -88,11 +96,14 @@ class Result(_message.Message):
     VECTOR_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    FIGURES_JSON_FIELD_NUMBER: _builtins.int
     label: _builtins.int
     class_name: _builtins.str
     seconds: _builtins.float
     bytes: _builtins.int
     """the user's own traffic with both clouds"""
+    figures_json: _builtins.str
+    """what the query cost each cloud, by cloud and function; public"""
     @_builtins.property
     def vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """fixed point, one a class; empty for label_only"""
@@ -105,10 +116,11 @@ class Result(_message.Message):
         vector: _abc.Iterable[_builtins.int] | None = ...,
         seconds: _builtins.float = ...,
         bytes: _builtins.int = ...,
+        figures_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "class_name", b"class_name", "label", b"label", "seconds", b"seconds", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "class_name", b"class_name", "figures_json", b"figures_json", "label", b"label", "seconds", b"seconds", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -69,7 +69,7 @@ def grey_square(pixels: Pixels, side: int) -> Integers:
     grey = grey[top : top + size, left : left + size]
     shares = _shares(size, side)
     sums: Integers = shares @ grey @ shares.T
-    return (sums + size * size // 2) // (size * size)
+    return np.asarray((sums + size * size // 2) // (size * size), dtype=np.int64)
 
 
 def binarised(square: Integers) -> Integers:

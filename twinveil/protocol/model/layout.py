@@ -29,9 +29,10 @@ class ImportLayout:
     engines: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.engines if name not in ENGINES]
-        if unknown or not self.engines:
-            raise BadPlan(f"engines must be some of {', '.join(ENGINES)}, not {', '.join(unknown) or 'none'}")
+        if not self.engines or not set(self.engines) <= set(ENGINES):
+            raise BadPlan(f"a model is imported for some of the engines {', '.join(ENGINES)}")
+        if len(set(self.engines)) < len(self.engines):
+            raise BadPlan("each engine is named once")
 
     @cached_property
     def packed(self) -> PackedLayout:

@@ -29,9 +29,11 @@ from twinveil.garbling.bits import bits_to_integers
 from twinveil.garbling.ot_extension import ExtensionSender
 from twinveil.parallel import Workers
 from twinveil.plan import Linear, Plan
+from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Ask
 from twinveil.protocol.garbled import GarblerSide
 from twinveil.protocol.model.layout import PROTOCOL_VERSION, ImportLayout, Placement
+from twinveil.protocol.observer import NOBODY, Observer, Topic
 from twinveil.protocol.packed.kernels import KernelTables
 from twinveil.protocol.shares import Words, modulo, negate
 from twinveil.protocol.wide import Bits, constant, place, random_bits, to_words
@@ -50,9 +52,9 @@ class ModelS1:
     """
 
     plan: Plan
-    shares: dict[str, Words] = field(default_factory=dict)
-    kernels: dict[tuple[str, str], list[mpz]] = field(default_factory=dict)
-    biases: dict[tuple[str, str], list[mpz]] = field(default_factory=dict)
+    shares: dict[str, Words] = field(default_factory=dict, repr=False)
+    kernels: dict[tuple[str, str], list[mpz]] = field(default_factory=dict, repr=False)
+    biases: dict[tuple[str, str], list[mpz]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def tables(self) -> KernelTables:
@@ -67,6 +69,7 @@ def import_model(
     key: PublicKey,
     rerandomiser: Rerandomiser,
     workers: Workers,
+    observer: Observer = NOBODY,
 ) -> Generator[str, None, ModelS1]:
     """Run the import against S2; yields each layer's name before it, returns the model.
 
@@ -74,16 +77,17 @@ def import_model(
     commit.
     """
     plan = layout.plan
-    opened = ask(
-        pb.Round(
-            open_import=pb.OpenImport(
-                protocol_version=PROTOCOL_VERSION,
-                import_id=import_id,
-                plan_hash=plan.hash,
-                engines=list(layout.engines),
-            )
-        )
-    ).import_opened
+    observer.about(Topic("import", plan, "+".join(layout.engines), 0, key.n, layout.params.sigma))
+    for name, pair in halves.items():
+        for what, half in zip(("weights", "biases"), pair, strict=True):
+            observer.half(f"{what} {name}", half)
+    opening = pb.OpenImport(
+        protocol_version=PROTOCOL_VERSION,
+        import_id=import_id,
+        plan_hash=plan.hash,
+        engines=list(layout.engines),
+    )
+    opened = expect(ask(pb.Round(open_import=opening)), "import_opened").import_opened
     segments = {node.name: layout.segments(node) for node in plan.linear_nodes}
     factors = iter(key.parse(opened.factors, sum(w.plaintexts for w, _ in segments.values())))
     differences = iter(key.parse(opened.differences, sum(b.plaintexts for _, b in segments.values())))
@@ -110,17 +114,13 @@ def import_model(
             ]
         fresh = rerandomiser.freshen(masked, workers=workers)
         first = ot is None
-        chosen = ask(
-            pb.Round(
-                masked_plaintexts=pb.MaskedPlaintexts(
-                    ciphertexts=fresh.to_bytes(), base_ot=base.reply if first else b""
-                )
-            )
-        ).corrections
+        sent = pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes(), base_ot=base.reply if first else b"")
+        chosen = expect(ask(pb.Round(masked_plaintexts=sent)), "corrections").corrections
         if ot is None:
             ot = ExtensionSender(base.keys, choices, import_id)
         ot.accept(chosen.extension, step.choices)
-        made = ask(pb.Round(garbled_batch=garbler.send(ot, masks, chosen.bits))).encrypted_shares
+        reply = ask(pb.Round(garbled_batch=garbler.send(ot, masks, chosen.bits)))
+        made = expect(reply, "encrypted_shares").encrypted_shares
         _keep(model, node, layout, masks, key, made.ciphertexts)
     return model
 

@@ -21,7 +21,10 @@ ENGINE = "packed"
 
 
 class KernelTables:
-    """Tables on one model's E(K), by layer and channel chunk; made on first use, then kept."""
+    """Tables on one model's E(K), by layer and channel chunk; made on first use, then kept.
+
+    tally: operations that made them, once a model; a query's own tally has only what every query does.
+    """
 
     def __init__(
         self, kernels: Mapping[tuple[str, str], list[mpz]], biases: Mapping[tuple[str, str], list[mpz]]
@@ -29,6 +32,7 @@ class KernelTables:
         self._kernels = kernels
         self._biases = biases
         self._tables: dict[tuple[str, int], FixedBases] = {}
+        self.tally = Tally()
 
     def sums(
         self, layer: LayerLayout, columns: Words, key: PublicKey, workers: Workers, tally: Tally
@@ -37,20 +41,20 @@ class KernelTables:
         exponents = np.ascontiguousarray(columns.T)
         chunks = []
         for chunk in range(layer.channel_chunks):
-            tables = self._chunk(layer, chunk, key, tally)
+            tables = self._chunk(layer, chunk, key)
             bias = self._biases[ENGINE, layer.node.name][chunk]
             powers = tables.power(exponents, layer.bits, tally, workers)
             chunks.append([power * bias % key.n_squared for power in powers])
             tally.add(MODMUL_N2, len(powers))
         return [sums[group] for group in range(layer.groups) for sums in chunks]
 
-    def _chunk(self, layer: LayerLayout, chunk: int, key: PublicKey, tally: Tally) -> FixedBases:
+    def _chunk(self, layer: LayerLayout, chunk: int, key: PublicKey) -> FixedBases:
         name = layer.node.name
         if (name, chunk) not in self._tables:
             bases = self._kernels[ENGINE, name]
             count = len(bases) // layer.channel_chunks
             part = bases[chunk * count : (chunk + 1) * count]
-            self._tables[name, chunk] = FixedBases(part, key.n_squared, tally)
+            self._tables[name, chunk] = FixedBases(part, key.n_squared, self.tally)
         return self._tables[name, chunk]
 
 

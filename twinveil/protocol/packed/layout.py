@@ -12,7 +12,7 @@ query)), so that Z + s never borrows from and never carries into a neighbour; sl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,20 +20,29 @@ import numpy.typing as npt
 
 from twinveil.errors import BadPlan
 from twinveil.plan import Conv, Linear, Plan, Shape
+from twinveil.protocol.observer import Mask
 from twinveil.protocol.shares import windows
 from twinveil.schedule import LinearStep, Schedule, schedule
 
 MIN_COUNT_BITS = 12
 
+MAX_PICTURES = 64
+"""Most pictures of one query. Widths are those of such a query for every other, too: E(K) is packed once, at
+the import, and serves queries of any size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Slots of one kind of sum: `count` of `bytes` bytes, each masked by `mask_bits` bits from `offset` on."""
+    """Slots of one kind of sum: `count` of `bytes` bytes, each masked by `mask_bits` bits above `offset`."""
 
     bytes: int
     count: int
     mask_bits: int
     offset: int
+
+    @property
+    def mask(self) -> Mask:
+        return Mask(self.mask_bits, self.offset, self.count, self.bytes)
 
 
 def _slots(sum_bits: int, negative: bool, margin: int, plaintext_bits: int, what: str) -> Slots:
@@ -223,9 +232,9 @@ class PackedLayout:
 
     @cached_property
     def count_bits(self) -> int:
-        """ceil(log2(slots masked in a query)): the smallest width that covers what it leads to."""
-        bits = MIN_COUNT_BITS
-        while _masked_slots(self._layers(bits)) > 1 << bits:
+        """ceil(log2(slots masked in a largest query)): the smallest width that covers what it leads to."""
+        largest, bits = replace(self, pictures=MAX_PICTURES), MIN_COUNT_BITS
+        while _masked_slots(largest._layers(bits)) > 1 << bits:
             bits += 1
         return bits
 

@@ -29,12 +29,13 @@ from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.packed.kernels import online_sums
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout, Slots
 from twinveil.protocol.shares import Words, modulo, negate, uniform
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import LinearStep, Stage
 
 
-class PackedS1:
+class PackedS1(SingleUse):
     """Single use: its shares and masks are drawn at construction and never again."""
 
     def __init__(
@@ -112,7 +113,7 @@ class PackedS1:
         """E(conv(x2, K1) + s') of every layer of `stage`."""
         layers = [self._layout.step(step) for step in stage.linear]
         total = sum(int(layer.tap_blocks.sum()) for layer in layers)
-        ciphertexts = iter(self._key.parse(encrypted_shares, total))
+        ciphertexts = iter(self._key.parse(encrypted_shares, total, self._meter.tally))
         made = online_sums(
             [(layer, self._exponents(layer), _blocks(layer, ciphertexts)) for layer in layers],
             self._key,
@@ -149,9 +150,7 @@ class PackedS1:
     def _mask(self, sums: list[mpz], slots: Slots, layer: LayerLayout) -> tuple[list[mpz], Words]:
         """Sums with a mask in every slot, wanted or not, and the masks' low words (sums, slots)."""
         masks, low = draw_masks(len(sums), slots.count, slots.bytes, slots.mask_bits, slots.offset)
-        n_squared, raw = self._key.n_squared, self._key.raw
-        masked = [c * raw(m) % n_squared for c, m in zip(sums, masks, strict=True)]
-        return masked, modulo(low, layer.bits)
+        return self._key.add_plain(sums, masks, self._meter.tally), modulo(low, layer.bits)
 
 
 def _blocks(layer: LayerLayout, ciphertexts: Iterator[mpz]) -> list[list[mpz]]:

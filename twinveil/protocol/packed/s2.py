@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 
 import numpy as np
+from gmpy2 import mpz
 
 from twinveil.crypto.packing import pack, unpack_low
 from twinveil.crypto.public_key import FreshCiphertexts, NoncePool
@@ -19,20 +20,29 @@ from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Circuits, Dialogue
 from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.model.s2 import ModelS2
+from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.shares import Words, bilinear, modulo, windows
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import LinearStep, Stage
 
 
-class PackedS2:
+class PackedS2(SingleUse):
     """shares: x2 by piece (channels, pictures, height, width); ahead: S2's part of conv(x1, K) + b."""
 
     def __init__(
-        self, model: ModelS2, layout: PackedLayout, key: SecretKey, workers: Workers, meter: Meter
+        self,
+        model: ModelS2,
+        layout: PackedLayout,
+        key: SecretKey,
+        workers: Workers,
+        meter: Meter,
+        observer: Observer = NOBODY,
     ) -> None:
         self._meter = meter
+        self._observer = observer
         self._model = model
         self._layout = layout
         self._key = key
@@ -46,12 +56,13 @@ class PackedS2:
         layers = self._layout.layers
         total = sum(layer.ahead_sums for layer in layers.values())
         encryptions = sum(int(layer.tap_blocks.sum()) for layer in layers.values())
+        plaintexts = self._decrypt(masked_sums, total)
         self._nonces = self._key.nonces(encryptions, self._workers)
-        plaintexts = self._key.decrypt(self._key.public_key.parse(masked_sums, total), workers=self._workers)
         start = 0
         for name, layer in layers.items():
             part = plaintexts[start : start + layer.ahead_sums]
             start += layer.ahead_sums
+            self._observer.decrypted(f"ahead {name}", part, layer.ahead.mask)
             slots = unpack_low(part, layer.ahead.count, layer.ahead.bytes, layer.bits)
             self._ahead[name] = layer.from_ahead(slots)
 
@@ -104,15 +115,20 @@ class PackedS2:
         """z = y + s modulo 2^L of every layer of `stage`, (out, positions)."""
         layers = [self._layout.step(step) for step in stage.linear]
         total = sum(layer.online_sums for layer in layers)
-        plaintexts = self._key.decrypt(self._key.public_key.parse(masked_sums, total), workers=self._workers)
+        plaintexts = self._decrypt(masked_sums, total)
         made, start = {}, 0
         for step, layer in zip(stage.linear, layers, strict=True):
             part = plaintexts[start : start + layer.online_sums]
             start += layer.online_sums
+            self._observer.decrypted(f"online {step.node.name}", part, layer.online.mask)
             online = layer.from_online(unpack_low(part, layer.online.count, layer.online.bytes, layer.bits))
             own = bilinear(self._input(step), self._model.shares[step.node.name], step.node, layer.bits)
             made[step.node.name] = modulo(own + online + self._ahead[step.node.name], layer.bits)
         return made
+
+    def _decrypt(self, masked_sums: bytes, count: int) -> list[mpz]:
+        sums = self._key.public_key.parse(masked_sums, count, self._key.tally)
+        return self._key.decrypt(sums, workers=self._workers)
 
     def _input(self, step: LinearStep) -> Words:
         joined = np.concatenate([self._shares[name] for name in step.inputs])

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from twinveil.protocol.shares import Words
 
+SESSION_BYTES = 16
+"""Of the random name of a conversation's oblivious transfers."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueryHead:
@@ -23,6 +26,15 @@ class QueryHead:
     engine: str
     label_only: bool
     pictures: int
+
+    def fits(self, import_id: bytes, plan_hash: bytes, engine: str, pictures: int) -> bool:
+        """Whether this query is of the kind that a conversation was opened for."""
+        return (self.import_id, self.plan_hash, self.engine, self.pictures) == (
+            import_id,
+            plan_hash,
+            engine,
+            pictures,
+        )
 
     def binding(self) -> bytes:
         """SHA-256 over all fields, each with its length: equal only if both clouds were told the same."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from twinveil.crypto.public_key import Rerandomiser
 from twinveil.errors import BadInput
 from twinveil.net.counted import CountedPeer
 from twinveil.net.peer import Peer
@@ -12,6 +14,7 @@ from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import ENGINES
 from twinveil.protocol.model.s1 import ModelS1
+from twinveil.protocol.observer import NOBODY, Observer, Topic
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.packed.s1 import PackedS1
 from twinveil.protocol.packed.steps import steps as packed_steps
@@ -28,11 +31,13 @@ def query_s1(
     peer: Peer,
     pictures: int = 1,
     watch: Callable[[EngineS1], None] = lambda engine: None,
+    observer: Observer = NOBODY,
 ) -> QueryS1:
     """A query of `model`, not yet prepared. watch sees the engine (tests look at its layers)."""
     plan, params = model.plan, tools.params
     counted = CountedPeer(peer)
     meter = Meter(counted)
+    tools = replace(tools, rerandomiser=Rerandomiser(tools.key, meter.tally))
     engine: EngineS1
     steps: Sequence[Step]
     if engine_name == "packed":
@@ -43,9 +48,10 @@ def query_s1(
         if pictures != 1:
             raise BadInput("the textbook engine classifies one picture at a time")
         textbook = TextbookLayout(plan, params)
-        engine = TextbookS1(model, textbook, tools.key, tools.rerandomiser)
+        engine = TextbookS1(model, textbook, tools.key, tools.rerandomiser, meter.tally)
         steps = textbook.steps()
     else:
         raise BadInput(f"there is no engine {engine_name!r}: use {' or '.join(ENGINES)}")
     watch(engine)
-    return QueryS1(counted, plan, import_id, engine_name, engine, steps, tools, meter, pictures)
+    observer.about(Topic("query", plan, engine_name, pictures, tools.key.n, params.sigma))
+    return QueryS1(counted, plan, import_id, engine_name, engine, steps, tools, meter, pictures, observer)

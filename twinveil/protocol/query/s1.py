@@ -22,7 +22,8 @@ from gmpy2 import mpz
 
 from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
 from twinveil.crypto.public_key import PublicKey, Rerandomiser
-from twinveil.errors import OutOfOrder, PeerMismatch
+from twinveil.crypto.tally import POWER_N2
+from twinveil.errors import OutOfOrder
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.garbling.ot_extension import ExtensionSender
@@ -31,12 +32,15 @@ from twinveil.parallel import Workers
 from twinveil.params import Params
 from twinveil.plan import IMAGE, Plan
 from twinveil.protocol.circuits import label_bits
+from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import EngineS1, Link
 from twinveil.protocol.garbled import GarblerSide, Step
 from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.model.layout import PROTOCOL_VERSION
-from twinveil.protocol.query.binding import QueryHead, answer_bytes
+from twinveil.protocol.observer import NOBODY, Observer
+from twinveil.protocol.query.binding import SESSION_BYTES, QueryHead, answer_bytes
 from twinveil.protocol.shares import Words, uniform
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import random_bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import schedule
@@ -60,7 +64,7 @@ class Tools:
     params: Params
 
 
-class QueryS1:
+class QueryS1(SingleUse):
     """Single use. prepare() may run long before classify()."""
 
     def __init__(
@@ -74,6 +78,7 @@ class QueryS1:
         tools: Tools,
         meter: Meter,
         pictures: int = 1,
+        observer: Observer = NOBODY,
     ) -> None:
         self._peer = peer
         self._plan = plan
@@ -84,6 +89,8 @@ class QueryS1:
         self._tools = tools
         self.meter = meter
         self._pictures = pictures
+        self._observer = observer
+        self._begun = False
         self._link: Link | None = None
 
     @property
@@ -92,25 +99,25 @@ class QueryS1:
 
     def prepare(self) -> None:
         """Everything that does not depend on the picture."""
+        if self._begun:
+            raise OutOfOrder("a query is prepared once")
+        self._begun = True
         with self.meter.function("ahead"):
-            session = secrets.token_bytes(16)
-            opened = self._peer.ask(
-                pb.Round(
-                    open_query=pb.OpenQuery(
-                        protocol_version=PROTOCOL_VERSION,
-                        session_id=session,
-                        import_id=self._import_id,
-                        plan_hash=self._plan.hash,
-                        engine=self._engine_name,
-                        pictures=self._pictures,
-                    )
-                )
-            ).query_opened
+            session = secrets.token_bytes(SESSION_BYTES)
+            opening = pb.OpenQuery(
+                protocol_version=PROTOCOL_VERSION,
+                session_id=session,
+                import_id=self._import_id,
+                plan_hash=self._plan.hash,
+                engine=self._engine_name,
+                pictures=self._pictures,
+            )
+            opened = expect(self._peer.ask(pb.Round(open_query=opening)), "query_opened").query_opened
             choices = random_choices()
             base = BaseReceiver(session, opened.base_ot, choices)
-            prepared = self._peer.ask(
-                pb.Round(prepare=pb.Prepare(base_ot=base.reply, masked_sums=self._engine.prepare()))
-            ).prepared
+            sent = pb.Prepare(base_ot=base.reply, masked_sums=self._engine.prepare())
+            prepared = expect(self._peer.ask(pb.Round(prepare=sent)), "prepared").prepared
+        with self.meter.function("garbling"):
             ot = ExtensionSender(base.keys, choices, session)
             ot.accept(prepared.extension, sum(step.choices for step in self._steps))
             garblers = [GarblerSide(step) for step in self._steps]
@@ -121,6 +128,7 @@ class QueryS1:
         link, self._link = self._link, None
         if link is None:
             raise OutOfOrder("a prepared query serves once")
+        self._observer.half(IMAGE, half)
         stages = schedule(self._plan).stages
         yield Progress(0, len(stages), "picture")
         with self.meter.function("import"):
@@ -141,26 +149,24 @@ class QueryS1:
     def _import_picture(self, link: Link, head: QueryHead, half: Sequence[mpz]) -> None:
         key, params = self._tools.key, self._tools.params
         layout = picture_segment(self._plan, self._pictures, key_bits=params.key_bits, sigma=params.sigma)
-        bound = link.ask(
-            pb.Round(bind=pb.Bind(query_id=head.query_id, binding=head.binding(), label_only=head.label_only))
-        ).import_factors
-        factors = key.parse(bound.factors, layout.plaintexts)
+        bind = pb.Bind(query_id=head.query_id, binding=head.binding(), label_only=head.label_only)
+        bound = expect(link.ask(pb.Round(bind=bind)), "import_factors").import_factors
+        tally = self.meter.tally
+        factors = key.parse(bound.factors, layout.plaintexts, tally)
         mask = random_bits(layout.packed_bits + GUARD_BITS + params.sigma + COUNT_BITS, layout.plaintexts)
-        masked = [
-            gmpy2.powmod(c, a, key.n_squared) * key.raw(m) % key.n_squared
-            for c, a, m in zip(factors, half, bits_to_integers(mask), strict=True)
-        ]
+        opened = [gmpy2.powmod(c, a, key.n_squared) for c, a in zip(factors, half, strict=True)]
+        tally.add(POWER_N2, len(opened))
+        masked = key.add_plain(opened, bits_to_integers(mask), tally)
         fresh = self._tools.rerandomiser.freshen(masked, workers=self._tools.workers)
-        corrections = link.ask(
-            pb.Round(masked_plaintexts=pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes()))
-        ).corrections
+        sent = pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes())
+        corrections = expect(link.ask(pb.Round(masked_plaintexts=sent)), "corrections").corrections
         inputs = {f"s.{IMAGE}": mask[: layout.packed_bits], **self._engine.picture_masks()}
-        self._engine.accept(link.ask(link.garbled(inputs, corrections.bits)).encrypted_shares)
+        made = expect(link.ask(link.garbled(inputs, corrections.bits)), "encrypted_shares")
+        self._engine.accept(made.encrypted_shares)
 
     def _answer(self, link: Link, label_only: bool, reply: pb.Round, masks: Words) -> bytes:
         if not label_only:
-            if reply.WhichOneof("body") != "answered":
-                raise PeerMismatch("cloud_s2 did not take the class vector as this query's answer")
+            expect(reply, "answered")
             return answer_bytes(masks)
         dense = self._plan.output
         flip = uniform((1, self._pictures), label_bits(dense.out_features))
@@ -168,5 +174,6 @@ class QueryS1:
             "s.scores": to_bits(masks, dense.accumulator_bits),
             "mask.label": to_bits(flip[0], label_bits(dense.out_features)),
         }
-        link.ask(link.garbled(inputs, reply.corrections.bits))
+        corrections = expect(reply, "corrections").corrections
+        expect(link.ask(link.garbled(inputs, corrections.bits)), "answered")
         return answer_bytes(flip)

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from gmpy2 import mpz
 
-from twinveil.blinding import picture_segment
+from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.errors import NotAllowed, PeerMismatch
+from twinveil.errors import InvalidMessage, NotAllowed, PeerMismatch
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.ot_extension import ExtensionReceiver
@@ -26,7 +26,8 @@ from twinveil.protocol.engine import Circuits, EngineS2
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import PROTOCOL_VERSION
-from twinveil.protocol.query.binding import QueryHead, answer_bytes
+from twinveil.protocol.observer import NOBODY, Mask, Observer
+from twinveil.protocol.query.binding import SESSION_BYTES, QueryHead, answer_bytes
 from twinveil.protocol.shares import Words
 from twinveil.protocol.wide import low_bits
 from twinveil.rpc import rounds_pb2 as pb
@@ -58,6 +59,7 @@ def query(
     claim: Callable[[bytes], Claim],
     label_only: bool,
     meter: Meter,
+    observer: Observer = NOBODY,
 ) -> Script:
     """The conversation after `opening`. claim(query id) waits for the user's half and takes it.
 
@@ -68,31 +70,40 @@ def query(
             f"cloud_s1 speaks protocol version {opening.protocol_version}, this cloud {PROTOCOL_VERSION}: "
             "install the same version on both"
         )
-    with meter.function("ahead"):
+    if len(opening.session_id) != SESSION_BYTES:
+        raise InvalidMessage(f"a session id has {SESSION_BYTES} bytes, not {len(opening.session_id)}")
+    with meter.function("garbling"):
         base = BaseSender(opening.session_id)
     request = yield pb.Round(query_opened=pb.QueryOpened(base_ot=base.first()))
 
     prepare = expect(request, "prepare").prepare
-    with meter.function("ahead"):
+    with meter.function("garbling"):
         ot = ExtensionReceiver(base.keys(prepare.base_ot), opening.session_id)
         extension = ot.prepare(sum(step.choices for step in steps))
+    with meter.function("ahead"):
         engine.prepare(prepare.masked_sums)
     request = yield pb.Round(prepared=pb.Prepared(extension=extension))
 
     bind = expect(request, "bind").bind
     claimed = claim(bind.query_id)
-    if not hmac.compare_digest(bind.binding, claimed.head.binding()):
+    same = hmac.compare_digest(bind.binding, claimed.head.binding())
+    if not same or bind.label_only != claimed.head.label_only:
         raise PeerMismatch("the user told the two clouds different things about this query")
+    if not claimed.head.fits(opening.import_id, opening.plan_hash, opening.engine, opening.pictures):
+        raise PeerMismatch("this conversation was opened for another kind of query")
     if label_only and not claimed.head.label_only:
         raise NotAllowed("the owner allows only the label of this model: ask for the label only")
-    circuits = Circuits(iter(steps), ot)
+    observer.half(IMAGE, claimed.half)
+    circuits = Circuits(iter(steps), ot, observer)
     layout = picture_segment(plan, opening.pictures, key_bits=params.key_bits, sigma=params.sigma)
     with meter.function("import"):
         factors = key.encrypt(claimed.half, workers=workers).to_bytes()
     request = yield pb.Round(import_factors=pb.ImportFactors(factors=factors))
     masked = expect(request, "masked_plaintexts").masked_plaintexts.ciphertexts
     with meter.function("import"):
-        plaintexts = key.decrypt(key.public_key.parse(masked, layout.plaintexts), workers=workers)
+        plaintexts = key.decrypt(key.public_key.parse(masked, layout.plaintexts, key.tally), workers=workers)
+        hidden = Mask(layout.packed_bits + GUARD_BITS + params.sigma + COUNT_BITS)
+        observer.decrypted(IMAGE, plaintexts, hidden)
         evaluator = circuits.next()
         bits = evaluator.choose({f"z.{IMAGE}": low_bits(plaintexts, layout.packed_bits)})
     request = yield pb.Round(corrections=pb.Corrections(bits=bits))
@@ -104,19 +115,23 @@ def query(
     for stage in stages[1:-1]:
         request = yield from engine.stage(circuits, stage, request)
     scores = yield from engine.sct(circuits, stages[-1], request)
-    yield from _answer(plan, circuits, claimed, scores)
+    yield from _answer(plan, circuits, claimed, scores, observer)
 
 
 def _answer(
-    plan: Plan, circuits: Circuits, claimed: Claim, scores: Words
+    plan: Plan, circuits: Circuits, claimed: Claim, scores: Words, observer: Observer
 ) -> Generator[pb.Round, pb.Round, None]:
+    bits = plan.output.accumulator_bits
     if not claimed.head.label_only:
+        observer.answered(scores, bits)
         claimed.deliver(answer_bytes(scores))
         yield pb.Round(answered=pb.Answered())
         return
     evaluator = circuits.next()
-    bits = evaluator.choose({"z.scores": to_bits(scores, plan.output.accumulator_bits)})
-    request = yield pb.Round(corrections=pb.Corrections(bits=bits))
-    index = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)["label"]
-    claimed.deliver(answer_bytes(from_bits(index)[None]))
+    corrections = evaluator.choose({"z.scores": to_bits(scores, bits)})
+    request = yield pb.Round(corrections=pb.Corrections(bits=corrections))
+    masked = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)["label"]
+    index = from_bits(masked)[None]
+    observer.answered(index, len(masked))
+    claimed.deliver(answer_bytes(index))
     yield pb.Round(answered=pb.Answered())

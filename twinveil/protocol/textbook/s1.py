@@ -22,12 +22,14 @@ import numpy.typing as npt
 from gmpy2 import mpz
 
 from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.crypto.tally import MODMUL_N, MUL_N, Tally
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.plan import IMAGE
 from twinveil.protocol.conversation import expect
-from twinveil.protocol.engine import Link
+from twinveil.protocol.engine import Ask, Link
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.shares import Words, modulo, windows
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.arithmetic import Arithmetic
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_order, pool_windows
 from twinveil.protocol.wide import Bits, random_bits
@@ -37,17 +39,23 @@ from twinveil.schedule import LinearStep, PoolStep, ReluStep, Stage
 Ciphertexts = npt.NDArray[np.object_]
 
 
-class TextbookS1:
+class TextbookS1(SingleUse):
     """tensors: ciphertexts of every piece and of every layer's accumulators, flattened channel-major."""
 
     def __init__(
-        self, model: ModelS1, layout: TextbookLayout, key: PublicKey, rerandomiser: Rerandomiser
+        self,
+        model: ModelS1,
+        layout: TextbookLayout,
+        key: PublicKey,
+        rerandomiser: Rerandomiser,
+        tally: Tally,
     ) -> None:
         self._model = model
         self._layout = layout
         self._key = key
         self._rerandomiser = rerandomiser
-        self._arithmetic = Arithmetic(key)
+        self._tally = tally
+        self._arithmetic = Arithmetic(key, tally)
         self._tensors: dict[str, Ciphertexts] = {}
         self._picture_mask = random_bits(layout.mask_bits(layout.picture.bits), layout.picture.count, top=1)
 
@@ -79,30 +87,28 @@ class TextbookS1:
         reply, masks = self._mask(link, list(self._linear(link, step)), bits, signed=True)
         return reply, modulo(masks, bits)[:, None]
 
-    def smp(self, link: Link, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
+    def smp(self, ask: Ask, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
         """SMP(E(a), E(b)) elementwise, in messages of BATCH products."""
         made: list[mpz] = []
         for start in range(0, len(left), BATCH):
-            made += self._smp(link, left[start : start + BATCH], right[start : start + BATCH])
+            made += self._smp(ask, left[start : start + BATCH], right[start : start + BATCH])
         return made
 
-    def _smp(self, link: Link, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
+    def _smp(self, ask: Ask, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
         arithmetic, n = self._arithmetic, int(self._key.n)
         # Alg. 1 l.1: ra, rb uniform mod N, so that S2 learns nothing from a + ra and b + rb.
         masks = [(secrets.randbelow(n), secrets.randbelow(n)) for _ in left]
         sent = [
             self._rerandomiser.freshen_fully(
-                [
-                    self._key.raw(mask[side]) * value % self._key.n_squared
-                    for value, mask in zip(values, masks, strict=True)
-                ]
+                self._key.add_plain(values, [mask[side] for mask in masks], self._tally)
             )
             for side, values in enumerate((left, right))
         ]
-        reply = link.ask(
-            pb.Round(smp_operands=pb.SmpOperands(left=sent[0].to_bytes(), right=sent[1].to_bytes()))
+        reply = ask(pb.Round(smp_operands=pb.SmpOperands(left=sent[0].to_bytes(), right=sent[1].to_bytes())))
+        products = self._key.parse(
+            expect(reply, "smp_products").smp_products.products, len(left), self._tally
         )
-        products = self._key.parse(expect(reply, "smp_products").smp_products.products, len(left))
+        self._tally += {MODMUL_N: len(left), MUL_N: len(left)}
         made = []
         for h, a, b, (ra, rb) in zip(products, left, right, masks, strict=True):
             # Alg. 1 l.3: ab = h - a rb - b ra - ra rb.
@@ -127,7 +133,7 @@ class TextbookS1:
                 left += [x[taps[tap, position] - 1] for tap in real]
                 right += [weights[channel * taps.shape[0] + tap] for tap in real]
                 lengths.append((channel, len(real)))
-        products = iter(self.smp(link, left, right))
+        products = iter(self.smp(link.ask, left, right))
         sums = [
             self._arithmetic.sum([biases[channel], *(next(products) for _ in range(count))])
             for channel, count in lengths
@@ -139,7 +145,7 @@ class TextbookS1:
         values, bits = self._tensors[relu.source], self._layout.plan.bits[relu.source]
         reply, masks = self._mask(link, list(values), bits, signed=True)
         records = self._records(link, reply, {"s.x": to_bits(masks, bits)}, "mask.t", len(values))
-        kept = self.smp(link, list(values), records)
+        kept = self.smp(link.ask, list(values), records)
         reply, masks = self._mask(link, kept, bits, signed=False)
         mask = random_bits(self._layout.mask_bits(relu.bits), len(values), top=1)
         corrections = expect(reply, "corrections").corrections.bits
@@ -164,7 +170,7 @@ class TextbookS1:
             reply, masks = self._mask(link, chosen, bits, signed=False)
             inputs = {"s.r": to_bits(masks.reshape(window, count), bits)}
             records = self._records(link, reply, inputs, "mask.mr", window * count, (window, count))
-            products = np.array(self.smp(link, chosen, records), object).reshape(window, count)
+            products = np.array(self.smp(link.ask, chosen, records), object).reshape(window, count)
             maxima += [self._arithmetic.sum(list(column)) for column in products.T]
         placed = np.empty(len(maxima), object)
         placed[pool_order(pool, source.shape)] = maxima
@@ -184,27 +190,22 @@ class TextbookS1:
         corrections = expect(reply, "corrections").corrections.bits
         garbled = link.garbled({**inputs, mask_name: flips.reshape(1, *(shape or (count,)))}, corrections)
         made = expect(link.ask(garbled), "record_bits").record_bits
-        one = self._key.raw(1)
-        records = self._key.parse(made.ciphertexts, count)
-        return [
-            self._arithmetic.add(one, self._arithmetic.scale(record, -1)) if flip else record
-            for record, flip in zip(records, flips[0], strict=True)
-        ]
+        one, arithmetic = self._key.raw(1), self._arithmetic
+        records = self._key.parse(made.ciphertexts, count, self._tally)
+        # Both are made, whatever the flip: neither time nor count depends on it.
+        flipped = [arithmetic.add(one, arithmetic.negate(record)) for record in records]
+        return [pair[int(flip)] for *pair, flip in zip(records, flipped, flips[0], strict=True)]
 
     def _mask(self, link: Link, values: Sequence[mpz], bits: int, *, signed: bool) -> tuple[pb.Round, Words]:
         """Send E(x + s) for a circuit; S2's reply and the low words of s."""
         offset = 1 << (bits - 1) if signed else 0
         drawn = [offset + secrets.randbits(self._layout.mask_bits(bits)) for _ in values]
-        fresh = self._rerandomiser.freshen_fully(
-            [v * self._key.raw(s) % self._key.n_squared for v, s in zip(values, drawn, strict=True)]
-        )
+        fresh = self._rerandomiser.freshen_fully(self._key.add_plain(values, drawn, self._tally))
         reply = link.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=fresh.to_bytes())))
         return reply, np.array([s & (2**64 - 1) for s in drawn], np.uint64)
 
     def _unmasked(self, data: bytes, mask: Bits) -> Ciphertexts:
         """E(v) from E(v + mask)."""
-        ciphertexts = self._key.parse(data, mask.shape[1])
-        masks = bits_to_integers(mask)
-        n_squared, raw = self._key.n_squared, self._key.raw
-        values = [c * raw(-m) % n_squared for c, m in zip(ciphertexts, masks, strict=True)]
-        return np.array(values, object)
+        ciphertexts = self._key.parse(data, mask.shape[1], self._tally)
+        masks = [-mask for mask in bits_to_integers(mask)]
+        return np.array(self._key.add_plain(ciphertexts, masks, self._tally), object)

@@ -12,41 +12,55 @@ import numpy as np
 from gmpy2 import mpz
 
 from twinveil.crypto.secret_key import SecretKey
+from twinveil.crypto.tally import MODMUL_N
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.parallel import Workers
-from twinveil.plan import IMAGE
+from twinveil.plan import IMAGE, Dense
 from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Circuits, Dialogue
 from twinveil.protocol.garbled import EvaluatorSide
+from twinveil.protocol.meter import Meter, nonlinear
+from twinveil.protocol.observer import NOBODY, Mask, Observer
 from twinveil.protocol.shares import Words, windows
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
 from twinveil.protocol.wide import Bits
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.schedule import LinearStep, PoolStep, ReluStep, Stage
 
 
-class TextbookS2:
+class TextbookS2(SingleUse):
     """Keeps no activation at all: every tensor lies encrypted at S1."""
 
-    def __init__(self, layout: TextbookLayout, key: SecretKey, workers: Workers) -> None:
+    def __init__(
+        self,
+        layout: TextbookLayout,
+        key: SecretKey,
+        workers: Workers,
+        meter: Meter,
+        observer: Observer = NOBODY,
+    ) -> None:
+        self._meter = meter
+        self._observer = observer
         self._layout = layout
         self._key = key
         self._workers = workers
 
     def prepare(self, masked_sums: bytes) -> None:
-        self._key.public_key.parse(masked_sums, 0)
+        self._key.public_key.parse(masked_sums, 0, self._key.tally)
 
     def accept(self, values: Mapping[str, Bits]) -> pb.EncryptedShares:
-        return self._encrypted(values[IMAGE])
+        with self._meter.function("import"):
+            return self._encrypted(values[IMAGE])
 
     def stage(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
         request = yield from self._first_pools(circuits, stage, request)
         for step in stage.linear:
-            request = yield from self._products(self._taps(step), request)
+            request = yield from self.products("SCVL", self._taps(step), request)
         for relu in stage.relus:
-            request = yield from self._sact(circuits, relu, request)
+            request = yield from self._sact(circuits, relu, nonlinear(stage), request)
         for pool in stage.pools:
-            request = yield from self._smap(circuits, pool, request)
+            request = yield from self._smap(circuits, pool, nonlinear(stage), request)
         return request
 
     def sct(
@@ -54,29 +68,34 @@ class TextbookS2:
     ) -> Generator[pb.Round, pb.Round, Words]:
         request = yield from self._first_pools(circuits, stage, request)
         (step,) = stage.linear
-        request = yield from self._products(self._taps(step), request)
-        return self._masked(request, self._layout.plan.output.out_features, step.node.accumulator_bits)[
-            :, None
-        ]
+        request = yield from self.products("SCT", self._taps(step), request)
+        with self._meter.function("SCT"):
+            classes = self._layout.plan.output.out_features
+            scores = self._masked(request, "scores", classes, step.node.accumulator_bits, signed=True)
+            return scores[:, None]
 
     def _first_pools(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
         """Pools on the picture itself come before the first layer."""
         if stage.index == 1:
+            name = "SCT" if isinstance(stage.linear[0].node, Dense) else "SCVL"
             for pool in self._layout.schedule.stages[0].pools:
-                request = yield from self._smap(circuits, pool, request)
+                request = yield from self._smap(circuits, pool, name, request)
         return request
 
-    def _products(self, count: int, request: pb.Round) -> Dialogue:
+    def products(self, function: str, count: int, request: pb.Round) -> Dialogue:
         """SMP, algorithm 1 l.2: decrypt both operands, multiply, encrypt."""
-        public = self._key.public_key
+        public, tally = self._key.public_key, self._key.tally
         for start in range(0, count, BATCH):
             size = min(BATCH, count - start)
             operands = expect(request, "smp_operands").smp_operands
-            pairs = [*public.parse(operands.left, size), *public.parse(operands.right, size)]
-            plain = self._key.decrypt(pairs, workers=self._workers)
-            products = [a * b % public.n for a, b in zip(plain[:size], plain[size:], strict=True)]
-            fresh = self._key.encrypt(products, workers=self._workers)
-            request = yield pb.Round(smp_products=pb.SmpProducts(products=fresh.to_bytes()))
+            with self._meter.function(function):
+                sides = [public.parse(side, size, tally) for side in (operands.left, operands.right)]
+                plain = self._key.decrypt([*sides[0], *sides[1]], workers=self._workers)
+                self._observer.decrypted("operands", plain, None)
+                products = [a * b % public.n for a, b in zip(plain[:size], plain[size:], strict=True)]
+                tally.add(MODMUL_N, size)
+                made = self._key.encrypt(products, workers=self._workers).to_bytes()
+            request = yield pb.Round(smp_products=pb.SmpProducts(products=made))
         return request
 
     def _taps(self, step: LinearStep) -> int:
@@ -86,41 +105,53 @@ class TextbookS2:
         real = windows(np.ones((shape[0], 1, *shape[1:]), np.uint64), step.node)
         return int(real.sum()) * plan.shapes[step.node.name][0]
 
-    def _sact(self, circuits: Circuits, relu: ReluStep, request: pb.Round) -> Dialogue:
+    def _sact(self, circuits: Circuits, relu: ReluStep, function: str, request: pb.Round) -> Dialogue:
         plan = self._layout.plan
         bits, count = plan.bits[relu.source], int(np.prod(plan.shapes[relu.source]))
-        inputs = {"z.x": to_bits(self._masked(request, count, bits), bits)}
-        request = yield from self._record(circuits.next(), inputs, "t")
-        request = yield from self._products(count, request)
+        with self._meter.function(function):
+            inputs = {"z.x": to_bits(self._masked(request, relu.source, count, bits, signed=True), bits)}
+        request = yield from self._record(circuits.next(), inputs, "t", function)
+        request = yield from self.products(function, count, request)
         evaluator = circuits.next()
-        inputs = {"z.x": to_bits(self._masked(request, count, bits), bits)}
-        request = yield pb.Round(corrections=pb.Corrections(bits=evaluator.choose(inputs)))
-        values = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)
-        return (yield pb.Round(encrypted_shares=self._encrypted(values["y"])))
+        with self._meter.function(function):
+            inputs = {"z.x": to_bits(self._masked(request, relu.name, count, bits, signed=False), bits)}
+            corrections = evaluator.choose(inputs)
+        request = yield pb.Round(corrections=pb.Corrections(bits=corrections))
+        with self._meter.function(function):
+            values = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)
+            made = self._encrypted(values["y"])
+        return (yield pb.Round(encrypted_shares=made))
 
-    def _smap(self, circuits: Circuits, pool: PoolStep, request: pb.Round) -> Dialogue:
+    def _smap(self, circuits: Circuits, pool: PoolStep, function: str, request: pb.Round) -> Dialogue:
         source = self._layout.schedule.pieces[pool.source]
         for members in pool_windows(pool, source.shape):
             window, count = members.shape
             if window > 1:
-                masked = self._masked(request, window * count, source.bits)
-                inputs = {"z.r": to_bits(masked.reshape(window, count), source.bits)}
-                request = yield from self._record(circuits.next(), inputs, "mr")
-                request = yield from self._products(window * count, request)
+                with self._meter.function(function):
+                    masked = self._masked(request, pool.source, window * count, source.bits, signed=False)
+                    inputs = {"z.r": to_bits(masked.reshape(window, count), source.bits)}
+                request = yield from self._record(circuits.next(), inputs, "mr", function)
+                request = yield from self.products(function, window * count, request)
         return request
 
-    def _record(self, evaluator: EvaluatorSide, inputs: Mapping[str, Bits], name: str) -> Dialogue:
+    def _record(
+        self, evaluator: EvaluatorSide, inputs: Mapping[str, Bits], name: str, function: str
+    ) -> Dialogue:
         """Evaluate a record circuit and return E(record xor m)."""
         request = yield pb.Round(corrections=pb.Corrections(bits=evaluator.choose(inputs)))
-        record = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)[name]
-        bits = [mpz(bit) for bit in record.reshape(-1).tolist()]
-        fresh = self._key.encrypt(bits, workers=self._workers)
-        return (yield pb.Round(record_bits=pb.RecordBits(ciphertexts=fresh.to_bytes())))
+        with self._meter.function(function):
+            record = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)[name]
+            bits = [mpz(bit) for bit in record.reshape(-1).tolist()]
+            made = self._key.encrypt(bits, workers=self._workers).to_bytes()
+        return (yield pb.Round(record_bits=pb.RecordBits(ciphertexts=made)))
 
-    def _masked(self, request: pb.Round, count: int, bits: int) -> Words:
+    def _masked(self, request: pb.Round, name: str, count: int, bits: int, *, signed: bool) -> Words:
         """Low bits of x + s, all that a circuit reads."""
         sent = expect(request, "masked_sums").masked_sums.ciphertexts
-        plain = self._key.decrypt(self._key.public_key.parse(sent, count), workers=self._workers)
+        values = self._key.public_key.parse(sent, count, self._key.tally)
+        plain = self._key.decrypt(values, workers=self._workers)
+        offset = 1 << (bits - 1) if signed else 0
+        self._observer.decrypted(name, plain, Mask(self._layout.mask_bits(bits), offset))
         mask = (1 << bits) - 1
         return np.array([int(value & mask) for value in plain], np.uint64)
 

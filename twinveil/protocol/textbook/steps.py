@@ -26,16 +26,20 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class TextbookLayout:
-    """Widths: a masked value is masked by its own bits + sigma + COUNT_BITS."""
+    """Widths: a masked value is masked by its own bits + sigma + COUNT_BITS.
+
+    limit: products that the network may have; None where it is only looked at, as in estimates.
+    """
 
     plan: Plan
     params: Params
+    limit: int | None = MAX_PRODUCTS
 
     def __post_init__(self) -> None:
         products = sum(self.plan.products(node) for node in self.plan.linear_nodes)
-        if products > MAX_PRODUCTS:
+        if self.limit is not None and products > self.limit:
             raise BadPlan(
-                f"this network has {products:,} products: the textbook engine runs up to {MAX_PRODUCTS:,} "
+                f"this network has {products:,} products: the textbook engine runs up to {self.limit:,} "
                 "(use the packed engine)"
             )
 

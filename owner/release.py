@@ -1,0 +1,34 @@
+"""A trained model goes out: to both clouds first, then into the catalogue that users read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from owner.catalogue import Released, Releases
+from owner.clouds import Clouds
+from owner.outsource import Release, Report, outsource
+from twinveil.card import check_name
+from twinveil.model_files import StoredModel
+
+
+def release(
+    stored: StoredModel,
+    wanted: Release,
+    clouds: Clouds,
+    state: Path,
+    report: Report = lambda done, layers, layer: None,
+) -> Released:
+    """Users are told of the model once this returns, and not at all when it raises."""
+    check_name(wanted.name, wanted.version)
+    outsource(stored.model, wanted, clouds, report)
+    made = Released(
+        wanted.name,
+        wanted.version,
+        stored.model.plan,
+        stored.card,
+        tuple(wanted.engines),
+        wanted.label_only,
+        clouds.key.fingerprint,
+    )
+    Releases(state).add(made)
+    return made

@@ -1,0 +1,139 @@
+"""twinveil train: a data set becomes a model folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from twinveil.card import ModelCard, Polarity, check_name
+from twinveil.cli.contact import with_settings
+from twinveil.cli.progress import steps
+from twinveil.errors import BadInput, ModelExists
+from twinveil.settings import OwnerSettings
+
+if TYPE_CHECKING:
+    from owner.datasets import DataSet
+    from owner.train import TrainOptions
+
+_SIZE = re.compile(r"([0-9]{1,4})(?:x([0-9]{1,4}))?")
+
+
+@with_settings(OwnerSettings, "state")
+def train(
+    settings: OwnerSettings,
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="mnist, digits, orl, fashion, or a folder with one sub-folder of pictures a class."
+        ),
+    ] = "mnist",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write the model to. Default: STATE/models/NAME@VERSION.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model. Default: the data set's.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the model, such as 1 or 1.2.")] = "1",
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal models on one machine.")] = 1,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training pictures. Default: by their number.")
+    ] = None,
+    image_size: Annotated[
+        str | None, typer.Option(help="What every picture is cropped to: SIDE or HEIGHTxWIDTH.")
+    ] = None,
+    colour: Annotated[bool, typer.Option("--colour", help="Three channels instead of grey.")] = False,
+    polarity: Annotated[
+        Polarity | None, typer.Option(help="What the pictures of a folder look like. Default: any.")
+    ] = None,
+    width: Annotated[
+        float, typer.Option(help="Channels of every layer, as a multiple of the published network's.")
+    ] = 1.0,
+    held_out: Annotated[
+        Path | None,
+        typer.Option(help="Also write the held-out pictures to this folder, to classify them later."),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite the model that is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the model card as JSON.")] = False,
+) -> None:
+    """Train the network on pictures and quantise it to integers. Nothing leaves this machine."""
+    started = time.monotonic()
+    console = Console(stderr=True)
+    with steps("loading the data set", console):
+        # Torch is loaded only here: the owner's other commands do without.
+        from owner.datasets import load_data_set
+        from owner.icnn import Widths
+        from owner.train import TrainOptions, model_name
+
+        pictures = load_data_set(data, _shape(image_size, colour, data), polarity)
+        options = TrainOptions(
+            data, name, version, None, polarity, epochs, seed, widths=Widths().scaled(width)
+        )
+        named = name or model_name(pictures.name)
+        check_name(named, version)
+    folder = out or settings.state / "models" / f"{named}@{version}"
+    if folder.exists() and not replace:
+        raise ModelExists(f"{folder} is already there: give another --version or --replace")
+    card = _train(pictures, options, folder, held_out, replace, console)
+    seconds = time.monotonic() - started
+    if as_json:
+        typer.echo(
+            json.dumps({"folder": str(folder), "seconds": seconds, "card": json.loads(card.to_json())})
+        )
+    else:
+        Console().print(_summary(card, folder, seconds))
+        Console().print(
+            f"next: twinveil outsource {folder} --cluster FOLDER", highlight=False, soft_wrap=True
+        )
+
+
+def _train(
+    data: DataSet, options: TrainOptions, folder: Path, held_out: Path | None, replace: bool, console: Console
+) -> ModelCard:
+    from owner.pictures import write_held_out
+    from owner.train import TrainProgress, train_on
+
+    if held_out is not None:
+        with steps("writing the held-out pictures", console):
+            write_held_out(data, held_out)
+    with steps(f"training on {len(data.train)} pictures of {data.name}", console) as step:
+
+        def show(progress: TrainProgress) -> None:
+            label = f"{progress.phase}, loss {progress.loss:.3f}, accuracy {progress.accuracy:.1%}"
+            step(progress.epoch, progress.epochs, label)
+
+        trained = train_on(data, options, show)
+        trained.save(folder, replace=replace)
+    return trained.card
+
+
+def _shape(size: str | None, colour: bool, data: str) -> tuple[int, int, int] | None:
+    channels = 3 if colour else 1
+    if size is None:
+        return (3, 32, 32) if colour else None
+    match = _SIZE.fullmatch(size)
+    if match is None or not (5 <= int(match[1]) <= 1024 and 5 <= int(match[2] or match[1]) <= 1024):
+        raise BadInput(f"--image-size must be like 28 or 56x46, each from 5 to 1024, not {size!r}")
+    return (channels, int(match[1]), int(match[2] or match[1]))
+
+
+def _summary(card: ModelCard, folder: Path, seconds: float) -> Table:
+    channels, height, width = card.image_shape
+    table = Table("model", f"{card.name} {card.version}", title="Trained", title_justify="left")
+    for row in (
+        (
+            "data set",
+            f"{card.data_set}: {card.training_pictures} pictures, {card.held_out_pictures} held out",
+        ),
+        ("pictures", f"{channels} x {height} x {width}, {len(card.class_names)} classes, {card.polarity}"),
+        ("accuracy, real numbers", f"{card.accuracy_float:.1%}"),
+        ("accuracy, integers", f"{card.accuracy_fixed:.1%}"),
+        ("seconds", f"{seconds:.0f}"),
+        ("folder", str(folder)),
+    ):
+        table.add_row(*row)
+    return table

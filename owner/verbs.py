@@ -1,0 +1,167 @@
+"""The owner's commands on models at the clouds: twinveil outsource, models, remove."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from owner.catalogue import Releases
+from owner.clouds import Contact, Placed, reach
+from owner.outsource import Release
+from owner.release import release
+from twinveil.card import check_name
+from twinveil.cli.contact import with_settings
+from twinveil.cli.progress import steps
+from twinveil.errors import UnknownModel
+from twinveil.model_files import find_model, load_model
+from twinveil.settings import OwnerSettings
+
+REACH = (
+    "state",
+    "cloud_s1",
+    "cloud_s2",
+    "fingerprint",
+    "tls",
+    "insecure_plaintext",
+    "insecure_small_key",
+    "connect_wait",
+)
+
+
+class Engine(StrEnum):
+    """What typer can take several times; a Literal it cannot."""
+
+    PACKED = "packed"
+    TEXTBOOK = "textbook"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@with_settings(OwnerSettings, *REACH)
+def outsource(
+    settings: OwnerSettings,
+    model: Annotated[str, typer.Argument(help="A model's folder, or NAME or NAME@VERSION of a trained one.")],
+    name: Annotated[str | None, typer.Option(help="Name at the clouds. Default: the model card's.")] = None,
+    version: Annotated[str | None, typer.Option(help="Version there. Default: the model card's.")] = None,
+    engine: Annotated[
+        list[Engine] | None,
+        typer.Option(help="Engine to prepare the model for; may be repeated. Default: packed."),
+    ] = None,
+    label_only: Annotated[
+        bool, typer.Option("--label-only", help="Users get the class and nothing more, never the scores.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Blind a trained model and give one half to each cloud; neither learns a weight."""
+    stored = load_model(find_model(model, settings.state))
+    name, version = name or stored.card.name, version or stored.card.version
+    check_name(name, version)
+    engines = tuple(dict.fromkeys(each.value for each in engine or [Engine.PACKED]))
+    started = time.monotonic()
+    console = Console(stderr=True)
+    named = f"{name} {version}"
+    with ExitStack() as stack:
+        step = stack.enter_context(steps(f"outsourcing {named}", console))
+        step(0, 0, "reaching both clouds")
+        clouds = stack.enter_context(reach(Contact.of(settings)))
+        step(0, 0, f"blinding {len(stored.model.plan.linear_nodes)} layers")
+        released = release(
+            stored,
+            Release(name, version, engines, label_only),
+            clouds,
+            settings.state,
+            lambda done, layers, layer: step(done, layers, f"importing {layer}"),
+        )
+    seconds = time.monotonic() - started
+    if as_json:
+        made = {"model": name, "version": version, "engines": engines, "label_only": label_only}
+        made |= {
+            "plan_hash": released.plan.hash.hex(),
+            "key_fingerprint": released.fingerprint,
+            "seconds": seconds,
+        }
+        typer.echo(json.dumps(made))
+    else:
+        Console().print(f"{named} is at both clouds, after {seconds:.0f} s", highlight=False)
+
+
+@with_settings(OwnerSettings, *REACH)
+def models(settings: OwnerSettings, as_json: Json = False) -> None:
+    """List the models that the clouds hold, and whether users are told of them."""
+    with steps("asking both clouds"), reach(Contact.of(settings)) as clouds:
+        placed = clouds.models()
+    offered = {(each.name, each.version) for each in Releases(settings.state).all()}
+    rows = [_row(each, (each.entry.model, each.entry.version) in offered) for each in placed]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("model", "version", "engines", "answers", "S1", "S2", "offered to users", "plan")
+    for each, row in zip(placed, rows, strict=True):
+        where = [_mark(bool(row[place])) for place in ("cloud_s1", "cloud_s2", "offered")]
+        answers = "label only" if row["label_only"] else "class vector"
+        table.add_row(
+            str(row["model"]),
+            str(row["version"]),
+            " ".join(each.entry.engines),
+            answers,
+            *where,
+            str(row["plan_hash"])[:12],
+        )
+    Console().print(table if rows else "the clouds hold no model", highlight=False)
+    for row in rows:
+        if not row["whole"]:
+            Console().print(
+                f"{row['model']} {row['version']} is at one cloud only and of no use: "
+                f"twinveil remove {row['model']} {row['version']}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+@with_settings(OwnerSettings, *REACH)
+def remove(
+    settings: OwnerSettings,
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    version: Annotated[str, typer.Argument(help="Its version.")],
+    as_json: Json = False,
+) -> None:
+    """Remove a model from both clouds; users are not told of it any more. The trained model stays here."""
+    check_name(name, version)
+    with steps("asking both clouds"), reach(Contact.of(settings)) as clouds:
+        was_offered = Releases(settings.state).remove(name, version)
+        try:
+            clouds.remove(name, version)
+        except UnknownModel:
+            if not was_offered:
+                raise
+    if as_json:
+        typer.echo(json.dumps({"model": name, "version": version, "removed": True}))
+    else:
+        Console().print(f"{name} {version} is removed", highlight=False)
+
+
+def _row(placed: Placed, offered: bool) -> dict[str, object]:
+    entry = placed.entry
+    return {
+        "model": entry.model,
+        "version": entry.version,
+        "engines": list(entry.engines),
+        "label_only": entry.label_only,
+        "plan_hash": entry.plan_hash.hex(),
+        "cloud_s1": placed.at_s1,
+        "cloud_s2": placed.at_s2,
+        "whole": placed.whole,
+        "offered": offered,
+    }
+
+
+def _mark(there: bool) -> str:
+    return "[green]yes[/green]" if there else "[red]no[/red]"

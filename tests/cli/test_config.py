@@ -1,0 +1,140 @@
+"""Settings: flag over environment over file over default, and every wrong one named."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, dataclass
+from pathlib import Path
+
+import pytest
+
+from twinveil.config import duration, load, number, setting, size, truth
+from twinveil.errors import BadConfiguration
+from twinveil.settings import EVERY_SETTING, CloudS1Settings, CloudS2Settings, UserSettings
+
+FILE = """
+log_level = "error"
+max_calls = 7
+[cloud_s1]
+max_calls = 9
+grace = "500ms"
+[user]
+max_message = "1MiB"
+"""
+
+
+def settings(argv: list[str], environment: dict[str, str] | None = None) -> CloudS1Settings:
+    return load(CloudS1Settings, "cloud_s1", argv, environment or {}, EVERY_SETTING)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "twinveil.toml"
+    path.write_text(FILE)
+    return path
+
+
+def test_defaults() -> None:
+    made = settings([])
+    assert (made.listen, made.max_calls, made.log_level, made.tls) == ("127.0.0.1:7001", 64, "info", None)
+    with pytest.raises(FrozenInstanceError):
+        made.listen = "x"  # type: ignore[misc]
+
+
+def test_flag_over_environment_over_file_over_default(file: Path) -> None:
+    config = ["--config", str(file)]
+    environment = {"TWINVEIL_MAX_CALLS": "11", "TWINVEIL_CONFIG": "/nowhere", "PATH": "/bin"}
+    assert settings(config).max_calls == 9
+    assert settings(config).grace == 0.5
+    assert settings(config).log_level == "error"
+    assert settings(config, environment).max_calls == 11
+    assert settings([*config, "--max-calls=13"], environment).max_calls == 13
+    assert load(CloudS2Settings, "cloud_s2", config, {}, EVERY_SETTING).max_calls == 7
+    assert (
+        load(UserSettings, "user", [], {"TWINVEIL_CONFIG": str(file)}, EVERY_SETTING).max_message == 1 << 20
+    )
+
+
+def test_settings_of_other_roles_may_stand_in_the_environment() -> None:
+    assert settings([], {"TWINVEIL_KEY_BITS": "3072"}).role == "cloud_s1"
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "content", "match"),
+    [
+        (["--listne", "x"], {}, "", r"unrecognized arguments: --listne"),
+        (["--listen"], {}, "", r"--listen: expected one argument"),
+        (["--listen", "nowhere"], {}, "", r"--listen: 'nowhere' is no address"),
+        (["--listen", "host:99999"], {}, "", r"--listen: .* is no address"),
+        (["--max-calls", "0"], {}, "", r"--max-calls: must be from 1"),
+        (["--grace", "soon"], {}, "", r"--grace: must be a time"),
+        (["--log-level", "loud"], {}, "", r"--log-level: must be one of debug, info"),
+        ([], {"TWINVEIL_MAX_CALL": "3"}, "", r"TWINVEIL_MAX_CALL is no setting: did you mean 'max_calls'"),
+        ([], {"TWINVEIL_MAX_CALLS": "x"}, "", r"TWINVEIL_MAX_CALLS: must be a whole number"),
+        ([], {}, "max_cals = 3", r"toml: the key 'max_cals' is no setting: did you mean 'max_calls'"),
+        ([], {}, "[cloud_s1]\nkey_bits = 3", r"toml: the key 'key_bits' in \[cloud_s1\] is no setting"),
+        ([], {}, "[cloud_s1]\nmax_calls = true", r"\[cloud_s1\] max_calls: must be a whole number"),
+        ([], {}, "max_calls = 1.5", r"max_calls: must be a whole number"),
+        ([], {}, "max_calls = ", r"no TOML"),
+        ([], {}, "insecure_plaintext = 'maybe'", r"must be true or false"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    tmp_path: Path, argv: list[str], environment: dict[str, str], content: str, match: str
+) -> None:
+    path = tmp_path / "twinveil.toml"
+    path.write_text(content)
+    with pytest.raises(BadConfiguration, match=match):
+        settings(["--config", str(path), *argv], environment)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(BadConfiguration, match=r"/nowhere\.toml: No such file"):
+        settings(["--config", "/nowhere.toml"])
+
+
+def test_a_setting_without_default_must_be_given() -> None:
+    @dataclass(frozen=True)
+    class Needy:
+        """Needs a count."""
+
+        count: int = setting(number, "how many")
+
+    assert load(Needy, "needy", ["--count", "3"], {}).count == 3
+    with pytest.raises(BadConfiguration, match="--count is missing: how many"):
+        load(Needy, "needy", [], {})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30", 30), ("30s", 30), ("500ms", 0.5), ("2m", 120), ("1.5h", 5400), (7, 7)]
+)
+def test_durations(text: object, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1", "0", "1d", "nan", "25h", True, None])
+def test_no_durations(text: object) -> None:
+    with pytest.raises(BadConfiguration):
+        duration(text)
+
+
+@pytest.mark.parametrize(("text", "count"), [("1", 1), ("64KiB", 65536), ("4 MiB", 4 << 20), (4096, 4096)])
+def test_sizes(text: object, count: int) -> None:
+    assert size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "0", "4MB", "-1", "1.5MiB", False])
+def test_no_sizes(text: object) -> None:
+    with pytest.raises(BadConfiguration):
+        size(text)
+
+
+def test_truth() -> None:
+    assert truth("yes") is truth(True) is truth("1") is True
+    assert truth("No") is truth("0") is False
+
+
+def test_secure_or_named_insecure_but_not_both(tmp_path: Path) -> None:
+    for argv in ([], ["--insecure-plaintext", f"--tls={tmp_path}"]):
+        with pytest.raises(BadConfiguration, match="either --tls FOLDER or --insecure-plaintext"):
+            settings(argv).credentials()
+    assert settings(["--insecure-plaintext"]).credentials() is None

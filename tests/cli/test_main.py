@@ -1,0 +1,156 @@
+"""The command line as a person meets it: exit codes, one line for an error, verbs that spoil no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from twinveil.boundary import guarded
+from twinveil.cli import main as cli
+from twinveil.errors import NotAllowed, UnknownModel
+
+
+def twinveil(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "twinveil.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=os.environ | {"NO_COLOR": "1", "COLUMNS": "100"} | environment,
+    )
+
+
+def test_help_lists_the_verbs() -> None:
+    shown = twinveil("--help")
+    assert shown.returncode == 0
+    assert "serve" in shown.stdout
+    assert "status" in shown.stdout
+    assert "Traceback" not in shown.stderr
+
+
+def test_version() -> None:
+    assert twinveil("--version").stdout.startswith("twinveil ")
+
+
+def test_an_unknown_verb_and_an_unknown_option() -> None:
+    for arguments in (["nonsense"], ["status", "--nonsense"]):
+        shown = twinveil(*arguments)
+        assert shown.returncode == 2
+        assert "nonsense" in shown.stderr
+        assert "Traceback" not in shown.stderr
+
+
+def test_status_without_anyone_there() -> None:
+    addresses = [f"--{role}=127.0.0.1:1" for role in ("owner", "cloud-s1", "cloud-s2", "user")]
+    shown = twinveil("status", "--insecure-plaintext", *addresses, TWINVEIL_CONNECT_WAIT="300ms")
+    assert shown.returncode == 5
+    assert shown.stderr.startswith("error: owner at 127.0.0.1:1 does not answer: is it running?")
+    assert shown.stderr.count("\n") == 1
+
+
+def test_status_without_credentials_says_how() -> None:
+    shown = twinveil("status")
+    assert (shown.returncode, shown.stderr.count("\n")) == (2, 1)
+    assert "--tls FOLDER" in shown.stderr
+
+
+@pytest.mark.parametrize("role", ["owner", "cloud_s1", "cloud_s2", "user"])
+def test_serve_passes_options_on(role: str) -> None:
+    shown = twinveil("serve", role, "--listen", "nowhere", "--insecure-plaintext")
+    assert shown.returncode == 2
+    assert (
+        shown.stderr == "error: --listen: 'nowhere' is no address: write HOST:PORT, such as 127.0.0.1:7001\n"
+    )
+
+
+def test_serve_shows_the_options_of_a_role() -> None:
+    assert "python -m user" in twinveil("serve", "user", "--help").stdout
+
+
+def verbs(monkeypatch: pytest.MonkeyPatch, **targets: str) -> None:
+    known = [EntryPoint(name, target, cli.GROUP) for name, target in targets.items()]
+
+    def found(group: str, name: str | None = None) -> list[EntryPoint]:
+        return [entry for entry in known if name in (None, entry.name)]
+
+    monkeypatch.setattr(cli, "entry_points", found)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["twinveil", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_a_broken_verb_says_so_and_spoils_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verbs(monkeypatch, train="no_such_module_at_all:train", status="twinveil.cli.status:status")
+    assert run(monkeypatch, "--help") == 0
+    assert "not available here" in capsys.readouterr().out
+    assert run(monkeypatch, "train", "--epochs", "3") == 2
+    assert (
+        "error: twinveil train is not available here: it needs no_such_module_at_all"
+        in capsys.readouterr().err
+    )
+    assert run(monkeypatch, "status", "--help") == 0
+
+
+def test_verbs_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    verbs(monkeypatch, zebra="a:b", status="a:b", train="a:b", demo="a:b", apple="a:b")
+    assert cli.Verbs().list_commands(None) == ["demo", "train", "status", "apple", "zebra"]
+
+
+def raising(error: BaseException) -> Any:
+    def main() -> int:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UnknownModel("no model\ndigits 3"), 4, "error: no model digits 3\n"),
+        (NotAllowed("no"), 3, "error: no\n"),
+        (
+            FileNotFoundError(2, "No such file or directory", "a.png"),
+            1,
+            "error: a.png: No such file or directory\n",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_the_boundary(capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str) -> None:
+    assert guarded(raising(error)) == code
+    assert capsys.readouterr().err == line
+
+
+def test_an_unplanned_error_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert guarded(raising(ZeroDivisionError("x"))) == 1
+    assert capsys.readouterr().err.startswith("error: unexpected ZeroDivisionError: x")
+
+
+def test_nothing_wrong_is_zero() -> None:
+    assert guarded(lambda: None) == 0
+    assert guarded(lambda: 7) == 7
+
+
+def test_an_interrupted_verb_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: cli.Verbs, ctx: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(cli.Verbs, "list_commands", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert run(monkeypatch, "--help") == 130
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,134 @@
+"""What `estimate` says is what the clouds measure: bytes, messages and operations, to the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tests.networks import random_model, small_icnn_model
+from tests.protocol.clouds import Clouds
+from tests.protocol.test_engines import images, small_random
+from twinveil.crypto.tally import Tally
+from twinveil.estimate.cost import Costs, total
+from twinveil.estimate.packed import kernel_tables
+from twinveil.estimate.query import estimate
+from twinveil.estimate.wire import round_bytes
+from twinveil.parallel import Workers
+from twinveil.plan import Plan, QuantisedModel
+from twinveil.protocol.meter import Meter
+from twinveil.protocol.packed.layout import PackedLayout
+from twinveil.rpc import rounds_pb2 as pb
+
+
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[Workers]:
+    with Workers.processes(2) as workers:
+        yield workers
+
+
+def agree(costs: Costs, s1: Meter, s2: Meter) -> None:
+    """Function by function, at both clouds."""
+    assert s1.peer is not None
+    assert set(costs) == set(s1.functions)
+    assert set(s2.functions) <= set(costs)
+    for name, cost in costs.items():
+        traffic = s1.peer.by_label[name]
+        found = (traffic.sent, traffic.received, traffic.messages)
+        assert (name, cost.sent, cost.received, cost.messages) == (name, *found)
+        assert (name, cost.s1) == (name, s1.functions[name].operations)
+        at_s2 = s2.functions[name].operations if name in s2.functions else Tally()
+        assert (name, cost.s2) == (name, at_s2)
+
+
+def compare(
+    model: QuantisedModel,
+    engine: str = "packed",
+    pictures: int = 1,
+    label_only: bool = False,
+    workers: Workers | None = None,
+    key_bits: int = 512,
+) -> None:
+    clouds = Clouds(model, key_bits, (engine,), *([workers] if workers else []))
+    count = workers.count if workers else 1
+    options = {"pictures": pictures, "workers": count, "label_only": label_only}
+    costs = estimate(model.plan, clouds.params, engine, **options)
+    for seed in (0, 1):
+        batch = images(model, pictures, seed)
+        _, meter = clouds.classify(batch, engine, label_only)
+        agree(costs, meter, clouds.meter_s2)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_packed_on_random_networks(seed: int) -> None:
+    compare(random_model(seed), pictures=1 + seed % 3, label_only=seed % 2 == 1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_textbook_on_random_networks(seed: int) -> None:
+    compare(small_random(seed), "textbook", label_only=seed % 2 == 1)
+
+
+def test_packed_inception_at_another_size() -> None:
+    compare(small_icnn_model(3), key_bits=768)
+
+
+def test_packed_on_two_workers(two_workers: Workers) -> None:
+    compare(small_icnn_model(5), workers=two_workers)
+
+
+def test_a_wrong_plan_does_not_agree() -> None:
+    model, other = random_model(0), random_model(1)
+    clouds = Clouds(model)
+    _, meter = clouds.classify(images(model, 1, 0))
+    with pytest.raises(AssertionError):
+        agree(estimate(other.plan, clouds.params), meter, clouds.meter_s2)
+
+
+def test_tables_are_made_once_a_model() -> None:
+    model = random_model(2)
+    clouds = Clouds(model)
+    wanted = Tally()
+    for layer in PackedLayout(model.plan, 512, 40).layers.values():
+        wanted += kernel_tables(layer)
+    for seed in (0, 1):
+        clouds.classify(images(model, 1, seed))
+        assert clouds.s1.tables.tally == wanted
+
+
+@pytest.mark.heavy
+def test_the_default_network_at_2048_bits() -> None:
+    """One real query of the published network, in memory."""
+    compare(default_model(), key_bits=2048)
+
+
+def default_model() -> QuantisedModel:
+    """The default ICNN with random integers in its plan."""
+    from owner.icnn import ICNN
+    from owner.tracing import trace
+
+    plan: Plan = trace(ICNN((1, 28, 28), 10), (1, 28, 28)).plan
+    source = np.random.default_rng(0)
+    weights = {node.name: source.integers(-3, 4, plan.weight_shape(node)) for node in plan.linear_nodes}
+    biases = {node.name: source.integers(-9, 9, plan.weight_shape(node)[0]) for node in plan.linear_nodes}
+    return QuantisedModel(plan, weights, biases)
+
+
+def test_the_default_network_before_anything_runs() -> None:
+    model, params = default_model(), Clouds(random_model(0)).params
+    costs = estimate(model.plan, type(params)(2048))
+    assert total(costs).bytes < 90e6
+    online = sum(cost.messages for name, cost in costs.items() if name != "ahead")
+    assert online + 2 <= 40  # with the user's request and its answer
+
+
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 16383, 16384, 1 << 21])
+def test_sizes_on_the_wire(length: int) -> None:
+    made = pb.Round(masked_sums=pb.MaskedSums(ciphertexts=bytes(length)))
+    assert round_bytes("masked_sums", ciphertexts=length) == made.ByteSize()
+    opening = pb.OpenQuery(protocol_version=length, engine="e" * (length % 300), pictures=3)
+    sizes = {"protocol_version": length, "engine": length % 300, "pictures": 3}
+    assert round_bytes("open_query", **sizes) == pb.Round(open_query=opening).ByteSize()
+    with pytest.raises(KeyError):
+        round_bytes("masked_sums", labels=length)

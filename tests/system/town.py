@@ -1,0 +1,147 @@
+"""A local cluster with small keys, and what tests do to it as owner, user and newcomer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from owner.catalogue import Released
+from owner.clouds import Contact as OwnerContact
+from owner.clouds import Placed, reach
+from owner.outsource import Release
+from owner.release import release
+from tests.networks import edge_images, random_image, random_model
+from twinveil.card import ModelCard
+from twinveil.cli.serve_all import cluster_options
+from twinveil.model_files import StoredModel, save_model
+from twinveil.net.channel import connect
+from twinveil.net.cluster import LocalCluster
+from twinveil.plan import QuantisedModel
+from twinveil.rpc.status_pb2 import GetStatusReply
+from user.client import Client
+from user.contact import Contact as UserContact
+
+SMALL = "--insecure-small-key"
+
+
+class Town:
+    """Four processes; `key_bits` below 2048 with the insecure setting."""
+
+    def __init__(self, cluster: LocalCluster, key_bits: int) -> None:
+        self.cluster = cluster
+        self.key_bits = key_bits
+        self.small = key_bits < 2048
+
+    def owner(self) -> OwnerContact:
+        where = self.cluster
+        return OwnerContact(
+            where.me("owner"),
+            where.addresses["cloud_s1"],
+            where.addresses["cloud_s2"],
+            where.state("owner") / "cloud_s2.fingerprint",
+            insecure_small_key=self.small,
+        )
+
+    def user(self) -> UserContact:
+        return UserContact.configured(self.cluster.folder, insecure_small_key=self.small)
+
+    def client(self) -> Client:
+        return Client(self.user())
+
+    def outsource(
+        self,
+        stored: StoredModel,
+        name: str,
+        engines: Sequence[str] = ("packed",),
+        label_only: bool = False,
+        version: str = "1",
+    ) -> Released:
+        with reach(self.owner()) as clouds:
+            wanted = Release(name, version, engines, label_only)
+            return release(stored, wanted, clouds, self.cluster.state("owner"))
+
+    def models(self) -> dict[tuple[str, str], Placed]:
+        with reach(self.owner()) as clouds:
+            return {(each.entry.model, each.entry.version): each for each in clouds.models()}
+
+    def status(self, role: str) -> GetStatusReply:
+        with connect(self.cluster.me("user"), role, self.cluster.addresses[role]) as link:
+            return link.status
+
+    def running(self) -> dict[str, int]:
+        return {role: self.status(role).running_queries for role in ("cloud_s1", "cloud_s2")}
+
+    def command(self, verb: str, *arguments: str) -> list[str]:
+        """A verb's command line, for this cluster."""
+        reaching = ["--cluster", str(self.cluster.folder), *([SMALL] if self.small else [])]
+        return [sys.executable, "-m", "twinveil.cli", verb, *reaching, *arguments]
+
+    def twinveil(self, verb: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(verb, *arguments), capture_output=True, text=True, timeout=60, check=False, **options
+        )
+
+
+@contextmanager
+def town(folder: Path, key_bits: int = 512) -> Any:
+    with LocalCluster(folder, cluster_options(key_bits, key_bits < 2048)) as cluster:
+        yield Town(cluster, key_bits)
+
+
+def stored(model: QuantisedModel, folder: Path | None = None) -> StoredModel:
+    """A model with a card, as training would leave it; also on disk if `folder` is given."""
+    plan = model.plan
+    card = ModelCard(
+        name="random",
+        version="1",
+        data_set="random",
+        image_shape=plan.image_shape,
+        class_names=tuple(f"class {index}" for index in range(plan.output.out_features)),
+        polarity="any",
+        crop="none",
+        seed=0,
+        epochs=0,
+        training_pictures=0,
+        held_out_pictures=0,
+        accuracy_float=0.0,
+        accuracy_fixed=0.0,
+        plan_hash=plan.hash.hex(),
+        twinveil_version="0",
+    )
+    if folder is not None:
+        save_model(folder, model, card)
+    return StoredModel(model, card)
+
+
+def small_model(seed: int, products: int = 500, grey: bool = False) -> QuantisedModel:
+    """A random network of two classes or more and at most so many products; `grey`: one channel."""
+    for attempt in range(1000):
+        model = random_model(1000 * seed + attempt)
+        plan = model.plan
+        fits = sum(plan.products(node) for node in plan.linear_nodes) <= products
+        if fits and plan.output.out_features >= 2 and not (grey and plan.image_shape[0] != 1):
+            return model
+    raise RuntimeError("no such network among a thousand")
+
+
+def pictures(model: QuantisedModel, count: int, seed: int = 0) -> list[npt.NDArray[np.uint8]]:
+    """Extreme pictures first, then random ones."""
+    made = [*edge_images(model.plan), *(random_image(model.plan, seed + index) for index in range(count))]
+    return made[:count]
+
+
+def wait_until(happened: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

@@ -1,0 +1,229 @@
+"""twinveil demo: the whole way of a picture on one machine, through four separate processes.
+
+It does what a person would type (train, outsource), then gives held-out pictures to the user's process and
+compares every answer with the oracle, which runs the same integers in the clear. No role is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import grpc
+import numpy as np
+import typer
+from rich.console import Console
+
+from twinveil import oracle
+from twinveil.cli import demo_report as report
+from twinveil.cli.progress import steps
+from twinveil.cli.serve_all import cluster_options, watch
+from twinveil.errors import BadInput
+from twinveil.images import load_picture
+from twinveil.model_files import PLAN, StoredModel, load_model
+from twinveil.net.channel import Link, connect
+from twinveil.net.cluster import LocalCluster
+from twinveil.net.status import from_rpc_error
+from twinveil.rpc.gateway_pb2 import Picture, Result
+from twinveil.rpc.gateway_pb2_grpc import GatewayStub
+
+DATA = "mnist"
+PICTURE_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What one run leaves for the next."""
+
+    root: Path
+    key_bits: int
+
+    @property
+    def model(self) -> Path:
+        return self.root / DATA
+
+    @property
+    def held_out(self) -> Path:
+        return self.root / "held-out"
+
+    @property
+    def cluster(self) -> Path:
+        return self.root / f"{self.key_bits}-bit"
+
+
+def demo(
+    images: Annotated[int, typer.Option(min=1, max=1000, help="Held-out digits to classify encrypted.")] = 10,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+    engine: Annotated[
+        Literal["packed", "textbook"],
+        typer.Option(help="packed, or the published formulas one ciphertext a value (a day a picture)."),
+    ] = "packed",
+    key_bits: Annotated[int, typer.Option(help="Length of the Paillier modulus.")] = 2048,
+    insecure_small_key: Annotated[
+        bool, typer.Option("--insecure-small-key", help="Allow a key below 2048 bits, for tests only.")
+    ] = False,
+    folder: Annotated[
+        Path, typer.Option(help="What a run makes and the next one finds: model, key, pictures, logs.")
+    ] = Path(".twinveil/demo"),
+    seed: Annotated[int, typer.Option(help="Which held-out digits are taken.")] = 1,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the processes running until Ctrl-C.")] = False,
+) -> None:
+    """Train, outsource and classify digits through four processes; every answer is checked."""
+    console = Console(highlight=False)
+    folders = Folders(folder, key_bits)
+    _train(folders, console)
+    stored = load_model(folders.model)
+    chosen = choose(folders.held_out, images, seed)
+    with _running(folders, key_bits, insecure_small_key, console) as cluster:
+        name = _outsource(folders, stored, engine, insecure_small_key, console)
+        answers: list[report.Answer] = []
+        for number, file in enumerate(chosen, 1):
+            title = f"picture {number} of {images}"
+            answers.append(_classify(cluster, title, file, stored, name, engine))
+            console.print(report.picture(answers[-1], title, stored.card, console.is_terminal))
+        figures = report.figures(answers, stored.card, engine, key_bits, dict(cluster.pids))
+        console.print(report.functions_table(figures))
+        console.print(report.summary(figures, answers))
+        if json_file is not None:
+            _write(json_file, figures)
+        if keep:
+            _wait(cluster, folders, console)
+    if not figures["all_agree"]:
+        raise typer.Exit(1)
+
+
+def choose(folder: Path, count: int, seed: int) -> list[Path]:
+    """Pictures of FOLDER/CLASS/*.png, one class after the other. Raises BadInput if there are too few."""
+    source = np.random.default_rng(seed)
+    classes = [sorted(each.glob("*.png")) for each in sorted(folder.iterdir()) if each.is_dir()]
+    shuffled = [[files[at] for at in source.permutation(len(files))] for files in classes]
+    order = [shuffled[at] for at in source.permutation(len(shuffled))]
+    longest = max((len(files) for files in order), default=0)
+    found = [files[turn] for turn in range(longest) for files in order if turn < len(files)]
+    if len(found) < count:
+        raise BadInput(f"{folder} holds {len(found)} pictures, not {count}: ask for fewer, or remove it")
+    return found[:count]
+
+
+def _train(folders: Folders, console: Console) -> None:
+    if (folders.model / PLAN).is_file() and folders.held_out.is_dir():
+        console.print(f"the model is trained already: {folders.model}", soft_wrap=True)
+        return
+    folders.root.mkdir(parents=True, exist_ok=True)
+    made = _verb(
+        console, "train", DATA, "--out", str(folders.model), "--held-out", str(folders.held_out), "--replace"
+    )
+    console.print(f"trained in {made['seconds']:.0f} s: {made['folder']}", soft_wrap=True)
+
+
+@contextmanager
+def _running(
+    folders: Folders, key_bits: int, insecure_small_key: bool, console: Console
+) -> Iterator[LocalCluster]:
+    cluster = LocalCluster(folders.cluster, cluster_options(key_bits, insecure_small_key))
+    try:
+        with steps(f"starting four processes, {key_bits}-bit key, mutual TLS"):
+            cluster.start()
+        pids = ", ".join(f"{role} {pid}" for role, pid in cluster.pids.items())
+        console.print(f"four processes run: {pids}", soft_wrap=True)
+        yield cluster
+        cluster.check()
+    finally:
+        cluster.stop()
+
+
+def _outsource(
+    folders: Folders, stored: StoredModel, engine: str, insecure_small_key: bool, console: Console
+) -> str:
+    """The model's name at the clouds; outsources it unless they hold this very plan already."""
+    name, version = (DATA if engine == "packed" else f"{DATA}-{engine}"), stored.card.version
+    reach = ["--cluster", str(folders.cluster)] + (["--insecure-small-key"] if insecure_small_key else [])
+    for row in _verb(console, "models", *reach):
+        if (row["model"], row["version"]) != (name, version):
+            continue
+        if row["whole"] and row["offered"] and row["plan_hash"] == stored.model.plan.hash.hex():
+            console.print("the clouds hold the model already")
+            return name
+        _verb(console, "remove", name, version, *reach)
+    made = _verb(
+        console,
+        "outsource",
+        str(folders.model),
+        "--name",
+        name,
+        "--version",
+        version,
+        "--engine",
+        engine,
+        *reach,
+    )
+    console.print(f"outsourced in {made['seconds']:.0f} s: S1 holds ciphertexts and shares, S2 only shares")
+    return name
+
+
+def _verb(console: Console, *arguments: str) -> Any:
+    """What `twinveil ARGUMENTS --json` prints; its progress and errors go straight to the terminal."""
+    console.print(f"[dim]$ twinveil {shlex.join(arguments)}[/dim]", soft_wrap=True)
+    command = [sys.executable, "-m", "twinveil.cli", *arguments, "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise typer.Exit(done.returncode)
+    return json.loads(done.stdout)
+
+
+def _classify(
+    cluster: LocalCluster, title: str, file: Path, stored: StoredModel, name: str, engine: str
+) -> report.Answer:
+    """By the user's process, and by the oracle for comparison."""
+    with steps(title) as step, connect(cluster.me("user"), "user", cluster.addresses["user"]) as link:
+        asked = Picture(
+            file=file.read_bytes(), model=name, version=stored.card.version, engine=engine, invert="never"
+        )
+        result = _ask(link, asked, step)
+    pixels = load_picture(file, stored.card.picture, "never")
+    expected = tuple(int(each) for each in oracle.run(stored.model, pixels))
+    return report.Answer(
+        pixels=pixels,
+        truth=file.parent.name,
+        label=result.class_name,
+        agrees=tuple(result.vector) == expected,
+        scores=tuple(each / (1 << stored.model.plan.fraction_bits) for each in result.vector),
+        seconds=result.seconds,
+        clouds=json.loads(result.figures_json),
+    )
+
+
+def _ask(link: Link, asked: Picture, step: Any) -> Result:
+    try:
+        for event in GatewayStub(link.channel).Classify(asked, timeout=PICTURE_SECONDS):
+            if event.WhichOneof("event") == "result":
+                return event.result
+            step(event.progress.stage, event.progress.stages, event.progress.label)
+    except grpc.RpcError as error:
+        raise from_rpc_error(error, link.peer) from None
+    raise BadInput(f"{link.peer} ended a query without a result")
+
+
+def _write(path: Path, figures: dict[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(figures, indent=2) + "\n")
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _wait(cluster: LocalCluster, folders: Folders, console: Console) -> None:
+    console.print("the four processes go on until Ctrl-C; in another terminal:")
+    console.print(
+        f"  twinveil classify {folders.held_out}/7 --model {DATA} --cluster {folders.cluster}", soft_wrap=True
+    )
+    try:
+        watch(cluster)
+    except KeyboardInterrupt:
+        console.print("ended")

@@ -1,0 +1,76 @@
+"""twinveil serve all: the four roles on this machine, in the foreground, until Ctrl-C."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from twinveil.cli.progress import steps
+from twinveil.net.cluster import LocalCluster, Options
+from twinveil.net.identity import ROLES
+
+CHECK_SECONDS = 0.5
+
+
+def serve_all(
+    folder: Annotated[
+        Path, typer.Option(help="For keys, models, certificates and logs; found again the next time.")
+    ] = Path(".twinveil/local"),
+    key_bits: Annotated[int, typer.Option(help="Length of the Paillier modulus of a new key.")] = 2048,
+    insecure_small_key: Annotated[
+        bool, typer.Option("--insecure-small-key", help="Allow a key below 2048 bits, for tests only.")
+    ] = False,
+) -> None:
+    """All four roles as processes of this machine, over mutual TLS, until Ctrl-C."""
+    cluster = LocalCluster(folder, cluster_options(key_bits, insecure_small_key))
+    console = Console()
+    try:
+        with steps("starting four processes"):
+            cluster.start()
+        console.print(_table(cluster))
+        for line in _next(folder, insecure_small_key):
+            console.print(line, highlight=False, soft_wrap=True)
+        watch(cluster)
+    except KeyboardInterrupt:
+        cluster.stop()
+        console.print("all four roles have ended")
+    finally:
+        cluster.stop()
+
+
+def watch(cluster: LocalCluster) -> NoReturn:
+    """Until Ctrl-C, or until a role ends by itself, which raises PeerUnavailable."""
+    while True:
+        cluster.check()
+        time.sleep(CHECK_SECONDS)
+
+
+def cluster_options(key_bits: int, insecure_small_key: bool) -> Options:
+    """What the roles of a local cluster are told beside their addresses."""
+    common = ["--insecure-small-key"] if insecure_small_key else []
+    return {role: [*common, f"--key-bits={key_bits}"] if role == "cloud_s2" else common for role in ROLES}
+
+
+def _table(cluster: LocalCluster) -> Table:
+    table = Table("role", "address", "process", "log", title=str(cluster.folder), title_justify="left")
+    for role in ROLES:
+        log = cluster.log(role).relative_to(cluster.folder)
+        table.add_row(role, cluster.addresses[role], str(cluster.pids[role]), str(log))
+    return table
+
+
+def _next(folder: Path, insecure_small_key: bool) -> list[str]:
+    where = f"--cluster {folder}" + (" --insecure-small-key" if insecure_small_key else "")
+    return [
+        "In another terminal:",
+        f"  twinveil train mnist --cluster {folder}",
+        f"  twinveil outsource mnist {where}",
+        f"  twinveil classify digit.png --model mnist {where}",
+        f"  twinveil status --cluster {folder}",
+        "Ctrl-C ends all four.",
+    ]

@@ -1,0 +1,170 @@
+"""What this machine can do: one second or two of measuring, from which a query's seconds follow.
+
+Big integers have their calibrated cost by kind, gates and transfers a cost each, and what is left (Python,
+numpy, serialisation, TLS, copying) goes by bytes and messages.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import gmpy2
+import numpy as np
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from gmpy2 import mpz
+
+from twinveil.crypto.public_key import PublicKey
+from twinveil.crypto.tally import MODMUL_P2, POWER_P2, calibrate, time_of
+from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
+from twinveil.garbling.circuit import Program, Shapes
+from twinveil.garbling.evaluator import evaluate
+from twinveil.garbling.gadgets import add_mask, relu_requantise, subtract
+from twinveil.garbling.garbler import garble
+from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
+from twinveil.parallel import powers
+from twinveil.protocol.garbled import Step
+from twinveil.rpc.rounds_pb2 import Chunk
+
+LAYER = (20, 1568)
+"""Bits and values of the ReLU layer on which garbling is timed: the first of the default network."""
+COPIES = 4
+"""How often a payload byte is handled at each side beside serialising and TLS: cut, joined, parsed, used."""
+MESSAGE_SECONDS = 1.5e-3
+"""Handling one message at one side: gRPC, threads, waking up. Seen on two cores over loopback."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Seconds on one thread, of both sides together where two take part.
+
+    costs: of one big-integer operation by kind, at one key size. garble, evaluate: of one AND. prepare,
+    transfer: of one oblivious transfer, ahead and online; base: of the base transfers. byte, message: of
+    handling one at one side.
+    """
+
+    cores: int
+    costs: Mapping[str, float]
+    garble: float
+    evaluate: float
+    prepare: float
+    transfer: float
+    base: float
+    byte: float
+    message: float = MESSAGE_SECONDS
+
+    @property
+    def decryption(self) -> float:
+        """D: one decryption by CRT is two powers of half the length."""
+        return 2 * self.costs[POWER_P2]
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def measure(key_bits: int) -> Machine:
+    """This machine at one key size, in a second or two."""
+    garbling, evaluation = gates(*LAYER)
+    prepare, transfer, base = transfers()
+    return Machine(
+        cores=len(os.sched_getaffinity(0)),
+        costs=integer_costs(key_bits),
+        garble=garbling,
+        evaluate=evaluation,
+        prepare=prepare,
+        transfer=transfer,
+        base=base,
+        byte=_byte(),
+    )
+
+
+def integer_costs(key_bits: int) -> dict[str, float]:
+    """Seconds of one operation of each kind. Any odd numbers of full size will do."""
+    half = key_bits // 2
+    p = (mpz(3) << (half - 2)) + (mpz(1) << (half // 3)) + 1
+    n = p * (p + 2)
+    key = PublicKey(n, gmpy2.powmod(2, n - 2, n * n))
+    square, x = p * p, key.h % (p * p)
+    return calibrate(key) | {
+        POWER_P2: time_of(lambda: powers([x], p - 1, square, 1, constant_time=True), 8, rounds=5),
+        MODMUL_P2: time_of(lambda: x * x % square, 400),
+    }
+
+
+def relu_layer(bits: int, values: int) -> Step:
+    """A layer's ReLU: subtract the mask, requantise to 8 bits, mask again."""
+
+    def program(g, a, b):  # type: ignore[no-untyped-def]  # a Program
+        value = subtract(g, b["z"], a["s"])
+        return {"y": add_mask(g, relu_requantise(g, value, 7, 8), a["r"])}
+
+    shapes: Shapes = {"s": (bits, values), "r": (bits, values)}
+    made: Program = program
+    return Step(made, shapes, {"z": (bits, values)})
+
+
+def gates(bits: int, values: int, repeats: int = 7) -> tuple[float, float]:
+    """Seconds to garble and to evaluate one AND of one instance of a ReLU layer; least of `repeats`."""
+    step = relu_layer(bits, values)
+    counts = step.counts
+    made = garble(step.program, step.garbler, step.evaluator, counts)
+    own = made.garbler_labels({name: np.zeros(shape, np.bool_) for name, shape in step.garbler.items()})
+    labels = np.ascontiguousarray(made.evaluator_pairs()[:, 0])
+    tables, decode = made.tables, made.decode
+
+    def play() -> object:
+        return evaluate(step.program, step.garbler, step.evaluator, tables, own, labels, decode, counts)
+
+    garbled = _least(lambda: garble(step.program, step.garbler, step.evaluator, counts), repeats)
+    return garbled / counts.and_gates, _least(play, repeats) / counts.and_gates
+
+
+def transfers(count: int = 1 << 16) -> tuple[float, float, float]:
+    """Seconds of one oblivious transfer ahead and online, and of the base transfers; both sides."""
+    clock = _Clock()
+    session, s = secrets.token_bytes(16), random_choices()
+    base_sender = BaseSender(session)
+    base_receiver = BaseReceiver(session, base_sender.first(), s)
+    keys = base_sender.keys(base_receiver.reply)
+    base = clock.lap()
+    receiver, sender = ExtensionReceiver(keys, session), ExtensionSender(base_receiver.keys, s, session)
+    chosen, pairs = np.zeros(count, np.bool_), np.zeros((count, 2, 16), np.uint8)
+    clock.lap()
+    sender.accept(receiver.prepare(count), count)
+    prepare = clock.lap()
+    receiver.receive(sender.send(pairs, receiver.correct(chosen)))
+    return prepare / count, clock.lap() / count, base
+
+
+def _byte() -> float:
+    """Seconds that one payload byte costs at one side: serialised, encrypted, copied."""
+    size = 1 << 20
+    payload, cipher = bytes(size), AESGCM(bytes(16))
+    serialise = time_of(lambda: Chunk(data=payload).SerializeToString(), 4, rounds=5)
+    encrypt = time_of(lambda: cipher.encrypt(bytes(12), payload, None), 4, rounds=5)
+    copy = time_of(lambda: bytearray(payload), 4, rounds=5)
+    return (serialise + encrypt + COPIES * copy) / size
+
+
+def _least(function: Callable[[], object], repeats: int) -> float:
+    seconds = []
+    for _ in range(repeats):
+        start = time.process_time()
+        function()
+        seconds.append(time.process_time() - start)
+    return min(seconds)
+
+
+class _Clock:
+    """Processor seconds of this thread since the last lap."""
+
+    def __init__(self) -> None:
+        self._last = time.thread_time()
+
+    def lap(self) -> float:
+        now = time.thread_time()
+        took, self._last = now - self._last, now
+        return took

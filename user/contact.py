@@ -1,0 +1,57 @@
+"""Where the other roles are for a user, from its settings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from twinveil.config import settle
+from twinveil.errors import BadConfiguration
+from twinveil.local import cluster_flags
+from twinveil.net.channel import Me
+from twinveil.settings import EVERY_SETTING, UserSettings
+
+PIN = "cloud_s2.fingerprint"
+"""In the user's state: the fingerprint of S2's key."""
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Where the other roles are, and how far S2's key is known."""
+
+    me: Me
+    owner: str
+    cloud_s1: str
+    cloud_s2: str
+    pin: Path
+    fingerprint: str | None = None
+    insecure_small_key: bool = False
+    wait: float = 10.0
+
+    @classmethod
+    def of(cls, settings: UserSettings) -> Contact:
+        """As the user's settings say."""
+        return cls(
+            settings.me(),
+            settings.owner,
+            settings.cloud_s1,
+            settings.cloud_s2,
+            settings.state / PIN,
+            settings.fingerprint,
+            settings.insecure_small_key,
+            settings.connect_wait,
+        )
+
+    @classmethod
+    def configured(cls, cluster: str | Path | None = None, **settings: object) -> Contact:
+        """From the environment and the TOML file that it names, as on the command line.
+
+        cluster: folder of a local cluster. settings: fields of UserSettings, over everything else.
+        Raises BadConfiguration.
+        """
+        unknown = settings.keys() - UserSettings.__dataclass_fields__.keys()
+        if unknown:
+            raise BadConfiguration(f"{', '.join(sorted(unknown))}: no such setting of a user")
+        found = {} if cluster is None else cluster_flags(Path(cluster), UserSettings.role)
+        return cls.of(settle(UserSettings, UserSettings.role, found | settings, os.environ, EVERY_SETTING))

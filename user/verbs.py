@@ -1,0 +1,148 @@
+"""twinveil classify: pictures in, classes out; neither cloud sees a picture or a class."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from twinveil.cli.contact import with_settings
+from twinveil.cli.progress import Step, steps
+from twinveil.errors import BadInput
+from twinveil.images import Invert, Picture
+from twinveil.settings import UserSettings
+from user.client import BATCH, Classification, Client
+from user.contact import Contact
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pnm", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+TOP = 3
+
+REACH = (
+    "owner",
+    "cloud_s1",
+    "cloud_s2",
+    "state",
+    "fingerprint",
+    "tls",
+    "insecure_plaintext",
+    "insecure_small_key",
+    "connect_wait",
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asked for."""
+
+    model: str
+    version: str
+    label_only: bool
+    engine: str
+    invert: Invert
+    batch: int
+
+
+@with_settings(UserSettings, *REACH)
+def classify(
+    settings: UserSettings,
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
+    model: Annotated[str, typer.Option(help="Name of the model to ask.")],
+    version: Annotated[str, typer.Option(help="Its version. Default: the newest.")] = "",
+    label_only: Annotated[
+        bool, typer.Option("--label-only", help="Ask for the class and nothing more, not even scores.")
+    ] = False,
+    engine: Annotated[
+        Literal["packed", "textbook"],
+        typer.Option(
+            help="packed, or the published formulas one ciphertext a value (hours on real networks)."
+        ),
+    ] = "packed",
+    invert: Annotated[
+        Invert, typer.Option(help="Whether pictures are inverted; auto: as the model card suggests.")
+    ] = "auto",
+    batch: Annotated[int, typer.Option(min=1, max=64, help="Pictures that share a query.")] = BATCH,
+    vector: Annotated[bool, typer.Option("--vector", help="Show every class's score.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Classify pictures by two clouds that see neither the pictures nor the answer."""
+    files = list(_files(pictures))
+    asked = Asked(model, version, label_only, engine, invert, batch)
+    title = f"classifying {len(files)} picture{'s' * (len(files) != 1)}"
+    with ExitStack() as stack:
+        step = stack.enter_context(steps(title))
+        step(0, 0, "reaching owner and clouds")
+        client = stack.enter_context(Client(Contact.of(settings)))
+        made = _classify(client, files, asked, step)
+        names = client.model(model, version).card.class_names
+    if as_json:
+        rows = [{"picture": str(file), **asdict(each)} for file, each in zip(files, made, strict=True)]
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        Console().print(_table(files, made, names, vector))
+
+
+def _classify(client: Client, files: Sequence[Path], asked: Asked, step: Step) -> list[Classification]:
+    """Every file is read before the first is sent: a bad one costs no query."""
+    model = client.model(asked.model, asked.version)
+    read: list[Picture] = [client.read(file, model, asked.invert) for file in files]
+    size = 1 if asked.engine == "textbook" else asked.batch
+    made: list[Classification] = []
+    for start in range(0, len(read), size):
+        group = read[start : start + size]
+        which = f"{start + 1} to {start + len(group)} of {len(read)}"
+
+        def report(done: int, stages: int, label: str, which: str = which) -> None:
+            step(done, stages, f"{which}: {label}")
+
+        report(0, 0, "blinding")
+        made += client.classify(
+            group,
+            asked.model,
+            asked.version,
+            label_only=asked.label_only,
+            engine=asked.engine,
+            batch=size,
+            report=report,
+        )
+    return made
+
+
+def _files(given: Sequence[Path]) -> Iterator[Path]:
+    """Files as they are; of a folder every picture below it. Raises BadInput if there is nothing."""
+    for path in given:
+        if not path.is_dir():
+            if not path.exists():
+                raise BadInput(f"{path} is not there")
+            yield path
+            continue
+        found = [
+            each for each in sorted(path.rglob("*")) if each.suffix.lower() in SUFFIXES and each.is_file()
+        ]
+        if not found:
+            raise BadInput(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        yield from found
+
+
+def _table(
+    files: Sequence[Path], made: Sequence[Classification], names: Sequence[str], vector: bool
+) -> Table:
+    has_scores = any(each.scores for each in made)
+    table = Table("picture", "class", *(["scores"] if has_scores else []), "seconds")
+    for file, each in zip(files, made, strict=True):
+        scores = [_scores(each, names, vector)] if has_scores else []
+        table.add_row(str(file), f"[bold]{each.class_name}[/bold]", *scores, f"{each.seconds:.1f}")
+    return table
+
+
+def _scores(made: Classification, names: Sequence[str], vector: bool) -> str:
+    order: Any = range(len(made.scores))
+    if not vector:
+        order = sorted(order, key=lambda index: (-made.scores[index], index))[:TOP]
+    return ", ".join(f"{names[index]}: {made.scores[index]:.2f}" for index in order)

@@ -16,13 +16,13 @@ from owner.sealing.faces import Faces, Split
 from owner.sealing.networks import FACE_SIDE, FEATURES, Recogniser
 from owner.sealing.quantise import Quantised
 from owner.sealing.rates import choose_threshold, rates, scores
-from owner.sealing.training import Batches, Options, Report, seeded, step
+from owner.sealing.training import STRONG, Batches, Options, Report, seeded, step
 from twinveil.errors import BadInput
 from twinveil.sealing.features import Recogniser as IntegerRecogniser
 from twinveil.sealing.integers import Integers
 from twinveil.sealing.network_files import Network, make_network
 
-EPOCHS = 120
+EPOCHS = 200
 _SCALE, _MARGIN = 16.0, 0.2
 
 
@@ -32,7 +32,7 @@ def train_recogniser(split: Split, options: Options, facts: dict[str, Any], repo
     names, labels = np.unique(split.train.people, return_inverse=True)
     with seeded(options) as source:
         model, directions = Recogniser(), nn.Parameter(torch.randn(len(names), FEATURES))
-        batches = Batches(split.train.squares(FACE_SIDE), labels.astype(np.int64), options)
+        batches = Batches(split.train.squares(FACE_SIDE), labels.astype(np.int64), options, STRONG)
         optimizer = torch.optim.AdamW([*model.parameters(), directions], lr=2e-3, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
         for epoch in range(1, epochs + 1):

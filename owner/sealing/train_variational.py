@@ -18,7 +18,7 @@ from twinveil.sealing.factors import Variational as IntegerVariational
 from twinveil.sealing.network_files import Network, make_network
 from twinveil.sealing.pixels import binarised, grey_square
 
-EPOCHS = 60
+EPOCHS = 120
 _LOG_TWO_PI = math.log(2 * math.pi)
 
 

@@ -20,6 +20,9 @@ Report = Callable[[int, int, str], None]
 MILD = Distortions(degrees=8.0, shear=0.05, scale=0.08, shift=0.05, warp=0.01)
 """Faces bend less than digits."""
 
+STRONG = Distortions(degrees=15.0, shear=0.1, scale=0.15, shift=0.08, warp=0.02)
+"""For telling people apart, where pictures are few."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -51,11 +54,16 @@ def seeded(options: Options) -> Iterator[torch.Generator]:
 
 
 class Batches:
-    """Epochs of gently distorted pictures, 0 .. 255 as floats (n, 1, side, side), half of them mirrored."""
+    """Epochs of distorted pictures, 0 .. 255 as floats (n, 1, side, side), half of them mirrored."""
 
     def __init__(
-        self, squares: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], options: Options
+        self,
+        squares: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        options: Options,
+        distortions: Distortions = MILD,
     ) -> None:
+        self._distortions = distortions
         self._pixels = torch.from_numpy(squares).float()[:, None]
         self._labels = torch.from_numpy(labels)
         self._size = min(options.batch, len(squares))
@@ -64,7 +72,7 @@ class Batches:
         order = torch.randperm(len(self._pixels), generator=source)
         count = len(order) // self._size
         for places in order[: count * self._size].reshape(count, self._size):
-            pixels = distort(self._pixels[places], MILD, source)
+            pixels = distort(self._pixels[places], self._distortions, source)
             mirrored = torch.rand(len(places), generator=source) < 0.5
             pixels[mirrored] = pixels[mirrored].flip(3)
             yield pixels, self._labels[places]

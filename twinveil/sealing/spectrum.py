@@ -15,8 +15,8 @@ from twinveil.sealing.integers import Integers, root
 
 _SWEEPS = 10
 _ANGLE_BITS = 28
-_ENTRY_BITS = 12
-"""Entries enter with so many bits: the sums of 32 squares times an angle stay below 2^59."""
+_ENTRY_BITS = 10
+"""Entries enter with so many bits: the trace of S^T S is at most 2^30, and so is every entry on the way."""
 _DROPPED = 15 - _ENTRY_BITS
 
 
@@ -49,7 +49,7 @@ def norm(matrix: Integers) -> int:
 
 
 def singular_values(matrix: Integers) -> Integers:
-    """Of a square matrix of even order up to 32 with entries of 15 bits; falling; in units of 2^-12."""
+    """Of a square matrix of even order up to 32 with entries of 15 bits; falling; in units of 2^-10."""
     order = len(matrix)
     if matrix.shape != (order, order) or order % 2 or not 2 <= order <= 32:
         raise BadPlan("singular values are taken of square matrices of even order up to 32")

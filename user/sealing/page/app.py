@@ -107,7 +107,7 @@ def make_app(payments: Payments, device: str, camera: Path | None = None) -> Fas
     @app.get("/payments/{number}/picture")
     def picture(number: str) -> Response:
         png = found(number).picture
-        return Response(png, media_type="image/png") if png else Response(status_code=404)
+        return Response(png, media_type="image/png") if png else Response(status_code=204)
 
     @app.post("/payments/{number}/again")
     def again(request: Request, number: str) -> HTMLResponse:

@@ -95,7 +95,8 @@ def features() -> dict[str, Any]:
     return {
         "network": network.digest.hex(),
         "features": {
-            who: Recogniser(network).features(synthetic.picture(who)).tolist() for who in ("a face", "another face")
+            who: Recogniser(network).features(synthetic.picture(who)).tolist()
+            for who in ("a face", "another face")
         },
     }
 
@@ -109,7 +110,9 @@ def envelopes() -> list[dict[str, Any]]:
         second = SecondFactor("till-7", version, 1_790_000_000_000, version, bytes([version]) * 16)
         factor = first_factor(model, second.encode(), picture)
         salt = bytes([version]) * 32
-        header = Header(second, model.network.digest, KEYS.public.key_id, commit(salt, factor, second.encode()))
+        header = Header(
+            second, model.network.digest, KEYS.public.key_id, commit(salt, factor, second.encode())
+        )
         content = Content("picture", "alice", Order("bakery", 350, "EUR", bytes(16)), salt, factor, picture)
         data = sign(header, encrypt(header, content.encode(), KEYS.public), DEVICE)
         found.append(

@@ -24,7 +24,7 @@ PASSWORD = "correct horse"
 
 
 class Till:
-    """Passes from the picture number `passes_at` on, counted over all payments; refuses or fails on request."""
+    """Passes from the picture number `passes_at` on, over all payments; refuses or fails on request."""
 
     def __init__(self, passes_at: int = 1, pause: float = 0.0) -> None:
         self.passes_at = passes_at
@@ -56,7 +56,9 @@ class Till:
         card = "card ending in 4242"
         return Answer(
             Outcome.PASSED,
-            Receipt(number, account, order.payee, order.amount, order.currency, card, int(time.time() * 1000)),
+            Receipt(
+                number, account, order.payee, order.amount, order.currency, card, int(time.time() * 1000)
+            ),
         )
 
 

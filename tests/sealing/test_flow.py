@@ -58,7 +58,9 @@ class Scripted:
         return self.answers.pop(0)
 
 
-def run(sender: Scripted, pictures: int = 9, patience: Patience | None = None) -> tuple[Result, list[Step], list[float]]:
+def run(
+    sender: Scripted, pictures: int = 9, patience: Patience | None = None
+) -> tuple[Result, list[Step], list[float]]:
     found: list[Step] = []
     slept: list[float] = []
     source = Pictures([face(FACE, shot) for shot in range(pictures)])

@@ -153,8 +153,10 @@ def test_tensors_of_another_network_or_kind_are_refused() -> None:
     parts = json.loads(network.json_bytes)["parts"]
     with pytest.raises(BadPlan, match="int16"):
         make_network("recogniser", 16, parts, floats, {})
-    even = {name: tensor[..., :2, :2] if tensor.ndim == 4 else tensor for name, tensor in
-            load(network.tensor_bytes).items()}
+    even = {
+        name: tensor[..., :2, :2] if tensor.ndim == 4 else tensor
+        for name, tensor in load(network.tensor_bytes).items()
+    }
     with pytest.raises(BadPlan, match="odd"):
         make_network("recogniser", 16, parts, even, {})
 

@@ -128,9 +128,9 @@ def test_keys_are_pinned(live: Live) -> None:
 
 def test_a_sign_version_that_is_not_accepted_is_said_before_sealing(live: Live) -> None:
     wanted = settings(live, sign_version=9)
-    with pytest.raises(BadConfiguration, match="does not accept sign_version 9, but 1, 2, 3"):
-        with open_session(wanted):
-            pass
+    said = pytest.raises(BadConfiguration, match="does not accept sign_version 9, but 1, 2, 3")
+    with said, open_session(wanted):
+        pass
 
 
 def test_nothing_of_a_device_goes_into_its_state_but_what_it_needs(live: Live, tmp_path: Path) -> None:

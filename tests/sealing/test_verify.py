@@ -15,7 +15,15 @@ from twinveil.sealing.content import Content, Order
 from twinveil.sealing.context import SecondFactor
 from twinveil.sealing.device import Terms
 from twinveil.sealing.enrolment import Enrolment
-from twinveil.sealing.envelope import SIGN_VERSIONS, SIGNATURE_BYTES, Header, commit, encrypt, sign, sign_bytes
+from twinveil.sealing.envelope import (
+    SIGN_VERSIONS,
+    SIGNATURE_BYTES,
+    Header,
+    commit,
+    encrypt,
+    sign,
+    sign_bytes,
+)
 from twinveil.sealing.factors import factor_model, first_factor
 from twinveil.sealing.features import Recogniser
 from twinveil.sealing.keys import ServerKeys

@@ -22,7 +22,7 @@ from twinveil.rpc.types_pb2 import ModelEntry, Progress
 
 
 class ProvisionS1:
-    """A ProvisionHandler."""
+    """A ProvisionHandler. removed: told the import id of a model that is gone."""
 
     def __init__(
         self,
@@ -30,8 +30,10 @@ class ProvisionS1:
         cloud_s2: CloudS2,
         workers: Workers,
         observers: Callable[[], Observer] = lambda: NOBODY,
+        removed: Callable[[bytes], None] = lambda import_id: None,
     ) -> None:
         self._observers = observers
+        self._removed = removed
         self._models = models
         self._cloud_s2 = cloud_s2
         self._workers = workers
@@ -79,3 +81,4 @@ class ProvisionS1:
         record = self._models.store.find(model, version)
         self._models.store.remove(model, version)
         self._models.forget(record.import_id)
+        self._removed(record.import_id)

@@ -42,11 +42,11 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
     )
     models = ModelsS1(settings.state / "models")
     observers = recorder(settings)
-    provision = ProvisionS1(models, cloud_s2, workers, observers)
     queries = QueriesS1(models, cloud_s2, workers, settings.prepare, observers)
+    provision = ProvisionS1(models, cloud_s2, workers, observers, queries.ahead.forget)
 
     def facts() -> Facts:
-        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running, queries.prepared)
+        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running, queries.ahead.count)
 
     return [
         StatusServicer(settings.role, facts),

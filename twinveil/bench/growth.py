@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from twinveil.bench.networks import default_plan, random_pictures, write
+from twinveil.bench.networks import default_plan, some_pictures, write
 from twinveil.bench.picture import Say, Wanted
 from twinveil.bench.session import Query, Session, session
 from twinveil.estimate.cost import total
@@ -60,7 +60,7 @@ def _running(wanted: Wanted, folder: Path) -> Any:
 
 
 def _one(running: Session, plan: Plan, pictures: int) -> Query:
-    return running.classify(random_pictures(plan, pictures))
+    return running.classify(some_pictures(plan, pictures))
 
 
 def _row(wanted: Wanted, query: Query, machine: Machine) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinveil.bench.networks import random_pictures
-from twinveil.bench.processes import watched
+from twinveil.bench.networks import some_pictures
+from twinveil.bench.processes import MIB, watched
 from twinveil.bench.session import Query, Session, session
 from twinveil.crypto.keygen import generate
 from twinveil.crypto.public_key import Encryptor
@@ -18,7 +18,7 @@ from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.estimate.machine import Machine
 from twinveil.estimate.query import estimate
-from twinveil.estimate.seconds import AHEAD, latency, of_query, rounds, sustained
+from twinveil.estimate.seconds import AHEAD, latency, memory, of_query, rounds, sustained
 from twinveil.params import Params
 from twinveil.plan import Plan
 
@@ -46,9 +46,11 @@ class Wanted:
 
 @dataclass
 class Measured:
-    """What was seen at one key size."""
+    """What was seen at one key size. prepared_peak, peaks: MiB by cloud, of the prepared pictures together
+    and of each picture of the stream."""
 
     prepared: Sequence[Query]
+    prepared_peak: Mapping[str, float]
     stream: Sequence[Query]
     peaks: Sequence[Mapping[str, float]]
     decryption: Sequence[float]
@@ -60,14 +62,15 @@ def measure_picture(wanted: Wanted, machine: Machine, say: Say) -> Measured:
     key = generate(wanted.params)
     d = decryption_seconds(key)
     say(f"{wanted.params.key_bits} bits: prepared queries")
-    with _running(wanted, prepare=1) as running:
+    with _running(wanted, prepare=1) as running, watched(running.cluster.pids) as sampled:
         prepared = _prepared(running, wanted, say)
+        prepared_peak = sampled.restart()
     d += decryption_seconds(key)
     say(f"{wanted.params.key_bits} bits: one picture after the other")
     with _running(wanted, prepare=0) as running:
         stream, peaks = _stream(running, wanted, say)
     d += decryption_seconds(key)
-    return Measured(prepared, stream, peaks, d, machine)
+    return Measured(prepared, prepared_peak, stream, peaks, d, machine)
 
 
 def _running(wanted: Wanted, prepare: int) -> Any:
@@ -83,7 +86,7 @@ def _running(wanted: Wanted, prepare: int) -> Any:
 
 
 def _prepared(running: Session, wanted: Wanted, say: Say) -> list[Query]:
-    pictures = random_pictures(wanted.plan, WARM_UP + wanted.repeats)
+    pictures = some_pictures(wanted.plan, WARM_UP + wanted.repeats)
     made = []
     for number, picture in enumerate(pictures):
         if number:
@@ -96,10 +99,10 @@ def _prepared(running: Session, wanted: Wanted, say: Say) -> list[Query]:
 def _stream(running: Session, wanted: Wanted, say: Say) -> tuple[list[Query], list[Mapping[str, float]]]:
     made: list[Query] = []
     peaks: list[Mapping[str, float]] = []
-    with watched(running.cluster.pids) as memory:
-        for number, picture in enumerate(random_pictures(wanted.plan, wanted.stream)):
+    with watched(running.cluster.pids) as sampled:
+        for number, picture in enumerate(some_pictures(wanted.plan, wanted.stream)):
             made.append(running.classify([picture]))
-            peaks.append(memory.restart())
+            peaks.append(sampled.restart())
             say(f"stream, picture {number + 1} of {wanted.stream}: {made[-1].seconds:.2f} s")
     return made[min(WARM_UP, wanted.stream - 1) :], peaks
 
@@ -141,6 +144,8 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
     costs = estimate(wanted.plan, wanted.params, workers=_parts(wanted, machine))
     predicted = of_query(costs, machine)
     processor = sum(each.processor for each in predicted.values())
+    peak = memory(costs, wanted.plan, wanted.params.key_bits, "packed", _parts(wanted, machine))
+    peaks = [measured.prepared_peak, *measured.peaks]
     one = prepared[-1]
     return {
         "d_seconds": d,
@@ -152,7 +157,7 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
         "circuit_share": circuits / cpu,
         "garble_ns": machine.garble * 1e9,
         "evaluate_ns": machine.evaluate * 1e9,
-        "peak_mib": {role: max(peak[role] for peak in measured.peaks) for role in measured.peaks[0]},
+        "peak_mib": {role: max(peak[role] for peak in peaks) for role in peaks[0]},
         "bytes": int(one.sum("bytes")),
         "rounds": rounds_of(one),
         "predicted_over_measured": {
@@ -166,6 +171,7 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
             "latency_seconds": latency(predicted),
             "sustained_seconds": sustained(predicted),
             "processor_seconds": processor,
+            "peak_mib": {role: size / MIB for role, size in peak.items()},
         },
         "seconds": {
             "latency": spread([each.seconds for each in prepared]),

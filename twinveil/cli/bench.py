@@ -31,7 +31,7 @@ QUICK_KEY_BITS = 512
 def bench(
     model: Annotated[
         str | None,
-        typer.Argument(help="A model's folder or name. Default: the default network, random integers."),
+        typer.Argument(help="A model's folder or name. Default: the default network, arbitrary integers."),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write every figure here.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for plots (SVG).")] = None,

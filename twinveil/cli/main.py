@@ -19,7 +19,21 @@ from twinveil.errors import BadConfiguration
 from twinveil.version import VERSION
 
 GROUP = "twinveil.verbs"
-ORDER = ("demo", "train", "outsource", "models", "remove", "serve", "classify", "status", "estimate", "bench")
+ORDER = (
+    "demo",
+    "train",
+    "provision",
+    "preflight",
+    "outsource",
+    "models",
+    "remove",
+    "serve",
+    "classify",
+    "status",
+    "estimate",
+    "bench",
+    "views",
+)
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

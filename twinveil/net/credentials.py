@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from twinveil.errors import BadConfiguration
+
+RENEWAL_TRIES, RENEWAL_SECONDS = 5, 0.05
+"""Three files are replaced one after the other: key and certificate may differ for a moment."""
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +79,15 @@ def read(files: TlsFiles) -> _Content:
 
 
 def client_credentials(files: TlsFiles) -> grpc.ChannelCredentials:
-    """For a new channel, from the files as they are now."""
-    content = read(files)
+    """For a new channel, from the files as they are now; a renewal at work is waited for."""
+    for _ in range(RENEWAL_TRIES):
+        try:
+            content = read(files)
+            break
+        except BadConfiguration:
+            time.sleep(RENEWAL_SECONDS)
+    else:
+        content = read(files)
     return grpc.ssl_channel_credentials(content.authority, content.key, content.certificate)
 
 

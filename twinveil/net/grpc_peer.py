@@ -70,6 +70,11 @@ class GrpcPeer:
         """Whether the conversation can go on, as far as this side has heard."""
         return not self._over and self._reader.is_alive()
 
+    @property
+    def left(self) -> bool:
+        """Whether the other side has ended the conversation; asked between two messages."""
+        return self._over or not self._inbox.empty()
+
     def close(self) -> None:
         if not self._over:
             self._outbox.put(None)

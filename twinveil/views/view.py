@@ -80,10 +80,27 @@ class View:
         """What must not depend on pictures or weights."""
         return [event.shape() for event in self.events]
 
+    @property
+    def finished(self) -> bool:
+        """Whether the conversation came to its end; a client or a cloud may have broken it off."""
+        replies = self._messages("received" if self.role == "cloud_s1" else "sent")
+        return replies[-1:] in (["answered"], ["done"])
+
+    @property
+    def what(self) -> str:
+        """For a person; a query whose last step is a circuit is one for the label only."""
+        topic = self.subject
+        asked = self._messages("sent" if self.role == "cloud_s1" else "received")
+        label = ["label only"] if topic.kind == "query" and asked[-1:] == ["garbled_batch"] else []
+        return ", ".join([topic.kind, topic.engine, *label])
+
     def kind(self) -> tuple[object, ...]:
         """Views of one kind have one structure."""
         topic = self.subject
-        return (self.role, topic.kind, topic.engine, topic.pictures, topic.plan.hash, topic.n.bit_length())
+        return (self.role, self.what, topic.pictures, topic.plan.hash, topic.n.bit_length())
+
+    def _messages(self, what: str) -> list[str]:
+        return [event.name for event in self.events if event.what == what]
 
 
 def write(view: View, folder: Path) -> None:

@@ -12,6 +12,7 @@ from owner.sealing.rig import Rig
 from twinveil.net.certificates import issue, make_authority
 from twinveil.net.channel import Me
 from twinveil.net.credentials import TlsFiles
+from twinveil.net.identity import ROLES
 from twinveil.net.sealing import SealingServicer
 from twinveil.net.server import Server, ServerSettings, start
 from twinveil.net.servicers import StatusServicer
@@ -69,7 +70,7 @@ def live(tmp_path: Path) -> Iterator[Live]:
     rig = Rig.make(tmp_path / "store")
     service = SealingService(rig.keys, rig.model, rig.recogniser, rig.store, Policy())
     authority = make_authority("test authority")
-    files = {role: issue(authority, role, "test", tmp_path / "tls" / role) for role in ("owner", "user")}
+    files = {role: issue(authority, role, "test", tmp_path / "tls" / role) for role in ROLES}
     server = start(
         ServerSettings("owner", "127.0.0.1:0", files["owner"]),
         [StatusServicer("owner"), SealingServicer(service)],

@@ -232,9 +232,9 @@ def test_a_call_without_its_message_is_refused(channel: dict[str, grpc.Channel])
 def test_an_idle_conversation_ends(channel: dict[str, grpc.Channel], s2: SlowS2) -> None:
     peer = GrpcPeer(channel["s1"], deadline=30)
     peer.ask(done())
-    assert peer.stands
+    assert not peer.left
     assert s2.opened[0].closed.wait(5)
-    assert wait_until(lambda: not peer.stands, 5)
+    assert wait_until(lambda: peer.left, 5)
     with pytest.raises(PeerUnavailable):
         peer.ask(done())
 

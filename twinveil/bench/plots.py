@@ -20,7 +20,7 @@ def draw(figures: Mapping[str, Any], folder: Path) -> list[Path]:
         made.append(_one_picture(details, folder / "one-picture.svg"))
     if len(details) > 1:
         made.append(_key_sizes(details, folder / "key-sizes.svg"))
-    if figures.get("growth"):
+    if any("error" not in row for row in figures.get("growth", ())):
         made.append(_growth(figures["growth"], folder / "growth.svg"))
     return made
 
@@ -84,6 +84,7 @@ def _key_sizes(details: Mapping[str, Any], path: Path) -> Path:
 
 
 def _growth(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    rows = [row for row in rows if "error" not in row]
     figure, (sides, batches) = _axes(2, width=9.0)
     single = [row for row in rows if row["pictures"] == 1 and row["image_shape"][0] == 1]
     by_side = {row["image_shape"][1]: row for row in single}
@@ -99,7 +100,7 @@ def _growth(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     batches.plot(list(by_count), [row["seconds_a_picture"] for row in by_count.values()], "o-")
     batches.set_xscale("log", base=2)
     batches.set_xticks(list(by_count), [str(count) for count in by_count])
-    batches.set_xlabel("pictures that share a query")
+    batches.set_xlabel("pictures asked together")
     batches.set_ylabel("seconds a picture")
     batches.set_ylim(bottom=0)
     return _save(figure, path)

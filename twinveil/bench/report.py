@@ -106,6 +106,9 @@ def _growth(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = ("pictures", "s a picture", "predicted", "bytes", "products")
     table = _table("Growth", "picture", columns)
     for row in rows:
+        if "error" in row:
+            table.add_row("x".join(map(str, row["image_shape"])), str(row["pictures"]), "not measured")
+            continue
         table.add_row(
             "x".join(str(side) for side in row["image_shape"]),
             str(row["pictures"]),

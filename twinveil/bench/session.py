@@ -133,16 +133,16 @@ def session(
 def _outsource(cluster: LocalCluster, model_folder: Path, name: str, insecure_small_key: bool) -> None:
     reach = ["--cluster", str(cluster.folder)] + (["--insecure-small-key"] if insecure_small_key else [])
     wanted = load_plan(model_folder).hash.hex()
-    for row in _verb("models", *reach):
+    for row in verb("models", *reach):
         if row["model"] != name:
             continue
         if row["whole"] and row["offered"] and row["plan_hash"] == wanted:
             return
-        _verb("remove", name, row["version"], *reach)
-    _verb("outsource", str(model_folder), "--name", name, "--version", "1", *reach)
+        verb("remove", name, row["version"], *reach)
+    verb("outsource", str(model_folder), "--name", name, "--version", "1", *reach)
 
 
-def _verb(*arguments: str) -> Any:
+def verb(*arguments: str) -> Any:
     """What `twinveil ARGUMENTS --json` prints. Raises TwinveilError with its last line."""
     command = [sys.executable, "-m", "twinveil.cli", *arguments, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

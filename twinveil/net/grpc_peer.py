@@ -66,11 +66,6 @@ class GrpcPeer:
         return answer
 
     @property
-    def stands(self) -> bool:
-        """Whether the conversation can go on, as far as this side has heard."""
-        return not self._over and self._reader.is_alive()
-
-    @property
     def left(self) -> bool:
         """Whether the other side has ended the conversation; asked between two messages."""
         return self._over or not self._inbox.empty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import statistics
 import tempfile
 import time
@@ -75,7 +76,7 @@ def _sealed(rig: Rig, picture: bytes) -> tuple[dict[str, float], bytes]:
         X25519_AES,
         int(rig.clock() * 1000),
         device.counter(),
-        bytes(np.random.bytes(RANDOM_BYTES)),
+        secrets.token_bytes(RANDOM_BYTES),
     )
     factor = timed("factor", lambda: first_factor(rig.model, second.encode(), picture))
     salt = bytes(SALT_BYTES)

@@ -154,9 +154,12 @@ def faults(tree: ast.AST, torch_allowed: bool) -> Iterator[str]:
             yield f"line {line}: a shell"
 
 
-SEEDED = {Path("twinveil/cli/demo.py"): "np.random", Path("owner/sealing/fuzz.py"): "import random"}
-"""Drawn again from the same seed on purpose, and nothing secret: which held-out pictures the demo shows, and what
-a fuzzer changes.
+SEEDED = {
+    Path("twinveil/cli/demo.py"): "np.random",
+    Path("owner/sealing/fuzz.py"): "import random",
+}
+"""Drawn again from the same seed on purpose, and nothing secret: which held-out pictures the demo
+shows, and what a fuzzer changes.
 """
 
 

@@ -28,7 +28,7 @@ def serve_page(settings: DeviceSettings, camera: Path | None, patience: Patience
     if camera is not None:
         Camera(camera)
     logging.basicConfig(level=settings.log_level.upper(), stream=sys.stderr)
-    with open_session(settings) as session, _bound(host, port) as listening:
+    with open_session(settings) as session, _listening(host, port) as listening:
         app = make_app(Payments(session, patience), session.device.name, camera)
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
         ready = Ready(settings.role, host, listening.getsockname()[1], os.getpid())
@@ -39,12 +39,13 @@ def serve_page(settings: DeviceSettings, camera: Path | None, patience: Patience
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host.strip("[]"), port))
+        listening.listen()  # before anybody is told the port: who comes early waits for uvicorn
     except OSError as error:
         listening.close()
         raise PeerUnavailable(f"the page cannot listen on {host}:{port}: {error.strerror}") from None

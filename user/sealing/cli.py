@@ -150,7 +150,7 @@ def _show(receipt: Receipt, attempts: int, as_json: bool) -> None:
     lines = {
         "Paid": receipt.price,
         "to": receipt.payee,
-        "by": f"{receipt.account}, {receipt.payment}",
+        "by": ", ".join(filter(None, (receipt.account, receipt.payment))),
         "receipt": receipt.number,
     }
     for name, value in lines.items():

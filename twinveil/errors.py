@@ -69,6 +69,10 @@ class NotAllowed(TwinveilError):
     status = "PERMISSION_DENIED"
 
 
+class EnvelopeRefused(NotAllowed):
+    """A sealed picture is altered, foreign, or not what its header says; or a payment was refused."""
+
+
 class UnknownModel(TwinveilError):
     """There is no model of that name and version at this cloud."""
 

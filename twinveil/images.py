@@ -57,10 +57,14 @@ def load_picture(source: str | Path | bytes, wanted: WantsPictures, invert: Inve
     side of mid-grey, the picture is inverted; "never" and "always" decide by themselves.
     Raises BadImage, naming the file, for anything that is no picture, is damaged, empty or far too large.
     """
-    label = "the picture" if isinstance(source, bytes) else str(source)
-    image = _eight_bits(_decode(_content(source, label), label), label)
-    image = _flat(image, label).convert("L" if wanted.image_shape[0] == 1 else "RGB")
+    image = open_picture(source).convert("L" if wanted.image_shape[0] == 1 else "RGB")
     return from_pillow(image, wanted, invert)
+
+
+def open_picture(source: str | Path | bytes) -> Image.Image:
+    """A picture of any common kind: upright, 8 bits, without alpha, at its own size. Raises BadImage."""
+    label = "the picture" if isinstance(source, bytes) else str(source)
+    return _flat(_eight_bits(_decode(_content(source, label), label), label), label)
 
 
 def from_pillow(image: Image.Image, wanted: WantsPictures, invert: Invert = "auto") -> Picture:

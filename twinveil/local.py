@@ -18,5 +18,5 @@ def cluster_flags(folder: Path, role: str) -> dict[str, str]:
         raise BadConfiguration(
             f"{folder} is no local cluster's folder: start one with twinveil serve all --folder {folder}"
         )
-    flags = {name: f"file:{folder / 'run' / name}.json" for name in ROLES if name != role}
+    flags = {name: f"file:{folder / 'run' / name}.json" for name in (*ROLES, "sealing") if name != role}
     return flags | {"tls": str(tls), "state": str(folder / role), "name": "local"}

@@ -24,7 +24,7 @@ def run(kind: type[Settings], build: Callable[[Settings], Sequence[Service]]) ->
     """
 
     def main() -> None:
-        settings = load(kind, kind.role, sys.argv[1:], os.environ, EVERY_SETTING)
+        settings = load(kind, kind.section or kind.role, sys.argv[1:], os.environ, EVERY_SETTING)
         logging.basicConfig(
             level=settings.log_level.upper(),
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",

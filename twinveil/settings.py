@@ -1,4 +1,5 @@
-"""What can be set for each role. House numbers: owner 7000, cloud_s1 7001, cloud_s2 7002, user 7003."""
+"""What can be set for each role. House numbers: owner 7000, cloud_s1 7001, cloud_s2 7002, user 7003,
+sealing 7004."""
 
 from __future__ import annotations
 
@@ -25,6 +26,8 @@ class RoleSettings:
     """What every role has."""
 
     role: ClassVar[str]
+    section: ClassVar[str] = ""
+    """Its table in the TOML file, where that is not the role's name."""
     listen: str
 
     state: Path = setting(path, "folder for keys, models and records", Path(".twinveil"))
@@ -163,6 +166,50 @@ class UserSettings(RoleSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SealingSettings(RoleSettings):
+    """The sealing server: the owner's second process, which enrols accounts and verifies sealed pictures."""
+
+    role: ClassVar[str] = "owner"
+    section: ClassVar[str] = "sealing"
+
+    listen: str = setting(check, "HOST:PORT to listen on", "127.0.0.1:7004")
+    networks: Path = setting(path, "folder of the trained networks", Path(".twinveil/sealing/networks"))
+    factor: str = setting(choice("variational", "adversarial"), "the first factor's way", "variational")
+    sign_versions: str = setting(text, "sign_versions that are accepted, such as 1,3", "1,2,3")
+    clock_window: float = setting(duration, "how far a device's clock may be off", 120.0)
+    most_misses: int = setting(positive, "failed attempts that lock an account", 10)
+    miss_window: float = setting(duration, "how long an account stays locked", 900.0)
+    metrics: str | None = setting(check, "loopback HOST:PORT that Prometheus asks for metrics", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSettings(RoleSettings):
+    """A device that seals: it speaks with the user's certificate."""
+
+    role: ClassVar[str] = "user"
+    section: ClassVar[str] = "device"
+
+    listen: str = setting(check, "HOST:PORT of the local page; loopback only", "127.0.0.1:7005")
+    sealing: str = setting(check, "address of the sealing server", "127.0.0.1:7004")
+    device: str | None = setting(text, "the device's serial number, at its first use", None)
+    sign_version: int = setting(positive, "how envelopes are sealed: 1, 2 or 3", 1)
+    sealing_fingerprint: str | None = setting(
+        text, "the sealing server's fingerprint (hex) to insist on", None
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolSettings(RoleSettings):
+    """The operator's commands to the sealing server: they speak with the owner's certificate."""
+
+    role: ClassVar[str] = "owner"
+    section: ClassVar[str] = "operator"
+
+    listen: str = setting(check, "not used", "127.0.0.1:0")
+    sealing: str = setting(check, "address of the sealing server", "127.0.0.1:7004")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallerSettings:
     """For a command that calls the roles without being one: it speaks with the user's certificate."""
 
@@ -183,6 +230,15 @@ class CallerSettings:
 
 EVERY_SETTING = frozenset(
     each.name
-    for kind in (CloudS1Settings, CloudS2Settings, OwnerSettings, UserSettings, CallerSettings)
+    for kind in (
+        CloudS1Settings,
+        CloudS2Settings,
+        OwnerSettings,
+        UserSettings,
+        SealingSettings,
+        DeviceSettings,
+        EnrolSettings,
+        CallerSettings,
+    )
     for each in fields(kind)
 )

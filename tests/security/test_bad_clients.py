@@ -105,6 +105,8 @@ def settle(ledger: Ledger, world: World, plan: Plan) -> None:
             values = masked.values()
             assert (masked.slots, masked.mask_bits) == (slots.count, slots.mask_bits)
             assert all(low <= value <= high for value in values)
+            assert masked.offset + low >= 0
+            assert high + masked.offset + (1 << masked.mask_bits) <= 1 << (8 * masked.slot_bytes)
             assert (high - low + 1) << world.params.sigma <= 1 << masked.mask_bits
     assert next(sums, None) is None
 

@@ -76,7 +76,7 @@ def _settled(kind: type[Settings], flags: Mapping[str, Any], cluster: Path | Non
         own = {each.name for each in fields(kind)}
         found = {name: value for name, value in cluster_flags(cluster, kind.role).items() if name in own}
         chosen = found | chosen
-    settings = settle(kind, kind.role, chosen, os.environ, EVERY_SETTING)
+    settings = settle(kind, kind.section or kind.role, chosen, os.environ, EVERY_SETTING)
     if "tls" in flags and settings.tls is None and not settings.insecure_plaintext:
         raise BadConfiguration(
             "say how to reach the others: --cluster FOLDER (a local cluster), --tls FOLDER (certificates) or "

@@ -41,12 +41,15 @@ PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 class Verbs(typer.core.TyperGroup):
     """Commands that are imported when they are called, or listed by --help."""
 
+    verbs = GROUP
+    """The group of entry points that has them."""
+
     def list_commands(self, ctx: Any) -> list[str]:
-        names = {entry.name for entry in entry_points(group=GROUP)}
+        names = {entry.name for entry in entry_points(group=self.verbs)}
         return sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        for entry in entry_points(group=GROUP, name=cmd_name):
+        for entry in entry_points(group=self.verbs, name=cmd_name):
             return _command(entry)
         return None
 

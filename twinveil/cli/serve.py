@@ -17,7 +17,11 @@ ROLES = {
     "cloud_s1": "Cloud S1: holds the encrypted models and computes on ciphertexts.",
     "cloud_s2": "Cloud S2: makes and keeps the secret key; sees masked values only.",
     "user": "Classifies on loopback for programs in other languages.",
+    "sealing": "The owner's sealing server: enrols accounts, verifies sealed pictures.",
 }
+
+MODULES = {"sealing": "owner.sealing"}
+"""Where a role's program is not the package of its name."""
 
 serve = typer.Typer(
     add_completion=False,
@@ -29,7 +33,7 @@ serve = typer.Typer(
 
 def _become(role: str) -> Callable[[typer.Context], None]:
     def run(context: typer.Context) -> None:
-        os.execv(sys.executable, [sys.executable, "-m", role, *context.args])  # noqa: S606
+        os.execv(sys.executable, [sys.executable, "-m", MODULES.get(role, role), *context.args])  # noqa: S606
 
     run.__doc__ = ROLES[role]
     return run

@@ -30,6 +30,11 @@ TABLE: Mapping[str, frozenset[str]] = {
     "/twinveil.rpc.Catalogue/ListModels": frozenset({"owner", "user"}),
     "/twinveil.rpc.Catalogue/GetModel": frozenset({"owner", "user"}),
     "/twinveil.rpc.Gateway/Classify": frozenset({"user"}),
+    "/twinveil.rpc.Sealing/GetTerms": frozenset({"owner", "user"}),
+    "/twinveil.rpc.Sealing/GetNetwork": frozenset({"owner", "user"}),
+    "/twinveil.rpc.Sealing/RegisterDevice": frozenset({"owner"}),
+    "/twinveil.rpc.Sealing/Enrol": frozenset({"owner"}),
+    "/twinveil.rpc.Sealing/Verify": frozenset({"user"}),
     "/grpc.health.v1.Health/Check": EVERYONE,
 }
 """RPC -> the roles that may call it."""

@@ -1,0 +1,12 @@
+"""python -m owner.sealing: the sealing server; serves until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+
+from owner.sealing.services import build
+from twinveil.role import run
+from twinveil.settings import SealingSettings
+
+if __name__ == "__main__":
+    sys.exit(run(SealingSettings, build))

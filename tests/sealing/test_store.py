@@ -1,0 +1,127 @@
+"""What the server keeps: encrypted, bound to its name, and there after kill -9."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from twinveil.errors import BadInput
+from twinveil.sealing.context import SecondFactor
+from twinveil.sealing.reasons import Reason, Refusal
+from twinveil.sealing.server.passwords import hashed, is_password
+from twinveil.sealing.server.store import Account, Store
+
+KEY = bytes(range(32))
+ALICE = Account("alice", tuple(range(123_456, 123_556)), "00" * 32, "canary payment", b"hash")
+
+
+def second(counter: int, nonce: int) -> SecondFactor:
+    return SecondFactor("device", 1, 0, counter, nonce.to_bytes(16, "big"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "s.sqlite", KEY)
+    made.register_device("device", bytes(32))
+    return made
+
+
+def test_accounts_come_back_as_they_were(store: Store) -> None:
+    store.put_account(ALICE)
+    assert store.account("alice") == ALICE
+    assert store.account("bob") is None
+    with pytest.raises(BadInput, match="enrolled already"):
+        store.put_account(ALICE)
+    store.put_account(ALICE, replace=True)
+
+
+def test_features_and_payment_data_are_encrypted_on_disk(store: Store, tmp_path: Path) -> None:
+    store.put_account(ALICE)
+    store.settle("alice", bytes(16), {"payment": "canary payment"})
+    for path in tmp_path.iterdir():
+        content = path.read_bytes()
+        assert b"canary" not in content, path
+        assert b"123456" not in content, path
+        assert b"features" not in content, path
+
+
+def test_a_record_is_bound_to_its_account_and_key(store: Store, tmp_path: Path) -> None:
+    store.put_account(ALICE)
+    store.close()
+    with sqlite3.connect(tmp_path / "s.sqlite") as sql:
+        sql.execute("UPDATE accounts SET name = 'mallory'")
+    with pytest.raises(BadInput, match="mallory in the store is damaged"):
+        Store(tmp_path / "s.sqlite", KEY).account("mallory")
+    with sqlite3.connect(tmp_path / "s.sqlite") as sql:
+        sql.execute("UPDATE accounts SET name = 'alice'")
+    assert Store(tmp_path / "s.sqlite", KEY).account("alice") == ALICE
+    with pytest.raises(BadInput, match="another key"):
+        Store(tmp_path / "s.sqlite", bytes(32)).account("alice")
+
+
+def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
+    (tmp_path / "s.sqlite").write_bytes(b"x" * 5000)
+    with pytest.raises(BadInput, match=r"s\.sqlite cannot be used"):
+        Store(tmp_path / "s.sqlite", KEY)
+
+
+def test_nonces_and_counters_are_used_up_together(store: Store) -> None:
+    store.use(second(5, 1))
+    with pytest.raises(Refusal) as refused:
+        store.use(second(6, 1))
+    assert refused.value.reason is Reason.REPLAYED
+    with pytest.raises(Refusal) as refused:
+        store.use(second(5, 2))
+    assert refused.value.reason is Reason.COUNTER
+    store.use(second(6, 2))  # neither refusal used anything up
+
+
+def test_a_device_that_is_not_registered_uses_nothing(store: Store) -> None:
+    with pytest.raises(Refusal):
+        store.use(SecondFactor("other", 1, 0, 1, bytes(16)))
+
+
+def _use_and_die(path: Path, ready) -> None:
+    Store(path, KEY).use(second(1 << 62, 77))
+    ready.send(os.getpid())
+    signal.pause()
+
+
+def test_what_is_used_stays_used_after_kill_9(store: Store, tmp_path: Path) -> None:
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_use_and_die, args=(tmp_path / "s.sqlite", there)
+    )
+    process.start()
+    pid = here.recv()
+    os.kill(pid, signal.SIGKILL)
+    process.join()
+    with pytest.raises(Refusal) as refused:
+        store.use(second(1 << 62, 77))
+    assert refused.value.reason is Reason.REPLAYED
+    with pytest.raises(Refusal) as refused:
+        store.use(second(1 << 62, 78))
+    assert refused.value.reason is Reason.COUNTER
+
+
+def test_commits_reach_the_disk(store: Store) -> None:
+    """A power cut is not to be had in a test; these settings are what stands against one."""
+    assert store._sql.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store._sql.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_passwords_are_hashed() -> None:
+    kept = hashed("correct horse")
+    assert b"correct" not in kept
+    assert kept != hashed("correct horse")
+    assert is_password(b"correct horse", kept)
+    assert not is_password(b"correct horsf", kept)
+    assert hashed("") == b""
+    assert not is_password(b"", b"")
+    with pytest.raises(BadInput):
+        hashed("x" * 300)

@@ -18,6 +18,7 @@ control of whatever is tried on the others.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import shake_256
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -46,8 +47,6 @@ NAMES = (
     "unmasked_shares",
 )
 
-_SIGNS_SEED = 2019
-
 
 def fold(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Many bytes as SKETCH numbers: each byte is added, with a sign of its place, at place % SKETCH.
@@ -57,10 +56,16 @@ def fold(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     values = data.astype(np.float32) - 127.5
     rows = -(-max(len(values), 1) // SKETCH)
     padded = np.zeros(rows * SKETCH, np.float32)
-    signs = np.random.default_rng(_SIGNS_SEED).choice(np.array([-1, 1], np.float32), len(values))
-    padded[: len(values)] = values * signs
+    padded[: len(values)] = values * _signs(len(values))
     folded: npt.NDArray[np.float32] = padded.reshape(rows, SKETCH).sum(axis=0) / np.float32(73.9 * rows**0.5)
     return folded
+
+
+def _signs(count: int) -> npt.NDArray[np.float32]:
+    """1 or -1 for each place: public, and the same for every view."""
+    stream = np.frombuffer(shake_256(b"twinveil fold").digest(-(-count // 8)), np.uint8)
+    signs: npt.NDArray[np.float32] = np.float32(1) - 2 * np.unpackbits(stream)[:count].astype(np.float32)
+    return signs
 
 
 def save_views(path: Path, rows: Sequence[Rows]) -> None:

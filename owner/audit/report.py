@@ -134,10 +134,7 @@ def _charts(layers: Sequence[Attacked]) -> str:
 
 
 def _table(title: str, layers: Sequence[Attacked]) -> str:
-    head = (
-        "layer,features,risk,95 % interval,level,SSIM,B,PSNR,cosine,recognised,neighbour,"
-        "recognised (shuffled),neighbour (shuffled)"
-    )
+    head = "layer,features,risk,95 % interval,level,SSIM,B,PSNR,cosine,recognised / shuffled,neighbour / shuffled"
     rows = []
     for each in layers:
         found, shuffled = each.comparison.attack, each.comparison.shuffled
@@ -151,10 +148,8 @@ def _table(title: str, layers: Sequence[Attacked]) -> str:
             f"{each.risk.baseline:.3f}",
             f"{found.psnr.mean():.1f} dB",
             f"{found.cosine.mean():.3f}",
-            f"{found.recognised.mean():.0%}",
-            f"{found.neighbour.mean():.0%}",
-            f"{shuffled.recognised.mean():.0%}",
-            f"{shuffled.neighbour.mean():.0%}",
+            f"{found.recognised.mean():.0%} / {shuffled.recognised.mean():.0%}",
+            f"{found.neighbour.mean():.0%} / {shuffled.neighbour.mean():.0%}",
         ]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     header = "".join(f"<th>{name}</th>" for name in head.split(","))

@@ -29,8 +29,8 @@ _EPOCHS, _QUICK_EPOCHS = 16, 4
 _PATIENCE, _QUICK_PATIENCE = 4, 2
 _PICTURES, _QUICK_PICTURES = 1000, 240
 _QUERIES = 96
-_QUICK_TRAINING = 60
-"""Epochs of a model that is trained for a quick audit."""
+_QUICK_TRAINING = 20_000
+"""Pictures seen, over all epochs, by a model that is trained for a quick audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +155,8 @@ def prepare(request: Request, scratch: Path, step: Step) -> Prepared:
 
 
 def _train(data: DataSet, request: Request, folder: Path, step: Step) -> None:
-    options = TrainOptions(
-        data=request.source.data, seed=request.seed, epochs=_QUICK_TRAINING if request.quick else None
-    )
+    epochs = max(4, _QUICK_TRAINING // len(data.train)) if request.quick else None
+    options = TrainOptions(data=request.source.data, seed=request.seed, epochs=epochs)
     trained = train_on(
         data,
         options,

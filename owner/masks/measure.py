@@ -96,6 +96,11 @@ class Attacker:
                 self._made[name] = self._attack(self._masks[name])
         return self._made[name]
 
+    def repaired(self, covered: Picture, mask: Mask) -> Picture:
+        """Pictures (n, channels, height, width) under `mask` as the first run's repair network makes them whole."""
+        with one_thread():
+            return repair(self._models[0][0], covered, mask)
+
     def _attack(self, mask: Mask) -> Attack:
         tests = self._study.data.held_out
         covered = mask.cover(tests)

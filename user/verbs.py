@@ -16,6 +16,7 @@ from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import Step, steps
 from twinveil.errors import BadInput
 from twinveil.images import Invert, Picture
+from twinveil.masks import Mask, mask_for
 from twinveil.settings import UserSettings
 from user.client import BATCH, Classification, Client
 from user.contact import Contact
@@ -46,6 +47,7 @@ class Asked:
     engine: str
     invert: Invert
     batch: int
+    mask: Path | None = None
 
 
 @with_settings(UserSettings, *REACH)
@@ -66,13 +68,17 @@ def classify(
     invert: Annotated[
         Invert, typer.Option(help="Whether pictures are inverted; auto: as the model card suggests.")
     ] = "auto",
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Cover pictures with this mask before they are blinded; the model's card names it."),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, max=64, help="Pictures that share a query.")] = BATCH,
     vector: Annotated[bool, typer.Option("--vector", help="Show every class's score.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Classify pictures by two clouds that see neither the pictures nor the answer."""
     files = list(_files(pictures))
-    asked = Asked(model, version, label_only, engine, invert, batch)
+    asked = Asked(model, version, label_only, engine, invert, batch, mask)
     with steps("reaching owner and clouds") as step, Client(Contact.of(settings)) as client:
         made = _classify(client, files, asked, step)
         names = client.model(model, version).card.class_names
@@ -86,6 +92,7 @@ def classify(
 def _classify(client: Client, files: Sequence[Path], asked: Asked, step: Step) -> list[Classification]:
     """Every file is read before the first is sent: a bad one costs no query."""
     model = client.model(asked.model, asked.version)
+    mask: Mask | None = mask_for(model.card, asked.mask)
     read: list[Picture] = [client.read(file, model, asked.invert) for file in files]
     size = 1 if asked.engine == "textbook" else asked.batch
     made: list[Classification] = []
@@ -103,6 +110,7 @@ def _classify(client: Client, files: Sequence[Path], asked: Asked, step: Step) -
             asked.version,
             label_only=asked.label_only,
             engine=asked.engine,
+            mask=mask,
             batch=size,
             report=report,
         )

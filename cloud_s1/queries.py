@@ -52,6 +52,12 @@ class QueriesS1:
         if ahead:
             threading.Thread(target=self._prepare_ahead, name="prepare-ahead", daemon=True).start()
 
+    @property
+    def prepared(self) -> int:
+        """Queries that wait for a picture."""
+        with self._lock:
+            return sum(len(ready) for ready in self._ready.values())
+
     def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, AnswerHalf]:
         record = self._models.store.find(query.model, query.version)
         tools = self._cloud_s2.tools(self._workers)

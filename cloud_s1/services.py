@@ -8,6 +8,8 @@ from cloud_s1.models import ModelsS1
 from cloud_s1.provision import ProvisionS1
 from cloud_s1.queries import QueriesS1
 from cloud_s1.s2 import CloudS2, Contact
+from twinveil.cluster_workers import cluster_workers
+from twinveil.errors import BadConfiguration
 from twinveil.net.handlers import Facts
 from twinveil.net.server import Service
 from twinveil.net.servicers import InferenceServicer, ProvisionServicer, StatusServicer
@@ -15,9 +17,17 @@ from twinveil.parallel import Workers
 from twinveil.settings import CloudS1Settings
 
 
+def _workers(settings: CloudS1Settings) -> Workers:
+    if settings.cluster is None:
+        return Workers.processes(settings.workers or None)
+    if settings.cluster_tls is None:
+        raise BadConfiguration("--cluster wants --cluster-tls, certificates of this cloud's own authority")
+    return cluster_workers(settings.cluster, settings.cluster_tls)
+
+
 def build(settings: CloudS1Settings) -> Sequence[Service]:
     """The services of this role, from its settings."""
-    workers = Workers.processes(settings.workers or None)
+    workers = _workers(settings)
     cloud_s2 = CloudS2(
         Contact(
             settings.me(),
@@ -34,7 +44,7 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
     queries = QueriesS1(models, cloud_s2, workers, settings.prepare)
 
     def facts() -> Facts:
-        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running)
+        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running, queries.prepared)
 
     return [
         StatusServicer(settings.role, facts),

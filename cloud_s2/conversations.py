@@ -8,7 +8,7 @@ from cloud_s2.models import ModelsS2
 from cloud_s2.provision import ProvisionS2
 from cloud_s2.queries import Pending, QueriesS2
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.errors import OutOfOrder, PeerUnavailable
+from twinveil.errors import BadInput, OutOfOrder, PeerUnavailable
 from twinveil.net.identity import PeerIdentity
 from twinveil.net.peer import Conversation
 from twinveil.parallel import Workers
@@ -62,6 +62,8 @@ class Conversations:
 
     def _query(self, opening: pb.OpenQuery) -> Script:
         record, model = self.models.load(opening.import_id)
+        if opening.engine not in record.engines:
+            raise BadInput(f"this model was outsourced for {' and '.join(record.engines)}")
         claimed: list[Pending] = []
         meter = Meter(tally=self.key.tally)
 

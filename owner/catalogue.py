@@ -16,6 +16,7 @@ from typing import Any
 
 from twinveil.card import ModelCard, check_name
 from twinveil.errors import BadInput, TwinveilError, UnknownModel
+from twinveil.model_files import version_order
 from twinveil.net.files import replace
 from twinveil.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelReply
@@ -141,8 +142,3 @@ class Catalogue:
             cloud_s1=self._clouds[0],
             cloud_s2=self._clouds[1],
         )
-
-
-def version_order(version: str) -> tuple[int, ...]:
-    """1.10 is newer than 1.9."""
-    return tuple(int(part) for part in version.split("."))

@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import time
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from owner.catalogue import Releases, version_order
+from owner.catalogue import Releases
 from owner.clouds import Contact, Placed, reach
 from owner.outsource import Release
 from owner.release import release
 from twinveil.card import check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
-from twinveil.errors import BadInput, UnknownModel
-from twinveil.model_files import PLAN, load_model
+from twinveil.errors import UnknownModel
+from twinveil.model_files import find_model, load_model
 from twinveil.settings import OwnerSettings
 
 REACH = (
@@ -61,7 +60,7 @@ def outsource(
     as_json: Json = False,
 ) -> None:
     """Blind a trained model and give one half to each cloud; neither learns a weight."""
-    stored = load_model(_folder(model, settings.state))
+    stored = load_model(find_model(model, settings.state))
     name, version = name or stored.card.name, version or stored.card.version
     check_name(name, version)
     engines = tuple(dict.fromkeys(each.value for each in engine or [Engine.PACKED]))
@@ -143,23 +142,6 @@ def remove(
         typer.echo(json.dumps({"model": name, "version": version, "removed": True}))
     else:
         Console().print(f"{name} {version} is removed", highlight=False)
-
-
-def _folder(model: str, state: Path) -> Path:
-    """The folder that a person means by a path, NAME or NAME@VERSION; of several versions the newest."""
-    if (Path(model) / PLAN).is_file() or "/" in model:
-        return Path(model)
-    name, _, version = model.partition("@")
-    trained = state / "models"
-    found = {
-        path.name.partition("@")[2]: path for path in trained.glob(f"{name}@*") if (path / PLAN).is_file()
-    }
-    if version:
-        found = {each: path for each, path in found.items() if each == version}
-    if found:
-        return found[max(found, key=version_order)]
-    there = ", ".join(sorted(path.name for path in trained.glob("*@*"))) or "none"
-    raise BadInput(f"{model} is neither a model's folder nor a trained model (in {trained}: {there})")
 
 
 def _row(placed: Placed, offered: bool) -> dict[str, object]:

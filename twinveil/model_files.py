@@ -80,6 +80,28 @@ def save_model(
         raise BadInput(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
+def find_model(model: str, state: Path) -> Path:
+    """The folder that a person means by a path, NAME or NAME@VERSION; of several versions the newest."""
+    if (Path(model) / PLAN).is_file() or "/" in model:
+        return Path(model)
+    name, _, version = model.partition("@")
+    trained = state / "models"
+    found = {
+        path.name.partition("@")[2]: path for path in trained.glob(f"{name}@*") if (path / PLAN).is_file()
+    }
+    if version:
+        found = {each: path for each, path in found.items() if each == version}
+    if found:
+        return found[max(found, key=version_order)]
+    there = ", ".join(sorted(path.name for path in trained.glob("*@*"))) or "none"
+    raise BadInput(f"{model} is neither a model's folder nor a trained model (in {trained}: {there})")
+
+
+def version_order(version: str) -> tuple[int, ...]:
+    """1.10 is newer than 1.9."""
+    return tuple(int(part) for part in version.split("."))
+
+
 def load_model(folder: str | Path) -> StoredModel:
     """The integers and the card. Raises BadInput for a folder or file that is missing, damaged or foreign."""
     plan, card = load_plan(folder), load_card(folder)

@@ -16,6 +16,7 @@ from twinveil.rpc.keys_pb2 import GetPublicKeyRequest
 from twinveil.rpc.keys_pb2_grpc import KeysStub
 
 DEADLINE = 20.0
+FINGERPRINT_BYTES = 32
 
 
 def params_of(jwk: dict[str, object], insecure_small_key: bool) -> Params:
@@ -61,9 +62,10 @@ def read_pin(pin: Path) -> str | None:
     """The fingerprint in hexadecimal, None before the first contact. Raises BadInput for a damaged file."""
     try:
         text = pin.read_text().strip()
-        bytes.fromhex(text)
+        if len(bytes.fromhex(text)) != FINGERPRINT_BYTES:
+            raise ValueError
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
         raise BadInput(f"{pin} cannot be read: it should hold the key's fingerprint") from None
-    return text or None
+    return text

@@ -90,6 +90,10 @@ class CloudS1Settings(CloudSettings):
     round_deadline: float = setting(duration, "longest wait for one answer of cloud S2", 120.0)
     prepare: int = setting(number, "queries kept prepared for each model in use; 0: none", 1)
     fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
+    cluster: str | None = setting(
+        text, "tls://HOST:PORT of this cloud's own Dask cluster, which computes", None
+    )
+    cluster_tls: Path | None = setting(path, "folder with the cluster's certificates, as for tls", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
+@cache
 def loaded(package: str, *without: str) -> set[str]:
     """The modules in memory after every module of a package has been imported, in a process of its own."""
     command = [sys.executable, "-c", LOAD, package, *without]
@@ -40,6 +42,7 @@ def loaded(package: str, *without: str) -> set[str]:
     return set(json.loads(shown.stdout.splitlines()[-1]))
 
 
+@cache
 def serving(role: str) -> set[str]:
     """The modules in memory of `python -m ROLE` once its command line has been read."""
     program = (
@@ -151,10 +154,16 @@ def faults(tree: ast.AST, torch_allowed: bool) -> Iterator[str]:
             yield f"line {line}: a shell"
 
 
+SEEDED = {Path("twinveil/cli/demo.py"): "np.random"}
+"""Drawn again from the same seed on purpose, and nothing secret: which held-out pictures the demo shows."""
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_holds_what_the_house_bans(path: Path) -> None:
     tree = ast.parse(path.read_text())
-    assert list(faults(tree, torch_allowed=path.is_relative_to(ROOT / "owner"))) == []
+    found = faults(tree, torch_allowed=path.is_relative_to(ROOT / "owner"))
+    allowed = SEEDED.get(path.relative_to(ROOT))
+    assert [fault for fault in found if allowed is None or allowed not in fault] == []
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,11 @@ def test_a_name_in_metadata_counts_nothing_over_tls(everything: Server, files: d
 def test_a_user_cannot_stand_in_for_a_cloud(files: dict[str, TlsFiles]) -> None:
     server = start(ServerSettings("cloud_s2", "127.0.0.1:0", files["user"]), [StatusServicer("cloud_s2")])
     try:
-        refused(server, Me("cloud_s1", "test", files["cloud_s1"]))
+        with (
+            pytest.raises(PeerMismatch, match="has the certificate of another role"),
+            connect(Me("cloud_s1", "test", files["cloud_s1"]), "cloud_s2", target(server), wait=1.5),
+        ):
+            pass
     finally:
         server.stop(0)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -93,13 +92,13 @@ def test_users_side_by_side(shared: Town) -> None:
 
 
 @pytest.fixture(scope="module")
-def slow(shared: Town, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def slow(shared: Town, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """A model whose textbook query takes long, and a picture for it."""
     model = small_model(3, products=6000, grey=True)
     shared.outsource(stored(model), "slow", ["textbook", "packed"])
     path = tmp_path_factory.mktemp("slow") / "picture.png"
     Image.fromarray(pictures(model, 6)[5][0]).save(path)
-    yield "slow", path
+    return "slow", path
 
 
 def test_a_user_who_goes_away_frees_what_it_held(shared: Town, slow: tuple[str, Path]) -> None:

@@ -19,7 +19,7 @@ from twinveil.errors import BadConfiguration
 from twinveil.version import VERSION
 
 GROUP = "twinveil.verbs"
-ORDER = ("demo", "train", "outsource", "models", "remove", "serve", "classify", "status", "bench")
+ORDER = ("demo", "train", "outsource", "models", "remove", "serve", "classify", "status", "estimate", "bench")
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -105,4 +105,6 @@ def _run() -> int:
             raise
         show()
         return int(getattr(error, "exit_code", 2))
+    if code == INTERRUPTED:  # typer's answer to Ctrl-C
+        print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0

@@ -16,7 +16,8 @@ from twinveil.protocol.garbled import Step
 class Cost:
     """One function. sent and received as S1 sees them, in serialised Rounds; s1 and s2: operations.
 
-    garbled, evaluated: AND gates over all instances. transfers: oblivious transfers that the function uses.
+    garbled, evaluated: AND gates over all instances. prepared, transfers: oblivious transfers made ready
+    ahead, and used. products: SMPs of single values, in the textbook engine.
     """
 
     sent: int = 0
@@ -26,7 +27,9 @@ class Cost:
     s2: Tally = field(default_factory=Tally)
     garbled: int = 0
     evaluated: int = 0
+    prepared: int = 0
     transfers: int = 0
+    products: int = 0
 
     @property
     def bytes(self) -> int:
@@ -56,7 +59,9 @@ class Cost:
             Tally(self.s2.as_dict()).__iadd__(other.s2),
             self.garbled + other.garbled,
             self.evaluated + other.evaluated,
+            self.prepared + other.prepared,
             self.transfers + other.transfers,
+            self.products + other.products,
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -65,13 +70,13 @@ class Cost:
             "messages": self.messages,
             "cloud_s1": self.s1.as_dict(),
             "cloud_s2": self.s2.as_dict(),
-            "and_gates": self.evaluated,
-            "transfers": self.transfers,
+            "and_gates": self.garbled + self.evaluated,
+            "transfers": self.prepared + self.transfers,
         }
 
 
 Costs = dict[str, Cost]
-"""By function, named as in the meters: ahead, import, SCVL, SACT, SACT+SMAP, SCT, label."""
+"""By function, named as in the meters: ahead, garbling, import, SCVL, SACT, SACT+SMAP, SCT, label."""
 
 
 def function(costs: Costs, name: str) -> Cost:

@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from statistics import median
 
 import gmpy2
 import numpy as np
@@ -40,16 +39,20 @@ MESSAGE_SECONDS = 1.5e-3
 
 @dataclass(frozen=True)
 class Machine:
-    """Seconds on one thread. costs: of one big-integer operation by kind, at one key size."""
+    """Seconds on one thread, of both sides together where two take part.
+
+    costs: of one big-integer operation by kind, at one key size. garble, evaluate: of one AND. prepare,
+    transfer: of one oblivious transfer, ahead and online; base: of the base transfers. byte, message: of
+    handling one at one side.
+    """
 
     cores: int
     costs: Mapping[str, float]
     garble: float
     evaluate: float
-    transfer_s1: float
-    transfer_s2: float
-    base_s1: float
-    base_s2: float
+    prepare: float
+    transfer: float
+    base: float
     byte: float
     message: float = MESSAGE_SECONDS
 
@@ -65,16 +68,15 @@ class Machine:
 def measure(key_bits: int) -> Machine:
     """This machine at one key size, in a second or two."""
     garbling, evaluation = gates(*LAYER)
-    transfers = transfer()
+    prepare, transfer, base = transfers()
     return Machine(
         cores=len(os.sched_getaffinity(0)),
         costs=integer_costs(key_bits),
         garble=garbling,
         evaluate=evaluation,
-        transfer_s1=transfers[0],
-        transfer_s2=transfers[1],
-        base_s1=transfers[2],
-        base_s2=transfers[3],
+        prepare=prepare,
+        transfer=transfer,
+        base=base,
         byte=_byte(),
     )
 
@@ -120,32 +122,21 @@ def gates(bits: int, values: int, repeats: int = 7) -> tuple[float, float]:
     return garbled / counts.and_gates, _least(play, repeats) / counts.and_gates
 
 
-def transfer(count: int = 1 << 16) -> tuple[float, float, float, float]:
-    """Seconds of one oblivious transfer at S1 and at S2, and of the base transfers at S1 and at S2."""
+def transfers(count: int = 1 << 16) -> tuple[float, float, float]:
+    """Seconds of one oblivious transfer ahead and online, and of the base transfers; both sides."""
     clock = _Clock()
     session, s = secrets.token_bytes(16), random_choices()
     base_sender = BaseSender(session)
-    first = base_sender.first()
-    base_s2 = clock.lap()
-    base_receiver = BaseReceiver(session, first, s)
-    base_s1 = clock.lap()
+    base_receiver = BaseReceiver(session, base_sender.first(), s)
     keys = base_sender.keys(base_receiver.reply)
-    base_s2 += clock.lap()
+    base = clock.lap()
     receiver, sender = ExtensionReceiver(keys, session), ExtensionSender(base_receiver.keys, s, session)
-    chosen = np.zeros(count, np.bool_)
-    pairs = np.zeros((count, 2, 16), np.uint8)
+    chosen, pairs = np.zeros(count, np.bool_), np.zeros((count, 2, 16), np.uint8)
     clock.lap()
-    u = receiver.prepare(count)
-    s2 = clock.lap()
-    sender.accept(u, count)
-    s1 = clock.lap()
-    corrections = receiver.correct(chosen)
-    s2 += clock.lap()
-    masked = sender.send(pairs, corrections)
-    s1 += clock.lap()
-    receiver.receive(masked)
-    s2 += clock.lap()
-    return s1 / count, s2 / count, base_s1, base_s2
+    sender.accept(receiver.prepare(count), count)
+    prepare = clock.lap()
+    receiver.receive(sender.send(pairs, receiver.correct(chosen)))
+    return prepare / count, clock.lap() / count, base
 
 
 def _byte() -> float:
@@ -177,13 +168,3 @@ class _Clock:
         now = time.thread_time()
         took, self._last = now - self._last, now
         return took
-
-
-def decryption_seconds(decrypt: Callable[[], object], repeats: int = 25) -> float:
-    """D as it is measured with a real key: the median of `repeats` calls."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        decrypt()
-        seconds.append(time.perf_counter() - start)
-    return median(seconds)

@@ -98,7 +98,9 @@ def _prepare(
     request = round_bytes("prepare", base_ot=BASE_COUNT * POINT_BYTES, masked_sums=engine.prepare(costs))
     transfers = sum(step.choices for step in steps)
     cost.ask(request, round_bytes("prepared", extension=prepare_bytes(transfers)))
-    cost.garbled = sum(step.counts.and_gates for step in steps)
+    garbling = function(costs, "garbling")
+    garbling.garbled = sum(step.counts.and_gates for step in steps)
+    garbling.prepared = transfers
 
 
 def _import(

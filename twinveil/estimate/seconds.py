@@ -20,7 +20,8 @@ from twinveil.garbling.labels import LABEL_BYTES
 from twinveil.plan import Plan
 from twinveil.protocol.packed.layout import PackedLayout
 
-AHEAD = "ahead"
+AHEAD = ("ahead", "garbling")
+"""Functions that need no picture."""
 USER_MESSAGES = 2
 """The request that starts a query and the answer that ends it."""
 PROCESS_BYTES = 80 << 20
@@ -60,13 +61,13 @@ class Seconds:
         return self.integers + self.circuits + self.other
 
 
-def of_function(cost: Cost, machine: Machine, link: Link = LOOPBACK, ahead: bool = False) -> Seconds:
+def of_function(cost: Cost, machine: Machine, link: Link = LOOPBACK) -> Seconds:
     """One function at both clouds together."""
     integers = cost.s1.seconds(machine.costs) + cost.s2.seconds(machine.costs)
     circuits = cost.garbled * machine.garble + cost.evaluated * machine.evaluate
-    circuits += cost.transfers * (machine.transfer_s1 + machine.transfer_s2)
-    if ahead:
-        circuits += machine.base_s1 + machine.base_s2
+    circuits += cost.prepared * machine.prepare + cost.transfers * machine.transfer
+    if cost.prepared:
+        circuits += machine.base
     other = 2 * (cost.bytes * machine.byte + cost.messages * machine.message)
     wall = integers / machine.cores + circuits + other + link.seconds(cost.messages, cost.bytes)
     return Seconds(integers, circuits, other, wall)
@@ -74,12 +75,12 @@ def of_function(cost: Cost, machine: Machine, link: Link = LOOPBACK, ahead: bool
 
 def of_query(costs: Costs, machine: Machine, link: Link = LOOPBACK) -> dict[str, Seconds]:
     """By function."""
-    return {name: of_function(cost, machine, link, name == AHEAD) for name, cost in costs.items()}
+    return {name: of_function(cost, machine, link) for name, cost in costs.items()}
 
 
 def latency(seconds: Mapping[str, Seconds], link: Link = LOOPBACK) -> float:
     """From request to class, what can be made ahead made ahead."""
-    online = sum(each.wall for name, each in seconds.items() if name != AHEAD)
+    online = sum(each.wall for name, each in seconds.items() if name not in AHEAD)
     return online + USER_MESSAGES * link.latency
 
 
@@ -90,7 +91,7 @@ def sustained(seconds: Mapping[str, Seconds], link: Link = LOOPBACK) -> float:
 
 def rounds(costs: Costs) -> int:
     """Longest chain of dependent messages, from the user's request to its answer."""
-    return USER_MESSAGES + sum(cost.messages for name, cost in costs.items() if name != AHEAD)
+    return USER_MESSAGES + sum(cost.messages for name, cost in costs.items() if name not in AHEAD)
 
 
 def memory(costs: Costs, plan: Plan, key_bits: int, engine: str, workers: int) -> dict[str, int]:

@@ -96,6 +96,7 @@ class TextbookCost:
         cost.s1.add(MODMUL_N2, products)  # every product is added to its output's bias
 
     def _smp(self, cost: Cost, products: int) -> None:
+        cost.products += products
         full, rest = divmod(products, BATCH)
         for size, times in ((BATCH, full), (rest, 1 if rest else 0)):
             for _ in range(times):

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from twinveil.errors import BadConfiguration, PeerMismatch, PeerUnavailable
+from twinveil.errors import BadConfiguration, PeerMismatch, PeerUnavailable, TwinveilError
 from twinveil.net.address import is_loopback, resolve, split
 from twinveil.net.credentials import TlsFiles, client_credentials, server_name
 from twinveil.net.identity import INSECURE_ROLE_KEY, role_uri
@@ -24,6 +24,9 @@ WAIT_SECONDS = 10.0
 
 TLS_FAILURES = ("handshake", "SSL", "CERTIFICATE", "certificate", "Socket closed")
 """What gRPC's own texts say when TLS, not the network, is what fails."""
+
+ANOTHER_ROLE = "Hostname Verification"
+"""What they say when the certificate there is another role's."""
 
 OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -102,11 +105,13 @@ def _greet(channel: grpc.Channel, role: str, peer: str, wait: float) -> GetStatu
     return status
 
 
-def _unreachable(channel: grpc.Channel, peer: str) -> PeerUnavailable:
+def _unreachable(channel: grpc.Channel, peer: str) -> TwinveilError:
     """Why nobody answers: a second call that does not wait gets the transport's own reason."""
     try:
         StatusStub(channel).GetStatus(GetStatusRequest(), timeout=1)
     except grpc.RpcError as error:
+        if ANOTHER_ROLE in details(error):
+            return PeerMismatch(f"{peer} has the certificate of another role: check the addresses")
         if any(word in details(error) for word in TLS_FAILURES):
             return PeerUnavailable(
                 f"{peer} answers, but mutual TLS fails: do both certificates come from the same authority, "

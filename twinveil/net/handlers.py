@@ -66,3 +66,4 @@ class Facts:
     key_fingerprint: bytes = b""
     models: Sequence[ModelEntry] = ()
     running_queries: int = 0
+    prepared_queries: int = 0

@@ -154,6 +154,7 @@ class StatusServicer(status_pb2_grpc.StatusServicer):
             key_fingerprint=facts.key_fingerprint,
             models=facts.models,
             running_queries=facts.running_queries,
+            prepared_queries=facts.prepared_queries,
             uptime_seconds=time.monotonic() - self._begin,
             memory_bytes=resident_bytes(),
             pid=os.getpid(),

@@ -1,8 +1,9 @@
 """S2's side of a conversation: a generator that is sent requests and yields replies.
 
 Written so, the protocol reads downwards; what comes out of order, twice, or too late cannot reach a step.
-A request that comes again byte for byte, before the next one, gets the reply that it got: nothing is done
-twice. No honest request equals the one before it, since each holds fresh randomness or another step.
+A request that comes again byte for byte, before the next one, gets the reply that it got; later it is
+refused: nothing is done twice. No honest request equals an earlier one, since each holds fresh randomness
+or is another step.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Scripted:
         self._start = start
         self._script: Script | None = None
         self._over = False
+        self._seen: set[bytes] = set()
         self._answered = b""
         self._reply = pb.Round()
 
@@ -41,13 +43,17 @@ class Scripted:
         if self._over:
             raise OutOfOrder("this conversation has ended")
         digest = hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
-        if digest != self._answered:
-            self._reply = self._step(message)
-            self._answered = digest
+        if digest == self._answered:
+            return self._reply
+        self._reply = self._step(message, digest)
+        self._answered = digest
         return self._reply
 
-    def _step(self, message: pb.Round) -> pb.Round:
+    def _step(self, message: pb.Round, digest: bytes) -> pb.Round:
         try:
+            if digest in self._seen:
+                raise OutOfOrder("this step was taken before")
+            self._seen.add(digest)
             if self._script is None:
                 self._script = self._start(message)
                 return next(self._script)

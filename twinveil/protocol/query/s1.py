@@ -114,6 +114,7 @@ class QueryS1(SingleUse):
             base = BaseReceiver(session, opened.base_ot, choices)
             sent = pb.Prepare(base_ot=base.reply, masked_sums=self._engine.prepare())
             prepared = expect(self._peer.ask(pb.Round(prepare=sent)), "prepared").prepared
+        with self.meter.function("garbling"):
             ot = ExtensionSender(base.keys, choices, session)
             ot.accept(prepared.extension, sum(step.choices for step in self._steps))
             garblers = [GarblerSide(step) for step in self._steps]

@@ -70,20 +70,22 @@ def query(
         )
     if len(opening.session_id) != SESSION_BYTES:
         raise InvalidMessage(f"a session id has {SESSION_BYTES} bytes, not {len(opening.session_id)}")
-    with meter.function("ahead"):
+    with meter.function("garbling"):
         base = BaseSender(opening.session_id)
     request = yield pb.Round(query_opened=pb.QueryOpened(base_ot=base.first()))
 
     prepare = expect(request, "prepare").prepare
-    with meter.function("ahead"):
+    with meter.function("garbling"):
         ot = ExtensionReceiver(base.keys(prepare.base_ot), opening.session_id)
         extension = ot.prepare(sum(step.choices for step in steps))
+    with meter.function("ahead"):
         engine.prepare(prepare.masked_sums)
     request = yield pb.Round(prepared=pb.Prepared(extension=extension))
 
     bind = expect(request, "bind").bind
     claimed = claim(bind.query_id)
-    if not hmac.compare_digest(bind.binding, claimed.head.binding()):
+    same = hmac.compare_digest(bind.binding, claimed.head.binding())
+    if not same or bind.label_only != claimed.head.label_only:
         raise PeerMismatch("the user told the two clouds different things about this query")
     if not claimed.head.fits(opening.import_id, opening.plan_hash, opening.engine, opening.pictures):
         raise PeerMismatch("this conversation was opened for another kind of query")

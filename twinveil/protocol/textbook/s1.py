@@ -26,7 +26,7 @@ from twinveil.crypto.tally import MODMUL_N, MUL_N, Tally
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.plan import IMAGE
 from twinveil.protocol.conversation import expect
-from twinveil.protocol.engine import Link
+from twinveil.protocol.engine import Ask, Link
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.shares import Words, modulo, windows
 from twinveil.protocol.single_use import SingleUse
@@ -87,14 +87,14 @@ class TextbookS1(SingleUse):
         reply, masks = self._mask(link, list(self._linear(link, step)), bits, signed=True)
         return reply, modulo(masks, bits)[:, None]
 
-    def smp(self, link: Link, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
+    def smp(self, ask: Ask, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
         """SMP(E(a), E(b)) elementwise, in messages of BATCH products."""
         made: list[mpz] = []
         for start in range(0, len(left), BATCH):
-            made += self._smp(link, left[start : start + BATCH], right[start : start + BATCH])
+            made += self._smp(ask, left[start : start + BATCH], right[start : start + BATCH])
         return made
 
-    def _smp(self, link: Link, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
+    def _smp(self, ask: Ask, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
         arithmetic, n = self._arithmetic, int(self._key.n)
         # Alg. 1 l.1: ra, rb uniform mod N, so that S2 learns nothing from a + ra and b + rb.
         masks = [(secrets.randbelow(n), secrets.randbelow(n)) for _ in left]
@@ -104,9 +104,7 @@ class TextbookS1(SingleUse):
             )
             for side, values in enumerate((left, right))
         ]
-        reply = link.ask(
-            pb.Round(smp_operands=pb.SmpOperands(left=sent[0].to_bytes(), right=sent[1].to_bytes()))
-        )
+        reply = ask(pb.Round(smp_operands=pb.SmpOperands(left=sent[0].to_bytes(), right=sent[1].to_bytes())))
         products = self._key.parse(
             expect(reply, "smp_products").smp_products.products, len(left), self._tally
         )
@@ -135,7 +133,7 @@ class TextbookS1(SingleUse):
                 left += [x[taps[tap, position] - 1] for tap in real]
                 right += [weights[channel * taps.shape[0] + tap] for tap in real]
                 lengths.append((channel, len(real)))
-        products = iter(self.smp(link, left, right))
+        products = iter(self.smp(link.ask, left, right))
         sums = [
             self._arithmetic.sum([biases[channel], *(next(products) for _ in range(count))])
             for channel, count in lengths
@@ -147,7 +145,7 @@ class TextbookS1(SingleUse):
         values, bits = self._tensors[relu.source], self._layout.plan.bits[relu.source]
         reply, masks = self._mask(link, list(values), bits, signed=True)
         records = self._records(link, reply, {"s.x": to_bits(masks, bits)}, "mask.t", len(values))
-        kept = self.smp(link, list(values), records)
+        kept = self.smp(link.ask, list(values), records)
         reply, masks = self._mask(link, kept, bits, signed=False)
         mask = random_bits(self._layout.mask_bits(relu.bits), len(values), top=1)
         corrections = expect(reply, "corrections").corrections.bits
@@ -172,7 +170,7 @@ class TextbookS1(SingleUse):
             reply, masks = self._mask(link, chosen, bits, signed=False)
             inputs = {"s.r": to_bits(masks.reshape(window, count), bits)}
             records = self._records(link, reply, inputs, "mask.mr", window * count, (window, count))
-            products = np.array(self.smp(link, chosen, records), object).reshape(window, count)
+            products = np.array(self.smp(link.ask, chosen, records), object).reshape(window, count)
             maxima += [self._arithmetic.sum(list(column)) for column in products.T]
         placed = np.empty(len(maxima), object)
         placed[pool_order(pool, source.shape)] = maxima

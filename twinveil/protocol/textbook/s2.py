@@ -47,7 +47,7 @@ class TextbookS2(SingleUse):
     def stage(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
         request = yield from self._first_pools(circuits, stage, request)
         for step in stage.linear:
-            request = yield from self._products("SCVL", self._taps(step), request)
+            request = yield from self.products("SCVL", self._taps(step), request)
         for relu in stage.relus:
             request = yield from self._sact(circuits, relu, nonlinear(stage), request)
         for pool in stage.pools:
@@ -59,7 +59,7 @@ class TextbookS2(SingleUse):
     ) -> Generator[pb.Round, pb.Round, Words]:
         request = yield from self._first_pools(circuits, stage, request)
         (step,) = stage.linear
-        request = yield from self._products("SCT", self._taps(step), request)
+        request = yield from self.products("SCT", self._taps(step), request)
         with self._meter.function("SCT"):
             classes = self._layout.plan.output.out_features
             return self._masked(request, classes, step.node.accumulator_bits)[:, None]
@@ -72,7 +72,7 @@ class TextbookS2(SingleUse):
                 request = yield from self._smap(circuits, pool, name, request)
         return request
 
-    def _products(self, function: str, count: int, request: pb.Round) -> Dialogue:
+    def products(self, function: str, count: int, request: pb.Round) -> Dialogue:
         """SMP, algorithm 1 l.2: decrypt both operands, multiply, encrypt."""
         public, tally = self._key.public_key, self._key.tally
         for start in range(0, count, BATCH):
@@ -100,7 +100,7 @@ class TextbookS2(SingleUse):
         with self._meter.function(function):
             inputs = {"z.x": to_bits(self._masked(request, count, bits), bits)}
         request = yield from self._record(circuits.next(), inputs, "t", function)
-        request = yield from self._products(function, count, request)
+        request = yield from self.products(function, count, request)
         evaluator = circuits.next()
         with self._meter.function(function):
             inputs = {"z.x": to_bits(self._masked(request, count, bits), bits)}
@@ -120,7 +120,7 @@ class TextbookS2(SingleUse):
                     masked = self._masked(request, window * count, source.bits)
                     inputs = {"z.r": to_bits(masked.reshape(window, count), source.bits)}
                 request = yield from self._record(circuits.next(), inputs, "mr", function)
-                request = yield from self._products(function, window * count, request)
+                request = yield from self.products(function, window * count, request)
         return request
 
     def _record(

@@ -1,0 +1,267 @@
+"""What an owner or a user can send malformed, at both clouds: each has its typed error; no key is used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+
+from tests.security import faults
+from tests.security.world import OWNER, USER, World, tiny_model, tiny_plan
+from twinveil.errors import TwinveilError
+from twinveil.net.chunks import CHUNK_BYTES
+from twinveil.net.identity import set_caller
+from twinveil.net.servicers import InferenceServicer, ProvisionServicer
+from twinveil.plan import Plan
+from twinveil.rpc.inference_pb2 import QueryHalf
+from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader
+
+CLOUDS = ("s1", "s2")
+UINT32 = (1 << 32) - 1
+NAMES = ("", ".", "..", "../etc", "a/b", "a\0b", "-x", "x" * 65, "ä", "a b")
+PLANS = {
+    "nothing": "",
+    "no JSON": "{",
+    "null": "null",
+    "a list": "[]",
+    "a number": "7",
+    "no nodes": '{"image_shape": [1, 3, 3], "image_bits": 8, "nodes": [], "fraction_bits": 0}',
+    "infinite sides": '{"image_shape": [Infinity, 3, 3], "nodes": []}',
+    "deep": "[" * 100_000,
+    "a long number": '{"image_shape": [' + "9" * 5000 + ', 3, 3], "nodes": []}',
+}
+CHANGES: dict[str, tuple[tuple[str, ...], Any]] = {
+    "another key": (("surplus",), 1),
+    "image of no height": (("image_shape",), [1, 0, 3]),
+    "image of four sides": (("image_shape",), [1, 3, 3, 3]),
+    "image of a billion values": (("image_shape",), [1024, 1024, 1024]),
+    "image of 9 bits": (("image_bits",), 9),
+    "image of true bits": (("image_bits",), True),
+    "fractions of a text": (("fraction_bits",), "0"),
+    "unknown node": (("nodes", "0", "kind"), "sigmoid"),
+    "node without a name": (("nodes", "0", "name"), ""),
+    "node with a path for a name": (("nodes", "0", "name"), "../conv"),
+    "node that reads itself": (("nodes", "0", "source"), "conv"),
+    "node that reads a list": (("nodes", "0", "source"), ["image"]),
+    "kernel of one side": (("nodes", "0", "kernel"), [2]),
+    "kernel of 2^31": (("nodes", "0", "kernel"), [2**31, 2**31]),
+    "stride 0": (("nodes", "0", "stride"), 0),
+    "padding -1": (("nodes", "0", "padding"), -1),
+    "padding as large as the kernel": (("nodes", "0", "padding"), 2),
+    "weights of 64 bits": (("nodes", "0", "weight_bits"), 64),
+    "accumulators of 32 bits": (("nodes", "0", "accumulator_bits"), 32),
+    "2^40 channels": (("nodes", "0", "out_channels"), 2**40),
+    "shift -1": (("nodes", "1", "shift"), -1),
+    "activations of 9 bits": (("nodes", "1", "bits"), 9),
+    "pool of 0": (("nodes", "2", "size"), 0),
+    "a million classes": (("nodes", "3", "out_features"), 10**6),
+}
+
+Vector = tuple[Callable[[Any], None], str]
+
+
+class Caller:
+    """Stands for a gRPC context."""
+
+
+def called(identity: object) -> grpc.ServicerContext:
+    context = cast("grpc.ServicerContext", Caller())
+    set_caller(context, identity)  # type: ignore[arg-type]
+    return context
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    made = World(tmp_path_factory.mktemp("world"))
+    made.outsource(tiny_model())
+    made.outsource(tiny_model(), name="both", engines=("packed", "textbook"))
+    return made
+
+
+def _set(field: str, value: object) -> Callable[[Any], None]:
+    return lambda message: setattr(message, field, value)
+
+
+def query_vectors(n: int) -> Iterator[tuple[str, Vector]]:
+    for version in (0, 2, UINT32):
+        yield f"protocol version {version}", (_set("protocol_version", version), "PeerMismatch")
+    for size in (0, 15, 17, 1000):
+        yield f"query id of {size} bytes", (_set("query_id", bytes(size)), "InvalidMessage")
+        yield f"plan hash of {size} bytes", (_set("plan_hash", bytes(size)), "InvalidMessage")
+    yield "another plan", (_set("plan_hash", bytes(32)), "PeerMismatch")
+    for field in ("model", "version"):
+        for name in NAMES:
+            yield f"{field} {name!r:.20}", (_set(field, name), "InvalidMessage")
+        yield f"unknown {field}", (_set(field, "unknown"), "UnknownModel")
+    for engine in ("", "PACKED", "textbook", "preprocessed"):
+        yield f"engine {engine!r}", (_set("engine", engine), "BadInput")
+    yield "no picture", (_set("pictures", 0), "InvalidMessage")
+    for count in (65, UINT32):
+        yield f"{count} pictures", (_set("pictures", count), "TooMuch")
+    yield "64 pictures in the half of one", (_set("pictures", 64), "InvalidMessage")
+    for name, change in (*faults.residues(n, 1), *faults.sizes(32)):
+        yield f"half, {name}", (_changed("half", change), "InvalidMessage")
+
+
+def _changed(field: str, change: faults.Change) -> Callable[[Any], None]:
+    return lambda message: setattr(message, field, change(getattr(message, field)))
+
+
+def header_vectors() -> Iterator[tuple[str, Vector]]:
+    for version in (0, 2, UINT32):
+        yield f"protocol version {version}", (_set("protocol_version", version), "PeerMismatch")
+    for field in ("model", "version"):
+        for name in NAMES:
+            yield f"{field} {name!r:.20}", (_set(field, name), "InvalidMessage")
+    for size in (0, 15, 17, 1000):
+        yield f"import id of {size} bytes", (_set("import_id", bytes(size)), "InvalidMessage")
+        yield f"fingerprint of {size} bytes", (_set("key_fingerprint", bytes(size)), "InvalidMessage")
+    yield "another key", (_set("key_fingerprint", bytes(32)), "PeerMismatch")
+    for name, text in PLANS.items():
+        yield f"plan: {name}", (_set("plan_json", text), "BadPlan")
+    for name, (path, value) in CHANGES.items():
+        yield f"plan: {name}", (_set("plan_json", _plan_with(path, value)), "BadPlan")
+    for engines in ((), ("none",), ("packed", "packed"), ("packed", ""), ("packed",) * 1000):
+        yield f"engines {', '.join(engines)!r:.30}", (_engines(engines), "BadPlan")
+    for field in ("multiplied", "added", "data_bytes"):
+        for change in (-1, 1):
+            yield f"{field} {change:+d}", (_plus(field, change), "InvalidMessage")
+        yield f"no {field}", (_set(field, 0), "InvalidMessage")
+    yield "2^60 bytes", (_set("data_bytes", 2**60), "TooMuch")
+    yield "a model that is there", (_set("model", "tiny"), "ModelExists")
+
+
+def _engines(names: tuple[str, ...]) -> Callable[[ModelHeader], None]:
+    def change(header: ModelHeader) -> None:
+        del header.engines[:]
+        header.engines.extend(names)
+
+    return change
+
+
+def _plus(field: str, change: int) -> Callable[[Any], None]:
+    return lambda message: setattr(message, field, getattr(message, field) + change)
+
+
+def _plan_with(path: tuple[str, ...], value: object) -> str:
+    plan = json.loads(tiny_plan().to_json())
+    part = plan
+    for key in path[:-1]:
+        part = part[int(key)] if key.isdigit() else part[key]
+    part[path[-1]] = value
+    return json.dumps(plan)
+
+
+def data_vectors(n: int, multiplied: int, width: int) -> Iterator[tuple[str, tuple[faults.Change, str]]]:
+    cut = multiplied * width
+    for name, change in faults.residues(n, 1):
+        yield f"K*M, {name}", (lambda data, change=change: change(data[:cut]) + data[cut:], "InvalidMessage")
+    for name, change in faults.residues(n, 0):
+        yield f"b+r, {name}", (lambda data, change=change: data[:cut] + change(data[cut:]), "InvalidMessage")
+    for name, change in faults.sizes(width):
+        yield f"data, {name}", (change, "InvalidMessage")
+
+
+def refused(call: Callable[[], Iterator[object]]) -> str:
+    """The type of error that a call ends with; '' if it ends well or waits for the other cloud."""
+    try:
+        next(call())
+    except TwinveilError as error:
+        return type(error).__name__
+    return ""
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_malformed_queries(world: World, cloud: str) -> None:
+    servicer = InferenceServicer(world.queries1 if cloud == "s1" else world.queries2)
+    before, wrong, count = world.secret.operations, {}, 0
+    for name, (change, expected) in query_vectors(int(world.public.n)):
+        query: QueryHalf = getattr(world.query(tiny_plan()), cloud)
+        change(query)
+        found = refused(lambda query=query: servicer.Classify(query, called(USER)))
+        count += 1
+        if found != expected:
+            wrong[name] = (found, expected)
+    assert not wrong
+    assert count >= 55
+    assert world.secret.operations == before
+
+
+def test_a_query_id_serves_once(world: World) -> None:
+    servicer = InferenceServicer(world.queries2)
+    query = world.query(tiny_plan()).s2
+    assert refused(lambda: servicer.Classify(query, called(USER))) == ""
+    other = world.query(tiny_plan()).s2
+    other.query_id = query.query_id
+    assert refused(lambda: servicer.Classify(query, called(USER))) == "AlreadyUsed"
+    assert refused(lambda: servicer.Classify(other, called(USER))) == "AlreadyUsed"
+
+
+def _stream(header: ModelHeader | None, *data: bytes) -> Iterator[ModelChunk]:
+    if header is not None:
+        yield ModelChunk(header=header)
+    for piece in data:
+        yield ModelChunk(data=piece)
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_malformed_models(world: World, cloud: str) -> None:
+    handler = world.provision1 if cloud == "s1" else world.provision2
+    servicer = ProvisionServicer(handler)
+    plan, n = tiny_plan(), int(world.public.n)
+    half = world.halves(tiny_model())[CLOUDS.index(cloud)]
+    before, wrong, count = world.secret.operations, {}, 0
+
+    def attempt(name: str, pieces: Iterator[ModelChunk], expected: str) -> None:
+        nonlocal count
+        count += 1
+        found = refused(lambda: servicer.Outsource(pieces, called(OWNER)))
+        if found != expected:
+            wrong[name] = (found, expected)
+
+    for name, (change, expected) in header_vectors():
+        header = world.header(plan, "new")
+        change(header)
+        attempt(name, _stream(header, half), expected)
+    header = world.header(plan, "new")
+    for name, (malform, expected) in data_vectors(n, header.multiplied, world.public.bits // 8):
+        attempt(name, _stream(world.header(plan, "new"), malform(half)), expected)
+    attempt("nothing at all", _stream(None), "InvalidMessage")
+    attempt("data first", _stream(None, half), "InvalidMessage")
+    attempt("an empty piece first", iter([ModelChunk()]), "InvalidMessage")
+    attempt("no data", _stream(header), "InvalidMessage")
+    attempt("a piece of 1 MiB and a byte", _stream(header, bytes(CHUNK_BYTES + 1)), "TooMuch")
+    twice = [ModelChunk(header=header), ModelChunk(header=header)]
+    attempt("two headers", iter(twice), "InvalidMessage")
+    attempt("an empty piece", iter([ModelChunk(header=header), ModelChunk()]), "InvalidMessage")
+    known = world.header(plan, "new")
+    known.import_id = world.models1.store.find("tiny", "1").import_id
+    attempt("an import id that was used", _stream(known, half), "AlreadyUsed")
+    assert not wrong
+    assert count >= 85
+    assert world.secret.operations == before
+    assert [entry.model for entry in handler.list_models()] == ["both", "tiny"]
+
+
+def test_halves_of_no_unit_are_taken(world: World) -> None:
+    """What only its factors tell from a unit is not refused: an error would depend on content."""
+    key = world.secret
+    servicer = InferenceServicer(world.queries2)
+    for half in (int(key._p), 5 * int(key._q), 1, int(key.public_key.n) - 1):
+        data = half.to_bytes(world.public.bits // 8, "big")
+        query = world.query(tiny_plan(), halves=(data, data))
+        assert refused(lambda query=query: servicer.Classify(query.s2, called(USER))) == ""
+
+
+def test_plans_round_trip() -> None:
+    assert Plan.from_json(tiny_plan().to_json()) == tiny_plan()
+    assert Plan.from_json(json.dumps(json.loads(tiny_plan().to_json()), indent=3)).hash == tiny_plan().hash
+
+
+@pytest.mark.parametrize("folder", ["s1", "s2"])
+def test_nothing_stays_of_refused_models(world: World, folder: str) -> None:
+    assert sorted(path.name for path in Path(world.root / folder).iterdir()) == ["both@1", "tiny@1"]

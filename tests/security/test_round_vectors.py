@@ -1,0 +1,113 @@
+"""Every malformed Round, at every step of every conversation, in both directions, has its typed error.
+
+S2 takes no secret-key operation for it; none at all for those that come before a query's first decryption.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.security.probe import Change, Outcome, Probe
+from tests.security.round_vectors import Vector, vectors
+from tests.security.world import OWNER, USER, World, finish, tiny_model, tiny_plan
+from twinveil.rpc import rounds_pb2 as pb
+
+CONVERSATIONS = ("import", "packed", "label", "textbook")
+"""label: only what comes after the class vector. textbook: each kind of message once, in one network."""
+
+BOTH = ("packed", "textbook")
+LABEL_STEP = 8
+FIRST_DECRYPTION = {"import": 1, "packed": 1, "textbook": 3}
+"""Number of the first message whose ciphertexts S2 decrypts."""
+
+
+class Trial:
+    """One conversation with every malformed message tried in it."""
+
+    def __init__(self, conversation: str, world: World) -> None:
+        self.expected: dict[str, str] = {}
+        self._seen: set[str] = set()
+        self._world = world
+        self._conversation = conversation
+        self._probe = Probe(self._faults, lambda: world.secret.operations)
+
+    def outcomes(self) -> dict[str, Outcome]:
+        world, model = self._world, tiny_model()
+        if self._conversation == "import":
+            header = world.header(model.plan, "probed", BOTH)
+            halves = world.halves(model)
+            waiting = world.provision2.outsource(header, iter([halves[1]]), OWNER)
+            next(waiting)
+            work = lambda: finish(world.provision1.outsource(header, iter([halves[0]]), OWNER))  # noqa: E731
+        else:
+            engine = "textbook" if self._conversation == "textbook" else "packed"
+            query = world.query(tiny_plan(), engine=engine, label_only=self._conversation == "label")
+            waiting = world.queries2.classify(query.s2, USER)
+            next(waiting)
+            work = lambda: finish(world.queries1.classify(query.s1, USER))  # noqa: E731
+        world.wrap = self._probe.over
+        try:
+            self._probe.run(work)
+        finally:
+            world.wrap = lambda peer: peer
+        finish(waiting)
+        return self._probe.outcomes
+
+    def _faults(self, side: str, step: int, message: pb.Round) -> dict[str, Change]:
+        body = str(message.WhichOneof("body"))
+        if self._conversation == "label" and step < LABEL_STEP:
+            return {}
+        if self._conversation == "textbook" and body in self._seen:
+            return {}
+        self._seen.add(body)
+        found: dict[str, Vector] = {
+            f"{self._conversation}, {side} {step}, {body}: {name}": vector
+            for name, vector in vectors(self._world.secret, body, message)
+            if not (side == "reply" and name == "no body")
+        }
+        self.expected |= {name: vector.error for name, vector in found.items()}
+        return {name: vector.change for name, vector in found.items()}
+
+
+@cache
+def trial(conversation: str) -> tuple[dict[str, Outcome], dict[str, str]]:
+    with TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        world.outsource(tiny_model(), engines=BOTH)
+        made = Trial(conversation, world)
+        return made.outcomes(), made.expected
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS)
+def test_every_malformed_round_is_refused(conversation: str) -> None:
+    outcomes, expected = trial(conversation)
+    wrong = {
+        name: f"{outcome.error} instead of {expected[name]}: {outcome.text}"
+        for name, outcome in outcomes.items()
+        if outcome.error != expected[name]
+    }
+    assert not wrong
+    assert outcomes.keys() == expected.keys()
+
+
+@pytest.mark.parametrize("conversation", FIRST_DECRYPTION)
+def test_no_secret_key_operation_for_them(conversation: str) -> None:
+    outcomes, _ = trial(conversation)
+    assert not {name for name, outcome in outcomes.items() if outcome.operations}
+    early = [name for name in outcomes if _request_number(name) <= FIRST_DECRYPTION[conversation]]
+    assert {outcomes[name].before for name in early} == {0}
+
+
+def _request_number(name: str) -> int:
+    """Of "packed, request 3, masked_plaintexts: ..."; large for a reply."""
+    side, number = name.split(", ")[1].split()
+    return int(number) if side == "request" else 1000
+
+
+def test_there_are_enough_of_them() -> None:
+    outcomes = [trial(conversation)[0] for conversation in CONVERSATIONS]
+    assert sum(len(each) for each in outcomes) >= 300

@@ -1,0 +1,157 @@
+"""Malformed streams of chunks at S2, malformed keys at everybody who pins S2's key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import pytest
+
+from tests.crypto_keys import secret_key
+from tests.security.test_client_vectors import called
+from tests.security.world import S1, World, tiny_model, tiny_plan
+from twinveil.errors import TwinveilError
+from twinveil.net.chunks import CHUNK_BYTES, Limits, cut
+from twinveil.net.grpc_peer import RoundsServicer
+from twinveil.pinning import pinned_key
+from twinveil.rpc import rounds_pb2 as pb
+from twinveil.rpc.keys_pb2 import GetPublicKeyReply
+
+OPENING = pb.Round(
+    open_query=pb.OpenQuery(
+        protocol_version=1, session_id=bytes(16), plan_hash=tiny_plan().hash, engine="packed", pictures=1
+    )
+)
+FULL = bytes(CHUNK_BYTES)
+GARBAGE = {
+    "one byte": b"\x07",
+    "ones": b"\xff" * 100,
+    "a truncated Round": b"\x52\x7f\x08",
+    "a length of 2^63": b"\x52" + b"\xff" * 9 + b"\x7f",
+    "text that is no UTF-8": b"\x52\x04\x2a\x02\xff\xfe",
+    "groups without an end": b"\x53" * 1000,
+    "a run of nested messages": b"\x52\x02" * 500,
+}
+
+
+def streams(opening: bytes) -> Iterator[tuple[str, list[pb.Chunk], str]]:
+    """Chunks after which the error is due."""
+    (good,) = cut(opening, 0)
+
+    def chunk(sequence: int = 0, part: int = 0, data: bytes = opening, last: bool = True) -> pb.Chunk:
+        return pb.Chunk(sequence=sequence, part=part, data=data, last=last)
+
+    yield "the first is number 1", [chunk(sequence=1)], "OutOfOrder"
+    yield "the first is number 2^32 - 1", [chunk(sequence=2**32 - 1)], "OutOfOrder"
+    yield "the first part is number 1", [chunk(part=1)], "OutOfOrder"
+    yield "a chunk again", [good, good], "OutOfOrder"
+    yield "a number left out", [good, chunk(sequence=2)], "OutOfOrder"
+    yield "a part again", [chunk(data=FULL, last=False), chunk(data=FULL, last=False)], "OutOfOrder"
+    yield "a part left out", [chunk(data=FULL, last=False), chunk(part=2)], "OutOfOrder"
+    yield "a part of the next message", [chunk(data=FULL, last=False), chunk(sequence=1)], "OutOfOrder"
+    yield "a byte over 1 MiB", [chunk(data=FULL + b"\0")], "TooMuch"
+    yield "4 MB in one chunk", [chunk(data=bytes(4_000_000))], "TooMuch"
+    yield "a short part in the middle", [chunk(last=False)], "InvalidMessage"
+    yield "an empty part in the middle", [chunk(data=b"", last=False)], "InvalidMessage"
+    parts = [chunk(part=part, data=FULL, last=False) for part in range(5)]
+    yield "a message of 5 MiB", parts, "TooMuch"
+    many = [chunk(sequence=n, data=_padded(FULL), last=True) for n in range(9)]
+    yield "a conversation of 9 MiB", many, "TooMuch"
+    yield "no Round", [chunk(data=b"")], "InvalidMessage"
+    for name, data in GARBAGE.items():
+        yield name, [chunk(data=data)], "InvalidMessage"
+
+
+def _padded(data: bytes) -> bytes:
+    """The opening with an unknown field that fills a chunk: the same Round to every reader."""
+    body = OPENING.SerializeToString()
+    rest = len(data) - len(body) - 6
+    return body + b"\xfa\x07" + _varint(rest) + bytes(rest)
+
+
+def _varint(number: int) -> bytes:
+    return bytes(
+        [(number & 127) | 128, ((number >> 7) & 127) | 128, ((number >> 14) & 127) | 128, number >> 21]
+    )
+
+
+def test_malformed_streams(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    OPENING.open_query.import_id = world.outsource(tiny_model()).import_id
+    servicer = RoundsServicer(
+        world.conversations.open, Limits(message_bytes=4 << 20, conversation_bytes=8 << 20)
+    )
+    before, wrong, count = world.secret.operations, {}, 0
+    for name, chunks, expected in streams(OPENING.SerializeToString()):
+        found = ended(lambda chunks=chunks: list(servicer.Converse(iter(chunks), called(S1))))
+        count += 1
+        if found != expected:
+            wrong[name] = (found, expected)
+    assert not wrong
+    assert count >= 20
+    assert world.secret.operations == before
+
+
+def ended(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except TwinveilError as error:
+        return type(error).__name__
+    return ""
+
+
+class Serving:
+    """Stands for a channel to S2 that serves this as its key."""
+
+    def __init__(self, jwk: str) -> None:
+        self._reply = GetPublicKeyReply(jwk=jwk)
+
+    def unary_unary(self, *_: object, **__: object) -> Callable[..., GetPublicKeyReply]:
+        return lambda *_, **__: self._reply
+
+
+def keys() -> Iterator[tuple[str, str, str]]:
+    good = secret_key().public_key.to_jwk()
+    for text in ("", "{", "null", "7", "[]", '"DAJ"', "[" * 100_000, "{}", '{"n": 1}', "\ud800"[:0] + "NaN"):
+        yield f"serves {text:.12}", text, "PeerMismatch"
+    for member in ("kty", "alg"):
+        yield f"another {member}", json.dumps(good | {member: "RSA"}), "InvalidKey"
+        yield f"{member} is a list", json.dumps(good | {member: ["DAJ"]}), "InvalidKey"
+    for bad in (None, 7, "", "=", "A", "a+b", "é", ["AA"], {"n": 1}, "A" * 5000):
+        yield f"n is {bad!r:.12}", json.dumps(good | {"n": bad}), "PeerMismatch"
+        yield f"h is {bad!r:.12}", json.dumps(good | {"h": bad}), "InvalidKey"
+    yield "no n", json.dumps({name: value for name, value in good.items() if name != "n"}), "PeerMismatch"
+    yield "no h", json.dumps({name: value for name, value in good.items() if name != "h"}), "InvalidKey"
+    yield "another key than the pinned one", json.dumps(secret_key(272).public_key.to_jwk()), "PeerMismatch"
+
+
+def test_malformed_keys(tmp_path: Path) -> None:
+    pin = tmp_path / "pin"
+    pin.write_text(secret_key().public_key.fingerprint)
+    wrong, count = {}, 0
+    for name, jwk, expected in keys():
+        channel = cast("grpc.Channel", Serving(jwk))
+        found = ended(lambda channel=channel: pinned_key(channel, pin, insecure_small_key=True))
+        count += 1
+        if found != expected:
+            wrong[name] = (found, expected)
+    assert not wrong
+    assert count >= 35
+
+
+def test_a_small_key_is_refused_without_the_flag(tmp_path: Path) -> None:
+    channel = cast("grpc.Channel", Serving(json.dumps(secret_key().public_key.to_jwk())))
+    assert ended(lambda: pinned_key(channel, tmp_path / "pin")) == "PeerMismatch"
+    assert not (tmp_path / "pin").exists()
+
+
+@pytest.mark.parametrize("content", ["no hex", "", "zz" * 32, "\0"])
+def test_a_damaged_pin(tmp_path: Path, content: str) -> None:
+    """An empty or damaged pin never lets another key in unseen."""
+    pin = tmp_path / "pin"
+    pin.write_text(content)
+    channel: Any = Serving(json.dumps(secret_key().public_key.to_jwk()))
+    assert ended(lambda: pinned_key(channel, pin, insecure_small_key=True)) == "BadInput"

@@ -1,0 +1,240 @@
+"""Both clouds' real services in one process, and clients and a transport that do whatever a test wants.
+
+    owner, user  ->  ProvisionS1, QueriesS1  --MemoryPeer-->  Conversations  <-  ProvisionS2, QueriesS2
+
+Everything but TLS and gRPC is what runs in the field.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from gmpy2 import mpz
+
+from cloud_s1.models import ModelsS1
+from cloud_s1.provision import ProvisionS1
+from cloud_s1.queries import QueriesS1
+from cloud_s1.s2 import CloudS2
+from cloud_s2.conversations import Conversations
+from cloud_s2.models import ModelsS2
+from cloud_s2.provision import ProvisionS2
+from cloud_s2.queries import QueriesS2
+from tests.crypto_keys import secret_key
+from twinveil import answers
+from twinveil.blinding import blind_values, picture_segment
+from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.crypto.tally import Tally
+from twinveil.halves import model_plaintexts, model_segments
+from twinveil.net.identity import PeerIdentity
+from twinveil.net.memory import MemoryPeer
+from twinveil.net.peer import Peer
+from twinveil.parallel import INLINE, Workers
+from twinveil.params import Params
+from twinveil.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
+from twinveil.protocol.query.s1 import Tools
+from twinveil.rpc.inference_pb2 import QueryHalf
+from twinveil.rpc.provision_pb2 import ModelHeader
+from twinveil.version import PROTOCOL_VERSION
+
+Result = TypeVar("Result")
+Wrap = Callable[[Peer], Peer]
+
+S1 = PeerIdentity("cloud_s1", "main", b"1" * 32, True)
+OWNER = PeerIdentity("owner", "main", b"o" * 32, True)
+USER = PeerIdentity("user", "main", b"u" * 32, True)
+
+KEY_BITS = 256
+"""Enough for the networks here; what is shown does not depend on it."""
+
+
+def finish(work: Generator[object, None, Result]) -> Result:
+    """A generator's result."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return cast("Result", end.value)
+
+
+@cache
+def tiny_plan() -> Plan:
+    """Every function once: SCVL, SACT, SMAP, SCT."""
+    return Plan(
+        (1, 3, 3),
+        8,
+        (
+            Conv("conv", "image", 2, (2, 2), 1, 0, 8, 20),
+            Relu("relu", "conv", 4, 8),
+            MaxPool("pool", "relu", 2, 1, 0),
+            Dense("dense", "pool", 2, 8, 20),
+        ),
+        0,
+    )
+
+
+def tiny_model(fill: int | None = None, seed: int = 0) -> QuantisedModel:
+    """Random weights, or all of them `fill`; the plan is the same."""
+    plan, source = tiny_plan(), np.random.default_rng(seed)
+
+    def draw(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+        if fill is not None:
+            return np.full(shape, fill, np.int64)
+        return source.integers(-128, 128, shape, dtype=np.int64)
+
+    names = [(node.name, plan.weight_shape(node)) for node in plan.linear_nodes]
+    return QuantisedModel(
+        plan, {name: draw(shape) for name, shape in names}, {name: draw(shape[:1]) for name, shape in names}
+    )
+
+
+class Way:
+    """Stands for cloud_s1.s2.CloudS2: S2 is in this process."""
+
+    fingerprint = b""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def tools(self, workers: Workers) -> Tools:
+        key = self._world.public
+        return Tools(key, Rerandomiser(key, Tally()), workers, self._world.params)
+
+    def peer(self) -> Peer:
+        return self._world.wrap(MemoryPeer(self._world.conversations.open(S1)))
+
+    def lost(self) -> None:
+        """The next conversation finds S2 anyway."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One user's halves, ready to be changed and sent."""
+
+    s1: QueryHalf
+    s2: QueryHalf
+
+
+class World:
+    """wrap: what stands between S1 and S2, for every new conversation."""
+
+    def __init__(self, root: Path, key: SecretKey | None = None) -> None:
+        own = key or secret_key(KEY_BITS)
+        self.secret = SecretKey(own._p, own._q, own.public_key)
+        self.public: PublicKey = own.public_key
+        self.params = Params(self.public.bits, insecure_small_key=True)
+        self.root = root
+        self.wrap: Wrap = lambda peer: peer
+        self.start()
+
+    def start(self) -> None:
+        """Both clouds as after a start: what they hold comes from their disks."""
+        self.models2 = ModelsS2(self.root / "s2")
+        self.provision2 = ProvisionS2(self.models2, self.params, self.public)
+        self.queries2 = QueriesS2(self.models2, self.params, self.public.n)
+        self.conversations = Conversations(
+            self.secret, self.params, INLINE, self.models2, self.provision2, self.queries2
+        )
+        self.models1 = ModelsS1(self.root / "s1")
+        way = cast("CloudS2", Way(self))
+        self.provision1 = ProvisionS1(self.models1, way, INLINE)
+        self.queries1 = QueriesS1(self.models1, way, INLINE)
+
+    def header(self, plan: Plan, name: str = "tiny", engines: tuple[str, ...] = ("packed",)) -> ModelHeader:
+        multiplied, added = model_plaintexts(plan, self.params)
+        return ModelHeader(
+            protocol_version=PROTOCOL_VERSION,
+            model=name,
+            version="1",
+            import_id=secrets.token_bytes(16),
+            plan_json=plan.to_json(),
+            engines=engines,
+            key_fingerprint=bytes.fromhex(self.public.fingerprint),
+            multiplied=multiplied,
+            added=added,
+            data_bytes=(multiplied + added) * self.public.bits // 8,
+        )
+
+    def halves(self, model: QuantisedModel) -> tuple[bytes, bytes]:
+        """An honest owner's halves for S1 and S2."""
+        pairs = []
+        for name, which, segment in model_segments(model.plan, self.params):
+            values = (model.weights, model.biases)[which][name].reshape(-1) + (1 << (segment.bits - 1))
+            pairs.append(blind_values(values.astype(np.uint64), segment, self.public.n))
+        return b"".join(pair[0] for pair in pairs), b"".join(pair[1] for pair in pairs)
+
+    def outsource(
+        self,
+        model: QuantisedModel,
+        halves: tuple[bytes, bytes] | None = None,
+        name: str = "tiny",
+        engines: tuple[str, ...] = ("packed",),
+    ) -> ModelHeader:
+        """Both calls of an owner, through both clouds."""
+        header = self.header(model.plan, name, engines)
+        for_s1, for_s2 = halves or self.halves(model)
+        waiting = self.provision2.outsource(header, iter([for_s2]), OWNER)
+        next(waiting)
+        finish(self.provision1.outsource(header, iter([for_s1]), OWNER))
+        finish(waiting)
+        return header
+
+    def query(
+        self,
+        plan: Plan,
+        image: npt.NDArray[np.uint8] | None = None,
+        halves: tuple[bytes, bytes] | None = None,
+        name: str = "tiny",
+        engine: str = "packed",
+        label_only: bool = False,
+    ) -> Query:
+        pixels = np.zeros(plan.image_shape) if image is None else image
+        layout = picture_segment(plan, 1, key_bits=self.params.key_bits, sigma=self.params.sigma)
+        for_s1, for_s2 = halves or blind_values(pixels.reshape(-1).astype(np.uint64), layout, self.public.n)
+        shared = QueryHalf(
+            protocol_version=PROTOCOL_VERSION,
+            query_id=secrets.token_bytes(16),
+            model=name,
+            version="1",
+            plan_hash=plan.hash,
+            engine=engine,
+            label_only=label_only,
+            pictures=1,
+        )
+        made = QueryHalf(), QueryHalf()
+        for half, data in zip(made, (for_s1, for_s2), strict=True):
+            half.CopyFrom(shared)
+            half.half = data
+        return Query(*made)
+
+    def ask(self, query: Query, caller: PeerIdentity = USER) -> tuple[bytes, bytes]:
+        """Both calls of a user, through both clouds: the halves of the answer."""
+        waiting = self.queries2.classify(query.s2, caller)
+        next(waiting)
+        half = finish(self.queries1.classify(query.s1, caller)).half
+        return half, finish(waiting).half
+
+    def classify(
+        self, model: QuantisedModel, image: npt.NDArray[np.uint8], engine: str = "packed", name: str = "tiny"
+    ) -> npt.NDArray[np.int64]:
+        """An honest user's class vector."""
+        halves = self.ask(self.query(model.plan, image, name=name, engine=engine))
+        return answers.class_vectors(*halves, model.plan, 1)[0]
+
+
+def other_caller(caller: PeerIdentity) -> PeerIdentity:
+    """The same role with another certificate."""
+    return replace(caller, name="other", fingerprint=b"x" * 32)
+
+
+def blinding_of(value: int, n: mpz) -> tuple[int, int]:
+    """Halves A, M^-1 of any plaintext, as a client may make them."""
+    m = secrets.randbelow(int(n) - 1) + 1
+    return int(value * mpz(m) % n), int(pow(m, -1, int(n)))

@@ -1,0 +1,143 @@
+"""Models at the clouds: there whole or not at all, whoever dies in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from owner.clouds import reach
+from owner.outsource import Release, outsource
+from tests.networks import small_icnn_model
+from tests.system.town import Town, pictures, small_model, stored, town, wait_until
+from twinveil import oracle
+from twinveil.errors import PeerUnavailable, TwinveilError, UnknownModel
+from twinveil.store import ModelStore
+
+pytestmark = pytest.mark.system
+
+
+def test_the_owners_commands(shared: Town, tmp_path: Path) -> None:
+    model = small_model(30, grey=True)
+    stored(model, tmp_path / "model")
+    made = shared.twinveil(
+        "outsource", str(tmp_path / "model"), "--name", "listed", "--label-only", "--engine", "textbook",
+        "--engine", "packed", "--json",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["plan_hash"] == model.plan.hash.hex()
+    rows = {row["model"]: row for row in json.loads(shared.twinveil("models", "--json").stdout)}
+    assert rows["listed"]["engines"] == ["textbook", "packed"]
+    assert [rows["listed"][what] for what in ("label_only", "whole", "offered")] == [True, True, True]
+    shown = shared.twinveil("models").stdout
+    assert "listed" in shown
+    assert "listed 1" in [f"{each.model} {each.version}" for each in shared.status("owner").models]
+    assert shared.twinveil("remove", "listed", "1").returncode == 0
+    assert ("listed", "1") not in shared.models()
+    with shared.client() as client, pytest.raises(UnknownModel, match="the owner offers no model listed"):
+        client.model("listed")
+
+
+def test_a_model_that_one_cloud_lost_is_marked_and_can_be_removed(shared: Town) -> None:
+    model = small_model(31)
+    shared.outsource(stored(model), "torn")
+    shutil.rmtree(shared.cluster.state("cloud_s1") / "models" / "torn@1")
+    placed = shared.models()["torn", "1"]
+    assert (placed.at_s1, placed.at_s2, placed.whole) == (False, True, False)
+    shown = shared.twinveil("models").stdout
+    assert "torn 1 is at one cloud only" in shown
+    with shared.client() as client, pytest.raises(UnknownModel):
+        client.classify(pictures(model, 1), "torn")
+    assert shared.twinveil("remove", "torn", "1").returncode == 0
+    shared.outsource(stored(model), "torn")
+    with shared.client() as client:
+        [made] = client.classify(pictures(model, 1), "torn")
+    assert list(made.vector) == oracle.run(model, pictures(model, 1)[0]).tolist()
+
+
+def leftovers(running: Town) -> list[str]:
+    """What lies at the clouds that is no model."""
+    roots = [running.cluster.state(role) / "models" for role in ("cloud_s1", "cloud_s2")]
+    return [path.name for root in roots for path in root.iterdir() if "@" not in path.name]
+
+
+SUICIDE = """
+import os, signal, sys
+from pathlib import Path
+from owner.clouds import Contact, reach
+from owner.outsource import Release
+from owner.release import release
+from twinveil.config import settle
+from twinveil.local import cluster_flags
+from twinveil.model_files import load_model
+from twinveil.settings import OwnerSettings
+
+def report(done, layers, layer):
+    if done == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+flags = cluster_flags(Path(sys.argv[1]), "owner") | {"insecure_small_key": True}
+flags = {name: value for name, value in flags.items() if name != "user"}
+settings = settle(OwnerSettings, "owner", flags, {})
+with reach(Contact.of(settings)) as clouds:
+    release(load_model(sys.argv[2]), Release("halfway", "1"), clouds, settings.state, report)
+"""
+
+
+def test_an_owner_killed_in_the_middle_leaves_nothing(shared: Town, tmp_path: Path) -> None:
+    model = small_icnn_model(5)
+    stored(model, tmp_path / "model")
+    command = [sys.executable, "-c", SUICIDE, str(shared.cluster.folder), str(tmp_path / "model")]
+    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+    with shared.client() as client, pytest.raises(UnknownModel):
+        client.model("halfway")
+    assert wait_until(lambda: not leftovers(shared))
+    assert ("halfway", "1") not in shared.models()
+    shared.outsource(stored(model), "halfway")
+    with shared.client() as client:
+        [made] = client.classify(pictures(model, 1), "halfway")
+    assert list(made.vector) == oracle.run(model, pictures(model, 1)[0]).tolist()
+
+
+@pytest.mark.parametrize("victim", ["cloud_s1", "cloud_s2"])
+def test_a_cloud_killed_in_the_middle_leaves_nothing(tmp_path: Path, victim: str) -> None:
+    model = small_icnn_model(6)
+    begun: list[str] = []
+    with town(tmp_path) as running:
+        pid = running.cluster.pids[victim]
+
+        def kill(done: int, layers: int, layer: str) -> None:
+            begun.append(layer)
+            if done == 2:
+                os.kill(pid, signal.SIGKILL)
+
+        with reach(running.owner()) as clouds, pytest.raises(PeerUnavailable, match=r"outsource|answer"):
+            outsource(model, Release("halfway", "1"), clouds, kill)
+        assert len(begun) >= 3
+        impatient = replace(running.owner(), wait=0.5)
+        with pytest.raises(PeerUnavailable, match=f"{victim} at .* does not answer"), reach(impatient):
+            pass
+    with town(tmp_path) as running:
+        assert not running.models()
+        assert not leftovers(running)
+        running.outsource(stored(model), "halfway")
+        with running.client() as client:
+            [made] = client.classify(pictures(model, 1), "halfway")
+        assert list(made.vector) == oracle.run(model, pictures(model, 1)[0]).tolist()
+
+
+def test_a_store_sweeps_what_a_crash_left(tmp_path: Path) -> None:
+    (tmp_path / ".incoming-1234").mkdir()
+    (tmp_path / "torn@1").mkdir()
+    store = ModelStore(tmp_path)
+    assert not (tmp_path / ".incoming-1234").exists()
+    assert store.records() == []
+    with pytest.raises(TwinveilError):
+        store.find("torn", "1")

@@ -1,0 +1,225 @@
+"""What one picture costs, measured through real processes: latency, a stream, and where the time goes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twinveil.bench.networks import random_pictures
+from twinveil.bench.processes import watched
+from twinveil.bench.session import Query, Session, session
+from twinveil.crypto.keygen import generate
+from twinveil.crypto.public_key import Encryptor
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.crypto.tally import Tally
+from twinveil.estimate.machine import Machine
+from twinveil.estimate.query import estimate
+from twinveil.estimate.seconds import AHEAD, latency, of_query, rounds, sustained
+from twinveil.params import Params
+from twinveil.plan import Plan
+
+DECRYPTIONS = 16
+"""Ciphertexts of one batch: the batch's own check is spread over them."""
+WARM_UP = 2
+"""Queries before the first that counts: tables are made, workers started."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is measured. folder: keys, models and logs, found again by the next run."""
+
+    folder: Path
+    model_folder: Path
+    model: str
+    plan: Plan
+    params: Params
+    repeats: int
+    stream: int
+    workers: int
+
+
+@dataclass
+class Measured:
+    """What was seen at one key size."""
+
+    prepared: Sequence[Query]
+    stream: Sequence[Query]
+    peaks: Sequence[Mapping[str, float]]
+    decryption: Sequence[float]
+    machine: Machine
+
+
+def measure_picture(wanted: Wanted, machine: Machine, say: Say) -> Measured:
+    """Latency with all made ahead, then a stream with nothing ahead; D before, between and after."""
+    key = generate(wanted.params)
+    d = decryption_seconds(key)
+    say(f"{wanted.params.key_bits} bits: prepared queries")
+    with _running(wanted, prepare=1) as running:
+        prepared = _prepared(running, wanted, say)
+    d += decryption_seconds(key)
+    say(f"{wanted.params.key_bits} bits: one picture after the other")
+    with _running(wanted, prepare=0) as running:
+        stream, peaks = _stream(running, wanted, say)
+    d += decryption_seconds(key)
+    return Measured(prepared, stream, peaks, d, machine)
+
+
+def _running(wanted: Wanted, prepare: int) -> Any:
+    return session(
+        wanted.folder,
+        wanted.model_folder,
+        wanted.model,
+        wanted.params.key_bits,
+        prepare=prepare,
+        workers=wanted.workers,
+        insecure_small_key=wanted.params.insecure_small_key,
+    )
+
+
+def _prepared(running: Session, wanted: Wanted, say: Say) -> list[Query]:
+    pictures = random_pictures(wanted.plan, WARM_UP + wanted.repeats)
+    made = []
+    for number, picture in enumerate(pictures):
+        if number:
+            running.wait_prepared()
+        made.append(running.classify([picture]))
+        say(f"prepared, picture {number + 1} of {len(pictures)}: {made[-1].seconds:.2f} s")
+    return made[WARM_UP:]
+
+
+def _stream(running: Session, wanted: Wanted, say: Say) -> tuple[list[Query], list[Mapping[str, float]]]:
+    made: list[Query] = []
+    peaks: list[Mapping[str, float]] = []
+    with watched(running.cluster.pids) as memory:
+        for number, picture in enumerate(random_pictures(wanted.plan, wanted.stream)):
+            made.append(running.classify([picture]))
+            peaks.append(memory.restart())
+            say(f"stream, picture {number + 1} of {wanted.stream}: {made[-1].seconds:.2f} s")
+    return made[min(WARM_UP, wanted.stream - 1) :], peaks
+
+
+def decryption_seconds(key: SecretKey, batches: int = 9) -> list[float]:
+    """Seconds of one CRT decryption on one thread, one figure a batch."""
+    values = key.public_key.parse(
+        Encryptor(key.public_key, Tally()).encrypt(range(DECRYPTIONS)).to_bytes(), DECRYPTIONS
+    )
+    return [_wall(lambda: key.decrypt(values)) / DECRYPTIONS for _ in range(batches)]
+
+
+def _wall(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, least, largest, and how many."""
+    return {
+        "median": statistics.median(values),
+        "least": min(values),
+        "largest": max(values),
+        "runs": len(values),
+    }
+
+
+def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> dict[str, Any]:
+    """The figures by the names that the bars have, and those for people. textbook_seconds: of a picture."""
+    machine, prepared, stream = measured.machine, measured.prepared, measured.stream
+    d = statistics.median(measured.decryption)
+    online = statistics.median(each.seconds for each in prepared)
+    steady = statistics.median(each.seconds for each in stream)
+    cpu = sum(sum(each.cpu.values()) for each in stream)
+    wall = sum(each.seconds for each in stream)
+    integers = sum(each.operations().seconds(machine.costs) for each in stream)
+    circuits = sum(circuit_seconds(each) for each in stream)
+    costs = estimate(wanted.plan, wanted.params, workers=_parts(wanted, machine))
+    predicted = of_query(costs, machine)
+    one = prepared[-1]
+    return {
+        "d_seconds": d,
+        "latency_d": online / d,
+        "sustained_d": steady / d,
+        "textbook_ratio": textbook_seconds / online,
+        "bigint_share": integers / cpu,
+        "cpu_over_wall": cpu / wall,
+        "circuit_share": circuits / cpu,
+        "garble_ns": machine.garble * 1e9,
+        "evaluate_ns": machine.evaluate * 1e9,
+        "peak_mib": {role: max(peak[role] for peak in measured.peaks) for role in measured.peaks[0]},
+        "bytes": int(one.sum("bytes")),
+        "rounds": rounds_of(one),
+        "predicted_over_measured": {
+            "latency": latency(predicted) / online,
+            "sustained": sustained(predicted) / steady,
+        },
+        "predicted": {
+            "bytes": sum(cost.bytes for cost in costs.values()),
+            "rounds": rounds(costs),
+            "latency_seconds": latency(predicted),
+            "sustained_seconds": sustained(predicted),
+        },
+        "seconds": {
+            "latency": spread([each.seconds for each in prepared]),
+            "sustained": spread([each.seconds for each in stream]),
+            "ahead": spread([each.sum("seconds", functions=AHEAD) for each in prepared]),
+            "d": spread(measured.decryption),
+            "textbook_picture": textbook_seconds,
+        },
+        "peak_mib_by_picture": measured.peaks,
+        "flat_from_second": is_flat(measured.peaks),
+        "functions": functions(stream),
+        "operations": one.operations().as_dict(),
+        "calibrated_seconds": dict(machine.costs),
+    }
+
+
+def _parts(wanted: Wanted, machine: Machine) -> int:
+    return wanted.workers or machine.cores
+
+
+CIRCUITS = ("garbling", "import", "SACT", "SACT+SMAP", "label")
+"""Functions that are garbling, oblivious transfer and evaluation; of the import everything is counted."""
+
+
+def circuit_seconds(query: Query) -> float:
+    """Processor seconds in circuits at both clouds, with what is packed and unpacked around them."""
+    return sum(query.sum("cpu_seconds", cloud, CIRCUITS) for cloud in query.figures)
+
+
+def rounds_of(query: Query) -> int:
+    """Longest chain of dependent messages: the user's request, the clouds' online ones, the answer."""
+    online = [name for name in query.figures["cloud_s1"] if name not in AHEAD]
+    return 2 + int(query.sum("rounds", functions=online))
+
+
+def is_flat(peaks: Sequence[Mapping[str, float]], slack: float = 1.05) -> bool:
+    """Whether no picture after the second took notably more memory than the second."""
+    if len(peaks) < 3:
+        return True
+    return all(peak[role] <= slack * peaks[1][role] for peak in peaks[2:] for role in peak)
+
+
+def functions(queries: Sequence[Query]) -> dict[str, dict[str, Any]]:
+    """Means a picture of each function: seconds of both clouds, bytes, messages, operations."""
+    made: dict[str, dict[str, Any]] = {}
+    for name, first in queries[0].figures["cloud_s1"].items():
+        own = [each.figures["cloud_s1"][name] for each in queries]
+        other = [each.figures["cloud_s2"].get(name, {}) for each in queries]
+        tally = Tally(first["operations"])
+        tally += other[0].get("operations", {})
+        made[name] = {
+            "seconds": statistics.fmean(each["seconds"] for each in own),
+            "s1_cpu_seconds": statistics.fmean(each["cpu_seconds"] for each in own),
+            "s2_cpu_seconds": statistics.fmean(each.get("cpu_seconds", 0.0) for each in other),
+            "waiting_seconds": statistics.fmean(each["waiting_seconds"] for each in own),
+            "bytes": first["bytes"],
+            "messages": first["messages"],
+            "operations": tally.as_dict(),
+        }
+    return made

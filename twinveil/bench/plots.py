@@ -1,0 +1,107 @@
+"""Plots for people and for the documentation, as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twinveil.errors import BadConfiguration
+
+PARTS = (("s1_cpu_seconds", "S1"), ("s2_cpu_seconds", "S2"))
+
+
+def draw(figures: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Every plot that the figures have data for; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    details = figures.get("details", {})
+    if details:
+        made.append(_one_picture(details, folder / "one-picture.svg"))
+    if len(details) > 1:
+        made.append(_key_sizes(details, folder / "key-sizes.svg"))
+    if figures.get("growth"):
+        made.append(_growth(figures["growth"], folder / "growth.svg"))
+    return made
+
+
+def _axes(count: int = 1, width: float = 7.0, height: float = 3.6) -> tuple[Any, list[Any]]:
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise BadConfiguration("plots need matplotlib: pip install 'twinveil[bench]'") from None
+    mpl.use("svg")
+    # The same figures give the same file: no date, no random names in it.
+    mpl.rcParams["svg.hashsalt"] = "twinveil"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, count, figsize=(width, height), layout="constrained", squeeze=False)
+    for each in axes[0]:
+        each.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes[0])
+
+
+def _save(figure: Any, path: Path) -> Path:
+    from matplotlib import pyplot
+
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+    return path
+
+
+def _one_picture(details: Mapping[str, Any], path: Path) -> Path:
+    """Processor seconds of each function at both clouds, for the first key size."""
+    bits, detail = next(iter(details.items()))
+    names = list(detail["functions"])
+    figure, (axis,) = _axes()
+    start = [0.0] * len(names)
+    for part, label in PARTS:
+        values = [detail["functions"][name][part] for name in names]
+        axis.barh(names, values, left=start, label=f"{label}, its own process")
+        start = [a + b for a, b in zip(start, values, strict=True)]
+    walls = [detail["functions"][name]["seconds"] for name in names]
+    axis.plot(walls, names, "k|", markersize=14, label="wall time at S1")
+    axis.invert_yaxis()
+    axis.set_xlabel("seconds a picture")
+    axis.set_title(f"Where one picture's time goes, {bits} bits")
+    axis.legend(frameon=False)
+    return _save(figure, path)
+
+
+def _key_sizes(details: Mapping[str, Any], path: Path) -> Path:
+    figure, (axis,) = _axes(width=5.0)
+    kinds = ("latency", "sustained")
+    width = 0.8 / len(details)
+    for index, (bits, detail) in enumerate(details.items()):
+        values = [detail["seconds"][kind]["median"] for kind in kinds]
+        low = [value - detail["seconds"][kind]["least"] for value, kind in zip(values, kinds, strict=True)]
+        high = [detail["seconds"][kind]["largest"] - value for value, kind in zip(values, kinds, strict=True)]
+        places = [place + index * width for place in range(len(kinds))]
+        axis.bar(places, values, width, yerr=[low, high], capsize=3, label=f"{bits} bits")
+    axis.set_xticks([place + width * (len(details) - 1) / 2 for place in range(len(kinds))])
+    axis.set_xticklabels(["prepared ahead", "nothing ahead"])
+    axis.set_ylabel("seconds a picture")
+    axis.legend(frameon=False)
+    return _save(figure, path)
+
+
+def _growth(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    figure, (sides, batches) = _axes(2, width=9.0)
+    single = [row for row in rows if row["pictures"] == 1 and row["image_shape"][0] == 1]
+    by_side = {row["image_shape"][1]: row for row in single}
+    sides.plot(list(by_side), [row["seconds"] for row in by_side.values()], "o-", label="measured")
+    sides.plot(list(by_side), [row["predicted_seconds"] for row in by_side.values()], "--", label="predicted")
+    sides.set_xlabel("side of the picture in pixels")
+    sides.set_ylabel("seconds a picture")
+    sides.set_ylim(bottom=0)
+    sides.legend(frameon=False)
+    smallest = min(by_side)
+    many = [row for row in rows if row["image_shape"] == [1, smallest, smallest]]
+    by_count = {row["pictures"]: row for row in many}
+    batches.plot(list(by_count), [row["seconds_a_picture"] for row in by_count.values()], "o-")
+    batches.set_xscale("log", base=2)
+    batches.set_xticks(list(by_count), [str(count) for count in by_count])
+    batches.set_xlabel("pictures that share a query")
+    batches.set_ylabel("seconds a picture")
+    batches.set_ylim(bottom=0)
+    return _save(figure, path)

@@ -1,0 +1,123 @@
+"""The bench's tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.table import Column, Table
+
+from twinveil.cli.estimate import count_text, time_text
+
+BARS = (
+    ("latency_d", "prepared ahead, in D", 1500, "{:.0f}"),
+    ("sustained_d", "nothing ahead, in D", 3000, "{:.0f}"),
+    ("textbook_ratio", "times faster than the textbook", 10_000, "{:,.0f}"),
+    ("bigint_share", "processor time in big integers", 0.70, "{:.0%}"),
+    ("cpu_over_wall", "processor time over wall time", 1.6, "{:.2f}"),
+    ("circuit_share", "circuits", 0.15, "{:.0%}"),
+    ("garble_ns", "garbling, ns an AND", 150, "{:.0f}"),
+    ("evaluate_ns", "evaluation, ns an AND", 60, "{:.0f}"),
+    ("bytes", "bytes between the clouds", 90_000_000, "{:,}"),
+    ("rounds", "rounds", 40, "{}"),
+)
+AT_LEAST = ("textbook_ratio", "bigint_share", "cpu_over_wall")
+PEAK_MIB = 1024
+
+
+def tables(figures: Mapping[str, Any]) -> Group:
+    """Everything of one run."""
+    made = []
+    for bits, detail in figures["details"].items():
+        made += [_bars(bits, detail), _seconds(bits, detail), _functions(bits, detail)]
+    made.append(_steps(figures["steps"]))
+    if figures.get("growth"):
+        made.append(_growth(figures["growth"]))
+    return Group(*made)
+
+
+def _bars(bits: str, detail: Mapping[str, Any]) -> Table:
+    table = _table(f"{bits} bits", "what", ("seen", "wanted"))
+    for key, name, limit, form in BARS:
+        least = key in AT_LEAST
+        met = detail[key] >= limit if least else detail[key] <= limit
+        colour = "green" if met else "red"
+        sign = ">=" if least else "<="
+        table.add_row(name, f"[{colour}]{form.format(detail[key])}[/]", f"{sign} {form.format(limit)}")
+    for role, peak in detail["peak_mib"].items():
+        colour = "green" if peak <= PEAK_MIB else "red"
+        flat = "flat" if detail["flat_from_second"] else "growing"
+        table.add_row(f"MiB of {role}, {flat} in a stream", f"[{colour}]{peak:.0f}[/]", f"<= {PEAK_MIB}")
+    return table
+
+
+def _seconds(bits: str, detail: Mapping[str, Any]) -> Table:
+    table = _table(f"{bits} bits, seconds", "what", ("median", "least", "largest", "runs", "predicted"))
+    predicted = {kind: detail["predicted"][f"{kind}_seconds"] for kind in ("latency", "sustained")}
+    names = {"d": "D, one decryption", "latency": "prepared ahead", "sustained": "nothing ahead"}
+    names["ahead"] = "what was made ahead"
+    for kind, name in names.items():
+        seen = detail["seconds"][kind]
+        digits = 5 if kind == "d" else 2
+        cells = [f"{seen[each]:.{digits}f}" for each in ("median", "least", "largest")]
+        table.add_row(name, *cells, str(seen["runs"]), f"{predicted[kind]:.2f}" if kind in predicted else "")
+    return table
+
+
+def _functions(bits: str, detail: Mapping[str, Any]) -> Table:
+    columns = ("time", "bytes", "messages", "ops", "textbook", "ratio")
+    table = _table(f"{bits} bits, each function of a picture, nothing ahead", "function", columns)
+    for name, each in detail["functions"].items():
+        textbook = each.get("textbook_seconds", 0.0)
+        table.add_row(
+            name,
+            time_text(each["seconds"]),
+            count_text(each["bytes"]),
+            str(each["messages"]),
+            count_text(sum(each["operations"].values())),
+            time_text(textbook) if textbook else "",
+            f"{textbook / each['seconds']:,.0f}" if textbook else "",
+        )
+    smp = detail["smp"]
+    cells = (_micro(smp["seconds"]), "", "", f"{smp['operations']:.2f}", _micro(smp["textbook_seconds"]))
+    table.add_row("SMP, a product", *cells, f"{smp['textbook_seconds'] / smp['seconds']:,.0f}")
+    return table
+
+
+def _micro(seconds: float) -> str:
+    return f"{1e6 * seconds:,.1f} us"
+
+
+def _steps(steps: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table(
+        "Steps by themselves, both sides in memory, one thread",
+        "step",
+        ("values", "ahead", "S1", "S2", "bytes", "round trips"),
+    )
+    for each in steps:
+        times = [f"{1e3 * each[part]:.1f} ms" for part in ("ahead", "s1", "s2")]
+        table.add_row(
+            each["name"], str(each["values"]), *times, count_text(each["bytes"]), str(each["round_trips"])
+        )
+    return table
+
+
+def _growth(rows: Sequence[Mapping[str, Any]]) -> Table:
+    columns = ("pictures", "s a picture", "predicted", "bytes", "products")
+    table = _table("Growth", "picture", columns)
+    for row in rows:
+        table.add_row(
+            "x".join(str(side) for side in row["image_shape"]),
+            str(row["pictures"]),
+            f"{row['seconds_a_picture']:.2f}",
+            f"{row['predicted_seconds'] / row['pictures']:.2f}",
+            count_text(row["bytes"]),
+            count_text(row["products"]),
+        )
+    return table
+
+
+def _table(title: str, first: str, columns: Sequence[str]) -> Table:
+    right = [Column(name, justify="right", no_wrap=True) for name in columns]
+    return Table(Column(first, no_wrap=True), *right, title=title, title_justify="left")

@@ -1,0 +1,149 @@
+"""twinveil bench: what classification costs on this machine, through real processes over mutual TLS."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from twinveil.bench.growth import growth as grow
+from twinveil.bench.host import host, line
+from twinveil.bench.networks import default_plan, write
+from twinveil.bench.picture import Say, Wanted, measure_picture, summarise
+from twinveil.bench.plots import draw
+from twinveil.bench.report import tables
+from twinveil.bench.steps import all_steps
+from twinveil.bench.textbook import PRODUCTS, TextbookSmp, function_products
+from twinveil.cli.estimate import sizes
+from twinveil.cli.progress import steps
+from twinveil.crypto.keygen import generate
+from twinveil.errors import BadInput
+from twinveil.estimate.machine import measure
+from twinveil.model_files import find_model, load_card, load_plan
+from twinveil.params import MIN_KEY_BITS, Params
+
+QUICK_KEY_BITS = 512
+
+
+def bench(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A model's folder or name. Default: the default network, random integers."),
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write every figure here.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Folder for plots (SVG).")] = None,
+    key_bits: Annotated[
+        str, typer.Option(help="Lengths of the Paillier modulus, with commas between.")
+    ] = "2048,3072",
+    repeats: Annotated[int, typer.Option(min=1, help="Prepared pictures that are timed.")] = 5,
+    stream: Annotated[int, typer.Option(min=2, help="Pictures one after the other, nothing ahead.")] = 20,
+    growth: Annotated[
+        bool, typer.Option("--growth", help="Also other picture sizes and several pictures a query.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A tiny network and an insecure key: whether it runs, no more.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes of each cloud; 0: one a core.")] = 0,
+    folder: Annotated[Path, typer.Option(help="For keys, models and logs; found again.")] = Path(
+        ".twinveil/bench"
+    ),
+) -> None:
+    """Measure one picture, a stream of pictures, every step; compare with textbook and estimate.
+
+    The clouds, the owner and the user run as four processes on this machine. With --json the figures have
+    the names of the project's bars; those of a second key size end in _BITS.
+    """
+    bits = [QUICK_KEY_BITS] if quick else sizes(key_bits)
+    if quick:
+        repeats, stream = min(repeats, 2), min(stream, 3)
+    console = Console(highlight=False)
+    facts = host()
+    console.print(line(facts), soft_wrap=True)
+    figures: dict[str, Any] = {"host": facts, "details": {}, "steps": [], "growth": []}
+    with steps("measuring") as step:
+
+        def say(text: str) -> None:
+            step(0, 0, text)
+
+        for size in bits:
+            wanted = _wanted(model, folder, size, repeats, stream, workers, quick)
+            detail = _key_size(wanted, say)
+            figures["details"][str(size)] = detail
+            figures |= {name + ("" if size == bits[0] else f"_{size}"): detail[name] for name in NAMES}
+        first = _wanted(model, folder, bits[0], repeats, stream, workers, quick)
+        say("steps by themselves")
+        figures["steps"] = [each.as_dict() for each in all_steps(generate(first.params), first.params, quick)]
+        if growth:
+            figures["growth"] = list(grow(first, measure(bits[0]), say, quick))
+    console.print(tables(figures))
+    for path in draw(figures, plots) if plots else ():
+        console.print(f"drawn: {path}", soft_wrap=True)
+    if json_file is not None:
+        _write(json_file, figures)
+
+
+NAMES = (
+    "d_seconds",
+    "latency_d",
+    "sustained_d",
+    "textbook_ratio",
+    "bigint_share",
+    "cpu_over_wall",
+    "circuit_share",
+    "garble_ns",
+    "evaluate_ns",
+    "peak_mib",
+    "bytes",
+    "rounds",
+    "predicted_over_measured",
+)
+
+
+def _wanted(
+    model: str | None, folder: Path, size: int, repeats: int, stream: int, workers: int, quick: bool
+) -> Wanted:
+    params = Params(size, insecure_small_key=size < MIN_KEY_BITS and quick)
+    place = folder / f"{size}-bit"
+    if model is None:
+        name = "quick" if quick else "default"
+        plan = default_plan(small=quick)
+        model_folder = write(folder / "models" / name, plan, name)
+    else:
+        model_folder = find_model(model, Path(".twinveil"))
+        plan, name = load_plan(model_folder), load_card(model_folder).name
+    return Wanted(place, model_folder, name, plan, params, repeats, stream, workers)
+
+
+def _key_size(wanted: Wanted, say: Say) -> dict[str, Any]:
+    """Every figure at one key size."""
+    say(f"{wanted.params.key_bits} bits: calibrating")
+    machine = measure(wanted.params.key_bits)
+    say(f"{wanted.params.key_bits} bits: {PRODUCTS} products of the textbook protocol")
+    seconds, _ = TextbookSmp(generate(wanted.params), wanted.params).run(PRODUCTS)
+    products = function_products(wanted.plan, wanted.params)
+    measured = measure_picture(wanted, machine, say)
+    detail = summarise(measured, wanted, sum(products.values()) * seconds / PRODUCTS)
+    for name, count in products.items():
+        if name in detail["functions"]:
+            detail["functions"][name]["textbook_seconds"] = count * seconds / PRODUCTS
+    linear = ("ahead", "SCVL", "SCT")
+    bilinear = sum(wanted.plan.products(node) for node in wanted.plan.linear_nodes)
+    shown = [each for name, each in detail["functions"].items() if name in linear]
+    detail["smp"] = {
+        "products": bilinear,
+        "seconds": sum(each["seconds"] for each in shown) / bilinear,
+        "operations": sum(sum(each["operations"].values()) for each in shown) / bilinear,
+        "textbook_products": sum(products.values()),
+        "textbook_seconds": seconds / PRODUCTS,
+    }
+    return detail
+
+
+def _write(path: Path, figures: dict[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(figures, indent=2) + "\n")
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,168 @@
+"""twinveil estimate: what a classification will cost, before anything runs; the plan alone decides."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from twinveil.cli.progress import steps
+from twinveil.errors import BadInput
+from twinveil.estimate.cost import Costs, total
+from twinveil.estimate.machine import Machine, measure
+from twinveil.estimate.query import estimate as query_cost
+from twinveil.estimate.seconds import Link, Seconds, latency, memory, of_query, rounds, sustained
+from twinveil.model_files import find_model, load_plan
+from twinveil.params import Params
+from twinveil.plan import Plan
+
+MIB = 1 << 20
+
+
+def estimate(
+    model: Annotated[str, typer.Argument(help="A model's folder, or NAME or NAME@VERSION of a trained one.")],
+    engine: Annotated[
+        Literal["packed", "textbook", "both"], typer.Option(help="Which engine; both: side by side.")
+    ] = "both",
+    key_bits: Annotated[
+        str, typer.Option(help="Lengths of the Paillier modulus, with commas between.")
+    ] = "2048,3072",
+    pictures: Annotated[int, typer.Option(min=1, max=64, help="Pictures that share a query.")] = 1,
+    latency_ms: Annotated[
+        float, typer.Option("--latency", min=0, help="Of the link between the clouds, one way, milliseconds.")
+    ] = 0.0,
+    bandwidth: Annotated[
+        float | None, typer.Option(min=0.001, help="Of the link, in Mbit/s. Default: no limit.")
+    ] = None,
+    state: Annotated[Path, typer.Option(help="Where trained models are.")] = Path(".twinveil"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Say what a classification costs before it is paid: bytes, messages, operations, memory, seconds.
+
+    Bytes, messages and operations are exact. Seconds follow from a calibration of this machine, which takes
+    a second or two for each key size, and hold where both clouds run on it.
+    """
+    plan = load_plan(find_model(model, state))
+    link = Link(latency_ms / 1e3, bandwidth * 1e6 if bandwidth else None)
+    engines = ("packed", "textbook") if engine == "both" else (engine,)
+    made = []
+    for bits in sizes(key_bits):
+        with steps(f"measuring this machine at {bits} bits"):
+            machine = measure(bits)
+        made += [
+            figures(plan, Params(bits), each, 1 if each == "textbook" else pictures, machine, link)
+            for each in engines
+        ]
+    if as_json:
+        typer.echo(json.dumps(made, indent=2))
+        return
+    console = Console()
+    for each in made:
+        console.print(_functions(each))
+    console.print(_summary(made))
+
+
+def sizes(text: str) -> list[int]:
+    """Key sizes from "2048,3072". Raises BadInput."""
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise BadInput(f"key sizes are numbers with commas between, not {text!r}") from None
+
+
+def figures(
+    plan: Plan, params: Params, engine: str, pictures: int, machine: Machine, link: Link
+) -> dict[str, Any]:
+    """Everything about one engine and key size, JSON-ready."""
+    costs = query_cost(plan, params, engine, pictures=pictures, workers=machine.cores)
+    seconds = of_query(costs, machine, link)
+    whole = total(costs)
+    return {
+        "engine": engine,
+        "key_bits": params.key_bits,
+        "pictures": pictures,
+        "functions": {name: _function(costs, name, seconds[name]) for name in costs},
+        "bytes": whole.bytes,
+        "messages": whole.messages,
+        "rounds": rounds(costs),
+        "operations": {"cloud_s1": whole.s1.as_dict(), "cloud_s2": whole.s2.as_dict()},
+        "memory_bytes": memory(costs, plan, params.key_bits, engine, machine.cores),
+        "latency_seconds": latency(seconds, link),
+        "sustained_seconds": sustained(seconds, link),
+        "processor_seconds": sum(each.processor for each in seconds.values()),
+        "d_seconds": machine.decryption,
+        "cores": machine.cores,
+        "link": asdict(link),
+    }
+
+
+def _function(costs: Costs, name: str, seconds: Seconds) -> dict[str, Any]:
+    return costs[name].as_dict() | {"seconds": seconds.wall, "processor_seconds": seconds.processor}
+
+
+def _functions(made: dict[str, Any]) -> Table:
+    many = "picture" if made["pictures"] == 1 else f"{made['pictures']} pictures in one query"
+    names = ("bytes", "messages", "ops S1", "ops S2", "ANDs", "time")
+    table = Table(
+        "function",
+        *(Column(name, justify="right") for name in names),
+        title=f"{made['engine']}, {made['key_bits']} bits, {many}",
+        title_justify="left",
+    )
+    for name, each in made["functions"].items():
+        table.add_row(
+            name,
+            count_text(each["bytes"]),
+            f"{each['messages']:,}",
+            count_text(sum(each["cloud_s1"].values())),
+            count_text(sum(each["cloud_s2"].values())),
+            count_text(each["and_gates"]),
+            time_text(each["seconds"]),
+        )
+    return table
+
+
+def _summary(made: list[dict[str, Any]]) -> Table:
+    names = ("latency", "unprepared", "bytes", "rounds", "MiB S1", "MiB S2")
+    table = Table(
+        "engine",
+        Column("key", justify="right"),
+        *(Column(name, justify="right") for name in names),
+        title=f"a query on this machine's {made[0]['cores']} cores",
+        title_justify="left",
+    )
+    for each in made:
+        memory_of = each["memory_bytes"]
+        table.add_row(
+            each["engine"],
+            str(each["key_bits"]),
+            time_text(each["latency_seconds"]),
+            time_text(each["sustained_seconds"]),
+            count_text(each["bytes"]),
+            f"{each['rounds']:,}",
+            f"{memory_of['cloud_s1'] / MIB:,.0f}",
+            f"{memory_of['cloud_s2'] / MIB:,.0f}",
+        )
+    return table
+
+
+def count_text(count: int) -> str:
+    """Short, for people: 522, 2.57 M."""
+    for power, sign in ((9, "G"), (6, "M"), (3, "k")):
+        if count >= 10**power:
+            return f"{count / 10**power:.2f} {sign}"
+    return str(count)
+
+
+def time_text(seconds: float) -> str:
+    """Short, for people: 0.42 s, 12 s, 7.4 h."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 3600:.1f} h"

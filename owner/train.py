@@ -219,7 +219,7 @@ def fixed_accuracy(model: QuantisedModel, data: DataSet) -> float:
 
 
 class _Batches:
-    """Epochs of distorted and covered training pictures, as pixels 0 .. 255 in floating point, in random order."""
+    """Epochs of distorted and covered training pictures, as pixels 0 .. 255 as floats, in random order."""
 
     def __init__(self, data: DataSet, options: TrainOptions, source: torch.Generator) -> None:
         self._pixels = torch.from_numpy(data.train)
@@ -235,7 +235,8 @@ class _Batches:
         for places in order[: self.count * self._size].reshape(self.count, self._size):
             pixels = self._pixels[places].float()
             distorted = distort(pixels, self._distortions, self._source)
-            yield distorted if self._visible is None else distorted * self._visible, self._labels[places]
+            covered = distorted if self._visible is None else distorted * self._visible
+            yield covered, self._labels[places]
 
 
 def _train_float(

@@ -116,7 +116,7 @@ def _train(
 
 
 def _shape(size: str | None, colour: bool, mask: Mask | None) -> tuple[int, int, int] | None:
-    """What pictures are cropped to; None: the data set's own size. Raises BadInput if the mask's is another."""
+    """What pictures are cropped to; None: the data set's own size. Raises BadInput."""
     shape = _asked(size, colour)
     if mask is None:
         return shape

@@ -114,7 +114,7 @@ def _fault(card: ModelCard) -> str | None:
         return "image_shape must be channels, height, width"
     if len(card.class_names) < 2 or not all(_is_text(name) for name in card.class_names):
         return "class_names must be at least two short texts"
-    if card.mask is not None and not (isinstance(card.mask, str) and _DIGEST.fullmatch(card.mask)):
+    if card.mask is not None and not (_is_text(card.mask) and _DIGEST.fullmatch(card.mask)):
         return "mask must be a SHA-256 in hexadecimal"
     if card.polarity not in get_args(Polarity):
         return f"polarity must be one of {', '.join(get_args(Polarity))}"

@@ -88,7 +88,11 @@ def load_mask(source: str | Path | bytes, size: Size | None = None) -> Mask:
         pixels = pixels.astype(np.uint8) * 255
     levels = set(np.unique(pixels).tolist())
     if pixels.ndim != 2 or image.mode not in ("1", "L") or not (levels <= {0, 255} or levels <= {0, 1}):
-        found = f"{len(levels)} levels of grey" if pixels.ndim == 2 and image.mode == "L" else "colours or transparency"
+        found = (
+            f"{len(levels)} levels of grey"
+            if pixels.ndim == 2 and image.mode == "L"
+            else "colours or transparency"
+        )
         raise BadInput(f"{label} is not binary: it has {found} ({_CONVENTION}, nothing between)")
     mask = Mask(name, pixels > 0)
     if size is not None and mask.size != size:

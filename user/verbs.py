@@ -70,7 +70,9 @@ def classify(
     ] = "auto",
     mask: Annotated[
         Path | None,
-        typer.Option(help="Cover pictures with this mask before they are blinded; the model's card names it."),
+        typer.Option(
+            help="Cover pictures with this mask before they are blinded; the model's card names it."
+        ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, max=64, help="Pictures that share a query.")] = BATCH,
     vector: Annotated[bool, typer.Option("--vector", help="Show every class's score.")] = False,

@@ -49,7 +49,7 @@ def draw_masks(size: Size, each: int, seed: int) -> list[Mask]:
 
 
 def _draw(size: Size, group: int, shape: Shape, source: np.random.Generator) -> Covered:
-    """Shapes are laid over each other until they cover what was aimed at; what is too much is drawn smaller."""
+    """Shapes are laid over each other until they cover what was aimed at; the last ones ever smaller."""
     low, high = GROUPS[group]
     aim = float(source.uniform(low, high))
     extent = float(np.sqrt(aim))

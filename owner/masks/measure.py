@@ -1,4 +1,4 @@
-"""What a study's models make of its test pictures: hits of each recogniser under each mask, before and after repair."""
+"""What a study's models make of its test pictures, under each mask, before and after repair."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attack:
-    """One mask under the repair attack, each (runs,): hits of both recognisers on repaired pictures, dB of PSNR."""
+    """One mask under the repair attack: hits of both recognisers on repaired pictures (runs,); PSNR in dB.
+
+    repaired: one value a run; mean: of filling with the mean, which needs no training.
+    """
 
     masked: Hits
     original: Hits
@@ -55,7 +58,7 @@ def facts(mask: Mask) -> MaskFacts:
 
 
 def measure(study: Study, report: Report = lambda done, of, label: None) -> Measured:
-    """Both recognisers of every run on every test picture under every mask. Raises BadInput if one is missing."""
+    """Both recognisers of every run on every test picture, under every mask. Raises BadInput."""
     tests, runs = study.data.held_out, study.settings.runs
     covered = [tests, *(mask.cover(tests) for mask in study.masks)]
     hits: dict[str, Hits] = {}
@@ -97,7 +100,7 @@ class Attacker:
         return self._made[name]
 
     def repaired(self, covered: Picture, mask: Mask) -> Picture:
-        """Pictures (n, channels, height, width) under `mask` as the first run's repair network makes them whole."""
+        """Pictures (n, channels, height, width) made whole by the repair network of the first run."""
         with one_thread():
             return repair(self._models[0][0], covered, mask)
 

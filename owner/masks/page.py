@@ -3,8 +3,10 @@
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6676; --line: #d9dee6; --page: #fbfcfd;
   --card: #ffffff; --good: #0f6b4f; --good-soft: #e3f4ed; --bad: #8a2f2f; --wait: #7a5a10; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --soft: #9aa6b6; --line: #333d4b; --page: #141a22;
-  --card: #1b222c; --good: #6fd6ae; --good-soft: #17372c; --bad: #f0a0a0; --wait: #e4c170; } }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6eaf0; --soft: #9aa6b6; --line: #333d4b; --page: #141a22; --card: #1b222c;
+    --good: #6fd6ae; --good-soft: #17372c; --bad: #f0a0a0; --wait: #e4c170; }
+}
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
@@ -31,7 +33,8 @@ ul.effects small { white-space: normal; }
 .strip { display: flex; gap: .8rem; align-items: center; margin: .5rem 0; }
 .strip > span { flex: 0 0 4.5rem; color: var(--soft); font-size: .9rem; }
 .strip > div { display: flex; flex-wrap: wrap; gap: .4rem; }
-.strip img { width: 96px; height: auto; image-rendering: pixelated; border: 1px solid var(--line); display: block; }
+.strip img { display: block; width: 96px; height: auto; border: 1px solid var(--line);
+  image-rendering: pixelated; }
 @media (max-width: 40rem) {
   main { padding: 1.2rem .9rem 3rem; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }

@@ -14,7 +14,7 @@ _SPLIT_SEED = 7
 
 
 def study_pictures(name: str, image_shape: Shape | None, test_each: int) -> DataSet:
-    """A data set by name or folder, with `test_each` pictures of every class held out, the same in every study.
+    """A data set by name or folder, with `test_each` pictures of every class held out, always the same.
 
     Raises BadInput for an unusable set, or a class that would have no training picture left.
     """
@@ -24,7 +24,7 @@ def study_pictures(name: str, image_shape: Shape | None, test_each: int) -> Data
     fewest = int(np.bincount(labels, minlength=len(data.class_names)).min())
     if not 1 <= test_each < fewest:
         raise BadInput(
-            f"{test_each} test pictures a class cannot be: the smallest class of {data.name} has {fewest} pictures"
+            f"a class cannot have {test_each} test pictures: {data.name} has one of {fewest} pictures"
         )
     source = np.random.default_rng(_SPLIT_SEED)
     is_test = np.zeros(len(labels), dtype=bool)

@@ -1,6 +1,6 @@
 """The recogniser: a small residual network with a feature vector before its classifier.
 
-    conv3x3/2 - 3 stages of residual blocks, each but the first halving the side - average pool - features - dense
+    conv3x3/2 - three residual blocks, the last two halving the side - average pool - features - dense
 
 One network serves twice, with the same hyper-parameters and epochs: trained on whole pictures it is what
 anyone has (the original recogniser), on covered ones it is ours (the masked-image recogniser).
@@ -51,7 +51,7 @@ class RecogniserSettings:
 
 
 class Block(nn.Module):
-    """x + conv(conv(x)), each with batch normalisation; (n, inputs, h, w) -> (n, outputs, h/stride, w/stride)."""
+    """x + conv(conv(x)), batch normalised; (n, inputs, h, w) -> (n, outputs, h / stride, w / stride)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -101,10 +101,10 @@ def train_recogniser(
     masks: Tensor | None = None,
     report: Report = lambda done, epochs, loss: None,
 ) -> Recogniser:
-    """A recogniser of pictures uint8 (n, channels, h, w), trained on one thread; the seed decides its weights.
+    """A recogniser of pictures uint8 (n, channels, h, w); the seed decides its weights.
 
-    masks: 0/1 floats (count, 1, h, w); every picture of every epoch is covered by one of them, each as likely as
-    any other. Without masks it is trained on whole pictures. Raises BadInput if training diverges.
+    masks: 0/1 floats (count, 1, h, w); every picture of every epoch is covered by one of them, each as
+    likely as any other. Without masks it is trained on whole pictures. Raises BadInput if training diverges.
     """
     source = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
@@ -124,9 +124,7 @@ def train_recogniser(
             shown = vary(pixels[places].float(), source)
             if masks is not None:
                 shown = shown * masks[torch.randint(len(masks), (size,), generator=source)]
-            loss = functional.cross_entropy(
-                network(shown), targets[places], label_smoothing=_LABEL_SMOOTHING
-            )
+            loss = functional.cross_entropy(network(shown), targets[places], label_smoothing=_LABEL_SMOOTHING)
             if not torch.isfinite(loss):
                 raise BadInput("training diverged: choose a lower learning rate")
             optimizer.zero_grad()

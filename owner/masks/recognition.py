@@ -1,10 +1,10 @@
 """Recognition under target masks, as a library call: the picture is covered first, then recognised.
 
-    with one mask it is used; of several either the most accurate one or, for every picture anew, any of them
+with one mask it is used; of several either the most accurate one or, for every picture anew, any of them
 
-    recognition = Recognition.load(folder)
-    [found] = recognition.recognise(["face.png"])
-    found.class_name, found.mask
+recognition = Recognition.load(folder)
+[found] = recognition.recognise(["face.png"])
+found.class_name, found.mask
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ class Recognition:
         self._class_names, self._spec = tuple(class_names), spec
 
     @classmethod
-    def load(
-        cls, folder: str | Path, masks: Sequence[Mask] = (), rule: Rule = "published"
-    ) -> Recognition:
+    def load(cls, folder: str | Path, masks: Sequence[Mask] = (), rule: Rule = "published") -> Recognition:
         """From a study's folder. masks: by default the targets that were selected by `rule`.
 
         Raises BadInput if nothing was selected, or for a mask that was not measured in the study.
@@ -64,7 +62,7 @@ class Recognition:
             masks = [by_name[name] for name in known.targets[rule]]
         if not masks:
             why = f" ({known.notes[0]})" if known.notes else ""
-            raise BadInput(f"no target mask was selected by the {rule} rule{why}: give --mask or the other --rule")
+            raise BadInput(f"the {rule} rule has selected no target mask{why}: give --mask or another --rule")
         for mask in masks:
             if mask.digest not in known.accuracy:
                 raise BadInput(f"mask {mask.name} is none of the masks of {place}: nobody knows its accuracy")

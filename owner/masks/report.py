@@ -1,6 +1,6 @@
-"""The report: one HTML file with both tables, the chosen mask's pictures, and what follows; nothing from outside.
+"""The report: one HTML file with both tables, the chosen mask's pictures, and what follows.
 
-It shows people's faces if the data set does: whoever passes it on decides that.
+It loads nothing from outside. It shows people's faces if the data set does: passing it on passes them on.
 """
 
 from __future__ import annotations
@@ -63,10 +63,9 @@ def _head(study: Study, selection: Selection) -> str:
     chosen = ", ".join(selection.targets) or "none"
     _, height, width = settings.image_shape
     text = (
-        f"{escape(data.name)}: {len(data.class_names)} classes, {len(data.train)} training and {selection.pictures} "
-        f"test pictures of {height} × {width}; {len(study.masks)} masks; "
-        f"{settings.runs} trainings of each model. On whole test pictures the original recogniser has "
-        f"{_figure(selection.whole_original)} %, the masked-image recogniser {_figure(selection.whole_masked)} %."
+        f"{escape(data.name)}: {len(data.class_names)} classes, {len(data.train)} training and "
+        f"{selection.pictures} test pictures of {height} × {width}; {len(study.masks)} masks; "
+        f"{settings.runs} trainings of each model."
     )
     notes = "".join(f"<li>{escape(note)}</li>" for note in selection.notes)
     return (
@@ -109,21 +108,30 @@ def _groups(selection: Selection) -> str:
     head = ("Covered", "Masks", "First", "Second", "First − second", "")
     return (
         "<h2>Table 1: recognition by covered share</h2><p>Per cent of the test pictures. First: masked-image "
-        "recogniser; second: original recogniser. Small: 95 % interval over the seeds. Kept: difference above "
-        f"{selection.rules.threshold1:g} points.</p>"
+        "recogniser; second: original recogniser. Small: 95 % interval over the seeds. A group is kept for a "
+        f"difference above {selection.rules.threshold1:g} points.</p>"
         + _table(head, [whole, *(row(group) for group in selection.groups)])
     )
 
 
 def _candidates(selection: Selection) -> str:
-    head = ("Mask", "Fourth", "Fifth", "Fourth − fifth", "Repair, dB over mean", "Original, before → after", "Verdict")
+    head = (
+        "Mask",
+        "Fourth",
+        "Fifth",
+        "Fourth − fifth",
+        "Repair, dB over mean",
+        "Original, before → after",
+        "Verdict",
+    )
     rows = [_attacked(each) for each in selection.candidates]
     text = (
-        "<h2>Table 2: candidates under the repair attack</h2><p>Fourth: masked-image recogniser on covered pictures; "
-        "fifth: on repaired ones. Original, before → after: the original recogniser on covered and on repaired "
-        "pictures, which the published rule does not ask. A target mask loses more than "
+        "<h2>Table 2: candidates under the repair attack</h2><p>Fourth: masked-image recogniser on covered "
+        "pictures; fifth: on repaired ones. Original, before → after: the original recogniser on covered and "
+        "on repaired pictures, which the published rule does not ask. A target mask loses more than "
         f"{selection.rules.threshold2:g} points; it is judged only where the fourth accuracy is above "
-        f"{selection.rules.floor:g} % and the repair beats filling with the mean by {selection.rules.gain:g} dB.</p>"
+        f"{selection.rules.floor:g} % and the repair beats filling with the mean by "
+        f"{selection.rules.gain:g} dB.</p>"
     )
     return text + (_table(head, rows) if rows else "<p>There are no candidates.</p>")
 
@@ -154,8 +162,8 @@ def _simple(selection: Selection) -> str:
         for name in best
     ]
     text = (
-        f"<h2>The simpler rule</h2><p>Masked-image recogniser above {rules.simple_masked:g} %, original below "
-        f"{rules.simple_original:g} %: {len(selection.simple)} of {len(selection.masks)} masks"
+        f"<h2>The simpler rule</h2><p>Masked-image recogniser above {rules.simple_masked:g} %, original "
+        f"below {rules.simple_original:g} %: {len(selection.simple)} of {len(selection.masks)} masks"
         + (f", {weak} of them with an attacker too weak to judge" if weak else "")
         + (f". The {len(best)} most accurate:</p>" if best else ".</p>")
     )
@@ -202,13 +210,14 @@ def _method(study: Study, selection: Selection) -> str:
     step = 100 / selection.pictures
     return (
         "<h2>How it was made</h2><p>"
-        f"Recognisers: residual network, {recogniser.width} to {4 * recogniser.width} channels, {recogniser.epochs} "
-        f"epochs each, equal but for the masks. Repair: recurrent feature reasoning, {repair.width} channels, "
+        f"Recognisers: residual network, {recogniser.width} to {4 * recogniser.width} channels, "
+        f"{recogniser.epochs} epochs each, equal but for the masks. Repair: recurrent feature reasoning, "
+        f"{repair.width} channels, "
         f"{repair.recurrences} recurrences, {repair.epochs} epochs on {escape(source)}. Training took "
         f"{sum(seconds.values()):.0f} seconds of one core for {len(seconds)} models.</p>"
-        "<p>Intervals are Student's t over the seeds of training: they do not speak of other pictures or other "
-        f"masks. One test picture is {step:.2f} points in one run. Masks are chosen on the test pictures that they "
-        "are then reported on, so the figures of a chosen mask are a little too good.</p>"
+        "<p>Intervals are Student's t over the seeds of training: they do not speak of other pictures or "
+        f"other masks. One test picture is {step:.2f} points in one run. Masks are chosen on the test pictures "
+        "that they are then reported on, so the figures of a chosen mask are a little too good.</p>"
     )
 
 
@@ -241,4 +250,3 @@ def _image(picture: Picture, what: str) -> str:
     Image.fromarray(np.ascontiguousarray(plain)).save(file, "PNG", optimize=True)
     content = base64.b64encode(file.getvalue()).decode()
     return f'<img alt="{escape(what, quote=True)}" src="data:image/png;base64,{content}">'
-

@@ -1,8 +1,8 @@
 """What a selection leaves in the study's folder.
 
-    FOLDER/selection.json          every number: settings, rules, both tables, all masks, what training took
-    FOLDER/targets/NAME.png        target masks by the published order
-    FOLDER/targets-simple/NAME.png     and by the simpler rule
+FOLDER/selection.json          every number: settings, rules, both tables, all masks, what training took
+FOLDER/targets/NAME.png        target masks by the published order
+FOLDER/targets-simple/NAME.png     and by the simpler rule
 """
 
 from __future__ import annotations

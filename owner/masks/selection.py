@@ -1,14 +1,14 @@
 """Selection in the published order: groups, candidates, repair attack; and the simpler rule beside it.
 
-    groups       mean hits of the masked-image recogniser (first accuracy) minus the original's (second) above
+    groups       accuracy of the masked-image recogniser (first) minus that of the original one (second) above
                  threshold 1, over all masks of a group and all runs
-    candidates   in each group that is left, the masks with the highest third accuracy (masked-image recogniser,
-                 one mask alone), at least two
-    attack       accuracy of the masked-image recogniser before (fourth) and after (fifth) repair; target masks
-                 are those whose fourth minus fifth accuracy is above threshold 2
+    candidates   in each group that is left, the masks with the highest third accuracy (masked-image
+                 recogniser, one mask alone), at least two
+    attack       accuracy of the masked-image recogniser before (fourth) and after (fifth) repair; targets are
+                 those masks whose fourth minus fifth accuracy is above threshold 2
     simpler      masks under which the masked-image recogniser is above 80 % and the original one below 50 %
 
-Nothing is judged by a weak attacker: the masked-image recogniser has to beat a floor on the test pictures under the
+A weak attacker judges nothing: the masked-image recogniser has to beat a floor on the test pictures under the
 mask, and the repair network has to beat filling with the mean by some dB. Comparisons are exact, on counts.
 """
 
@@ -26,8 +26,9 @@ from owner.masks.statistics import Figure, figure
 from owner.masks.tables import Attacked, Group, Row, Rules, Selection, Verdict
 from twinveil.masks import GROUP_NAMES
 
+
 def select(measured: Measured, attack: Callable[[str], Attack], rules: Rules) -> Selection:
-    """Groups, candidates and targets. `attack` is asked for no mask but candidates and those of the simpler rule."""
+    """Groups, candidates and targets. `attack` is asked for candidates and masks of the simpler rule only."""
     notes: list[str] = []
     groups = [_group(index, measured, rules) for index in range(len(GROUP_NAMES))]
     kept = [index for index, group in enumerate(groups) if group.kept]
@@ -41,12 +42,15 @@ def select(measured: Measured, attack: Callable[[str], Attack], rules: Rules) ->
     ]
     attacked = [_attacked(place, measured, attack(rows[place].name), rules) for place in sorted(chosen)]
     under_simple = [
-        _simple_verdict(_attacked(place, measured, attack(rows[place].name), rules)) for place in sorted(simple)
+        _simple_verdict(_attacked(place, measured, attack(rows[place].name), rules))
+        for place in sorted(simple)
     ]
     if not simple:
         notes.append(_no_simple(measured, rules))
     elif not any(each.verdict == "target" for each in under_simple):
-        notes.append(f"simpler rule: all {len(simple)} masks that pass it meet an attacker too weak to judge them")
+        notes.append(
+            f"simpler rule: all {len(simple)} masks that pass it meet an attacker too weak to judge them"
+        )
     if chosen and not any(each.verdict == "target" for each in attacked):
         notes.append(_no_target(attacked, rules))
     return Selection(
@@ -114,7 +118,7 @@ def _attacked(place: int, measured: Measured, attack: Attack, rules: Rules) -> A
     verdict: Verdict
     if accuracy <= Fraction(rules.floor):
         verdict = "attacker too weak"
-        why = f"the masked-image recogniser has {float(accuracy):.2f} %, not above {rules.floor:g} %"
+        why = f"masked-image recogniser at {float(accuracy):.2f} %, not above the floor of {rules.floor:g} %"
     elif gain < rules.gain:
         verdict = "attacker too weak"
         why = f"the repair beats the mean by {gain:.2f} dB, {rules.gain - gain:.2f} short of {rules.gain:g}"
@@ -171,8 +175,8 @@ def _ranked(attacked: Sequence[Attacked], title: str, notes: list[str]) -> tuple
     if len(targets) > 1 and targets[0].fourth.mean == targets[1].fourth.mean:
         tied = [each.name for each in targets if each.fourth.mean == targets[0].fourth.mean]
         notes.append(
-            f"{title}: {', '.join(tied)} tie at {targets[0].fourth.mean:.2f} %; {targets[0].name} leads by its "
-            "larger difference, or by name where that is equal too"
+            f"{title}: {', '.join(tied)} tie at {targets[0].fourth.mean:.2f} %; {targets[0].name} "
+            "leads by its larger difference, or by name where that is equal too"
         )
     return tuple(each.name for each in targets)
 
@@ -211,7 +215,9 @@ def _against(found: Fraction, threshold: float, unit: str) -> str:
     value, gap = float(found), abs(float(found - Fraction(threshold)))
     if found > Fraction(threshold):
         return f"{value:.2f} {unit}, {gap:.2f} above {threshold:g}"
-    return f"{value:.2f} {unit}, " + (f"{gap:.2f} short of {threshold:g}" if gap else f"not above {threshold:g}")
+    return f"{value:.2f} {unit}, " + (
+        f"{gap:.2f} short of {threshold:g}" if gap else f"not above {threshold:g}"
+    )
 
 
 def _places(index: int, measured: Measured) -> list[int]:

@@ -69,7 +69,7 @@ class StudySettings:
             raise BadInput("the seed must be a number from 0 to 2^62 - 1")
         if any(side % 4 or side < 8 for side in self.image_shape[1:]):
             raise BadInput(
-                "pictures need sides of at least 8 that are multiples of 4 (the repair network halves twice), "
+                "pictures need sides of at least 8 that are multiples of 4 (repair halves them twice), "
                 f"not {self.image_shape[1]} x {self.image_shape[2]}"
             )
 
@@ -161,9 +161,7 @@ class Study:
         started = time.process_time()
         network: nn.Module
         if kind == "repair":
-            network = train_repair(
-                self._repair_pictures, self.settings.repair, seed, self._visible, epoch
-            )
+            network = train_repair(self._repair_pictures, self.settings.repair, seed, self._visible, epoch)
         else:
             network = train_recogniser(
                 self.data.train,

@@ -13,9 +13,10 @@ Verdict = Literal["target", "below the threshold", "attacker too weak"]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Thresholds in points of accuracy, floors in per cent, gain in dB; the published ones by default.
+    """Thresholds in points, floors in per cent, gain in dB; the published ones by default.
 
-    candidates: masks a group that stay, ties with the last one included. floor, gain: see the top of the file.
+    candidates: masks a group that stay, ties with the last one included.
+    floor, gain: what keeps a weak attacker from judging.
     """
 
     threshold1: float = 30.0
@@ -65,8 +66,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Attacked:
-    """A mask under attack: a row of the second table. original_after: of the original recogniser on repaired ones.
+    """A mask under attack: a row of the second table.
 
+    original_before, original_after: the original recogniser on covered and on repaired pictures.
     gain: dB by which the repair beats filling with the mean.
     """
 

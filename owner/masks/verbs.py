@@ -21,7 +21,7 @@ from twinveil.masks import load_mask, load_masks
 from twinveil.settings import OwnerSettings
 
 if TYPE_CHECKING:
-    from owner.masks.selection import Selection
+    from owner.masks.tables import Selection
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Choose and use recognition masks.")
 
@@ -44,7 +44,9 @@ def train(
     ] = None,
     masks_each: Annotated[int, typer.Option(help="Masks to draw for each of the six groups.")] = 20,
     masks_seed: Annotated[int, typer.Option(help="Which masks are drawn.")] = 1,
-    image_size: Annotated[str, typer.Option(help="What pictures are cropped to: SIDE or HEIGHTxWIDTH.")] = "32",
+    image_size: Annotated[
+        str, typer.Option(help="What pictures are cropped to: SIDE or HEIGHTxWIDTH.")
+    ] = "32",
     colour: Annotated[bool, typer.Option("--colour", help="Three channels instead of grey.")] = False,
     test_each: Annotated[int, typer.Option(help="Test pictures a class; the others are trained on.")] = 3,
     runs: Annotated[int, typer.Option(help="Trainings of each model, each with a seed of its own.")] = 5,
@@ -58,7 +60,8 @@ def train(
         str, typer.Option(help="Other pictures to train it on. Default: the training pictures, distorted.")
     ] = "",
     held_out: Annotated[
-        Path | None, typer.Option(help="Also write the test pictures to this folder, to recognise them later.")
+        Path | None,
+        typer.Option(help="Also write the test pictures to this folder, to recognise them later."),
     ] = None,
 ) -> None:
     """Train the original recogniser, the masked-image recogniser and the repair network, once for every run.
@@ -118,7 +121,9 @@ def select(
     floor: Annotated[
         float, typer.Option(help="Per cent that the masked-image recogniser must exceed under a judged mask.")
     ] = 50.0,
-    gain: Annotated[float, typer.Option(help="dB by which the repair must beat filling with the mean.")] = 3.0,
+    gain: Annotated[
+        float, typer.Option(help="dB by which the repair must beat filling with the mean.")
+    ] = 3.0,
     simple_masked: Annotated[
         float, typer.Option(help="Simpler rule: per cent for the masked-image recogniser to exceed.")
     ] = 80.0,
@@ -172,7 +177,8 @@ def recognise(
         typer.Option(help="Of several masks: the most accurate, or any of them for every picture."),
     ] = "accurate",
     rule: Annotated[
-        Literal["published", "simple"], typer.Option(help="Whose target masks: the published order's, or the simpler rule's.")
+        Literal["published", "simple"],
+        typer.Option(help="Whose target masks: the published order's, or the simpler rule's."),
     ] = "published",
     seed: Annotated[int | None, typer.Option(min=0, help="Makes random choices repeat.")] = None,
     as_json: Json = False,
@@ -207,7 +213,9 @@ def _show(selection: Selection, place: Path, page: Path) -> None:
             figures = (f"{group.first.mean:.2f}", f"{group.second.mean:.2f}", interval(group.difference))
         else:
             figures = ("", "", "")
-        table.add_row(group.name, str(group.masks), *map(escape, figures), "kept" if group.kept else group.why)
+        table.add_row(
+            group.name, str(group.masks), *map(escape, figures), "kept" if group.kept else group.why
+        )
     console.print(table)
     table = Table(
         "mask", "fourth", "fifth", "difference [95 %]", "verdict", title="Candidates", title_justify="left"
@@ -224,11 +232,17 @@ def _show(selection: Selection, place: Path, page: Path) -> None:
     for note in selection.notes:
         console.print(note, soft_wrap=True, highlight=False, markup=False)
     for effect in selection.effects:
-        console.print(f"{effect.claim}: {effect.verdict} ({effect.evidence})", soft_wrap=True, highlight=False, markup=False)
+        console.print(
+            f"{effect.claim}: {effect.verdict} ({effect.evidence})",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
     names = ", ".join(selection.targets) or "none"
     simple = len(selection.simple_targets)
     console.print(
-        f"target masks: {names}; by the simpler rule: {simple}. Numbers: {place}/selection.json, report: {page}",
+        f"target masks: {names}; by the simpler rule: {simple}. "
+        f"Numbers: {place}/selection.json, report: {page}",
         soft_wrap=True,
         highlight=False,
         markup=False,

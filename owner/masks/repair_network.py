@@ -4,10 +4,10 @@
     - merge of what each recurrence filled - up - partial conv with the picture - pixels
 
 After Li et al., Recurrent Feature Reasoning for Image Inpainting (CVPR 2020): the hole shrinks from its
-border with every recurrence of one module; its attention keeps what earlier recurrences scored where
-the features were known already (knowledge consistent attention); features are averaged over the recurrences in
-which they were known. Partial convolutions (Liu et al., ECCV 2018) see known pixels only, weighed by how many
-there are.
+border with every recurrence of one module; its attention keeps what earlier recurrences scored where the
+features were known already (knowledge consistent attention); features are averaged over the recurrences in
+which they were known. Partial convolutions (Liu et al., ECCV 2018) see known pixels only, weighed by how
+many there are.
 """
 
 from __future__ import annotations

@@ -216,8 +216,8 @@ def _method(study: Study, selection: Selection) -> str:
         f"{repair.recurrences} recurrences, {repair.epochs} epochs on {escape(source)}. Training took "
         f"{sum(seconds.values()):.0f} seconds of one core for {len(seconds)} models.</p>"
         "<p>Intervals are Student's t over the seeds of training: they do not speak of other pictures or "
-        f"other masks. One test picture is {step:.2f} points in one run. Masks are chosen on the test pictures "
-        "that they are then reported on, so the figures of a chosen mask are a little too good.</p>"
+        f"other masks. One test picture is {step:.2f} points in one run. Masks are chosen on the test "
+        "pictures that they are then reported on, so the figures of a chosen mask are a little too good.</p>"
     )
 
 

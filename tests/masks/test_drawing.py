@@ -57,8 +57,6 @@ def test_masks_are_irregular() -> None:
         ((32, 32), 3, -1, "seed"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(
-    size: tuple[int, int], each: int, seed: int, words: str
-) -> None:
+def test_what_cannot_be_drawn_is_refused(size: tuple[int, int], each: int, seed: int, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         draw_masks(size, each, seed)

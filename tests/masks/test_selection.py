@@ -34,7 +34,9 @@ def hits(percent: Sequence[float]) -> list[int]:
 def measured(masks: Sequence[tuple[str, str, float, float]], runs: int = 1) -> Measured:
     """masks: (group, name, masked-image recogniser, original recogniser), in per cent, the same in every run."""
     return Measured(
-        tuple(MaskFacts(name, group, 0.45, f"{place:064x}") for place, (group, name, _, _) in enumerate(masks)),
+        tuple(
+            MaskFacts(name, group, 0.45, f"{place:064x}") for place, (group, name, _, _) in enumerate(masks)
+        ),
         PICTURES,
         np.array(hits([98.0]) * runs),
         np.array(hits([97.0]) * runs),
@@ -172,7 +174,9 @@ def test_the_simpler_rule() -> None:
     assert selection.simple_targets == ("passes",)
     assert selection.targets == ()
     none = select(measured(masks[:2]), attack({}), Rules(threshold1=100))
-    assert "simpler rule: no mask passes; 1 of 2 have the masked-image recogniser above 80 %" in none.notes[-1]
+    assert (
+        "simpler rule: no mask passes; 1 of 2 have the masked-image recogniser above 80 %" in none.notes[-1]
+    )
 
 
 def test_effects_are_read_off_the_intervals() -> None:

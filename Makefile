@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 READY := $(VENV)/.ready
 
-.PHONY: demo test check stubs bench clean
+.PHONY: demo test check stubs bench masks clean
 
 demo: $(READY)
 	$(VENV)/bin/twinveil demo $(ARGS)
@@ -20,6 +20,10 @@ stubs: $(READY)
 
 bench: $(READY)
 	$(VENV)/bin/twinveil bench $(ARGS)
+
+masks: $(READY)
+	$(VENV)/bin/twinveil mask train $(ARGS)
+	$(VENV)/bin/twinveil mask select
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

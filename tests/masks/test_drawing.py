@@ -30,7 +30,7 @@ def test_the_seed_decides_everything() -> None:
 def test_all_three_styles_are_drawn_and_shares_fill_their_groups() -> None:
     masks = draw_masks((32, 32), 18, 1)
     styles = [mask.name.split("-")[1] for mask in masks]
-    assert {style: styles.count(style) for style in SHAPES} == {style: 36 for style in SHAPES}
+    assert {style: styles.count(style) for style in SHAPES} == dict.fromkeys(SHAPES, 36)
     for (low, high), group in zip(GROUPS, by_group(masks), strict=True):
         shares = [mask.share for mask in group]
         assert np.ptp(shares) > (high - low) / 2

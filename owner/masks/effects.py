@@ -1,4 +1,8 @@
-"""Whether the two published effects appear: 30 points between recognisers, 7 points by repair."""
+"""Whether the published effects appear: 30 points between recognisers, 7 points by repair.
+
+The published rule asks only our own recogniser after repair. Whoever repairs a picture would ask the original
+recogniser instead, so that is said too.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,26 @@ def effects(groups: Sequence[Group], attacked: Sequence[Attacked], rules: Rules)
             drops,
             rules.threshold2,
         ),
+        _hidden(judged, rules),
     )
+
+
+def _hidden(judged: Sequence[Attacked], rules: Rules) -> Effect:
+    """Whether repair gives the original recogniser back what the masks have taken from it."""
+    limit = rules.simple_original
+    claim = f"repaired pictures keep the original recogniser below {limit:g} %, under every candidate"
+    if not judged:
+        return Effect(claim, "not tested", "nothing was left that could be judged")
+    best = max(judged, key=lambda each: each.original_after.mean)
+    before, after = interval(best.original_before), interval(best.original_after)
+    evidence = f"highest of {len(judged)}: mask {best.name}, {after} after repair, {before} before"
+    if best.original_after.low is None:
+        return Effect(claim, "not settled", evidence)
+    if any((each.original_after.low or 0) > limit for each in judged):
+        return Effect(claim, "does not appear", evidence)
+    if all((each.original_after.high or 100) < limit for each in judged):
+        return Effect(claim, "appears", evidence)
+    return Effect(claim, "not settled", evidence)
 
 
 def interval(found: Figure) -> str:

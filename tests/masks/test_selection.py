@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -183,12 +183,39 @@ def test_effects_are_read_off_the_intervals() -> None:
     masks = [("0.5-0.6", name, 90.0, 10.0) for name in "ab"]
     made = measured(masks, runs=4)
     claims = select(made, attack({"a": 89.0, "b": 88.0}, runs=4), Rules()).effects
-    assert [each.verdict for each in claims] == ["appears", "not tested", "does not appear"]
+    assert [each.verdict for each in claims] == ["appears", "not tested", "does not appear", "appears"]
     assert "mask b, 2.00 [2.00, 2.00]" in claims[2].evidence
     one = select(measured(masks), attack({}), Rules()).effects
     assert one[0].verdict == "not settled"
     weak = select(made, attack({}, gain=0.0, runs=4), Rules()).effects
-    assert weak[2].verdict == "not tested"
+    assert [each.verdict for each in weak[2:]] == ["not tested", "not tested"]
+
+
+def test_an_original_recogniser_that_repair_helps_is_told() -> None:
+    masks = [("0.5-0.6", name, 90.0, 10.0) for name in "ab"]
+
+    def helped(name: str) -> Attack:
+        found = attack({}, runs=4)(name)
+        return replace(found, original=np.array(hits([95.0 if name == "b" else 20.0]) * 4))
+
+    found = select(measured(masks, runs=4), helped, Rules()).effects[3]
+    assert found.verdict == "does not appear"
+    assert "mask b, 95.00 [95.00, 95.00] after repair, 10.00 [10.00, 10.00] before" in found.evidence
+
+
+def test_it_matters_where_the_gap_opens() -> None:
+    """Published: above 30 points from 0.4 on, and not before."""
+    early = [("0.2-0.3", name, 90.0, 10.0) for name in "ab"]
+    late = [
+        (group, name + group, 90.0, theirs)
+        for group, theirs in (("0.2-0.3", 80.0), ("0.5-0.6", 10.0))
+        for name in "ab"
+    ]
+    verdicts = [
+        select(measured(masks, runs=3), attack({}, runs=3), Rules()).effects[1].verdict
+        for masks in (early, late)
+    ]
+    assert verdicts == ["does not appear", "appears"]
 
 
 def test_groups_without_masks_are_shown_as_such() -> None:

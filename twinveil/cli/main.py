@@ -19,7 +19,10 @@ from twinveil.errors import BadConfiguration
 from twinveil.version import VERSION
 
 GROUP = "twinveil.verbs"
-ORDER = tuple("demo train mask outsource models remove serve classify status estimate bench".split())
+ORDER = (
+    *("demo", "train", "mask", "outsource", "models", "remove"),
+    *("serve", "classify", "status", "estimate", "bench"),
+)
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 
 from cloud_s1.models import ModelsS1
 from cloud_s1.s2 import CloudS2
 from twinveil.halves import collect, model_half
 from twinveil.net.identity import PeerIdentity
+from twinveil.net.observed import ObservedPeer
 from twinveil.parallel import Workers
 from twinveil.protocol.conversation import expect
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1, import_model
+from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.requests import read_header
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.provision_pb2 import ModelHeader
@@ -20,9 +22,18 @@ from twinveil.rpc.types_pb2 import ModelEntry, Progress
 
 
 class ProvisionS1:
-    """A ProvisionHandler."""
+    """A ProvisionHandler. removed: told the import id of a model that is gone."""
 
-    def __init__(self, models: ModelsS1, cloud_s2: CloudS2, workers: Workers) -> None:
+    def __init__(
+        self,
+        models: ModelsS1,
+        cloud_s2: CloudS2,
+        workers: Workers,
+        observers: Callable[[], Observer] = lambda: NOBODY,
+        removed: Callable[[bytes], None] = lambda import_id: None,
+    ) -> None:
+        self._observers = observers
+        self._removed = removed
         self._models = models
         self._cloud_s2 = cloud_s2
         self._workers = workers
@@ -36,10 +47,18 @@ class ProvisionS1:
         self._models.store.refuse_known(record.import_id)
         layout = ImportLayout(record.plan, tools.params, record.engines)
         half = model_half(record.plan, tools.params, tools.key.n, collect(data))
-        with closing(self._cloud_s2.peer()) as peer:
+        observer = self._observers()
+        with closing(ObservedPeer(self._cloud_s2.peer(), observer)) as peer:
             layers = len(record.plan.linear_nodes)
             work = import_model(
-                peer.ask, record.import_id, layout, half, tools.key, tools.rerandomiser, self._workers
+                peer.ask,
+                record.import_id,
+                layout,
+                half,
+                tools.key,
+                tools.rerandomiser,
+                self._workers,
+                observer,
             )
             done = 0
             while True:
@@ -62,3 +81,4 @@ class ProvisionS1:
         record = self._models.store.find(model, version)
         self._models.store.remove(model, version)
         self._models.forget(record.import_id)
+        self._removed(record.import_id)

@@ -3,60 +3,46 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
-from collections.abc import Generator
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
+from contextlib import closing
 
+from cloud_s1.ahead import Ahead, Prepared
 from cloud_s1.models import ModelsS1
 from cloud_s1.s2 import CloudS2
-from twinveil.errors import PeerUnavailable, TwinveilError
-from twinveil.net.grpc_peer import GrpcPeer
+from twinveil.errors import PeerUnavailable
 from twinveil.net.identity import PeerIdentity
+from twinveil.net.observed import ObservedPeer
 from twinveil.parallel import Workers
+from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.engines_s1 import query_s1
-from twinveil.protocol.query.s1 import QueryS1
 from twinveil.requests import read_query
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.types_pb2 import Progress
 from twinveil.store import Record
 
-log = logging.getLogger(__name__)
-
-
-@dataclass
-class Prepared:
-    """A query that waits for its picture, with its open conversation."""
-
-    query: QueryS1
-    peer: GrpcPeer
-
-    def close(self) -> None:
-        self.peer.close()
+WAIT = 0.5
+"""Seconds between signs of life to a user who waits for a query that is being prepared."""
 
 
 class QueriesS1:
-    """An InferenceHandler. `ahead`: queries of one picture that are kept prepared for each model in use."""
+    """An InferenceHandler. ahead: queries of one picture that are kept prepared for each model in use."""
 
-    def __init__(self, models: ModelsS1, cloud_s2: CloudS2, workers: Workers, ahead: int = 0) -> None:
+    def __init__(
+        self,
+        models: ModelsS1,
+        cloud_s2: CloudS2,
+        workers: Workers,
+        ahead: int = 0,
+        observers: Callable[[], Observer] = lambda: NOBODY,
+    ) -> None:
+        self._observers = observers
         self._models = models
         self._cloud_s2 = cloud_s2
         self._workers = workers
-        self._ahead = ahead
-        self._ready: dict[tuple[bytes, str], list[Prepared]] = {}
         self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
-        self._wanted: list[tuple[Record, str]] = []
+        self.ahead = Ahead(ahead, self._new)
         self.running = 0
-        if ahead:
-            threading.Thread(target=self._prepare_ahead, name="prepare-ahead", daemon=True).start()
-
-    @property
-    def prepared(self) -> int:
-        """Queries that wait for a picture."""
-        with self._lock:
-            return sum(len(ready) for ready in self._ready.values())
 
     def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, AnswerHalf]:
         record = self._models.store.find(query.model, query.version)
@@ -64,8 +50,9 @@ class QueriesS1:
         head, half = read_query(query, caller, record, tools.params, tools.key.n)
         with self._lock:
             self.running += 1
+        self.ahead.begin()
         try:
-            with closing(self._take(record, query.engine, query.pictures)) as prepared:
+            with closing((yield from self._take(record, query.engine, query.pictures))) as prepared:
                 if not prepared.query.prepared:
                     yield Progress(label="preparing")
                     prepared.query.prepare()
@@ -81,44 +68,26 @@ class QueriesS1:
             self._cloud_s2.lost()
             raise
         finally:
-            with self._idle:
-                self.running -= 1
-                if self._ahead:
-                    self._wanted.append((record, query.engine))
-                self._idle.notify_all()
-
-    def _take(self, record: Record, engine: str, pictures: int) -> Prepared:
-        """A prepared query if there is one that still stands, else a new one."""
-        if pictures == 1:
             with self._lock:
-                ready = self._ready.get((record.import_id, engine), [])
-                if ready:
-                    return ready.pop(0)
+                self.running -= 1
+            self.ahead.end(record, query.engine)
+
+    def _take(self, record: Record, engine: str, pictures: int) -> Generator[Progress, None, Prepared]:
+        """A prepared query if there is one or one is being made, else a new one."""
+        while pictures == 1:
+            found = self.ahead.take(record, engine, WAIT)
+            if found is not None:
+                return found
+            if not self.ahead.busy(record, engine):
+                break
+            yield Progress(label="preparing")
         return self._new(record, engine, pictures)
 
     def _new(self, record: Record, engine: str, pictures: int = 1) -> Prepared:
         tools = self._cloud_s2.tools(self._workers)
         model = self._models.load(record, tools.key)
-        peer = self._cloud_s2.peer()
-        return Prepared(query_s1(model, record.import_id, engine, tools, peer, pictures), peer)
-
-    def _prepare_ahead(self) -> None:
-        """Fills up what the last queries took, while no query runs."""
-        while True:
-            with self._idle:
-                while not self._wanted or self.running:
-                    self._idle.wait()
-                record, engine = self._wanted.pop(0)
-                ready = self._ready.setdefault((record.import_id, engine), [])
-                if engine != "packed" or len(ready) >= self._ahead:
-                    continue
-            with suppress(TwinveilError):
-                prepared = self._new(record, engine)
-                try:
-                    prepared.query.prepare()
-                except TwinveilError as error:
-                    log.info("no query was prepared ahead: %s", error)
-                    prepared.close()
-                    continue
-                with self._lock:
-                    ready.append(prepared)
+        observer = self._observers()
+        wire = self._cloud_s2.peer()
+        peer = ObservedPeer(wire, observer)
+        query = query_s1(model, record.import_id, engine, tools, peer, pictures, observer=observer)
+        return Prepared(record, engine, query, peer, wire)

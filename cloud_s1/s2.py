@@ -30,14 +30,36 @@ class Contact:
     insecure_small_key: bool
 
 
+class _Way:
+    """One connection. Left for a newer one, it stays open until its last conversation has ended."""
+
+    def __init__(self, contact: Contact) -> None:
+        self._open = ExitStack()
+        self._tls = contact.me.tls
+        self._stamp = self._tls and self._tls.stamp()
+        self.link: Link = self._open.enter_context(
+            connect(contact.me, "cloud_s2", contact.address, contact.wait)
+        )
+        self.conversations = 0
+        self.left = False
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether there are newer certificates than those it was opened with."""
+        return self._tls is not None and self._tls.stamp() not in ((), self._stamp)
+
+    def close_if_done(self) -> None:
+        if self.left and not self.conversations:
+            self._open.close()
+
+
 class CloudS2:
-    """Connects when first needed, and again after S2 was away."""
+    """Connects when first needed, and again after S2 was away or certificates were renewed."""
 
     def __init__(self, contact: Contact) -> None:
         self._contact = contact
         self._lock = threading.Lock()
-        self._open = ExitStack()
-        self._link: Link | None = None
+        self._way: _Way | None = None
         self._key: PublicKey | None = None
 
     @property
@@ -50,9 +72,11 @@ class CloudS2:
         with self._lock:
             if self._key is None:
                 contact = self._contact
-                link = self._connected()
                 self._key = pinned_key(
-                    link.channel, contact.pin, contact.fingerprint, contact.insecure_small_key
+                    self._connected().link.channel,
+                    contact.pin,
+                    contact.fingerprint,
+                    contact.insecure_small_key,
                 )
             return self._key
 
@@ -64,20 +88,30 @@ class CloudS2:
     def peer(self) -> GrpcPeer:
         """A new conversation."""
         with self._lock:
-            link = self._connected()
-        return GrpcPeer(link.channel, self._contact.round_deadline)
+            way = self._connected()
+            way.conversations += 1
+        return GrpcPeer(way.link.channel, self._contact.round_deadline, ended=lambda: self._ended(way))
 
     def lost(self) -> None:
-        """After a failure: look again who is there before the next conversation."""
+        """After a failure: look again who is there before the next conversation. Running ones go on."""
         with self._lock:
-            self._open.close()
-            self._link = None
             self._key = None
+            self._leave()
 
-    def _connected(self) -> Link:
-        if self._link is None:
-            contact = self._contact
-            self._link = self._open.enter_context(
-                connect(contact.me, "cloud_s2", contact.address, contact.wait)
-            )
-        return self._link
+    def _connected(self) -> _Way:
+        if self._way is not None and self._way.is_outdated:
+            self._leave()
+        if self._way is None:
+            self._way = _Way(self._contact)
+        return self._way
+
+    def _leave(self) -> None:
+        way, self._way = self._way, None
+        if way is not None:
+            way.left = True
+            way.close_if_done()
+
+    def _ended(self, way: _Way) -> None:
+        with self._lock:
+            way.conversations -= 1
+            way.close_if_done()

@@ -15,6 +15,7 @@ from twinveil.net.server import Service
 from twinveil.net.servicers import InferenceServicer, ProvisionServicer, StatusServicer
 from twinveil.parallel import Workers
 from twinveil.settings import CloudS1Settings
+from twinveil.views.recorder import recorder
 
 
 def _workers(settings: CloudS1Settings) -> Workers:
@@ -40,11 +41,12 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
         )
     )
     models = ModelsS1(settings.state / "models")
-    provision = ProvisionS1(models, cloud_s2, workers)
-    queries = QueriesS1(models, cloud_s2, workers, settings.prepare)
+    observers = recorder(settings)
+    queries = QueriesS1(models, cloud_s2, workers, settings.prepare, observers)
+    provision = ProvisionS1(models, cloud_s2, workers, observers, queries.ahead.forget)
 
     def facts() -> Facts:
-        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running, queries.prepared)
+        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running, queries.ahead.count)
 
     return [
         StatusServicer(settings.role, facts),

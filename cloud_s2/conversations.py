@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from cloud_s2.models import ModelsS2
 from cloud_s2.provision import ProvisionS2
@@ -10,6 +12,7 @@ from cloud_s2.queries import Pending, QueriesS2
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import BadInput, OutOfOrder, PeerUnavailable
 from twinveil.net.identity import PeerIdentity
+from twinveil.net.observed import ObservedConversation
 from twinveil.net.peer import Conversation
 from twinveil.parallel import Workers
 from twinveil.params import Params
@@ -17,6 +20,7 @@ from twinveil.protocol.conversation import Script, Scripted
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s2 import import_model
+from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -34,33 +38,35 @@ class Conversations:
     models: ModelsS2
     provision: ProvisionS2
     queries: QueriesS2
+    observers: Callable[[], Observer] = lambda: NOBODY
 
     def open(self, caller: PeerIdentity) -> Conversation:
         """The table of callers lets only S1 come here."""
-        return Scripted(self._start)
+        observer = self.observers()
+        return ObservedConversation(Scripted(partial(self._start, observer)), observer)
 
-    def _start(self, message: pb.Round) -> Script:
+    def _start(self, observer: Observer, message: pb.Round) -> Script:
         match message.WhichOneof("body"):
             case "open_import":
-                return self._import(message.open_import)
+                return self._import(message.open_import, observer)
             case "open_query":
-                return self._query(message.open_query)
+                return self._query(message.open_query, observer)
             case other:
                 raise OutOfOrder(f"a conversation begins with an import or a query, not {other!r}")
 
-    def _import(self, opening: pb.OpenImport) -> Script:
+    def _import(self, opening: pb.OpenImport, observer: Observer) -> Script:
         pending = self.provision.claim(opening.import_id, HALF_SECONDS)
         try:
             record = pending.record
             layout = ImportLayout(record.plan, self.params, record.engines)
-            model = yield from import_model(opening, layout, pending.half, self.key, self.workers)
+            model = yield from import_model(opening, layout, pending.half, self.key, self.workers, observer)
             self.models.keep(record, model)
             pending.finish()
             yield pb.Round(done=pb.Done())
         finally:
             pending.fail(PeerUnavailable("cloud_s1 broke off the import: outsource the model again"))
 
-    def _query(self, opening: pb.OpenQuery) -> Script:
+    def _query(self, opening: pb.OpenQuery, observer: Observer) -> Script:
         record, model = self.models.load(opening.import_id)
         if opening.engine not in record.engines:
             raise BadInput(f"this model was outsourced for {' and '.join(record.engines)}")
@@ -75,7 +81,15 @@ class Conversations:
 
         try:
             yield from query_s2(
-                opening, model, self.key, self.workers, self.params, claim, record.label_only, meter
+                opening,
+                model,
+                self.key,
+                self.workers,
+                self.params,
+                claim,
+                record.label_only,
+                meter,
+                observer=observer,
             )
         finally:
             for pending in claimed:

@@ -17,6 +17,7 @@ from twinveil.net.servicers import InferenceServicer, KeysServicer, ProvisionSer
 from twinveil.parallel import Workers
 from twinveil.params import Params
 from twinveil.settings import CloudS2Settings
+from twinveil.views.recorder import recorder
 
 
 def build(settings: CloudS2Settings) -> Sequence[Service]:
@@ -29,7 +30,7 @@ def build(settings: CloudS2Settings) -> Sequence[Service]:
     models = ModelsS2(settings.state / "models")
     provision = ProvisionS2(models, params, public)
     queries = QueriesS2(models, params, public.n)
-    conversations = Conversations(key, params, workers, models, provision, queries)
+    conversations = Conversations(key, params, workers, models, provision, queries, recorder(settings))
 
     def facts() -> Facts:
         return Facts(fingerprint, provision.list_models(), queries.running)

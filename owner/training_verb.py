@@ -93,6 +93,9 @@ def train(
         )
     else:
         Console().print(_summary(card, folder, seconds))
+        Console().print(
+            f"next: twinveil outsource {folder} --cluster FOLDER", highlight=False, soft_wrap=True
+        )
 
 
 def _train(
@@ -149,7 +152,6 @@ def _summary(card: ModelCard, folder: Path, seconds: float) -> Table:
         ("accuracy, integers", f"{card.accuracy_fixed:.1%}"),
         ("seconds", f"{seconds:.0f}"),
         ("folder", str(folder)),
-        ("next", f"twinveil outsource {folder} --cluster FOLDER"),
     ):
         table.add_row(*row)
     return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import ExitStack
 from enum import StrEnum
 from typing import Annotated
 
@@ -66,15 +67,18 @@ def outsource(
     engines = tuple(dict.fromkeys(each.value for each in engine or [Engine.PACKED]))
     started = time.monotonic()
     console = Console(stderr=True)
-    with steps("reaching both clouds", console) as step, reach(Contact.of(settings)) as clouds:
+    named = f"{name} {version}"
+    with ExitStack() as stack:
+        step = stack.enter_context(steps(f"outsourcing {named}", console))
+        step(0, 0, "reaching both clouds")
+        clouds = stack.enter_context(reach(Contact.of(settings)))
         step(0, 0, f"blinding {len(stored.model.plan.linear_nodes)} layers")
-        with_name = f"{name} {version}"
         released = release(
             stored,
             Release(name, version, engines, label_only),
             clouds,
             settings.state,
-            lambda done, layers, layer: step(done, layers, f"{with_name}: {layer}"),
+            lambda done, layers, layer: step(done, layers, f"importing {layer}"),
         )
     seconds = time.monotonic() - started
     if as_json:
@@ -86,7 +90,7 @@ def outsource(
         }
         typer.echo(json.dumps(made))
     else:
-        Console().print(f"{with_name} is at both clouds, after {seconds:.0f} s", highlight=False)
+        Console().print(f"{named} is at both clouds, after {seconds:.0f} s", highlight=False)
 
 
 @with_settings(OwnerSettings, *REACH)

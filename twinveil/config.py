@@ -3,6 +3,8 @@
 A role's settings are a frozen dataclass whose fields are made by `setting`. For max_calls of cloud_s1:
 
     --max-calls 8    TWINVEIL_MAX_CALLS=8    max_calls = 8, under [cloud_s1] or at the top of the TOML file
+
+Paths in a TOML file are relative to the file: a kit's folder may lie anywhere.
 """
 
 from __future__ import annotations
@@ -103,10 +105,14 @@ def setting(kind: Kind, help: str, default: Any = MISSING) -> Any:  # noqa: A002
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One place that settings come from; `name` says for a person which value it was."""
+    """One place that settings come from; `name` says for a person which value it was.
+
+    folder: what its paths are relative to.
+    """
 
     values: Mapping[str, Any]
     name: Callable[[str], str]
+    folder: Path = Path()
 
 
 def load(
@@ -145,7 +151,8 @@ def settle(
     for name, each in own.items():
         for source in sources:
             if source.values.get(name) is not None:
-                values[name] = _convert(each, source.values[name], source.name(name))
+                value = _convert(each, source.values[name], source.name(name))
+                values[name] = source.folder / value if isinstance(value, Path) else value
                 break
         else:
             if each.default is MISSING:
@@ -165,31 +172,38 @@ def _variables(environment: Mapping[str, str], known: frozenset[str]) -> dict[st
     for variable, value in environment.items():
         if variable.startswith(PREFIX) and variable not in (CONFIG, DEBUG):
             name = variable.removeprefix(PREFIX).lower()
-            _refuse_unknown(name, known, f"the environment variable {variable}")
+            refuse_unknown(name, known, f"the environment variable {variable}")
             found[name] = value
     return found
 
 
-def _file(file: Path, section: str, known: frozenset[str], own: frozenset[str]) -> tuple[Source, Source]:
+def read_toml(file: Path) -> dict[str, Any]:
+    """Raises BadConfiguration for a file that cannot be read or is no TOML."""
     try:
-        content = tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text())
     except OSError as error:
         raise BadConfiguration(f"{file}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfiguration(f"{file}: no TOML: {error}") from None
+
+
+def _file(file: Path, section: str, known: frozenset[str], own: frozenset[str]) -> tuple[Source, Source]:
+    content = read_toml(file)
     top = {name: value for name, value in content.items() if not isinstance(value, dict)}
-    table = content.get(section, {})
+    table = content.get(section)
+    table = table if isinstance(table, dict) else {}  # an address of the same name is at the top
     for name in top:
-        _refuse_unknown(name, known, f"{file}: the key '{name}'")
+        refuse_unknown(name, known, f"{file}: the key '{name}'")
     for name in table:
-        _refuse_unknown(name, own, f"{file}: the key '{name}' in [{section}]")
+        refuse_unknown(name, own, f"{file}: the key '{name}' in [{section}]")
     return (
-        Source(table, lambda name: f"{file}: [{section}] {name}"),
-        Source(top, lambda name: f"{file}: {name}"),
+        Source(table, lambda name: f"{file}: [{section}] {name}", file.parent),
+        Source(top, lambda name: f"{file}: {name}", file.parent),
     )
 
 
-def _refuse_unknown(name: str, known: frozenset[str], what: str) -> None:
+def refuse_unknown(name: str, known: frozenset[str], what: str) -> None:
+    """Raises BadConfiguration, with the setting that may have been meant."""
     if name not in known:
         close = difflib.get_close_matches(name, known, 1)
         hint = f": did you mean '{close[0]}'?" if close else ""

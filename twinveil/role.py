@@ -12,7 +12,7 @@ from twinveil.boundary import guarded
 from twinveil.config import load
 from twinveil.memory import keep_freed_memory
 from twinveil.net.server import Service, serve
-from twinveil.settings import EVERY_SETTING, CloudSettings, RoleSettings
+from twinveil.settings import EVERY_SETTING, RoleSettings
 
 Settings = TypeVar("Settings", bound=RoleSettings)
 
@@ -31,8 +31,8 @@ def run(kind: type[Settings], build: Callable[[Settings], Sequence[Service]]) ->
             stream=sys.stderr,
         )
         keep_freed_memory()
+        server = settings.server()
         settings.state.mkdir(parents=True, exist_ok=True)
-        concurrent = settings.concurrent() if isinstance(settings, CloudSettings) else {}
-        serve(settings.server(settings.listen, concurrent), build(settings))
+        serve(server, build(settings))
 
     return guarded(main)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +11,13 @@ from twinveil.errors import BadConfiguration
 from twinveil.net.address import check
 from twinveil.net.channel import MAX_MESSAGE_BYTES, Me
 from twinveil.net.credentials import TlsFiles
+from twinveil.net.limits import CallLimits, Limits
 from twinveil.net.server import ServerSettings
+
+MAX_IMPORTS = 2
+"""Models that a cloud takes in at once."""
+KEPT_FREE = 16
+"""Calls that S1's conversations leave to others at S2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +54,14 @@ class RoleSettings:
         """In whose name this role calls others."""
         return Me(self.role, self.name, self.credentials())
 
-    def server(self, listen: str, concurrent: Mapping[str, int]) -> ServerSettings:
+    def limits(self) -> Limits:
+        """Of single RPCs."""
+        return {}
+
+    def server(self) -> ServerSettings:
         return ServerSettings(
             role=self.role,
-            listen=listen,
+            listen=self.listen,
             tls=self.credentials(),
             insecure_plaintext=self.insecure_plaintext,
             ready_file=self.ready_file,
@@ -60,7 +69,7 @@ class RoleSettings:
             max_calls=self.max_calls,
             max_message_bytes=self.max_message,
             grace=self.grace,
-            concurrent=concurrent,
+            limits=self.limits(),
         )
 
 
@@ -69,13 +78,20 @@ class CloudSettings(RoleSettings):
     """What both clouds have."""
 
     max_queries: int = setting(positive, "queries that are computed at once", 8)
+    max_user_queries: int = setting(positive, "of these, queries of one user", 6)
+    query_deadline: float = setting(duration, "longest time for a query", 3600.0)
+    import_deadline: float = setting(duration, "longest time for a model on its way in", 7200.0)
+    idle_client: float = setting(duration, "longest silence of a client that is sending", 30.0)
     workers: int = setting(number, "processes that compute; 0: one a core", 0)
     record: Path | None = setting(path, "folder to write this cloud's view of every conversation to", None)
 
-    def concurrent(self) -> dict[str, int]:
+    def limits(self) -> Limits:
+        query, import_ = self.query_deadline, self.import_deadline
         return {
-            "/twinveil.rpc.Inference/Classify": self.max_queries,
-            "/twinveil.rpc.Provision/Outsource": 2,
+            "/twinveil.rpc.Inference/Classify": CallLimits(
+                query, self.idle_client, self.max_queries, self.max_user_queries
+            ),
+            "/twinveil.rpc.Provision/Outsource": CallLimits(import_, self.idle_client, MAX_IMPORTS),
         }
 
 
@@ -104,6 +120,16 @@ class CloudS2Settings(CloudSettings):
 
     listen: str = setting(check, "HOST:PORT to listen on", "127.0.0.1:7002")
     key_bits: int = setting(number, "length of the Paillier modulus of a new key", 2048)
+    idle_conversation: float = setting(
+        duration, "longest silence of cloud S1 in a conversation, that of a prepared query included", 3600.0
+    )
+
+    def limits(self) -> Limits:
+        # A query may stay prepared for idle_conversation before it begins.
+        whole = self.idle_conversation + max(self.query_deadline, self.import_deadline)
+        most = max(1, self.max_calls - KEPT_FREE)
+        conversation = CallLimits(whole, self.idle_conversation, per_caller=most)
+        return {**CloudSettings.limits(self), "/twinveil.rpc.Rounds/Converse": conversation}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +156,10 @@ class UserSettings(RoleSettings):
     cloud_s2: str = setting(check, "address of cloud S2", "127.0.0.1:7002")
     fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
     max_message: int = setting(size, "largest picture file that is accepted", 16 << 20)
+    query_deadline: float = setting(duration, "longest time for a query", 3600.0)
+
+    def limits(self) -> Limits:
+        return {"/twinveil.rpc.Gateway/Classify": CallLimits(self.query_deadline)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

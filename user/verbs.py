@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -81,7 +82,11 @@ def classify(
     """Classify pictures by two clouds that see neither the pictures nor the answer."""
     files = list(_files(pictures))
     asked = Asked(model, version, label_only, engine, invert, batch, mask)
-    with steps("reaching owner and clouds") as step, Client(Contact.of(settings)) as client:
+    title = f"classifying {len(files)} picture{'s' * (len(files) != 1)}"
+    with ExitStack() as stack:
+        step = stack.enter_context(steps(title))
+        step(0, 0, "reaching owner and clouds")
+        client = stack.enter_context(Client(Contact.of(settings)))
         made = _classify(client, files, asked, step)
         names = client.model(model, version).card.class_names
     if as_json:
@@ -100,7 +105,7 @@ def _classify(client: Client, files: Sequence[Path], asked: Asked, step: Step) -
     made: list[Classification] = []
     for start in range(0, len(read), size):
         group = read[start : start + size]
-        which = f"pictures {start + 1} to {start + len(group)} of {len(read)}"
+        which = f"{start + 1} to {start + len(group)} of {len(read)}"
 
         def report(done: int, stages: int, label: str, which: str = which) -> None:
             step(done, stages, f"{which}: {label}")

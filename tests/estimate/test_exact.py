@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tests.crypto_keys import toy
 from tests.networks import random_model, small_icnn_model
 from tests.protocol.clouds import Clouds
 from tests.protocol.test_engines import images, small_random
-from twinveil.crypto.tally import Tally
+from twinveil.crypto.tally import MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2, Tally
+from twinveil.estimate.bounds import bounds
 from twinveil.estimate.cost import Costs, total
 from twinveil.estimate.packed import kernel_tables
 from twinveil.estimate.query import estimate
@@ -132,3 +134,21 @@ def test_sizes_on_the_wire(length: int) -> None:
     assert round_bytes("open_query", **sizes) == pb.Round(open_query=opening).ByteSize()
     with pytest.raises(KeyError):
         round_bytes("masked_sums", labels=length)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_bounds_count_what_is_performed(seed: int) -> None:
+    model = random_model(seed)
+    layout = PackedLayout(model.plan, 512, 40)
+    found = {bound.what: bound for bound in bounds(layout)}
+    sums = found["decryptions ahead"].ours + found["decryptions online"].ours
+    performed = total(estimate(model.plan, toy(512))).s1
+    products = found["multiplications ahead"].ours + found["multiplications online"].ours
+    # The rest of S1's multiplications: masks, nonces, checks.
+    assert products < sum(performed[kind] for kind in (MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2))
+    assert sums == layout_sums(layout)
+    assert all(bound.ratio >= 1 for name, bound in found.items() if name.startswith("decryptions"))
+
+
+def layout_sums(layout: PackedLayout) -> int:
+    return sum(layer.ahead_sums + layer.online_sums for layer in layout.layers.values())

@@ -1,15 +1,12 @@
-"""Counting and recording: exact bytes by label, and the two clouds' views."""
+"""Counting: exact bytes by label."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from twinveil.errors import BadInput, InvalidKey
+from twinveil.errors import InvalidKey
 from twinveil.net.counted import CountedPeer, Traffic
 from twinveil.net.memory import MemoryPeer
-from twinveil.net.recording import RecordingConversation, RecordingPeer, View, read_view
 
 from .conftest import Scripted, bind, done
 
@@ -38,30 +35,3 @@ def test_a_question_without_an_answer_counts_as_sent() -> None:
     assert (total.messages, total.rounds, total.received) == (1, 0, 0)
     assert total.sent == bind(b"typed").ByteSize()
     assert Traffic().bytes == 0
-
-
-def test_views_hold_what_each_side_received(tmp_path: Path) -> None:
-    s1, s2 = tmp_path / "views" / "s1", tmp_path / "views" / "s2"
-    conversation = RecordingConversation(Scripted(), View(s2))
-    peer = RecordingPeer(MemoryPeer(conversation), View(s1))
-    questions = [bind(b"one"), done(), bind(bytes(1000))]
-    answers = [peer.ask(question) for question in questions]
-    peer.close()
-    assert [received.message for received in read_view(s1)] == answers
-    assert [received.message for received in read_view(s2)] == questions
-    times = [received.seconds for received in read_view(s2)]
-    assert times == sorted(times)
-    assert s2.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(FileExistsError):
-        View(s1)
-
-
-@pytest.mark.parametrize("cut", [1, 5, 13, 20])
-def test_a_damaged_view_is_refused(tmp_path: Path, cut: int) -> None:
-    view = View(tmp_path / "view")
-    view.write(bind(bytes(30)))
-    view.close()
-    path = tmp_path / "cut"
-    path.write_bytes((tmp_path / "view").read_bytes()[:-cut])
-    with pytest.raises(BadInput, match="ends within a record"):
-        list(read_view(path))

@@ -11,6 +11,7 @@ import pytest
 from twinveil.errors import InvalidMessage, ModelExists, PeerMismatch, TooMuch, TwinveilError, UnknownModel
 from twinveil.net.channel import Me, open_channel
 from twinveil.net.identity import PeerIdentity
+from twinveil.net.limits import CallLimits
 from twinveil.net.server import Server, ServerSettings, start
 from twinveil.net.servicers import (
     CatalogueServicer,
@@ -106,7 +107,12 @@ def server(cloud: Cloud) -> Iterator[Server]:
         GatewayServicer(Gateway()),
     ]
     settings = ServerSettings(
-        "cloud_s1", "127.0.0.1:0", None, insecure_plaintext=True, max_calls=8, concurrent={CLASSIFY: 2}
+        "cloud_s1",
+        "127.0.0.1:0",
+        None,
+        insecure_plaintext=True,
+        max_calls=8,
+        limits={CLASSIFY: CallLimits(at_once=2)},
     )
     running = start(settings, services)
     yield running

@@ -17,6 +17,7 @@ from twinveil.crypto.public_key import Rerandomiser
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.net.memory import MemoryPeer
+from twinveil.net.observed import ObservedConversation, ObservedPeer
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import Params
 from twinveil.plan import QuantisedModel
@@ -25,6 +26,7 @@ from twinveil.protocol.meter import Meter
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.model import s2 as model_s2
 from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.engines_s2 import query_s2
@@ -61,8 +63,11 @@ class Clouds:
         key_bits: int = 512,
         engines: tuple[str, ...] = ("packed",),
         workers: Workers = INLINE,
+        observers: Callable[[str], Observer] = lambda role: NOBODY,
+        sigma: int = 40,
     ) -> None:
-        self.params = Params(key_bits, insecure_small_key=key_bits < 2048)
+        self.observers = observers
+        self.params = Params(key_bits, sigma, insecure_small_key=key_bits < 2048)
         self.secret, self.model, self.engines = key(key_bits), model, engines
         self.public = self.secret.public_key
         self.import_id = secrets.token_bytes(16)
@@ -90,18 +95,20 @@ class Clouds:
 
         def script(opening: pb.Round) -> Script:
             model = yield from model_s2.import_model(
-                opening.open_import, self.layout, halves[1], self.secret, INLINE
+                opening.open_import, self.layout, halves[1], self.secret, INLINE, s2
             )
             kept.append(model)
             yield pb.Round(done=pb.Done())
 
-        peer = MemoryPeer(Scripted(script))
+        s1, s2 = self.observers("cloud_s1"), self.observers("cloud_s2")
+        peer = ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2)), s1)
         made = finish(
             model_s1.import_model(
-                peer.ask, self.import_id, self.layout, halves[0], self.public, self.rerandomiser, INLINE
+                peer.ask, self.import_id, self.layout, halves[0], self.public, self.rerandomiser, INLINE, s1
             )
         )
         peer.ask(pb.Round(commit=pb.Commit()))
+        peer.close()
         return made, kept[0]
 
     def classify(
@@ -136,12 +143,15 @@ class Clouds:
                 False,
                 self.meter_s2,
                 engines.append,
+                s2,
             )
 
-        peer = MemoryPeer(Scripted(script))
-        query = query_s1(self.s1, self.import_id, engine, self.tools, peer, pictures, engines.append)
+        s1, s2 = self.observers("cloud_s1"), self.observers("cloud_s2")
+        peer = ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2)), s1)
+        query = query_s1(self.s1, self.import_id, engine, self.tools, peer, pictures, engines.append, s1)
         query.prepare()
         half = finish(query.classify(head, mine))
+        peer.close()
         look(*engines[:2])
         combine = answers.labels if label_only else answers.class_vectors
         return combine(half, claimed.answer, plan, pictures), query.meter

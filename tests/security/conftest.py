@@ -10,7 +10,11 @@ import pytest
 @pytest.fixture(autouse=True, scope="session")
 def impatience() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cloud_s2.queries.HEARTBEAT", 0.001)
-        patch.setattr("cloud_s2.provision.HEARTBEAT", 0.001)
-        patch.setattr("cloud_s2.conversations.HALF_SECONDS", 0.02)
+        impatient(patch)
         yield
+
+
+def impatient(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("cloud_s2.queries.HEARTBEAT", 0.001)
+    patch.setattr("cloud_s2.provision.HEARTBEAT", 0.001)
+    patch.setattr("cloud_s2.conversations.HALF_SECONDS", 0.01)

@@ -91,8 +91,8 @@ class Town:
 
 
 @contextmanager
-def town(folder: Path, key_bits: int = 512) -> Any:
-    with LocalCluster(folder, cluster_options(key_bits, key_bits < 2048)) as cluster:
+def town(folder: Path, key_bits: int = 512, record: Path | None = None) -> Any:
+    with LocalCluster(folder, cluster_options(key_bits, key_bits < 2048, record)) as cluster:
         yield Town(cluster, key_bits)
 
 

@@ -1,4 +1,4 @@
-"""Networks to measure: the default ICNN for any picture size, with random integers.
+"""Networks to measure: the default ICNN for any picture size, with arbitrary integers.
 
 Cost depends on the plan alone, so that nothing has to be trained. The owner's network is looked up when it
 is asked for: the library imports no role.
@@ -6,7 +6,9 @@ is asked for: the library imports no role.
 
 from __future__ import annotations
 
+import hashlib
 from importlib import import_module
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -34,31 +36,35 @@ def default_plan(side: int = DEFAULT_SIDE, channels: int = 1, small: bool = Fals
     return plan
 
 
-def random_model(plan: Plan, seed: int = 1) -> QuantisedModel:
-    """A network of that plan with random weights."""
-    source = np.random.default_rng(seed)
+def any_model(plan: Plan) -> QuantisedModel:
+    """A network of that plan with arbitrary weights, the same every time."""
     weights, biases = {}, {}
     for node in plan.linear_nodes:
         shape = plan.weight_shape(node)
-        weights[node.name] = source.integers(-LARGEST_WEIGHT, LARGEST_WEIGHT + 1, shape)
-        biases[node.name] = source.integers(-9, 10, shape[0])
+        span = 2 * LARGEST_WEIGHT + 1
+        weights[node.name] = arbitrary(node.name, shape).astype(np.int64) % span - LARGEST_WEIGHT
+        biases[node.name] = arbitrary(f"{node.name} bias", shape[:1]).astype(np.int64) % span - LARGEST_WEIGHT
     return QuantisedModel(plan, weights, biases)
 
 
-def random_pictures(plan: Plan, count: int, seed: int = 2) -> list[npt.NDArray[np.uint8]]:
-    source = np.random.default_rng(seed)
-    return [
-        source.integers(0, 1 << plan.image_bits, plan.image_shape, dtype=np.int64).astype(np.uint8)
-        for _ in range(count)
-    ]
+def some_pictures(plan: Plan, count: int) -> list[npt.NDArray[np.uint8]]:
+    """Arbitrary pictures of the plan's shape, the same every time."""
+    top = np.uint8((1 << plan.image_bits) - 1)
+    return [arbitrary(f"picture {number}", plan.image_shape) & top for number in range(count)]
+
+
+def arbitrary(name: str, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Bytes that follow from a name."""
+    stream = hashlib.shake_256(name.encode()).digest(prod(shape))
+    return np.frombuffer(stream, np.uint8).reshape(shape).copy()
 
 
 def write(folder: Path, plan: Plan, name: str) -> Path:
-    """A model folder with a random network of `plan`."""
+    """A model folder with an arbitrary network of `plan`."""
     card = ModelCard(
         name=name,
         version="1",
-        data_set="none: random integers, for measuring",
+        data_set="none: arbitrary integers, for measuring",
         image_shape=plan.image_shape,
         class_names=tuple(str(each) for each in range(plan.output.out_features)),
         polarity="any",
@@ -72,7 +78,7 @@ def write(folder: Path, plan: Plan, name: str) -> Path:
         plan_hash=plan.hash.hex(),
         twinveil_version=VERSION,
     )
-    save_model(folder, random_model(plan), card, replace=True)
+    save_model(folder, any_model(plan), card, replace=True)
     return folder
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinveil.bench.networks import random_pictures
-from twinveil.bench.processes import watched
+from twinveil.bench.networks import some_pictures
+from twinveil.bench.processes import MIB, watched
 from twinveil.bench.session import Query, Session, session
 from twinveil.crypto.keygen import generate
 from twinveil.crypto.public_key import Encryptor
@@ -18,7 +18,7 @@ from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.estimate.machine import Machine
 from twinveil.estimate.query import estimate
-from twinveil.estimate.seconds import AHEAD, latency, of_query, rounds, sustained
+from twinveil.estimate.seconds import AHEAD, latency, memory, of_query, rounds, sustained
 from twinveil.params import Params
 from twinveil.plan import Plan
 
@@ -46,9 +46,11 @@ class Wanted:
 
 @dataclass
 class Measured:
-    """What was seen at one key size."""
+    """What was seen at one key size. prepared_peak, peaks: MiB by cloud, of the prepared pictures together
+    and of each picture of the stream."""
 
     prepared: Sequence[Query]
+    prepared_peak: Mapping[str, float]
     stream: Sequence[Query]
     peaks: Sequence[Mapping[str, float]]
     decryption: Sequence[float]
@@ -60,14 +62,15 @@ def measure_picture(wanted: Wanted, machine: Machine, say: Say) -> Measured:
     key = generate(wanted.params)
     d = decryption_seconds(key)
     say(f"{wanted.params.key_bits} bits: prepared queries")
-    with _running(wanted, prepare=1) as running:
+    with _running(wanted, prepare=1) as running, watched(running.cluster.pids) as sampled:
         prepared = _prepared(running, wanted, say)
+        prepared_peak = sampled.restart()
     d += decryption_seconds(key)
     say(f"{wanted.params.key_bits} bits: one picture after the other")
     with _running(wanted, prepare=0) as running:
         stream, peaks = _stream(running, wanted, say)
     d += decryption_seconds(key)
-    return Measured(prepared, stream, peaks, d, machine)
+    return Measured(prepared, prepared_peak, stream, peaks, d, machine)
 
 
 def _running(wanted: Wanted, prepare: int) -> Any:
@@ -83,7 +86,7 @@ def _running(wanted: Wanted, prepare: int) -> Any:
 
 
 def _prepared(running: Session, wanted: Wanted, say: Say) -> list[Query]:
-    pictures = random_pictures(wanted.plan, WARM_UP + wanted.repeats)
+    pictures = some_pictures(wanted.plan, WARM_UP + wanted.repeats)
     made = []
     for number, picture in enumerate(pictures):
         if number:
@@ -96,10 +99,10 @@ def _prepared(running: Session, wanted: Wanted, say: Say) -> list[Query]:
 def _stream(running: Session, wanted: Wanted, say: Say) -> tuple[list[Query], list[Mapping[str, float]]]:
     made: list[Query] = []
     peaks: list[Mapping[str, float]] = []
-    with watched(running.cluster.pids) as memory:
-        for number, picture in enumerate(random_pictures(wanted.plan, wanted.stream)):
+    with watched(running.cluster.pids) as sampled:
+        for number, picture in enumerate(some_pictures(wanted.plan, wanted.stream)):
             made.append(running.classify([picture]))
-            peaks.append(memory.restart())
+            peaks.append(sampled.restart())
             say(f"stream, picture {number + 1} of {wanted.stream}: {made[-1].seconds:.2f} s")
     return made[min(WARM_UP, wanted.stream - 1) :], peaks
 
@@ -140,6 +143,9 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
     circuits = sum(circuit_seconds(each) for each in stream)
     costs = estimate(wanted.plan, wanted.params, workers=_parts(wanted, machine))
     predicted = of_query(costs, machine)
+    processor = sum(each.processor for each in predicted.values())
+    peak = memory(costs, wanted.plan, wanted.params.key_bits, "packed", _parts(wanted, machine))
+    peaks = [measured.prepared_peak, *measured.peaks]
     one = prepared[-1]
     return {
         "d_seconds": d,
@@ -151,29 +157,33 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
         "circuit_share": circuits / cpu,
         "garble_ns": machine.garble * 1e9,
         "evaluate_ns": machine.evaluate * 1e9,
-        "peak_mib": {role: max(peak[role] for peak in measured.peaks) for role in measured.peaks[0]},
+        "peak_mib": {role: max(peak[role] for peak in peaks) for role in peaks[0]},
         "bytes": int(one.sum("bytes")),
         "rounds": rounds_of(one),
         "predicted_over_measured": {
             "latency": latency(predicted) / online,
             "sustained": sustained(predicted) / steady,
+            "processor": processor / (cpu / len(stream)),
         },
         "predicted": {
             "bytes": sum(cost.bytes for cost in costs.values()),
             "rounds": rounds(costs),
             "latency_seconds": latency(predicted),
             "sustained_seconds": sustained(predicted),
+            "processor_seconds": processor,
+            "peak_mib": {role: size / MIB for role, size in peak.items()},
         },
         "seconds": {
             "latency": spread([each.seconds for each in prepared]),
             "sustained": spread([each.seconds for each in stream]),
             "ahead": spread([each.sum("seconds", functions=AHEAD) for each in prepared]),
             "d": spread(measured.decryption),
+            "processor": spread([sum(each.cpu.values()) for each in stream]),
             "textbook_picture": textbook_seconds,
         },
         "peak_mib_by_picture": measured.peaks,
         "flat_from_second": is_flat(measured.peaks),
-        "functions": functions(stream),
+        "functions": functions(stream, machine.costs),
         "operations": one.operations().as_dict(),
         "calibrated_seconds": dict(machine.costs),
     }
@@ -205,21 +215,30 @@ def is_flat(peaks: Sequence[Mapping[str, float]], slack: float = 1.05) -> bool:
     return all(peak[role] <= slack * peaks[1][role] for peak in peaks[2:] for role in peak)
 
 
-def functions(queries: Sequence[Query]) -> dict[str, dict[str, Any]]:
-    """Means a picture of each function: seconds of both clouds, bytes, messages, operations."""
+def functions(queries: Sequence[Query], costs: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Means a picture of each function: seconds, bytes, messages, operations.
+
+    s1_integers, s2_integers: operations at their calibrated cost, wherever they ran. rest: processor time of
+    both clouds' own processes beyond that; S2's integers run in its own process, S1's in its workers.
+    """
     made: dict[str, dict[str, Any]] = {}
     for name, first in queries[0].figures["cloud_s1"].items():
         own = [each.figures["cloud_s1"][name] for each in queries]
         other = [each.figures["cloud_s2"].get(name, {}) for each in queries]
-        tally = Tally(first["operations"])
-        tally += other[0].get("operations", {})
+        tallies = Tally(first["operations"]), Tally(other[0].get("operations", {}))
+        integers = [tally.seconds(costs) for tally in tallies]
+        own_cpu = statistics.fmean(each["cpu_seconds"] for each in own)
+        other_cpu = statistics.fmean(each.get("cpu_seconds", 0.0) for each in other)
         made[name] = {
             "seconds": statistics.fmean(each["seconds"] for each in own),
-            "s1_cpu_seconds": statistics.fmean(each["cpu_seconds"] for each in own),
-            "s2_cpu_seconds": statistics.fmean(each.get("cpu_seconds", 0.0) for each in other),
+            "s1_integers": integers[0],
+            "s2_integers": integers[1],
+            "rest": own_cpu + max(0.0, other_cpu - integers[1]),
+            "s1_cpu_seconds": own_cpu,
+            "s2_cpu_seconds": other_cpu,
             "waiting_seconds": statistics.fmean(each["waiting_seconds"] for each in own),
             "bytes": first["bytes"],
             "messages": first["messages"],
-            "operations": tally.as_dict(),
+            "operations": (Tally(tallies[0].as_dict()).__iadd__(tallies[1])).as_dict(),
         }
     return made

@@ -8,7 +8,7 @@ from typing import Any
 
 from twinveil.errors import BadConfiguration
 
-PARTS = (("s1_cpu_seconds", "S1"), ("s2_cpu_seconds", "S2"))
+PARTS = (("s1_integers", "S1, big integers"), ("s2_integers", "S2, big integers"), ("rest", "all else"))
 
 
 def draw(figures: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -20,7 +20,7 @@ def draw(figures: Mapping[str, Any], folder: Path) -> list[Path]:
         made.append(_one_picture(details, folder / "one-picture.svg"))
     if len(details) > 1:
         made.append(_key_sizes(details, folder / "key-sizes.svg"))
-    if figures.get("growth"):
+    if any("error" not in row for row in figures.get("growth", ())):
         made.append(_growth(figures["growth"], folder / "growth.svg"))
     return made
 
@@ -50,19 +50,17 @@ def _save(figure: Any, path: Path) -> Path:
 
 
 def _one_picture(details: Mapping[str, Any], path: Path) -> Path:
-    """Processor seconds of each function at both clouds, for the first key size."""
+    """Processor seconds of each function, nothing made ahead, for the first key size."""
     bits, detail = next(iter(details.items()))
     names = list(detail["functions"])
     figure, (axis,) = _axes()
     start = [0.0] * len(names)
     for part, label in PARTS:
         values = [detail["functions"][name][part] for name in names]
-        axis.barh(names, values, left=start, label=f"{label}, its own process")
+        axis.barh(names, values, left=start, label=label)
         start = [a + b for a, b in zip(start, values, strict=True)]
-    walls = [detail["functions"][name]["seconds"] for name in names]
-    axis.plot(walls, names, "k|", markersize=14, label="wall time at S1")
     axis.invert_yaxis()
-    axis.set_xlabel("seconds a picture")
+    axis.set_xlabel("processor seconds a picture")
     axis.set_title(f"Where one picture's time goes, {bits} bits")
     axis.legend(frameon=False)
     return _save(figure, path)
@@ -86,6 +84,7 @@ def _key_sizes(details: Mapping[str, Any], path: Path) -> Path:
 
 
 def _growth(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    rows = [row for row in rows if "error" not in row]
     figure, (sides, batches) = _axes(2, width=9.0)
     single = [row for row in rows if row["pictures"] == 1 and row["image_shape"][0] == 1]
     by_side = {row["image_shape"][1]: row for row in single}
@@ -101,7 +100,7 @@ def _growth(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     batches.plot(list(by_count), [row["seconds_a_picture"] for row in by_count.values()], "o-")
     batches.set_xscale("log", base=2)
     batches.set_xticks(list(by_count), [str(count) for count in by_count])
-    batches.set_xlabel("pictures that share a query")
+    batches.set_xlabel("pictures asked together")
     batches.set_ylabel("seconds a picture")
     batches.set_ylim(bottom=0)
     return _save(figure, path)

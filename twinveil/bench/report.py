@@ -48,15 +48,17 @@ def _bars(bits: str, detail: Mapping[str, Any]) -> Table:
     for role, peak in detail["peak_mib"].items():
         colour = "green" if peak <= PEAK_MIB else "red"
         flat = "flat" if detail["flat_from_second"] else "growing"
-        table.add_row(f"MiB of {role}, {flat} in a stream", f"[{colour}]{peak:.0f}[/]", f"<= {PEAK_MIB}")
+        flat += f", {detail['predicted']['peak_mib'][role]:.0f} predicted"
+        table.add_row(f"MiB of {role}, {flat}", f"[{colour}]{peak:.0f}[/]", f"<= {PEAK_MIB}")
     return table
 
 
 def _seconds(bits: str, detail: Mapping[str, Any]) -> Table:
     table = _table(f"{bits} bits, seconds", "what", ("median", "least", "largest", "runs", "predicted"))
-    predicted = {kind: detail["predicted"][f"{kind}_seconds"] for kind in ("latency", "sustained")}
+    kinds = ("latency", "sustained", "processor")
+    predicted = {kind: detail["predicted"][f"{kind}_seconds"] for kind in kinds}
     names = {"d": "D, one decryption", "latency": "prepared ahead", "sustained": "nothing ahead"}
-    names["ahead"] = "what was made ahead"
+    names |= {"processor": "processor, nothing ahead", "ahead": "what was made ahead"}
     for kind, name in names.items():
         seen = detail["seconds"][kind]
         digits = 5 if kind == "d" else 2
@@ -77,26 +79,23 @@ def _functions(bits: str, detail: Mapping[str, Any]) -> Table:
             str(each["messages"]),
             count_text(sum(each["operations"].values())),
             time_text(textbook) if textbook else "",
-            f"{textbook / each['seconds']:,.0f}" if textbook else "",
+            count_text(round(textbook / each["seconds"])) if textbook else "",
         )
     smp = detail["smp"]
-    cells = (_micro(smp["seconds"]), "", "", f"{smp['operations']:.2f}", _micro(smp["textbook_seconds"]))
+    textbook = f"{1e3 * smp['textbook_seconds']:.0f} ms"
+    cells = (f"{1e6 * smp['seconds']:.1f} us", "", "", f"{smp['operations']:.2f}", textbook)
     table.add_row("SMP, a product", *cells, f"{smp['textbook_seconds'] / smp['seconds']:,.0f}")
     return table
 
 
-def _micro(seconds: float) -> str:
-    return f"{1e6 * seconds:,.1f} us"
-
-
 def _steps(steps: Sequence[Mapping[str, Any]]) -> Table:
     table = _table(
-        "Steps by themselves, both sides in memory, one thread",
+        "Steps by themselves, both sides in memory, one thread; round trips",
         "step",
-        ("values", "ahead", "S1", "S2", "bytes", "round trips"),
+        ("values", "ahead ms", "S1 ms", "S2 ms", "bytes", "trips"),
     )
     for each in steps:
-        times = [f"{1e3 * each[part]:.1f} ms" for part in ("ahead", "s1", "s2")]
+        times = [f"{1e3 * each[part]:.1f}" for part in ("ahead", "s1", "s2")]
         table.add_row(
             each["name"], str(each["values"]), *times, count_text(each["bytes"]), str(each["round_trips"])
         )
@@ -107,6 +106,9 @@ def _growth(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = ("pictures", "s a picture", "predicted", "bytes", "products")
     table = _table("Growth", "picture", columns)
     for row in rows:
+        if "error" in row:
+            table.add_row("x".join(map(str, row["image_shape"])), str(row["pictures"]), "not measured")
+            continue
         table.add_row(
             "x".join(str(side) for side in row["image_shape"]),
             str(row["pictures"]),

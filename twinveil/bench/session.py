@@ -23,6 +23,7 @@ from twinveil.bench.processes import processor_seconds
 from twinveil.cli.serve_all import cluster_options
 from twinveil.crypto.tally import Tally
 from twinveil.errors import PeerUnavailable, TwinveilError
+from twinveil.model_files import load_plan
 from twinveil.net.channel import connect
 from twinveil.net.cluster import LocalCluster
 
@@ -112,7 +113,7 @@ def session(
     insecure_small_key: bool = False,
     options: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Session]:
-    """Starts the roles in `folder` and outsources the model unless the clouds have it already.
+    """Starts the roles in `folder` and outsources the model unless the clouds have this very plan already.
 
     prepare: queries that S1 keeps prepared. workers: processes of each cloud, 0 is one a core. options: more
     command line options by role. The processes end with the block.
@@ -131,12 +132,17 @@ def session(
 
 def _outsource(cluster: LocalCluster, model_folder: Path, name: str, insecure_small_key: bool) -> None:
     reach = ["--cluster", str(cluster.folder)] + (["--insecure-small-key"] if insecure_small_key else [])
-    if any(row["model"] == name and row["whole"] and row["offered"] for row in _verb("models", *reach)):
-        return
-    _verb("outsource", str(model_folder), "--name", name, "--version", "1", *reach)
+    wanted = load_plan(model_folder).hash.hex()
+    for row in verb("models", *reach):
+        if row["model"] != name:
+            continue
+        if row["whole"] and row["offered"] and row["plan_hash"] == wanted:
+            return
+        verb("remove", name, row["version"], *reach)
+    verb("outsource", str(model_folder), "--name", name, "--version", "1", *reach)
 
 
-def _verb(*arguments: str) -> Any:
+def verb(*arguments: str) -> Any:
     """What `twinveil ARGUMENTS --json` prints. Raises TwinveilError with its last line."""
     command = [sys.executable, "-m", "twinveil.cli", *arguments, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -6,7 +6,7 @@ What a link adds is round trips times its latency and bytes over its bandwidth; 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -82,7 +82,7 @@ def textbook_smp(key: SecretKey, params: Params, products: int) -> Measured:
 def pool_layer(bits: int, channels: int, side: int) -> Step:
     """3x3 windows of stride 1 over `channels` pictures that S2 has masked."""
 
-    def program(g: Gates, a: Any, b: Any) -> dict[str, Wires]:
+    def program(g: Gates, a: Mapping[str, Wires], b: Mapping[str, Wires]) -> dict[str, Wires]:
         return {"y": g.xor(max_windows(g, b["x"], 3, 1, 1), a["r"])}
 
     shape = (bits, channels, side, side)

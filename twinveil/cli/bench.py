@@ -15,6 +15,7 @@ from twinveil.bench.networks import default_plan, write
 from twinveil.bench.picture import Say, Wanted, measure_picture, summarise
 from twinveil.bench.plots import draw
 from twinveil.bench.report import tables
+from twinveil.bench.security import measure_security
 from twinveil.bench.steps import all_steps
 from twinveil.bench.textbook import PRODUCTS, TextbookSmp, function_products
 from twinveil.cli.estimate import sizes
@@ -31,7 +32,7 @@ QUICK_KEY_BITS = 512
 def bench(
     model: Annotated[
         str | None,
-        typer.Argument(help="A model's folder or name. Default: the default network, random integers."),
+        typer.Argument(help="A model's folder or name. Default: the default network, arbitrary integers."),
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write every figure here.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for plots (SVG).")] = None,
@@ -42,6 +43,12 @@ def bench(
     stream: Annotated[int, typer.Option(min=2, help="Pictures one after the other, nothing ahead.")] = 20,
     growth: Annotated[
         bool, typer.Option("--growth", help="Also other picture sizes and several pictures a query.")
+    ] = False,
+    security: Annotated[
+        bool,
+        typer.Option(
+            "--security", help="Also what mutual TLS, checks and constant-time powers cost, as ratios."
+        ),
     ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="A tiny network and an insecure key: whether it runs, no more.")
@@ -78,7 +85,11 @@ def bench(
         figures["steps"] = [each.as_dict() for each in all_steps(generate(first.params), first.params, quick)]
         if growth:
             figures["growth"] = list(grow(first, measure(bits[0]), say, quick))
+        if security:
+            figures["security"] = measure_security(first, say)
     console.print(tables(figures))
+    for name, cost in figures.get("security", {}).items():
+        console.print(f"{name}: {cost['ratio']:.3f} times the time without")
     for path in draw(figures, plots) if plots else ():
         console.print(f"drawn: {path}", soft_wrap=True)
     if json_file is not None:

@@ -10,6 +10,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from twinveil.net.cluster import LocalCluster
 from twinveil.net.status import from_rpc_error
 from twinveil.rpc.gateway_pb2 import Picture, Result
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
+from twinveil.views.collection import Asked, write_pictures
 
 DATA = "mnist"
 PICTURE_SECONDS = 24 * 3600.0
@@ -74,6 +76,9 @@ def demo(
     ] = Path(".twinveil/demo"),
     seed: Annotated[int, typer.Option(help="Which held-out digits are taken.")] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the processes running until Ctrl-C.")] = False,
+    record: Annotated[
+        Path | None, typer.Option(help="Write down here what each cloud sees; then: twinveil views FOLDER.")
+    ] = None,
 ) -> None:
     """Train, outsource and classify digits through four processes; every answer is checked."""
     console = Console(highlight=False)
@@ -81,20 +86,27 @@ def demo(
     _train(folders, console)
     stored = load_model(folders.model)
     chosen = choose(folders.held_out, images, seed)
-    with _running(folders, key_bits, insecure_small_key, console) as cluster:
+    with _running(folders, key_bits, insecure_small_key, console, record) as cluster:
         name = _outsource(folders, stored, engine, insecure_small_key, console)
         answers: list[report.Answer] = []
+        asked: list[Asked] = []
         for number, file in enumerate(chosen, 1):
             title = f"picture {number} of {images}"
+            begin = time.time()
             answers.append(_classify(cluster, title, file, stored, name, engine))
+            asked.append(answers[-1].asked(begin, time.time()))
             console.print(report.picture(answers[-1], title, stored.card, console.is_terminal))
         figures = report.figures(answers, stored.card, engine, key_bits, dict(cluster.pids))
         console.print(report.functions_table(figures))
         console.print(report.summary(figures, answers))
         if json_file is not None:
             _write(json_file, figures)
+        if record is not None:
+            write_pictures(record, asked)
         if keep:
             _wait(cluster, folders, console)
+    if record is not None:
+        console.print(f"recorded; test it with: twinveil views {record} --report views.html", soft_wrap=True)
     if not figures["all_agree"]:
         raise typer.Exit(1)
 
@@ -125,9 +137,15 @@ def _train(folders: Folders, console: Console) -> None:
 
 @contextmanager
 def _running(
-    folders: Folders, key_bits: int, insecure_small_key: bool, console: Console
+    folders: Folders, key_bits: int, insecure_small_key: bool, console: Console, record: Path | None
 ) -> Iterator[LocalCluster]:
-    cluster = LocalCluster(folders.cluster, cluster_options(key_bits, insecure_small_key))
+    cluster = LocalCluster(folders.cluster, cluster_options(key_bits, insecure_small_key, record))
+    if record is not None:
+        console.print(
+            f"[bold yellow]both clouds record what they see into {record}[/bold yellow]: together the "
+            "recordings show pictures, weights and answers, so the demo's public digits only",
+            soft_wrap=True,
+        )
     try:
         with steps(f"starting four processes, {key_bits}-bit key, mutual TLS"):
             cluster.start()

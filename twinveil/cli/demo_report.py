@@ -11,6 +11,7 @@ from rich.text import Text
 
 from twinveil.card import ModelCard
 from twinveil.images import Picture, to_terminal
+from twinveil.views.collection import Asked, asked
 
 CloudFigures = Mapping[str, Mapping[str, Any]]
 """cloud -> function -> figures"""
@@ -29,6 +30,10 @@ class Answer:
     scores: tuple[float, ...]
     seconds: float
     clouds: CloudFigures
+
+    def asked(self, begin: float, end: float) -> Asked:
+        """The user's side of a recorded query."""
+        return asked(begin, end, self.truth, self.label, self.pixels)
 
     def between_clouds(self, what: str) -> int:
         """Bytes, messages or rounds between the clouds, over all functions."""

@@ -11,8 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from twinveil.bench.networks import default_plan
 from twinveil.cli.progress import steps
 from twinveil.errors import BadInput
+from twinveil.estimate.bounds import bounds
 from twinveil.estimate.cost import Costs, total
 from twinveil.estimate.machine import Machine, measure
 from twinveil.estimate.query import estimate as query_cost
@@ -20,12 +22,16 @@ from twinveil.estimate.seconds import Link, Seconds, latency, memory, of_query, 
 from twinveil.model_files import find_model, load_plan
 from twinveil.params import Params
 from twinveil.plan import Plan
+from twinveil.protocol.packed.layout import PackedLayout
 
 MIB = 1 << 20
 
 
 def estimate(
-    model: Annotated[str, typer.Argument(help="A model's folder, or NAME or NAME@VERSION of a trained one.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A model's folder, or NAME or NAME@VERSION. Default: the default network."),
+    ] = None,
     engine: Annotated[
         Literal["packed", "textbook", "both"], typer.Option(help="Which engine; both: side by side.")
     ] = "both",
@@ -47,7 +53,7 @@ def estimate(
     Bytes, messages and operations are exact. Seconds follow from a calibration of this machine, which takes
     a second or two for each key size, and hold where both clouds run on it.
     """
-    plan = load_plan(find_model(model, state))
+    plan = default_plan() if model is None else load_plan(find_model(model, state))
     link = Link(latency_ms / 1e3, bandwidth * 1e6 if bandwidth else None)
     engines = ("packed", "textbook") if engine == "both" else (engine,)
     made = []
@@ -64,6 +70,8 @@ def estimate(
     console = Console()
     for each in made:
         console.print(_functions(each))
+        if each["best_known"]:
+            console.print(_bounds(each))
     console.print(_summary(made))
 
 
@@ -96,9 +104,19 @@ def figures(
         "sustained_seconds": sustained(seconds, link),
         "processor_seconds": sum(each.processor for each in seconds.values()),
         "d_seconds": machine.decryption,
+        "best_known": _best_known(plan, params, engine, pictures, machine.cores),
         "cores": machine.cores,
         "link": asdict(link),
     }
+
+
+def _best_known(
+    plan: Plan, params: Params, engine: str, pictures: int, workers: int
+) -> list[dict[str, object]]:
+    if engine != "packed":
+        return []
+    layout = PackedLayout(plan, params.key_bits, params.sigma, pictures)
+    return [bound.as_dict() for bound in bounds(layout, workers)]
 
 
 def _function(costs: Costs, name: str, seconds: Seconds) -> dict[str, Any]:
@@ -124,6 +142,14 @@ def _functions(made: dict[str, Any]) -> Table:
             count_text(each["and_gates"]),
             time_text(each["seconds"]),
         )
+    return table
+
+
+def _bounds(made: dict[str, Any]) -> Table:
+    columns = ("ours", "best known", "ratio")
+    table = Table("all layers", *(Column(name, justify="right") for name in columns), title_justify="left")
+    for each in made["best_known"]:
+        table.add_row(each["what"], f"{each['ours']:,}", f"{each['best']:,}", f"{each['ratio']:.2f}")
     return table
 
 

@@ -20,8 +20,20 @@ from twinveil.version import VERSION
 
 GROUP = "twinveil.verbs"
 ORDER = (
-    *("demo", "train", "mask", "outsource", "models", "remove"),
-    *("serve", "classify", "status", "estimate", "bench"),
+    "demo",
+    "train",
+    "mask",
+    "provision",
+    "preflight",
+    "outsource",
+    "models",
+    "remove",
+    "serve",
+    "classify",
+    "status",
+    "estimate",
+    "bench",
+    "views",
 )
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 

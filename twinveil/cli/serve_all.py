@@ -50,16 +50,19 @@ def watch(cluster: LocalCluster) -> NoReturn:
         time.sleep(CHECK_SECONDS)
 
 
-def cluster_options(key_bits: int, insecure_small_key: bool) -> Options:
+def cluster_options(key_bits: int, insecure_small_key: bool, record: Path | None = None) -> Options:
     """What the roles of a local cluster are told beside their addresses."""
     common = ["--insecure-small-key"] if insecure_small_key else []
-    return {role: [*common, f"--key-bits={key_bits}"] if role == "cloud_s2" else common for role in ROLES}
+    clouds = [*common, f"--record={record.absolute()}"] if record else common
+    special = {"cloud_s1": clouds, "cloud_s2": [*clouds, f"--key-bits={key_bits}"]}
+    return {role: special.get(role, common) for role in ROLES}
 
 
 def _table(cluster: LocalCluster) -> Table:
-    table = Table("role", "address", "process", "log")
+    table = Table("role", "address", "process", "log", title=str(cluster.folder), title_justify="left")
     for role in ROLES:
-        table.add_row(role, cluster.addresses[role], str(cluster.pids[role]), str(cluster.log(role)))
+        log = cluster.log(role).relative_to(cluster.folder)
+        table.add_row(role, cluster.addresses[role], str(cluster.pids[role]), str(log))
     return table
 
 

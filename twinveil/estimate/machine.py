@@ -20,10 +20,10 @@ from gmpy2 import mpz
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import MODMUL_P2, POWER_P2, calibrate, time_of
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
-from twinveil.garbling.circuit import Program, Shapes
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.gadgets import add_mask, relu_requantise, subtract
 from twinveil.garbling.garbler import garble
+from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.parallel import powers
 from twinveil.protocol.garbled import Step
@@ -97,13 +97,11 @@ def integer_costs(key_bits: int) -> dict[str, float]:
 def relu_layer(bits: int, values: int) -> Step:
     """A layer's ReLU: subtract the mask, requantise to 8 bits, mask again."""
 
-    def program(g, a, b):  # type: ignore[no-untyped-def]  # a Program
+    def program(g: Gates, a: Mapping[str, Wires], b: Mapping[str, Wires]) -> dict[str, Wires]:
         value = subtract(g, b["z"], a["s"])
         return {"y": add_mask(g, relu_requantise(g, value, 7, 8), a["r"])}
 
-    shapes: Shapes = {"s": (bits, values), "r": (bits, values)}
-    made: Program = program
-    return Step(made, shapes, {"z": (bits, values)})
+    return Step(program, {"s": (bits, values), "r": (bits, values)}, {"z": (bits, values)})
 
 
 def gates(bits: int, values: int, repeats: int = 7) -> tuple[float, float]:

@@ -24,9 +24,9 @@ AHEAD = ("ahead", "garbling")
 """Functions that need no picture."""
 USER_MESSAGES = 2
 """The request that starts a query and the answer that ends it."""
-PROCESS_BYTES = 80 << 20
-"""Of a cloud's process: Python, numpy, gRPC."""
-WORKER_BYTES = 45 << 20
+PROCESS_BYTES = 130 << 20
+"""Of a cloud's process: Python, numpy, gRPC, arrays between two steps."""
+WORKER_BYTES = 70 << 20
 """Of a worker's process."""
 
 

@@ -6,15 +6,15 @@ become gRPC statuses, so that a servicer needs no error handling of its own.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import grpc
 
-from twinveil.errors import NotAllowed, TooMuch
+from twinveil.errors import InvalidMessage, NotAllowed
 from twinveil.net.identity import ROLES, PeerIdentity, of_caller, set_caller
+from twinveil.net.limits import USUAL, WATCHDOG, Limits, Places, paced
 from twinveil.net.status import boundary
 
 EVERYONE = frozenset(ROLES)
@@ -35,8 +35,6 @@ TABLE: Mapping[str, frozenset[str]] = {
 """RPC -> the roles that may call it."""
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-Unary = Callable[[Any, grpc.ServicerContext], Any]
-Streaming = Callable[[Any, grpc.ServicerContext], Iterator[Any]]
 
 
 def authorise(method: str, caller: PeerIdentity, table: Mapping[str, frozenset[str]] = TABLE) -> None:
@@ -46,18 +44,22 @@ def authorise(method: str, caller: PeerIdentity, table: Mapping[str, frozenset[s
 
 
 class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
-    """Every RPC passes here: the caller's identity, the table, then the servicer inside an error boundary."""
+    """Every RPC passes here: the caller's identity, the table, its place and time, then the servicer.
+
+    All of that happens before a byte of the caller's message is read, single messages included: what nobody
+    may send, or too many send at once, takes no memory.
+    """
 
     def __init__(
         self,
         insecure: bool,
-        concurrent: Mapping[str, int] | None = None,
+        limits: Limits | None = None,
         table: Mapping[str, frozenset[str]] = TABLE,
     ) -> None:
-        """concurrent: RPC -> calls of it that are served at once; more are refused with TooMuch."""
         self._insecure = insecure
+        self._limits = limits or {}
         self._table = table
-        self._slots = {method: threading.Semaphore(count) for method, count in (concurrent or {}).items()}
+        self._places = Places(self._limits)
 
     def intercept_service(
         self,
@@ -70,47 +72,51 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
         return self._guarded(handler, handler_call_details.method)
 
     @contextmanager
-    def _slot(self, method: str) -> Iterator[None]:
-        slots = self._slots.get(method)
-        if slots is None:
-            yield
-            return
-        if not slots.acquire(blocking=False):
-            raise TooMuch(f"too many calls of {method} at once: try again later")
-        try:
-            yield
-        finally:
-            slots.release()
-
-    def _guarded(self, handler: Handler, method: str) -> Handler | None:
-        def check(context: grpc.ServicerContext) -> None:
+    def _admitted(self, method: str, context: grpc.ServicerContext) -> Iterator[PeerIdentity]:
+        with boundary(context):
             identity = of_caller(context, self._insecure)
             authorise(method, identity, self._table)
             set_caller(context, identity)
+            seconds = self._limits.get(method, USUAL).seconds
+            late = f"{method} of {identity} took more than {seconds:g} s"
+            with self._places.take(method, identity), WATCHDOG.ends(context, seconds, late):
+                yield identity
 
-        def one(inner: Unary) -> Unary:
-            def behaviour(request: Any, context: grpc.ServicerContext) -> Any:
-                with boundary(context), self._slot(method):
-                    check(context)
-                    return inner(request, context)
+    def _guarded(self, handler: Handler, method: str) -> Handler:
+        """The handler as one that reads its messages itself, also where there is only one."""
+        idle = self._limits.get(method, USUAL).idle
+        single = not handler.request_streaming
+        inner: Any = next(
+            each
+            for each in (
+                handler.unary_unary,
+                handler.unary_stream,
+                handler.stream_unary,
+                handler.stream_stream,
+            )
+            if each is not None
+        )
 
-            return behaviour
+        def read(requests: Iterator[Any], context: grpc.ServicerContext, identity: PeerIdentity) -> Any:
+            messages = paced(requests, context, idle, f"{method}: {identity}")
+            return _only(messages) if single else messages
 
-        def many(inner: Streaming) -> Streaming:
-            def behaviour(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-                with boundary(context), self._slot(method):
-                    check(context)
-                    yield from inner(request, context)
+        def one(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+            with self._admitted(method, context) as identity:
+                return inner(read(requests, context, identity), context)
 
-            return behaviour
+        def many(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+            with self._admitted(method, context) as identity:
+                yield from inner(read(requests, context, identity), context)
 
         codec = (handler.request_deserializer, handler.response_serializer)
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(one(handler.unary_unary), *codec)
-        if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(many(handler.unary_stream), *codec)
-        if handler.stream_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(one(handler.stream_unary), *codec)
-        if handler.stream_stream is not None:
-            return grpc.stream_stream_rpc_method_handler(many(handler.stream_stream), *codec)
-        return None
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(many, *codec)
+        return grpc.stream_unary_rpc_method_handler(one, *codec)
+
+
+def _only(messages: Iterator[Any]) -> Any:
+    """The message of a call that has one. Raises InvalidMessage if the caller sends none."""
+    for message in messages:
+        return message
+    raise InvalidMessage("a call without its message")

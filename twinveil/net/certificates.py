@@ -6,6 +6,8 @@ and the DNS name ROLE.twinveil is what clients verify: a user's certificate cann
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +15,15 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from twinveil.errors import BadConfiguration
 from twinveil.net.credentials import TlsFiles, server_name
 from twinveil.net.files import replace
 from twinveil.net.identity import role_uri
@@ -48,13 +56,25 @@ def make_authority(name: str = "Twinveil authority", days: float = AUTHORITY_DAY
     return Authority(builder.sign(key, hashes.SHA256()), key)
 
 
-def issue(authority: Authority, role: str, name: str, folder: Path, days: float = ROLE_DAYS) -> TlsFiles:
+def issue(
+    authority: Authority,
+    role: str,
+    name: str,
+    folder: Path,
+    days: float = ROLE_DAYS,
+    hosts: Sequence[str] = (),
+) -> TlsFiles:
     """Writes a new key (mode 0600), certificate and the authority's certificate into a folder.
 
     Each file is replaced in one step, the key first: a server that reloads never reads half a file.
+    hosts: names and addresses for the SAN as well, for programs that check those; Twinveil's roles do not.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    names = [x509.UniformResourceIdentifier(role_uri(role, name)), x509.DNSName(server_name(role))]
+    names: list[x509.GeneralName] = [
+        x509.UniformResourceIdentifier(role_uri(role, name)),
+        x509.DNSName(server_name(role)),
+        *(_host(each) for each in dict.fromkeys(hosts)),
+    ]
     issuer = authority.certificate.subject
     builder = (
         _builder(_name(f"{role}/{name}"), issuer, key, days)
@@ -72,10 +92,47 @@ def issue(authority: Authority, role: str, name: str, folder: Path, days: float 
     certificate = builder.sign(authority.key, hashes.SHA256())
     files = TlsFiles(folder / "authority.pem", folder / "certificate.pem", folder / "key.pem")
     folder.mkdir(parents=True, exist_ok=True)
-    replace(files.key, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
+    replace(files.key, _private(key), mode=0o600)
     replace(files.certificate, certificate.public_bytes(Encoding.PEM), mode=0o644)
     replace(files.authority, authority.pem(), mode=0o644)
     return files
+
+
+def save_authority(authority: Authority, folder: Path) -> None:
+    """For later certificates: key.pem (mode 0600) and authority.pem in a folder of mode 0700."""
+    folder.mkdir(mode=0o700)
+    replace(folder / "key.pem", _private(authority.key), mode=0o600)
+    replace(folder / "authority.pem", authority.pem(), mode=0o644)
+
+
+def load_authority(folder: Path) -> Authority:
+    """Raises BadConfiguration if it is not there, open to others, damaged, or not whole."""
+    path = folder / "key.pem"
+    try:
+        if path.stat().st_mode & 0o077:
+            raise BadConfiguration(f"{path} is open to others: chmod 600 it")
+        key = load_pem_private_key(path.read_bytes(), None)
+        certificate = x509.load_pem_x509_certificate((folder / "authority.pem").read_bytes())
+    except OSError as error:
+        raise BadConfiguration(
+            f"{error.filename}: {error.strerror}: without the authority's key no certificate can be issued"
+        ) from None
+    except (ValueError, TypeError):
+        raise BadConfiguration(f"{folder}: the authority's key or certificate is no PEM file") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+        raise BadConfiguration(f"{path}: this is not the key of {folder / 'authority.pem'}")
+    return Authority(certificate, key)
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name.strip("[]")))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _name(common: str) -> x509.Name:

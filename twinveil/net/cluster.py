@@ -51,6 +51,9 @@ class LocalCluster:
         cluster: the next one finds the same key and models there.
     options: role -> more command line options of that role.
     deadline: seconds within which all roles must be ready.
+    insecure_plaintext: no TLS, to see what it costs; the commands' --cluster does not know such a cluster.
+
+    Its authority lives in memory only: the certificates are new at every start.
     """
 
     def __init__(
@@ -59,7 +62,10 @@ class LocalCluster:
         options: Options | None = None,
         roles: Sequence[str] = ROLES,
         deadline: float = START_SECONDS,
+        insecure_plaintext: bool = False,
     ) -> None:
+        self.authority = make_authority("Twinveil local cluster")
+        self._insecure = insecure_plaintext
         self.folder = folder.absolute()
         self.pids: dict[str, int] = {}
         self.addresses: dict[str, str] = {}
@@ -85,9 +91,8 @@ class LocalCluster:
         try:
             self._take_folder()
             self._catch_sigterm()
-            authority = make_authority("Twinveil local cluster")
-            for role in ROLES:
-                issue(authority, role, NAME, self._tls(role))
+            if not self._insecure:
+                self.issue_certificates()
             for role in self._roles:
                 self._launch(role)
             for role in self._roles:
@@ -126,9 +131,14 @@ class LocalCluster:
         for role in self._processes:
             self._check_alive(role)
 
+    def issue_certificates(self) -> None:
+        """New ones of the same authority for every role, also while the roles run."""
+        for role in ROLES:
+            issue(self.authority, role, NAME, self._tls(role))
+
     def me(self, role: str) -> Me:
         """To call others in the name of a role of this cluster."""
-        return Me(role, NAME, TlsFiles.in_folder(self._tls(role)))
+        return Me(role, NAME, None if self._insecure else TlsFiles.in_folder(self._tls(role)))
 
     def state(self, role: str) -> Path:
         """What a role keeps."""
@@ -142,11 +152,12 @@ class LocalCluster:
 
     def command(self, role: str) -> list[str]:
         """The command line that runs a role."""
-        options = {"listen": "127.0.0.1:0", "state": self.state(role), "name": NAME, "tls": self._tls(role)}
+        options = {"listen": "127.0.0.1:0", "state": self.state(role), "name": NAME}
         options["ready-file"] = self.ready_file(role)
         for peer in PEERS[role]:
             options[peer.replace("_", "-")] = f"file:{self.ready_file(peer)}"
         flags = [f"--{name}={value}" for name, value in options.items()]
+        flags.append("--insecure-plaintext" if self._insecure else f"--tls={self._tls(role)}")
         return [sys.executable, "-m", role, *flags, "--until-stdin-closes", *self._options.get(role, ())]
 
     def _launch(self, role: str) -> None:

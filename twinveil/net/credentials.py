@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from twinveil.errors import BadConfiguration
+
+RENEWAL_TRIES, RENEWAL_SECONDS = 5, 0.05
+"""Three files are replaced one after the other: key and certificate may differ for a moment."""
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,14 @@ class TlsFiles:
     def in_folder(folder: Path) -> TlsFiles:
         """The usual names."""
         return TlsFiles(folder / "authority.pem", folder / "certificate.pem", folder / "key.pem")
+
+    def stamp(self) -> tuple[int, ...]:
+        """Another one after a renewal; empty while a file is missing."""
+        try:
+            found = [path.stat() for path in (self.authority, self.certificate, self.key)]
+        except OSError:
+            return ()
+        return tuple(number for each in found for number in (each.st_mtime_ns, each.st_ino))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +79,15 @@ def read(files: TlsFiles) -> _Content:
 
 
 def client_credentials(files: TlsFiles) -> grpc.ChannelCredentials:
-    """For a new channel, from the files as they are now."""
-    content = read(files)
+    """For a new channel, from the files as they are now; a renewal at work is waited for."""
+    for _ in range(RENEWAL_TRIES):
+        try:
+            content = read(files)
+            break
+        except BadConfiguration:
+            time.sleep(RENEWAL_SECONDS)
+    else:
+        content = read(files)
     return grpc.ssl_channel_credentials(content.authority, content.key, content.certificate)
 
 
@@ -88,7 +107,7 @@ class _Reloading:
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
         self._lock = threading.Lock()
-        self._times = self._stat()
+        self._stamp = files.stamp()
         self._content = read(files)
 
     def configuration(self) -> grpc.ServerCertificateConfiguration:
@@ -99,21 +118,14 @@ class _Reloading:
 
     def renewed(self) -> grpc.ServerCertificateConfiguration | None:
         with self._lock:
-            times = self._stat()
-            if times == self._times:
+            stamp = self._files.stamp()
+            if stamp == self._stamp:
                 return None
             try:
                 self._content = read(self._files)
             except BadConfiguration as error:
                 log.warning("renewed certificate not taken yet: %s", error)
                 return None
-            self._times = times
+            self._stamp = stamp
             log.info("certificate renewed from %s", self._files.certificate)
             return self.configuration()
-
-    def _stat(self) -> tuple[int, ...]:
-        files = (self._files.authority, self._files.certificate, self._files.key)
-        try:
-            return tuple(path.stat().st_mtime_ns for path in files)
-        except OSError:
-            return ()

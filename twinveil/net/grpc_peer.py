@@ -26,13 +26,22 @@ CLOSING_SECONDS = 2.0
 
 
 class GrpcPeer:
-    """A Peer over a channel to S2. Each ask has to be answered within `deadline` seconds."""
+    """A Peer over a channel to S2. Each ask has to be answered within `deadline` seconds.
+
+    ended: called once, when the conversation is over for this side, however it ended.
+    """
 
     def __init__(
-        self, channel: grpc.Channel, deadline: float, limits: Limits | None = None, name: str = "cloud_s2"
+        self,
+        channel: grpc.Channel,
+        deadline: float,
+        limits: Limits | None = None,
+        name: str = "cloud_s2",
+        ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._deadline = deadline
         self._name = name
+        self._ended = ended
         self._sequence = 0
         self._over = False
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -56,6 +65,11 @@ class GrpcPeer:
             raise answer
         return answer
 
+    @property
+    def left(self) -> bool:
+        """Whether the other side has ended the conversation; asked between two messages."""
+        return self._over or not self._inbox.empty()
+
     def close(self) -> None:
         if not self._over:
             self._outbox.put(None)
@@ -66,6 +80,7 @@ class GrpcPeer:
         self._over = True
         self._outbox.put(None)
         self._call.cancel()  # type: ignore[no-untyped-call]
+        self._ended()
 
     def _outgoing(self) -> Iterator[Chunk]:
         sequence = 0

@@ -13,6 +13,7 @@ from typing import Protocol
 from twinveil.errors import OutOfOrder
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.protocol.garbled import EvaluatorSide, GarblerSide, Step
+from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.shares import Words
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
@@ -44,15 +45,16 @@ class Link(SingleUse):
 class Circuits(SingleUse):
     """S2's circuits of one query, each handed out once, in the plan's order."""
 
-    def __init__(self, steps: Iterator[Step], ot: ExtensionReceiver) -> None:
+    def __init__(self, steps: Iterator[Step], ot: ExtensionReceiver, observer: Observer = NOBODY) -> None:
         self._steps = steps
         self._ot = ot
+        self._observer = observer
 
     def next(self) -> EvaluatorSide:
         step = next(self._steps, None)
         if step is None:
             raise OutOfOrder("the plan has no further circuit")
-        return EvaluatorSide(step, self._ot)
+        return EvaluatorSide(step, self._ot, self._observer)
 
 
 class EngineS1(Protocol):

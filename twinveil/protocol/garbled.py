@@ -21,6 +21,7 @@ from twinveil.garbling.circuit import Counts, Program, Shapes, count, flatten
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
+from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.single_use import SingleUse
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -65,9 +66,10 @@ class GarblerSide(SingleUse):
 class EvaluatorSide(SingleUse):
     """S2's half of one step. Single use."""
 
-    def __init__(self, step: Step, ot: ExtensionReceiver) -> None:
+    def __init__(self, step: Step, ot: ExtensionReceiver, observer: Observer = NOBODY) -> None:
         self._step = step
         self._ot = ot
+        self._observer = observer
         self._chosen = False
 
     def choose(self, inputs: Mapping[str, Bits]) -> bytes:
@@ -80,7 +82,7 @@ class EvaluatorSide(SingleUse):
     def evaluate(self, batch: pb.GarbledBatch) -> dict[str, Bits]:
         step = self._step
         labels = self._ot.receive(batch.masked_labels)
-        return evaluate(
+        outputs = evaluate(
             step.program,
             step.garbler,
             step.evaluator,
@@ -90,3 +92,5 @@ class EvaluatorSide(SingleUse):
             decode=batch.decode,
             counts=step.counts,
         )
+        self._observer.evaluated(outputs)
+        return outputs

@@ -33,6 +33,7 @@ from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Ask
 from twinveil.protocol.garbled import GarblerSide
 from twinveil.protocol.model.layout import PROTOCOL_VERSION, ImportLayout, Placement
+from twinveil.protocol.observer import NOBODY, Observer, Topic
 from twinveil.protocol.packed.kernels import KernelTables
 from twinveil.protocol.shares import Words, modulo, negate
 from twinveil.protocol.wide import Bits, constant, place, random_bits, to_words
@@ -68,6 +69,7 @@ def import_model(
     key: PublicKey,
     rerandomiser: Rerandomiser,
     workers: Workers,
+    observer: Observer = NOBODY,
 ) -> Generator[str, None, ModelS1]:
     """Run the import against S2; yields each layer's name before it, returns the model.
 
@@ -75,6 +77,10 @@ def import_model(
     commit.
     """
     plan = layout.plan
+    observer.about(Topic("import", plan, "+".join(layout.engines), 0, key.n, layout.params.sigma))
+    for name, pair in halves.items():
+        for what, half in zip(("weights", "biases"), pair, strict=True):
+            observer.half(f"{what} {name}", half)
     opening = pb.OpenImport(
         protocol_version=PROTOCOL_VERSION,
         import_id=import_id,

@@ -19,6 +19,7 @@ from twinveil.plan import Plan
 from twinveil.protocol.conversation import expect
 from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.model.layout import PROTOCOL_VERSION, ImportLayout
+from twinveil.protocol.observer import NOBODY, Mask, Observer, Topic
 from twinveil.protocol.shares import Words, modulo
 from twinveil.protocol.wide import low_bits, place, to_words
 from twinveil.rpc import rounds_pb2 as pb
@@ -46,7 +47,12 @@ def check_opening(message: pb.OpenImport, layout: ImportLayout) -> None:
 
 
 def import_model(
-    opening: pb.OpenImport, layout: ImportLayout, halves: Halves, key: SecretKey, workers: Workers
+    opening: pb.OpenImport,
+    layout: ImportLayout,
+    halves: Halves,
+    key: SecretKey,
+    workers: Workers,
+    observer: Observer = NOBODY,
 ) -> Generator[pb.Round, pb.Round, ModelS2]:
     """S2's conversation after `opening`; yields replies, returns the model once S1 commits.
 
@@ -54,6 +60,10 @@ def import_model(
     """
     check_opening(opening, layout)
     plan, n = layout.plan, key.public_key.n
+    observer.about(Topic("import", plan, "+".join(layout.engines), 0, n, layout.params.sigma))
+    for name, pair in halves.items():
+        for what, half in zip(("weights", "biases"), pair, strict=True):
+            observer.half(f"{what} {name}", half)
     weights = [m for node in plan.linear_nodes for m in halves[node.name][0]]
     biases = [(n - r) % n for node in plan.linear_nodes for r in halves[node.name][1]]
     base = BaseSender(opening.import_id)
@@ -75,11 +85,13 @@ def import_model(
         count = sum(segment.plaintexts for segment in segments)
         plaintexts = key.decrypt(key.public_key.parse(masked.ciphertexts, count), workers=workers)
         extension = ot.prepare(step.choices)
-        evaluator = EvaluatorSide(step, ot)
+        evaluator = EvaluatorSide(step, ot, observer)
         inputs, start = {}, 0
         for segment in segments:
             part = plaintexts[start : start + segment.plaintexts]
             inputs[f"z.{segment.name}"] = low_bits(part, segment.packed_bits)
+            hidden = Mask(layout.plaintext_mask_bits(segment))
+            observer.decrypted(f"{segment.name} {node.name}", part, hidden)
             start += segment.plaintexts
         request = yield pb.Round(
             corrections=pb.Corrections(bits=evaluator.choose(inputs), extension=extension)

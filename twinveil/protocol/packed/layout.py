@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from twinveil.errors import BadPlan
 from twinveil.plan import Conv, Linear, Plan, Shape
+from twinveil.protocol.observer import Mask
 from twinveil.protocol.shares import windows
 from twinveil.schedule import LinearStep, Schedule, schedule
 
@@ -38,6 +39,10 @@ class Slots:
     count: int
     mask_bits: int
     offset: int
+
+    @property
+    def mask(self) -> Mask:
+        return Mask(self.mask_bits, self.offset, self.count, self.bytes)
 
 
 def _slots(sum_bits: int, negative: bool, margin: int, plaintext_bits: int, what: str) -> Slots:

@@ -20,6 +20,7 @@ from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Circuits, Dialogue
 from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.model.s2 import ModelS2
+from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.shares import Words, bilinear, modulo, windows
 from twinveil.protocol.single_use import SingleUse
@@ -32,9 +33,16 @@ class PackedS2(SingleUse):
     """shares: x2 by piece (channels, pictures, height, width); ahead: S2's part of conv(x1, K) + b."""
 
     def __init__(
-        self, model: ModelS2, layout: PackedLayout, key: SecretKey, workers: Workers, meter: Meter
+        self,
+        model: ModelS2,
+        layout: PackedLayout,
+        key: SecretKey,
+        workers: Workers,
+        meter: Meter,
+        observer: Observer = NOBODY,
     ) -> None:
         self._meter = meter
+        self._observer = observer
         self._model = model
         self._layout = layout
         self._key = key
@@ -54,6 +62,7 @@ class PackedS2(SingleUse):
         for name, layer in layers.items():
             part = plaintexts[start : start + layer.ahead_sums]
             start += layer.ahead_sums
+            self._observer.decrypted(f"ahead {name}", part, layer.ahead.mask)
             slots = unpack_low(part, layer.ahead.count, layer.ahead.bytes, layer.bits)
             self._ahead[name] = layer.from_ahead(slots)
 
@@ -111,6 +120,7 @@ class PackedS2(SingleUse):
         for step, layer in zip(stage.linear, layers, strict=True):
             part = plaintexts[start : start + layer.online_sums]
             start += layer.online_sums
+            self._observer.decrypted(f"online {step.node.name}", part, layer.online.mask)
             online = layer.from_online(unpack_low(part, layer.online.count, layer.online.bytes, layer.bits))
             own = bilinear(self._input(step), self._model.shares[step.node.name], step.node, layer.bits)
             made[step.node.name] = modulo(own + online + self._ahead[step.node.name], layer.bits)

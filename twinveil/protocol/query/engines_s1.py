@@ -14,6 +14,7 @@ from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import ENGINES
 from twinveil.protocol.model.s1 import ModelS1
+from twinveil.protocol.observer import NOBODY, Observer, Topic
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.packed.s1 import PackedS1
 from twinveil.protocol.packed.steps import steps as packed_steps
@@ -30,6 +31,7 @@ def query_s1(
     peer: Peer,
     pictures: int = 1,
     watch: Callable[[EngineS1], None] = lambda engine: None,
+    observer: Observer = NOBODY,
 ) -> QueryS1:
     """A query of `model`, not yet prepared. watch sees the engine (tests look at its layers)."""
     plan, params = model.plan, tools.params
@@ -51,4 +53,5 @@ def query_s1(
     else:
         raise BadInput(f"there is no engine {engine_name!r}: use {' or '.join(ENGINES)}")
     watch(engine)
-    return QueryS1(counted, plan, import_id, engine_name, engine, steps, tools, meter, pictures)
+    observer.about(Topic("query", plan, engine_name, pictures, tools.key.n, params.sigma))
+    return QueryS1(counted, plan, import_id, engine_name, engine, steps, tools, meter, pictures, observer)

@@ -14,6 +14,7 @@ from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import ENGINES
 from twinveil.protocol.model.s2 import ModelS2
+from twinveil.protocol.observer import NOBODY, Observer, Topic
 from twinveil.protocol.packed.layout import MAX_PICTURES, PackedLayout
 from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.protocol.packed.steps import steps as packed_steps
@@ -33,6 +34,7 @@ def query_s2(
     label_only: bool,
     meter: Meter,
     watch: Callable[[EngineS2], None] = lambda engine: None,
+    observer: Observer = NOBODY,
 ) -> Script:
     """S2's conversation for one query of `model`. label_only is the owner's policy."""
     plan = model.plan
@@ -44,11 +46,12 @@ def query_s2(
     steps: Sequence[Step]
     if opening.engine == "packed":
         layout = PackedLayout(plan, params.key_bits, params.sigma, opening.pictures)
-        engine, steps = PackedS2(model, layout, key, workers, meter), packed_steps(layout)
+        engine, steps = PackedS2(model, layout, key, workers, meter, observer), packed_steps(layout)
     elif opening.engine == "textbook" and opening.pictures == 1:
         textbook = TextbookLayout(plan, params)
-        engine, steps = TextbookS2(textbook, key, workers, meter), textbook.steps()
+        engine, steps = TextbookS2(textbook, key, workers, meter, observer), textbook.steps()
     else:
         raise BadInput(f"there is no engine {opening.engine!r}: use {' or '.join(ENGINES)}")
     watch(engine)
-    return query(opening, plan, engine, steps, key, workers, params, claim, label_only, meter)
+    observer.about(Topic("query", plan, opening.engine, opening.pictures, key.public_key.n, params.sigma))
+    return query(opening, plan, engine, steps, key, workers, params, claim, label_only, meter, observer)

@@ -37,6 +37,7 @@ from twinveil.protocol.engine import EngineS1, Link
 from twinveil.protocol.garbled import GarblerSide, Step
 from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.model.layout import PROTOCOL_VERSION
+from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.binding import SESSION_BYTES, QueryHead, answer_bytes
 from twinveil.protocol.shares import Words, uniform
 from twinveil.protocol.single_use import SingleUse
@@ -77,6 +78,7 @@ class QueryS1(SingleUse):
         tools: Tools,
         meter: Meter,
         pictures: int = 1,
+        observer: Observer = NOBODY,
     ) -> None:
         self._peer = peer
         self._plan = plan
@@ -87,6 +89,7 @@ class QueryS1(SingleUse):
         self._tools = tools
         self.meter = meter
         self._pictures = pictures
+        self._observer = observer
         self._begun = False
         self._link: Link | None = None
 
@@ -125,6 +128,7 @@ class QueryS1(SingleUse):
         link, self._link = self._link, None
         if link is None:
             raise OutOfOrder("a prepared query serves once")
+        self._observer.half(IMAGE, half)
         stages = schedule(self._plan).stages
         yield Progress(0, len(stages), "picture")
         with self.meter.function("import"):

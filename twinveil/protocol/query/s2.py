@@ -12,7 +12,7 @@ from typing import Protocol
 
 from gmpy2 import mpz
 
-from twinveil.blinding import picture_segment
+from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import InvalidMessage, NotAllowed, PeerMismatch
 from twinveil.garbling.base_ot import BaseSender
@@ -26,6 +26,7 @@ from twinveil.protocol.engine import Circuits, EngineS2
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import PROTOCOL_VERSION
+from twinveil.protocol.observer import NOBODY, Mask, Observer
 from twinveil.protocol.query.binding import SESSION_BYTES, QueryHead, answer_bytes
 from twinveil.protocol.shares import Words
 from twinveil.protocol.wide import low_bits
@@ -58,6 +59,7 @@ def query(
     claim: Callable[[bytes], Claim],
     label_only: bool,
     meter: Meter,
+    observer: Observer = NOBODY,
 ) -> Script:
     """The conversation after `opening`. claim(query id) waits for the user's half and takes it.
 
@@ -91,7 +93,8 @@ def query(
         raise PeerMismatch("this conversation was opened for another kind of query")
     if label_only and not claimed.head.label_only:
         raise NotAllowed("the owner allows only the label of this model: ask for the label only")
-    circuits = Circuits(iter(steps), ot)
+    observer.half(IMAGE, claimed.half)
+    circuits = Circuits(iter(steps), ot, observer)
     layout = picture_segment(plan, opening.pictures, key_bits=params.key_bits, sigma=params.sigma)
     with meter.function("import"):
         factors = key.encrypt(claimed.half, workers=workers).to_bytes()
@@ -99,6 +102,8 @@ def query(
     masked = expect(request, "masked_plaintexts").masked_plaintexts.ciphertexts
     with meter.function("import"):
         plaintexts = key.decrypt(key.public_key.parse(masked, layout.plaintexts, key.tally), workers=workers)
+        hidden = Mask(layout.packed_bits + GUARD_BITS + params.sigma + COUNT_BITS)
+        observer.decrypted(IMAGE, plaintexts, hidden)
         evaluator = circuits.next()
         bits = evaluator.choose({f"z.{IMAGE}": low_bits(plaintexts, layout.packed_bits)})
     request = yield pb.Round(corrections=pb.Corrections(bits=bits))
@@ -110,19 +115,23 @@ def query(
     for stage in stages[1:-1]:
         request = yield from engine.stage(circuits, stage, request)
     scores = yield from engine.sct(circuits, stages[-1], request)
-    yield from _answer(plan, circuits, claimed, scores)
+    yield from _answer(plan, circuits, claimed, scores, observer)
 
 
 def _answer(
-    plan: Plan, circuits: Circuits, claimed: Claim, scores: Words
+    plan: Plan, circuits: Circuits, claimed: Claim, scores: Words, observer: Observer
 ) -> Generator[pb.Round, pb.Round, None]:
+    bits = plan.output.accumulator_bits
     if not claimed.head.label_only:
+        observer.answered(scores, bits)
         claimed.deliver(answer_bytes(scores))
         yield pb.Round(answered=pb.Answered())
         return
     evaluator = circuits.next()
-    bits = evaluator.choose({"z.scores": to_bits(scores, plan.output.accumulator_bits)})
-    request = yield pb.Round(corrections=pb.Corrections(bits=bits))
-    index = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)["label"]
-    claimed.deliver(answer_bytes(from_bits(index)[None]))
+    corrections = evaluator.choose({"z.scores": to_bits(scores, bits)})
+    request = yield pb.Round(corrections=pb.Corrections(bits=corrections))
+    masked = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)["label"]
+    index = from_bits(masked)[None]
+    observer.answered(index, len(masked))
+    claimed.deliver(answer_bytes(index))
     yield pb.Round(answered=pb.Answered())

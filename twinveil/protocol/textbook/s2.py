@@ -20,6 +20,7 @@ from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Circuits, Dialogue
 from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.meter import Meter, nonlinear
+from twinveil.protocol.observer import NOBODY, Mask, Observer
 from twinveil.protocol.shares import Words, windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
@@ -31,8 +32,16 @@ from twinveil.schedule import LinearStep, PoolStep, ReluStep, Stage
 class TextbookS2(SingleUse):
     """Keeps no activation at all: every tensor lies encrypted at S1."""
 
-    def __init__(self, layout: TextbookLayout, key: SecretKey, workers: Workers, meter: Meter) -> None:
+    def __init__(
+        self,
+        layout: TextbookLayout,
+        key: SecretKey,
+        workers: Workers,
+        meter: Meter,
+        observer: Observer = NOBODY,
+    ) -> None:
         self._meter = meter
+        self._observer = observer
         self._layout = layout
         self._key = key
         self._workers = workers
@@ -62,7 +71,8 @@ class TextbookS2(SingleUse):
         request = yield from self.products("SCT", self._taps(step), request)
         with self._meter.function("SCT"):
             classes = self._layout.plan.output.out_features
-            return self._masked(request, classes, step.node.accumulator_bits)[:, None]
+            scores = self._masked(request, "scores", classes, step.node.accumulator_bits, signed=True)
+            return scores[:, None]
 
     def _first_pools(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
         """Pools on the picture itself come before the first layer."""
@@ -81,6 +91,7 @@ class TextbookS2(SingleUse):
             with self._meter.function(function):
                 sides = [public.parse(side, size, tally) for side in (operands.left, operands.right)]
                 plain = self._key.decrypt([*sides[0], *sides[1]], workers=self._workers)
+                self._observer.decrypted("operands", plain, None)
                 products = [a * b % public.n for a, b in zip(plain[:size], plain[size:], strict=True)]
                 tally.add(MODMUL_N, size)
                 made = self._key.encrypt(products, workers=self._workers).to_bytes()
@@ -98,12 +109,12 @@ class TextbookS2(SingleUse):
         plan = self._layout.plan
         bits, count = plan.bits[relu.source], int(np.prod(plan.shapes[relu.source]))
         with self._meter.function(function):
-            inputs = {"z.x": to_bits(self._masked(request, count, bits), bits)}
+            inputs = {"z.x": to_bits(self._masked(request, relu.source, count, bits, signed=True), bits)}
         request = yield from self._record(circuits.next(), inputs, "t", function)
         request = yield from self.products(function, count, request)
         evaluator = circuits.next()
         with self._meter.function(function):
-            inputs = {"z.x": to_bits(self._masked(request, count, bits), bits)}
+            inputs = {"z.x": to_bits(self._masked(request, relu.name, count, bits, signed=False), bits)}
             corrections = evaluator.choose(inputs)
         request = yield pb.Round(corrections=pb.Corrections(bits=corrections))
         with self._meter.function(function):
@@ -117,7 +128,7 @@ class TextbookS2(SingleUse):
             window, count = members.shape
             if window > 1:
                 with self._meter.function(function):
-                    masked = self._masked(request, window * count, source.bits)
+                    masked = self._masked(request, pool.source, window * count, source.bits, signed=False)
                     inputs = {"z.r": to_bits(masked.reshape(window, count), source.bits)}
                 request = yield from self._record(circuits.next(), inputs, "mr", function)
                 request = yield from self.products(function, window * count, request)
@@ -134,11 +145,13 @@ class TextbookS2(SingleUse):
             made = self._key.encrypt(bits, workers=self._workers).to_bytes()
         return (yield pb.Round(record_bits=pb.RecordBits(ciphertexts=made)))
 
-    def _masked(self, request: pb.Round, count: int, bits: int) -> Words:
+    def _masked(self, request: pb.Round, name: str, count: int, bits: int, *, signed: bool) -> Words:
         """Low bits of x + s, all that a circuit reads."""
         sent = expect(request, "masked_sums").masked_sums.ciphertexts
         values = self._key.public_key.parse(sent, count, self._key.tally)
         plain = self._key.decrypt(values, workers=self._workers)
+        offset = 1 << (bits - 1) if signed else 0
+        self._observer.decrypted(name, plain, Mask(self._layout.mask_bits(bits), offset))
         mask = (1 << bits) - 1
         return np.array([int(value & mask) for value in plain], np.uint64)
 

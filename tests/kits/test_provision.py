@@ -1,0 +1,248 @@
+"""Kits: whole, private, never overwritten; and a project file that is wrong is refused in one line."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from twinveil.config import settle
+from twinveil.errors import BadConfiguration
+from twinveil.kits.making import make_kits, renew
+from twinveil.kits.project import Project, read_project
+from twinveil.net.credentials import TlsFiles, read
+from twinveil.preflight.kit import KINDS, open_kit
+from twinveil.settings import EVERY_SETTING, CallerSettings
+
+from .conftest import PROJECT
+
+KITS = {
+    "owner": "owner",
+    "cloud_s1": "cloud_s1",
+    "cloud_s2": "cloud_s2",
+    "user-alice": "user",
+    "user-bob": "user",
+}
+PRINT = "ab" * 32
+OTHER = "cd" * 32
+
+
+def certificate(kit: Path) -> x509.Certificate:
+    return x509.load_pem_x509_certificate((kit / "tls" / "certificate.pem").read_bytes())
+
+
+def names(kit: Path) -> x509.SubjectAlternativeName:
+    return certificate(kit).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kit", KITS)
+def test_a_kit_is_what_its_role_reads(kits: Path, kit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")  # paths in it are relative to the kit
+    role = KITS[kit]
+    config = kits / kit / "config.toml"
+    settings = settle(KINDS[role], role, {"config": str(config)}, {}, EVERY_SETTING)
+    tls = settings.credentials()
+    assert tls == TlsFiles.in_folder(kits / kit / "tls")
+    read(tls)
+    assert settings.state == kits / kit / "state"
+    assert open_kit(kits / kit).role == role
+    assert (
+        settle(CallerSettings, "user", {"config": str(config)}, {}, EVERY_SETTING).tls == kits / kit / "tls"
+    )
+    shown = (kits / kit / "README.md").read_text()
+    assert "    twinveil preflight .\n    twinveil " in shown
+    assert "--config config.toml" in shown
+
+
+def test_addresses_are_those_of_the_project(kits: Path, project: Project) -> None:
+    user = open_kit(kits / "user-alice").settings
+    for role in ("owner", "cloud_s1", "cloud_s2"):
+        assert getattr(user, role) == project.members[role].address
+    assert user.listen == project.members["user-alice"].listen
+
+
+@pytest.mark.parametrize("kit", KITS)
+def test_the_certificate_names_role_instance_and_hosts(kits: Path, project: Project, kit: str) -> None:
+    member = project.members[kit]
+    assert names(kits / kit).get_values_for_type(x509.UniformResourceIdentifier) == [
+        f"twinveil://{KITS[kit]}/{member.name}"
+    ]
+    certificate(kits / kit).verify_directly_issued_by(
+        x509.load_pem_x509_certificate((kits / "authority" / "authority.pem").read_bytes())
+    )
+
+
+def test_more_names_go_into_the_certificate(kits: Path) -> None:
+    assert "s1.example.org" in names(kits / "cloud_s1").get_values_for_type(x509.DNSName)
+    addresses = [str(each) for each in names(kits / "cloud_s1").get_values_for_type(x509.IPAddress)]
+    assert addresses == ["127.0.0.1", "10.0.0.7"]
+
+
+def test_keys_are_private(kits: Path) -> None:
+    keys = sorted(kits.rglob("key.pem"))
+    assert len(keys) == len(KITS) + 1
+    assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in kits.iterdir()} == {0o700}
+    assert not any("authority" in path.name and path.suffix == ".key" for path in kits.rglob("*"))
+    assert not list(kits.rglob(".*"))
+
+
+def test_nothing_is_overwritten(kits: Path, project: Project) -> None:
+    before = contents(kits)
+    made = make_kits(project, kits)
+    assert {each.what for each in made} == {"kept as it is"}
+    assert contents(kits) == before
+
+
+def test_a_new_user_gets_a_kit_and_the_others_stay(kits: Path, tmp_path: Path) -> None:
+    before = contents(kits)
+    file = tmp_path / "project.toml"
+    file.write_text(file.read_text() + "[users.carol]\n")
+    made = make_kits(read_project(file), kits)
+    assert [each.kit for each in made if each.what == "made"] == ["user-carol"]
+    after = contents(kits)
+    assert {path: after[path] for path in before} == before
+
+
+def test_a_kit_that_says_otherwise_is_refused(kits: Path, tmp_path: Path) -> None:
+    file = tmp_path / "project.toml"
+    file.write_text(file.read_text().replace('"127.0.0.1"', '"moved.example.org"'))
+    before = contents(kits)
+    with pytest.raises(BadConfiguration, match=r"owner/config\.toml: .* the project says '0\.0\.0\.0"):
+        make_kits(read_project(file), kits)
+    assert contents(kits) == before
+
+
+def test_settings_that_a_person_added_are_no_contradiction(kits: Path, project: Project) -> None:
+    config = kits / "cloud_s1" / "config.toml"
+    config.write_text(config.read_text() + "max_queries = 3\n")
+    make_kits(project, kits, PRINT)
+    assert open_kit(kits / "cloud_s1").settings.max_queries == 3  # type: ignore[attr-defined]
+
+
+def test_the_fingerprint_goes_into_kits_once_s2_has_a_key(kits: Path, project: Project) -> None:
+    assert open_kit(kits / "owner").fingerprint is None
+    made = make_kits(project, kits, PRINT)
+    assert {each.kit: each.what for each in made if each.what != "kept as it is"} == dict.fromkeys(
+        ["owner", "cloud_s1", "user-alice", "user-bob"], "fingerprint added"
+    )
+    assert {open_kit(kits / kit).fingerprint for kit in KITS if kit != "cloud_s2"} == {PRINT}
+    with pytest.raises(BadConfiguration, match="another fingerprint is there"):
+        make_kits(project, kits, OTHER)
+
+
+def test_a_fingerprint_from_the_start(project: Project, tmp_path: Path) -> None:
+    make_kits(project, tmp_path / "kits", PRINT)
+    assert open_kit(tmp_path / "kits" / "user-bob").fingerprint == PRINT
+    with pytest.raises(BadConfiguration, match="64 hexadecimal digits"):
+        make_kits(project, tmp_path / "more", "abc")
+    assert not (tmp_path / "more").exists()
+
+
+def test_renewal_is_by_name_and_from_the_same_authority(kits: Path, project: Project) -> None:
+    before = contents(kits)
+    old = certificate(kits / "cloud_s1")
+    renew(project, kits, ["cloud_s1"])
+    new = certificate(kits / "cloud_s1")
+    assert new.serial_number != old.serial_number
+    assert new.public_key() != old.public_key()
+    assert new.issuer == old.issuer
+    changed = {Path(path) for path, content in contents(kits).items() if before.get(path) != content}
+    assert changed == {kits / "cloud_s1" / "tls" / name for name in ("key.pem", "certificate.pem")}
+    assert [each.kit for each in renew(project, kits, ["user"])] == ["user-alice", "user-bob"]
+    with pytest.raises(BadConfiguration, match="--renew cloud_s3: the project has owner, cloud_s1"):
+        renew(project, kits, ["cloud_s3"])
+
+
+def test_a_discarded_authority_issues_nothing_more(project: Project, tmp_path: Path) -> None:
+    root = tmp_path / "kits"
+    make_kits(project, root, keep_authority=False)
+    assert not list(root.rglob("authority/*"))
+    with pytest.raises(BadConfiguration, match="without the authority's key no certificate"):
+        renew(project, root, ["owner"])
+    (root / "user-bob").rename(tmp_path / "gone")
+    with pytest.raises(BadConfiguration, match="without the authority's key no certificate"):
+        make_kits(project, root)
+
+
+def test_an_open_or_foreign_authority_is_refused(kits: Path, project: Project) -> None:
+    key = kits / "authority" / "key.pem"
+    key.chmod(0o644)
+    with pytest.raises(BadConfiguration, match="open to others: chmod 600"):
+        renew(project, kits, ["owner"])
+    key.write_bytes((kits / "owner" / "tls" / "key.pem").read_bytes())
+    key.chmod(0o600)
+    with pytest.raises(BadConfiguration, match="is not the key of"):
+        renew(project, kits, ["owner"])
+
+
+GOOD = PROJECT.format(7000, 7001, 7002, 7003)
+
+WRONG = {
+    "no name": (GOOD.replace('name = "clinic"', ""), "name is missing"),
+    "a name with a space": (GOOD.replace("clinic", "my clinic"), "name: must be 1 to 64 letters"),
+    "an unknown key": ("nmae = 1\n" + GOOD, r"'nmae' is no setting: did you mean 'name'"),
+    "no cloud": (GOOD.replace("[cloud_s2]", "[cloud_s1.names2]"), r"\[cloud_s1\] 'names2' is no setting"),
+    "no owner": (GOOD.replace("[owner]", "[validity]"), r"\[validity\] 'host' is no setting"),
+    "no host": (GOOD.replace('[owner]\nhost = "127.0.0.1"', "[owner]"), r"\[owner\] host is missing"),
+    "host with port": (GOOD.replace('"127.0.0.1"', '"a:7000"', 1), r"\[owner\] host: must be a host name"),
+    "port": (GOOD.replace("port = 7001", "port = 70000"), r"\[cloud_s1\] port: must be from 1 to 65535"),
+    "port as text": (GOOD.replace("port = 7001", 'port = "x"'), r"\[cloud_s1\] port: must be a whole number"),
+    "names": (GOOD.replace('["s1.example.org", "10.0.0.7"]', '"s1"'), r"\[cloud_s1\] names: must be a list"),
+    "a role's host for a user": (GOOD + 'host = "x"\n', r"\[users.bob\] 'host' is no setting"),
+    "no users": (GOOD.replace("[users.alice]\nport = 7003\n[users.bob]", "[users]"), "there is no user"),
+    "a user's name": (GOOD.replace("[users.bob]", '[users."b b"]'), "'b b' is no user's name"),
+    "same address": (GOOD.replace("7001", "7000"), r"\[cloud_s1\] and \[owner\] have the same host and port"),
+    "small key": (
+        GOOD.replace("insecure_small_key = true", ""),
+        r"\[cloud_s2\] key_bits: a 512-bit key is ref",
+    ),
+    "no days": (GOOD + "[validity]\nrole_days = 0\n", r"\[validity\] role_days: must be from 1"),
+    "days": (GOOD + "[validity]\nauthority_days = 9\n", r"role_days: longer than authority_days"),
+    "no TOML": ("name =", "no TOML"),
+    "a table for a value": (
+        GOOD.replace("[validity]", "") + "[validity.role_days]\n",
+        "must be a whole number",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_project_is_refused_in_one_line(tmp_path: Path, case: str) -> None:
+    text, words = WRONG[case]
+    file = tmp_path / "project.toml"
+    file.write_text(text)
+    with pytest.raises(BadConfiguration, match=words) as caught:
+        read_project(file)
+    assert str(caught.value).startswith(str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_example_is_good() -> None:
+    project = read_project(Path(__file__).parents[2] / "docs" / "project.toml")
+    assert len(project.members) == 5
+
+
+def test_as_typed(tmp_path: Path) -> None:
+    (tmp_path / "project.toml").write_text(GOOD)
+    command = [sys.executable, "-m", "twinveil.cli", "provision", "project.toml", "-o", "kits"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+    assert "keep that folder offline" in shown.stdout
+    wrong = subprocess.run(
+        [*command, "--renew", "owner", "--fingerprint", PRINT],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)

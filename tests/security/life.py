@@ -1,0 +1,68 @@
+"""One life of both clouds on a folder, for tests that end it: python -m tests.security.life FOLDER STEP.
+
+Prints the digest of every 16 bytes of one-time material that passes between the clouds, and kills itself
+with SIGKILL right after S1's message STEP was answered; a negative STEP lives to the end of a query.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+from tests.security.peers import Between
+from tests.security.world import World, tiny_model, tiny_plan
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.net.peer import Peer
+from twinveil.params import Params
+from twinveil.rpc import rounds_pb2 as pb
+
+ONE_TIME = ("session_id", "base_ot", "extension", "tables", "garbler_labels", "masked_labels")
+CIPHERTEXTS = ("masked_sums", "ciphertexts", "factors")
+PARAMS = Params(256, insecure_small_key=True)
+
+
+class Telling(Between):
+    """Prints what passes; ends the process after message `step`."""
+
+    def __init__(self, inner: Peer, step: int) -> None:
+        super().__init__(inner)
+        self._left = step
+
+    def ask(self, message: pb.Round) -> pb.Round:
+        reply = self.inner.ask(message)
+        for each in (message, reply):
+            tell(each)
+        if self._left == 0:
+            sys.stdout.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._left -= 1
+        return reply
+
+
+def tell(message: pb.Round) -> None:
+    part = getattr(message, str(message.WhichOneof("body")))
+    for field, value in part.ListFields():
+        if field.name in ONE_TIME or field.name in CIPHERTEXTS:
+            size = 64 if field.name in CIPHERTEXTS else 16
+            for at in range(0, len(value) - size + 1, size):
+                print(hashlib.sha256(value[at : at + size]).hexdigest()[:24])
+
+
+def main() -> None:
+    folder, step = Path(sys.argv[1]), int(sys.argv[2])
+    key_file = folder / "key.json"
+    if key_file.exists():
+        world = World(folder, SecretKey.load(key_file, PARAMS))
+    else:
+        world = World(folder)
+        world.secret.save(key_file)
+        world.outsource(tiny_model())
+    world.wrap = lambda inner: Telling(inner, step)
+    world.ask(world.query(tiny_plan()))
+
+
+if __name__ == "__main__":
+    main()

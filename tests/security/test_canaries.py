@@ -1,0 +1,192 @@
+"""Weights, keys, pixels and shares never come into logs, errors or reprs; checks hold without assert."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import logging
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn, cast
+
+import grpc
+import numpy as np
+import pytest
+
+from tests.security import faults
+from tests.security.peers import At
+from tests.security.test_client_vectors import Caller
+from tests.security.world import OWNER, USER, World, finish, tiny_model, tiny_plan
+from twinveil.errors import TwinveilError
+from twinveil.net.peer import Peer
+from twinveil.net.status import boundary
+from twinveil.net.wording import sanitised
+from twinveil.plan import QuantisedModel
+from twinveil.rpc import rounds_pb2 as pb
+
+PIXELS = np.array([201, 17, 233, 94, 58, 249, 131, 66, 187], np.uint8).reshape(1, 3, 3)
+WEIGHTS = np.array([-97, 113, 59, -101, 83, -43, 71, -127], np.int64)
+STEPS = 8
+REPOSITORY = Path(__file__).parents[2]
+
+
+def canary_model() -> QuantisedModel:
+    model = tiny_model()
+    weights = {name: np.resize(WEIGHTS, each.shape) for name, each in model.weights.items()}
+    return QuantisedModel(model.plan, weights, model.biases)
+
+
+def spellings(numbers: np.ndarray) -> Iterator[str]:
+    """A run of small numbers as a log might have it."""
+    run = [int(each) for each in numbers.reshape(-1)[:4]]
+    for between in (", ", ",", " ", "  ", "\n"):
+        yield between.join(str(each) for each in run[:3])
+    yield bytes(each & 255 for each in run).hex()
+    yield repr(bytes(each & 255 for each in run))[2:-1]
+
+
+def of_number(number: int) -> Iterator[str]:
+    """A long number in every usual base, the middle of it: prefixes and line breaks do not matter."""
+    data = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    encoded = base64.b64encode(data), base64.urlsafe_b64encode(data)
+    for text in (str(number), f"{number:x}", *(each.decode() for each in encoded)):
+        yield text[4:20]
+
+
+def canaries(world: World) -> set[str]:
+    """Everything that must not be found, as text."""
+    found = {text for each in (PIXELS, WEIGHTS) for text in spellings(each)}
+    key = world.secret
+    for number in (key._p, key._q, (key._p - 1) * (key._q - 1), *(half[2] for half in key._halves)):
+        found |= set(of_number(int(number)))
+    record = world.models1.store.find("tiny", "1")
+    for shares in (
+        world.models1.load(record, world.public).shares,
+        world.models2.load(record.import_id)[1].shares,
+    ):
+        for share in shares.values():
+            found |= set(spellings(share))
+    return {text for text in found if len(text) >= 8}
+
+
+class Log(logging.Handler):
+    """All that is logged by anybody, at every level, with tracebacks."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.texts: list[str] = []
+        self.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(self.format(record))
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    handler, root = Log(), logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield handler
+    root.removeHandler(handler)
+    root.setLevel(level)
+
+
+class Ending(Caller):
+    """A gRPC context that keeps what the caller is told."""
+
+    def __init__(self) -> None:
+        self.told = ""
+
+    def set_trailing_metadata(self, metadata: object) -> None:
+        self.told += repr(metadata)
+
+    def abort(self, code: object, text: str) -> NoReturn:
+        self.told += f" {code} {text}"
+        raise RuntimeError(text)
+
+
+def attempts(world: World) -> Iterator[str]:
+    """Error texts, with the tracebacks of a side that logs them, of queries that go wrong at every step."""
+    key = world.secret
+    changes = [change for _, change in (*faults.ciphertexts(key), *faults.points(), *faults.sizes(16))][::9]
+    for number in range(STEPS):
+        for change in changes:
+            world.wrap = _bending(number, change)
+            query = world.query(tiny_plan(), PIXELS)
+            waiting = world.queries2.classify(query.s2, USER)
+            next(waiting)
+            works = [world.queries1.classify(query.s1, USER)]
+            # Before `bind` S2 does not know whose conversation it was: the user's call there waits on.
+            works += [waiting] if number > 2 else []  # type: ignore[list-item]
+            for work in works:
+                ending = Ending()
+                try:
+                    with boundary(cast("grpc.ServicerContext", ending)):
+                        finish(work)
+                except Exception as error:
+                    yield f"{ending.told} {error!r} {''.join(traceback.format_exception(error))}"
+                    yield f"{sanitised(error)!r} {error.__cause__!r} {error.__context__!r}"
+            waiting.close()
+    world.wrap = lambda peer: peer
+
+
+def _bending(number: int, change: faults.Change) -> Callable[[Peer], Peer]:
+    return lambda inner: At(inner, number, lambda peer, sent: _bent(peer, sent, change))
+
+
+def _bent(peer: Peer, message: pb.Round, change: faults.Change) -> pb.Round:
+    part = getattr(message, str(message.WhichOneof("body")))
+    for field, value in part.ListFields():
+        if isinstance(value, bytes):
+            setattr(part, field.name, change(value))
+    return peer.ask(message)
+
+
+def test_no_canary_in_logs_and_errors(tmp_path: Path, log: Log) -> None:
+    world = World(tmp_path)
+    world.outsource(canary_model())
+    world.classify(canary_model(), PIXELS)
+    texts = list(attempts(world))
+    logging.getLogger("cloud_s1").debug("the end of %r, %r", world, world.models1.store.records())
+    held = world.models1.load(world.models1.store.find("tiny", "1"), world.public)
+    texts += log.texts + [repr(each) for each in (world.secret, world.public, held, world.models2, OWNER)]
+    assert len(texts) > 100
+    found = {text for text in canaries(world) if any(text in each for each in texts)}
+    assert not found
+
+
+def test_the_search_finds_a_canary(tmp_path: Path, log: Log) -> None:
+    world = World(tmp_path)
+    world.outsource(canary_model())
+    key = world.secret
+    leaks = [f"pixels {PIXELS.tolist()}", f"key {key.to_jwk()}", f"p = {key._p}", str(WEIGHTS)]
+    for leak in leaks:
+        logging.getLogger("cloud_s2").debug(leak)
+        assert any(text in log.texts[-1] for text in canaries(world)), leak
+
+
+def test_no_check_rests_on_assert() -> None:
+    for package in ("twinveil", "cloud_s1", "cloud_s2", "owner", "user"):
+        for path in (REPOSITORY / package).rglob("*.py"):
+            tree = ast.parse(path.read_text())
+            assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree)), path
+
+
+def test_vectors_hold_without_assert() -> None:
+    """python -O takes every assert of the library away; pytest keeps those of the tests."""
+    tests = [f"tests/security/test_{name}.py" for name in ("client_vectors", "wire_vectors")]
+    command = [sys.executable, "-O", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stdout[-2000:]
+
+
+def test_errors_carry_no_bytes() -> None:
+    """What the other side is told is one printable line, whatever an error says."""
+    told = str(sanitised(TwinveilError("a\nb\x00c" + "x" * 5000)))
+    assert told.isprintable()
+    assert len(told) <= 500
+    assert str(sanitised(ValueError("secret 12345"))) == "internal error, see the log"

@@ -1,0 +1,145 @@
+"""What the key holder can read from nonces: nothing. And three engines that get it wrong, each found out."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+import gmpy2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from gmpy2 import mpz
+
+from tests.networks import random_image
+from tests.security.nonces import Nonces, full_findings, halves_of
+from tests.security.peers import Watching
+from tests.security.smooth import SmoothKey, smooth_key
+from tests.security.world import World, tiny_model
+from twinveil.crypto import public_key as module
+from twinveil.crypto.public_key import Encryptor, FreshCiphertexts, NonceSource, Rerandomiser
+from twinveil.parallel import INLINE, Workers
+from twinveil.plan import Conv, Dense, Plan, QuantisedModel, Relu
+
+QUERIES = 2
+
+
+def wide_model() -> QuantisedModel:
+    """Many sums: a hundred nonces a query."""
+    plan = Plan(
+        (1, 7, 7),
+        8,
+        (
+            Conv("conv", "image", 6, (3, 3), 1, 0, 8, 20),
+            Relu("relu", "conv", 4, 8),
+            Dense("dense", "relu", 2, 8, 24),
+        ),
+        0,
+    )
+    source = np.random.default_rng(0)
+
+    def draw(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+        return source.integers(-128, 128, shape, dtype=np.int64)
+
+    shapes = {node.name: plan.weight_shape(node) for node in plan.linear_nodes}
+    return QuantisedModel(
+        plan,
+        {name: draw(shape) for name, shape in shapes.items()},
+        {name: draw(shape[:1]) for name, shape in shapes.items()},
+    )
+
+
+@pytest.fixture
+def key() -> SmoothKey:
+    return smooth_key()
+
+
+def conversations(
+    root: Path, key: SmoothKey, model: QuantisedModel, engine: str = "packed", queries: int = QUERIES
+) -> tuple[Nonces, list[int]]:
+    """An import and a few queries: all nonces, and the halves A that S1 raised S2's ciphertexts to."""
+    world, watched = World(root, key.secret), list[Watching]()
+    width = world.public.bits // 8
+
+    def watch(inner: object) -> Watching:
+        watched.append(Watching(inner))  # type: ignore[arg-type]
+        return watched[-1]
+
+    world.wrap = watch
+    halves = world.halves(model)
+    world.outsource(model, halves, engines=(engine,))
+    exponents = halves_of(halves[0], width)
+    for seed in range(queries):
+        query = world.query(model.plan, random_image(model.plan, seed), engine=engine)
+        exponents += halves_of(query.s1.half, width)
+        world.ask(query)
+    found = Nonces(key)
+    for peer in watched:
+        found.add(peer)
+    return found, exponents
+
+
+def test_packed_nonces_are_fresh_and_uniform(tmp_path: Path, key: SmoothKey) -> None:
+    nonces, halves = conversations(tmp_path, key, wide_model())
+    assert sum(len(each) for each in nonces.sent.values()) > 150
+    assert not nonces.findings(halves)
+
+
+def test_textbook_nonces_are_fresh_and_uniform(tmp_path: Path, key: SmoothKey) -> None:
+    nonces, _ = conversations(tmp_path, key, tiny_model(), "textbook")
+    sent = nonces.sent["smp_operands"] + nonces.sent["masked_sums"]
+    assert len(sent) > 150
+    assert not full_findings(key, sent)
+    assert not {c % key.secret.public_key.n for c in sent} & {
+        c % key.secret.public_key.n for c in nonces.made
+    }
+
+
+class TestControls:
+    """The same checks, on engines that are wrong: each is seen."""
+
+    def test_no_rerandomisation(
+        self, tmp_path: Path, key: SmoothKey, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stale(self: Rerandomiser, values: Sequence[mpz], *_: object, **__: object) -> FreshCiphertexts:
+            return FreshCiphertexts(module._MINT, values, self.public_key.ciphertext_bytes)
+
+        monkeypatch.setattr(Rerandomiser, "freshen", stale)
+        nonces, halves = conversations(tmp_path, key, wide_model(), queries=1)
+        assert {"a power of S2's own nonce", "not uniform"} <= nonces.findings(halves)
+
+    def test_short_exponents_towards_the_key_holder(
+        self, tmp_path: Path, key: SmoothKey, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Rerandomiser, "reach", "short")
+        nonces, halves = conversations(tmp_path, key, wide_model(), queries=1)
+        assert nonces.findings(halves) == {"not uniform"}
+
+    def test_nth_powers_mixed_with_powers_of_h(
+        self, tmp_path: Path, key: SmoothKey, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def mixed(
+            self: Encryptor, plaintexts: Sequence[int], nonces: object = None, workers: Workers = INLINE
+        ) -> FreshCiphertexts:
+            public = self.public_key
+            values = []
+            for m in plaintexts:
+                r = mpz(secrets.randbelow(int(public.n) - 1) + 1)
+                values.append(public.raw(m) * gmpy2.powmod(r, public.n, public.n_squared) % public.n_squared)
+            return FreshCiphertexts(module._MINT, values, public.ciphertext_bytes)
+
+        monkeypatch.setattr(Encryptor, "encrypt", mixed)
+        nonces, halves = conversations(tmp_path, key, wide_model(), queries=1)
+        assert "a nonce outside <h>" in nonces.findings(halves)
+
+    def test_one_nonce_for_all(self, tmp_path: Path, key: SmoothKey, monkeypatch: pytest.MonkeyPatch) -> None:
+        once = NonceSource._draw
+
+        def same(self: NonceSource, count: int, workers: Workers) -> list[mpz]:
+            wrong = isinstance(self, Rerandomiser)
+            return once(self, 1, workers) * count if wrong else once(self, count, workers)
+
+        monkeypatch.setattr(NonceSource, "_draw", same)
+        nonces, halves = conversations(tmp_path, key, wide_model(), queries=1)
+        assert nonces.findings(halves)

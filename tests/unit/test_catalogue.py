@@ -1,0 +1,74 @@
+"""The owner's records of what it gave out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from owner.catalogue import Catalogue, Released, Releases
+from tests.system.town import small_model, stored
+from twinveil.errors import BadInput, UnknownModel
+
+
+def released(version: str = "1", seed: int = 0) -> Released:
+    made = stored(small_model(seed))
+    return Released("digits", version, made.model.plan, made.card, ("packed",), False, "ab" * 32)
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    releases.add(released())
+    assert releases.find("digits") == released()
+    assert Releases(tmp_path).all() == [released()]
+
+
+def test_the_newest_version_by_number(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    for version in ("1.9", "1.10", "1"):
+        releases.add(released(version))
+    assert [each.version for each in releases.all()] == ["1", "1.9", "1.10"]
+    assert releases.find("digits").version == "1.10"
+    assert releases.find("digits", "1.9").version == "1.9"
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    with pytest.raises(UnknownModel, match=r"no model digits \(models: none\)"):
+        releases.find("digits")
+    releases.add(released())
+    with pytest.raises(UnknownModel, match=r"no model digits 2 \(models: digits 1\)"):
+        releases.find("digits", "2")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": 1}', "null"])
+def test_a_damaged_record_is_no_model(tmp_path: Path, text: str) -> None:
+    releases = Releases(tmp_path)
+    releases.add(released())
+    (tmp_path / "released" / "broken@1.json").write_text(text)
+    assert [each.name for each in releases.all()] == ["digits"]
+    with pytest.raises(BadInput):
+        Released.from_json(text)
+
+
+def test_removal(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    releases.add(released())
+    assert releases.remove("digits", "1")
+    assert not releases.remove("digits", "1")
+    assert releases.all() == []
+
+
+@pytest.mark.parametrize("name", ["../x", "", "A", "a/b"])
+def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadInput):
+        Releases(tmp_path).add(replace(released(), name=name))
+
+
+def test_ready_files_are_not_told_to_users(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    releases.add(released())
+    reply = Catalogue(releases, "file:/run/s1.json", "s2.example:7002").get_model("digits", "")
+    assert (reply.cloud_s1, reply.cloud_s2) == ("", "s2.example:7002")
+    assert reply.key_fingerprint.hex() == "ab" * 32

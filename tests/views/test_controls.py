@@ -1,0 +1,113 @@
+"""Honest runs pass; every mistake of the test-only engine is seen by the same tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import pytest
+
+from tests.protocol.clouds import key
+from tests.views import broken
+from tests.views.nonces import examine_nonces
+from tests.views.small import PLAN, TINY, Watched, model, two_classes, watch
+from twinveil.plan import Plan
+from twinveil.views.audit import Report, audit
+from twinveil.views.chances import holm
+
+Mistake = Callable[[], AbstractContextManager[None]]
+
+EACH = 8
+"""Queries for each of two classes of pictures."""
+
+SEEN = [
+    (broken.zero_shares, "packed", "cloud_s2, output image: values"),
+    (broken.zero_sum_masks, "packed", "cloud_s2, decrypted online conv: values"),
+    (broken.zero_picture_mask, "packed", "cloud_s2, decrypted image: values"),
+    (broken.fixed_seed, "packed", "cloud_s2, output image: across"),
+    (broken.one_mask_for_many, "packed", "cloud_s2, output image: neighbours"),
+    (broken.unpacked_products, "packed", "cloud_s1, half image: values"),
+    (broken.sign_test_by_product, "textbook", "cloud_s2, decrypted conv: values"),
+]
+"""Mistake, engine, what must be among the alarms."""
+
+
+def judged(watched: Watched) -> Report:
+    """The report, told which pictures belong together."""
+    classes = {
+        id(view): ("upright", "lying")[number % 2]
+        for role in watched.views
+        for number, view in enumerate(watched.queries(role))
+    }
+    return audit([view for views in watched.views.values() for view in views], classes)
+
+
+@pytest.mark.parametrize("engine", ["packed", "textbook"])
+def test_honest_clouds_raise_no_alarm(engine: str) -> None:
+    report = judged(watch(two_classes(EACH), engine=engine))
+    assert report.clean, report.alarms
+    assert len(report.findings) > 80
+    kinds = {(kind.cloud, kind.what.split(",")[0]) for kind in report.kinds}
+    assert kinds == {(cloud, what) for cloud in ("cloud_s1", "cloud_s2") for what in ("import", "query")}
+    assert {(guess.cloud, guess.guesses) for guess in report.guesses} == {
+        ("cloud_s1", EACH),
+        ("cloud_s2", EACH),
+    }
+
+
+def test_label_only_queries_are_a_kind_of_their_own() -> None:
+    watched = watch(two_classes(2), label_only=True)
+    report = judged(watched)
+    assert report.clean, report.alarms
+    queries = [kind for kind in report.kinds if kind.what == "query, packed, label only"]
+    assert [(kind.cloud, kind.views) for kind in queries] == [("cloud_s1", 4), ("cloud_s2", 4)]
+
+
+@pytest.mark.parametrize(("mistake", "engine", "alarm"), SEEN, ids=[each[0].__name__ for each in SEEN])
+def test_a_mistake_is_seen(mistake: Mistake, engine: str, alarm: str) -> None:
+    with mistake():
+        report = judged(watch(two_classes(EACH), engine=engine))
+    assert [each for each in report.alarms if each.startswith(alarm)], report.alarms
+
+
+def short_masks(mistake: Mistake) -> Report:
+    """Sixteen pictures a query: what leaves a mask's range is rare."""
+    with mistake():
+        return judged(watch(two_classes(4, PLAN), model(PLAN), batch=16))
+
+
+@pytest.mark.heavy
+def test_little_slack_is_seen_where_values_leave_the_range_of_their_masks() -> None:
+    assert short_masks(nullcontext).clean
+    report = short_masks(broken.six_bits_of_slack)
+    assert "cloud_s2, decrypted online conv: range" in "\n".join(report.alarms)
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_nonces_that_s2_knows_are_seen(stale: bool) -> None:
+    with broken.no_rerandomisation() if stale else nullcontext():
+        watched = watch(two_classes(22))
+    found = list(examine_nonces(watched.queries("cloud_s1"), watched.queries("cloud_s2"), key(256)._p))
+    assert len(found) >= 2
+    assert any(holm([each.p for each in found])) == stale
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("plan", [PLAN, TINY], ids=["plan", "tiny"])
+def test_many_honest_views_tell_nothing(plan: Plan) -> None:
+    each = 100
+    report = judged(watch(two_classes(each, plan), model(plan)))
+    assert report.clean, report.alarms
+    for guess in report.guesses:
+        assert guess.guesses == each
+        assert guess.p > 1e-6
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("mistake", [broken.zero_shares, broken.zero_sum_masks, broken.fixed_seed])
+def test_the_distinguisher_learns_where_there_is_something_to_learn(mistake: Mistake) -> None:
+    with mistake():
+        report = judged(watch(two_classes(30)))
+    (guess,) = [each for each in report.guesses if each.cloud == "cloud_s2"]
+    assert guess.accuracy > 0.95
+    assert guess.bounds[0] > 0.5

@@ -1,0 +1,68 @@
+"""twinveil provision: a start-up kit for each role, from one description of the project."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from twinveil.errors import BadConfiguration
+from twinveil.kits.making import AUTHORITY, Made, make_kits, renew
+from twinveil.kits.project import read_project
+
+
+def provision(
+    project: Annotated[Path, typer.Argument(help="project.toml: names, hosts, ports, users, validity.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the kits.")] = Path("kits"),
+    fingerprint: Annotated[
+        str | None, typer.Option(help="Of S2's key (64 hexadecimal digits), into every kit that has none.")
+    ] = None,
+    renewed: Annotated[
+        list[str] | None,
+        typer.Option("--renew", help="Kit that gets a new certificate; 'user' is every user. Repeatable."),
+    ] = None,
+    discard_authority_key: Annotated[
+        bool,
+        typer.Option(
+            "--discard-authority-key",
+            help="Do not keep the authority's key: nothing can be renewed later.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Make one folder per role with configuration, key, certificate and instructions; overwrites nothing."""
+    described = read_project(project)
+    if renewed:
+        if fingerprint is not None or discard_authority_key:
+            raise BadConfiguration("--renew goes alone: run twinveil provision again for the rest")
+        made = renew(described, out, renewed)
+    else:
+        made = make_kits(described, out, fingerprint, keep_authority=not discard_authority_key)
+    if as_json:
+        rows = [{"kit": each.kit, "folder": str(each.folder), "what": each.what} for each in made]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(_table(made))
+    for line in _advice(out):
+        console.print(line, soft_wrap=True)
+
+
+def _table(made: list[Made]) -> Table:
+    table = Table("kit", "folder", "")
+    for each in made:
+        table.add_row(each.kit, str(each.folder), each.what)
+    return table
+
+
+def _advice(out: Path) -> list[str]:
+    folder = out / AUTHORITY
+    if folder.exists():
+        key = f"Whoever holds {folder}/key.pem can be anyone here: keep that folder offline and to yourself."
+    else:
+        key = "The authority's key was not kept: renewing or adding a kit means making all of them anew."
+    return [key, "Carry each kit to its host; its README.md has the two commands to type."]

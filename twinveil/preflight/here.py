@@ -1,0 +1,186 @@
+"""What can be seen on this machine alone: certificate, key, folder, port, memory, disk."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from twinveil.errors import BadConfiguration, NotAllowed, TwinveilError
+from twinveil.net.address import split
+from twinveil.net.channel import connect
+from twinveil.net.credentials import TlsFiles, read, server_name
+from twinveil.net.identity import parse_uri
+from twinveil.pinning import read_pin
+from twinveil.preflight.finding import Finding, failure, note, ok
+from twinveil.preflight.kit import Kit
+
+SOON = timedelta(days=30)
+MIB = 1 << 20
+GIB = 1 << 30
+NEEDS = {
+    "owner": (2 * GIB, GIB),
+    "cloud_s1": (2 * GIB, 4 * GIB),
+    "cloud_s2": (2 * GIB, GIB),
+    "user": (512 * MIB, 64 * MIB),
+}
+"""Free memory and free disk that a role wants; what a model really takes, twinveil estimate tells."""
+
+OWN_SECONDS = 2.0
+PIN = "cloud_s2.fingerprint"
+RENEW = "twinveil provision --renew, and carry the new tls/ here"
+
+
+def look_around(kit: Kit) -> Iterator[Finding]:
+    """Every check that needs no peer."""
+    tls = kit.settings.credentials()
+    if tls is None:
+        yield note("certificate", "insecure plaintext", "for experiments on one machine only: use kits")
+    else:
+        yield from certificates(kit, tls)
+        yield permissions(tls.key)
+    yield pin(kit)
+    yield port(kit)
+    yield memory(kit.role)
+    yield disk(kit)
+
+
+def certificates(kit: Kit, tls: TlsFiles) -> Iterator[Finding]:
+    """Files that belong together, from the authority, for this role and name, in date."""
+    try:
+        content = read(tls)
+    except BadConfiguration as error:
+        yield failure("certificate", str(error), f"take the folder tls/ of the kit again, or {RENEW}")
+        return
+    authority = x509.load_pem_x509_certificate(content.authority)
+    certificate = x509.load_pem_x509_certificate(content.certificate)
+    yield ok("certificate", "key and certificate belong together")
+    try:
+        certificate.verify_directly_issued_by(authority)
+        yield ok("authority", authority.subject.rfc4514_string())
+    except (ValueError, TypeError, InvalidSignature):
+        yield failure("authority", "the certificate comes from another authority", f"{RENEW}, for all roles")
+    yield identity(kit, certificate)
+    yield in_date("certificate's dates", certificate, RENEW)
+    yield in_date("authority's dates", authority, "make all kits anew: the authority has ended")
+
+
+def identity(kit: Kit, certificate: x509.Certificate) -> Finding:
+    """The certificate is this role's and this name's."""
+    wanted = f"{kit.role}/{kit.settings.name}"
+    remedy = f"this folder needs the certificate of {wanted}: take it from the right kit"
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        [uri] = names.get_values_for_type(x509.UniformResourceIdentifier)
+        found = "/".join(parse_uri(uri))
+    except (x509.ExtensionNotFound, ValueError, NotAllowed):
+        return failure("role", "the certificate names no role of Twinveil", remedy)
+    if found != wanted or server_name(kit.role) not in names.get_values_for_type(x509.DNSName):
+        return failure("role", f"the certificate is {found}'s, the configuration is {wanted}'s", remedy)
+    return ok("role", found)
+
+
+def in_date(check: str, certificate: x509.Certificate, remedy: str) -> Finding:
+    """Begun, and not near its end."""
+    now, end = datetime.now(UTC), certificate.not_valid_after_utc
+    if now < certificate.not_valid_before_utc:
+        return failure(check, f"begins {certificate.not_valid_before_utc:%Y-%m-%d %H:%M}", "set the clock")
+    if now > end:
+        return failure(check, f"ended {end:%Y-%m-%d %H:%M}", remedy)
+    if end - now < SOON:
+        return note(check, f"ends {end:%Y-%m-%d}, in {(end - now).days} days", remedy)
+    return ok(check, f"until {end:%Y-%m-%d}")
+
+
+def permissions(key: Path) -> Finding:
+    """Only this user reads the key."""
+    try:
+        found = stat.S_IMODE(key.stat().st_mode)
+    except OSError:
+        return failure("key file", "missing", f"take the folder {key.parent} of the kit again")
+    if found & 0o077:
+        return failure("key file", f"mode {found:04o}: others may read it", f"chmod 600 {key}")
+    return ok("key file", f"mode {found:04o}")
+
+
+def pin(kit: Kit) -> Finding:
+    """How far S2's key is known."""
+    if kit.role == "cloud_s2":
+        made = (kit.settings.state / "secret_key.json").exists()
+        return ok("key", "there" if made else "made at the first start")
+    path = kit.settings.state / PIN
+    try:
+        found = read_pin(path)
+    except TwinveilError as error:
+        return failure("pinned key", str(error), f"remove {path}: the next contact pins again")
+    if kit.fingerprint and found and kit.fingerprint != found:
+        return failure(
+            "pinned key",
+            f"the configuration says {kit.fingerprint[:16]}..., pinned is {found[:16]}...",
+            f"ask cloud_s2's operator which is right; then remove {path}, or the line in the configuration",
+        )
+    known = kit.fingerprint or found
+    if known is None:
+        remedy = "fine on a network you trust; otherwise twinveil provision --fingerprint HEX"
+        return note("pinned key", "none: the first contact decides", remedy)
+    return ok("pinned key", f"{known[:16]}...")
+
+
+def port(kit: Kit) -> Finding:
+    """Free to listen on, or held by this very role."""
+    host, number = split(kit.settings.listen)
+    check = f"port {number}"
+    address = host.strip("[]")
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, number))
+        return ok(check, "free")
+    except PermissionError:
+        return failure(check, "not allowed to this user", "choose a port of 1024 or more in listen")
+    except OSError as error:
+        found, is_foreign = error.strerror or str(error), error.errno != errno.EADDRINUSE
+    if not is_foreign and _is_running(kit):
+        return ok(check, f"{kit.role} runs here already")
+    remedy = "end the other program, or choose another port (and tell the others)"
+    if is_foreign:
+        remedy = f"listen = '{host}' is no address of this machine: put one of its own, or 0.0.0.0"
+    return failure(check, found, remedy)
+
+
+def _is_running(kit: Kit) -> bool:
+    host, number = split(kit.settings.listen)
+    reached = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104
+    try:
+        with connect(kit.settings.me(), kit.role, f"{reached}:{number}", OWN_SECONDS):
+            return True
+    except TwinveilError:
+        return False
+
+
+def memory(role: str) -> Finding:
+    wanted, free = NEEDS[role][0], psutil.virtual_memory().available
+    if free < wanted:
+        remedy = f"{role} wants {wanted // MIB} MiB: end other programs or take a larger machine"
+        return failure("free memory", f"{free // MIB} MiB", remedy)
+    return ok("free memory", f"{free // MIB} MiB")
+
+
+def disk(kit: Kit) -> Finding:
+    """Room and the right to write where the state goes."""
+    folder = kit.settings.state
+    while not folder.exists():
+        folder = folder.parent
+    wanted, free = NEEDS[kit.role][1], shutil.disk_usage(folder).free
+    if free < wanted:
+        remedy = f"{kit.role} wants {wanted // MIB} MiB in {kit.settings.state}: make room, or set state"
+        return failure("free disk", f"{free // MIB} MiB", remedy)
+    return ok("free disk", f"{free // MIB} MiB")

@@ -1,0 +1,90 @@
+"""What is asked of every masked field, and what would answer otherwise.
+
+values       are they uniform?                  a mask that is missing, short, or not uniform
+across       differences of one value between two views: uniform?    a mask that serves twice
+neighbours   differences of two values in one view: uniform?         one mask for many values
+range        does a statistical mask hold every value inside?        too little slack (a small sigma)
+order        is a value independent of the one before it?            a weak generator
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from twinveil.views.chances import chi_square, serial_correlation, uniform_distance
+from twinveil.views.fields import Field, Floats, Levels
+
+Values = TypeVar("Values", Floats, Levels)
+
+SIGMA = 40
+"""Slack that every statistical mask must have, in bits."""
+
+NEIGHBOURS = 1 << 20
+"""Neighbours that are compared in one field; more would only take time."""
+
+FEWEST = 8
+"""Values below which the distance says nothing; chi-square and correlation have a limit of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One test: p is the probability of such a sample if the cloud learns nothing."""
+
+    cloud: str
+    field: str
+    test: str
+    values: int
+    p: float
+
+
+def examine(cloud: str, field: Field) -> Iterator[Finding]:
+    """Every test of one field that its sample allows."""
+    across = _differences(field, 0)
+    neighbours = _differences(field, 1)
+    for name, (fractions, levels) in {
+        "values": (field.fractions, field.levels),
+        "across": across,
+        "neighbours": neighbours,
+    }.items():
+        if fractions is not None and fractions.size >= FEWEST:
+            inside = np.clip(fractions, 0.0, 1.0)
+            p = uniform_distance(inside)
+            yield Finding(cloud, field.name, f"{name}, Kolmogorov-Smirnov", fractions.size, p)
+        chance = chi_square(levels, field.count)
+        if chance is not None:
+            yield Finding(cloud, field.name, f"{name}, chi-square of low bits", levels.size, chance)
+    row = _row(field)
+    chance = serial_correlation(np.clip(row, 0.0, 1.0))
+    if chance is not None:
+        yield Finding(cloud, field.name, "order, serial correlation", row.size, chance)
+    if field.statistical and field.fractions is not None:
+        outside = bool(((field.fractions < 0) | (field.fractions >= 1)).any())
+        p = min(1.0, field.fractions.size * 2.0**-SIGMA) if outside else 1.0
+        yield Finding(cloud, field.name, "range, of the mask", field.fractions.size, p)
+
+
+def _row(field: Field) -> Floats:
+    """Values as places in their range, NEIGHBOURS of them at most."""
+    columns = max(2, NEIGHBOURS // len(field.levels))
+    if field.fractions is not None:
+        return field.fractions[:, :columns]
+    return field.levels[:, :columns] / field.count
+
+
+def _differences(field: Field, axis: int) -> tuple[Floats | None, Levels]:
+    """Of pairs that do not overlap, so that differences are independent: views (0, 1), (2, 3), and so on."""
+    levels = _pairs(field.levels, axis) & np.uint8(field.count - 1)
+    if field.fractions is None:
+        return None, levels
+    return _pairs(field.fractions, axis) % 1.0, levels
+
+
+def _pairs(values: Values, axis: int) -> Values:
+    even = values.shape[axis] // 2 * 2
+    if axis == 0:
+        return values[1:even:2] - values[0:even:2]
+    return values[:, 1:even:2] - values[:, 0:even:2]

@@ -1,0 +1,175 @@
+"""What one cloud saw of one conversation, in memory and on disk.
+
+FOLDER/view.json           format, role, what the conversation is about, every event in order, with its time
+FOLDER/arrays.safetensors  event/FIELD: uint8; integers are rows of bytes, little endian
+
+An event's `bits` is the width of its integers, or 0 where a field is a message's bytes as they came.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gmpy2 import mpz
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from twinveil.errors import BadInput, TwinveilError
+from twinveil.net.files import replace
+from twinveil.plan import Plan
+from twinveil.protocol.observer import Mask, Topic
+
+FORMAT = 1
+INDEX, ARRAYS = "view.json", "arrays.safetensors"
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that reached a cloud, or left it.
+
+    what: received, sent, half, decrypted, evaluated or answered. seconds: since the conversation began.
+    size: bytes on the wire of a message. mask: what hides a decrypted plaintext.
+    """
+
+    what: str
+    name: str
+    seconds: float
+    size: int = 0
+    bits: int = 0
+    mask: Mask | None = None
+    arrays: Mapping[str, Bytes] = field(default_factory=dict)
+
+    def shape(self) -> tuple[object, ...]:
+        """All but values and time."""
+        shapes = tuple((name, array.shape) for name, array in self.arrays.items())
+        return (self.what, self.name, self.size, self.bits, self.mask, shapes)
+
+
+@dataclass
+class View:
+    """began: seconds since 1970."""
+
+    role: str
+    began: float
+    topic: Topic | None = None
+    events: list[Event] = field(default_factory=list)
+
+    @cached_property
+    def subject(self) -> Topic:
+        if self.topic is None:
+            raise BadInput("this conversation ended before it was opened")
+        return self.topic
+
+    @property
+    def asked(self) -> float | None:
+        """When a user's picture came, seconds since 1970; None if none came."""
+        times = [event.seconds for event in self.events if event.what == "half"]
+        return self.began + times[0] if times else None
+
+    def structure(self) -> list[tuple[object, ...]]:
+        """What must not depend on pictures or weights."""
+        return [event.shape() for event in self.events]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the conversation came to its end; a client or a cloud may have broken it off."""
+        replies = self._messages("received" if self.role == "cloud_s1" else "sent")
+        return replies[-1:] in (["answered"], ["done"])
+
+    @property
+    def what(self) -> str:
+        """For a person; a query whose last step is a circuit is one for the label only."""
+        topic = self.subject
+        asked = self._messages("sent" if self.role == "cloud_s1" else "received")
+        label = ["label only"] if topic.kind == "query" and asked[-1:] == ["garbled_batch"] else []
+        return ", ".join([topic.kind, topic.engine, *label])
+
+    def kind(self) -> tuple[object, ...]:
+        """Views of one kind have one structure."""
+        topic = self.subject
+        return (self.role, self.what, topic.pictures, topic.plan.hash, topic.n.bit_length())
+
+    def _messages(self, what: str) -> list[str]:
+        return [event.name for event in self.events if event.what == what]
+
+
+def write(view: View, folder: Path) -> None:
+    """Both files, mode 0600, the index last: a folder with an index is whole."""
+    topic = view.subject
+    arrays = {f"{at}/{name}": a for at, event in enumerate(view.events) for name, a in event.arrays.items()}
+    data = save(arrays)
+    index = {
+        "format": FORMAT,
+        "role": view.role,
+        "began": view.began,
+        "kind": topic.kind,
+        "plan": json.loads(topic.plan.to_json()),
+        "engine": topic.engine,
+        "pictures": topic.pictures,
+        "modulus": f"{topic.n:x}",
+        "sigma": topic.sigma,
+        "arrays_sha256": hashlib.sha256(data).hexdigest(),
+        "events": [_event_json(event) for event in view.events],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    replace(folder / ARRAYS, data, 0o600)
+    replace(folder / INDEX, (json.dumps(index, indent=1) + "\n").encode(), 0o600)
+
+
+def read(folder: Path) -> View:
+    """The view in a folder. Raises BadInput if it is damaged, changed, or of another version."""
+    try:
+        index: dict[str, Any] = json.loads((folder / INDEX).read_text())
+        if index["format"] != FORMAT:
+            raise BadInput(f"{folder}: a view of format {index['format']}; this release reads {FORMAT}")
+        data = (folder / ARRAYS).read_bytes()
+        if hashlib.sha256(data).hexdigest() != index["arrays_sha256"]:
+            raise BadInput(f"{folder}: the arrays are not those that the index belongs to")
+        arrays = load(data)
+        topic = Topic(
+            index["kind"],
+            Plan.from_json(json.dumps(index["plan"])),
+            index["engine"],
+            index["pictures"],
+            mpz(index["modulus"], 16),
+            index["sigma"],
+        )
+        events = [_event(at, entry, arrays) for at, entry in enumerate(index["events"])]
+        return View(index["role"], index["began"], topic, events)
+    except BadInput:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, TwinveilError) as error:
+        raise BadInput(f"{folder}: no whole view: {type(error).__name__}") from None
+
+
+def _event_json(event: Event) -> dict[str, Any]:
+    made: dict[str, Any] = {"what": event.what, "name": event.name, "seconds": round(event.seconds, 6)}
+    if event.size:
+        made["size"] = event.size
+    if event.bits:
+        made["bits"] = event.bits
+    if event.mask:
+        made["mask"] = asdict(event.mask)
+    return made | {"fields": list(event.arrays)}
+
+
+def _event(at: int, entry: Mapping[str, Any], arrays: Mapping[str, Bytes]) -> Event:
+    return Event(
+        entry["what"],
+        entry["name"],
+        entry["seconds"],
+        entry.get("size", 0),
+        entry.get("bits", 0),
+        Mask(**entry["mask"]) if "mask" in entry else None,
+        {name: arrays[f"{at}/{name}"] for name in entry["fields"]},
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from owner.masks import drawing
@@ -37,9 +38,13 @@ def test_all_three_styles_are_drawn_and_shares_fill_their_groups() -> None:
 
 
 def test_masks_that_repeat_are_not_taken_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "_draw", lambda *_: np.eye(8, dtype=bool))
-    with pytest.raises(BadInput, match="1 different masks a group do not exist at 8 x 8 pixels"):
-        draw_masks((8, 8), 1, 1)
+    def always_alike(size: tuple[int, int], group: int, *_: object) -> npt.NDArray[np.bool_]:
+        return np.arange(64).reshape(size) < 3 + 6.4 * group
+
+    monkeypatch.setattr(drawing, "_draw", always_alike)
+    assert len(draw_masks((8, 8), 1, 1)) == 6
+    with pytest.raises(BadInput, match="2 different masks a group do not exist at 8 x 8 pixels"):
+        draw_masks((8, 8), 2, 1)
 
 
 def test_masks_are_irregular() -> None:

@@ -42,9 +42,11 @@ ul.effects small { white-space: normal; }
   tr { padding: .5rem 0; border-bottom: 1px solid var(--line); }
   tbody th, td { border: 0; padding: .15rem .8rem; }
   tbody th br { display: none; }
-  td[data-label]::before { content: attr(data-label); display: inline-block; width: 11rem; color: var(--soft);
+  td[data-label] { position: relative; padding-left: 11.5rem; min-height: 1.85rem; }
+  td[data-label]::before { content: attr(data-label); position: absolute; left: .8rem; color: var(--soft);
     font-size: .85rem; }
-  td[data-label=""]::before, td:empty::before { content: none; }
+  td[data-label=""] { padding-left: .8rem; }
+  td:empty { display: none; }
   td small { display: inline; margin-left: .4rem; }
   .strip { display: block; }
   .strip > div { display: grid; grid-template-columns: repeat(6, 1fr); gap: .25rem; }

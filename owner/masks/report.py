@@ -140,7 +140,7 @@ def _attacked(each: Attacked) -> str:
     verdict = each.verdict if each.verdict == "target" else f"{each.verdict}: {each.why}"
     return (
         f'<tr class="{"kept" if each.verdict == "target" else ""}">'
-        f'<th scope="row">{each.group}<br>{escape(each.name)}</th>'
+        f'<th scope="row">{each.group} <br>{escape(each.name)}</th>'
         f'<td data-label="Fourth">{_figure(each.fourth)}</td>'
         f'<td data-label="Fifth">{_figure(each.fifth)}</td>'
         f'<td data-label="Fourth − fifth">{_figure(each.difference)}</td>'
@@ -155,7 +155,7 @@ def _simple(selection: Selection) -> str:
     weak = sum(each.verdict != "target" for each in selection.simple)
     by_name = {each.name: each for each in selection.simple}
     rows = [
-        f'<tr><th scope="row">{by_name[name].group}<br>{escape(name)}</th>'
+        f'<tr><th scope="row">{by_name[name].group} <br>{escape(name)}</th>'
         f'<td data-label="Masked-image">{_figure(by_name[name].fourth)}</td>'
         f'<td data-label="Original">{_figure(by_name[name].original_before)}</td>'
         f'<td data-label="Original, repaired">{_figure(by_name[name].original_after)}</td></tr>'
@@ -172,12 +172,14 @@ def _simple(selection: Selection) -> str:
 
 def _pictures(study: Study, selection: Selection, attacker: Attacker) -> str:
     shown = _to_show(selection)
-    if shown is None:
+    if not shown:
         return "<h2>Pictures</h2><p>No mask has been attacked, so there is none to show.</p>"
-    each, words = shown
+    return "".join(_strips(study, attacker, each, words) for each, words in shown)
+
+
+def _strips(study: Study, attacker: Attacker, each: Attacked, words: str) -> str:
     mask = next(mask for mask in study.masks if mask.name == each.name)
-    places = _one_each(study)
-    whole = study.data.held_out[places]
+    whole = study.data.held_out[_one_each(study)]
     covered = mask.cover(whole)
     repaired = attacker.repaired(covered, mask)
     rows = []
@@ -190,17 +192,19 @@ def _pictures(study: Study, selection: Selection, attacker: Attacker) -> str:
     )
 
 
-def _to_show(selection: Selection) -> tuple[Attacked, str] | None:
-    """The chosen mask, else the one that came nearest."""
+def _to_show(selection: Selection) -> list[tuple[Attacked, str]]:
+    """The chosen mask; without one the candidate that came nearest, and the first of the simpler rule."""
     by_name = {each.name: each for each in (*selection.simple, *selection.candidates)}
     if selection.targets:
-        return by_name[selection.targets[0]], "The target mask of the published order."
+        return [(by_name[selection.targets[0]], "The target mask of the published order.")]
+    shown = []
     if selection.candidates:
         nearest = max(selection.candidates, key=lambda each: each.difference.mean)
-        return nearest, f"No target mask was found; this candidate came nearest ({escape(nearest.why)})."
+        words = f"No target mask was found; this candidate came nearest ({escape(nearest.why)})."
+        shown.append((nearest, words))
     if selection.simple_targets:
-        return by_name[selection.simple_targets[0]], "The most accurate mask of the simpler rule."
-    return None
+        shown.append((by_name[selection.simple_targets[0]], "The most accurate mask of the simpler rule."))
+    return shown
 
 
 def _method(study: Study, selection: Selection) -> str:

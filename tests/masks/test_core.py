@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from owner import train
 from owner.datasets import DataSet, load_data_set
 from owner.icnn import TINY
 from owner.masks.drawing import draw_masks
@@ -61,6 +62,22 @@ def test_the_card_names_the_mask_and_the_folder_keeps_it(
 def test_accuracies_are_those_on_covered_pictures(trained: Trained, digits: DataSet, mask: Mask) -> None:
     hits = oracle.classify_batch(trained.model, mask.cover(digits.held_out)) == digits.held_out_labels
     assert trained.card.accuracy_fixed == np.mean(hits)
+
+
+def test_both_networks_are_measured_on_covered_pictures(
+    digits: DataSet, mask: Mask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[DataSet] = []
+
+    def measured(_: object, data: DataSet) -> float:
+        seen.append(data)
+        return 0.5
+
+    for name in ("float_accuracy", "fixed_accuracy"):
+        monkeypatch.setattr(train, name, measured)
+    train_on(digits, TrainOptions(epochs=1, widths=TINY, batch=32, mask=mask))
+    assert len(seen) == 2
+    assert all((data.held_out == mask.cover(digits.held_out)).all() for data in seen)
 
 
 def test_training_never_sees_what_is_covered(trained: Trained, digits: DataSet, mask: Mask) -> None:

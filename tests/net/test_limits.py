@@ -38,7 +38,7 @@ BOB = PeerIdentity("user", "bob", b"b", True)
 
 LIMITS = {
     CLASSIFY: CallLimits(seconds=1.0, idle=0.5, at_once=3, per_caller=2),
-    OUTSOURCE: CallLimits(seconds=3.0, idle=0.4, at_once=1),
+    OUTSOURCE: CallLimits(seconds=5.0, idle=0.4, at_once=1),
     CONVERSE: CallLimits(seconds=2.0, idle=0.4),
 }
 
@@ -176,7 +176,7 @@ def test_a_slow_owner_does_not_hold_its_place(channel: dict[str, grpc.Channel], 
     slow = stub.Outsource(pieces())
     next(iter(slow))
     assert isinstance(ended(stub.Outsource(iter([header(1, "b"), data(1)]))), TooMuch)
-    assert isinstance(ended(slow, 4), PeerUnavailable)
+    assert isinstance(ended(slow, 3.5), PeerUnavailable)
     assert cloud.freed.wait(5)
     assert cloud.partial == 0
     made: list[OutsourceEvent] = []
@@ -204,14 +204,14 @@ def test_an_owner_who_trickles_meets_the_longest_time(
 
     begin = time.monotonic()
     assert isinstance(ended(ProvisionStub(channel["olga"]).Outsource(pieces())), PeerUnavailable)
-    assert 2.5 < time.monotonic() - begin < 6
+    assert 4.5 < time.monotonic() - begin < 9
     assert cloud.freed.wait(5)
 
 
 def test_an_owner_who_sends_nothing_at_all(channel: dict[str, grpc.Channel]) -> None:
     hold = threading.Event()
     call = ProvisionStub(channel["olga"]).Outsource(iter(lambda: hold.wait(20), True))
-    assert isinstance(ended(call, 4), PeerUnavailable)
+    assert isinstance(ended(call, 3.5), PeerUnavailable)
     hold.set()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.networks import random_model
+from tests.networks import random_model, small_icnn_model
 from tests.protocol.clouds import Clouds
 from twinveil.crypto.packing import unpack_wide
 from twinveil.plan import QuantisedModel
@@ -79,3 +79,17 @@ def decrypted(clouds: Clouds, ciphertexts: list[object]) -> list[int]:
 def test_unpacking_agrees_with_the_library() -> None:
     assert unpack_wide([5 + (7 << 24)], 2, 3) == [[5, 7]]
     assert signed_slots(5 + (7 << 24), 2, 3, 1 << 100) == [5, 7]
+
+
+def test_a_layer_in_several_circuits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinveil.protocol.model.layout.PART_PLAINTEXTS", 1)
+    model = small_icnn_model(4)
+    clouds = Clouds(model, 384, engines=("textbook",))
+    counts = [len(clouds.layout.parts(node)) for node in model.plan.linear_nodes]
+    assert max(counts) > 2
+    for node in model.plan.linear_nodes:
+        weights = model.weights[node.name].reshape(-1)
+        want = [int(w) % clouds.public.n for w in weights]
+        assert decrypted(clouds, clouds.s1.kernels["textbook", node.name]) == want
+        joined = modulo(clouds.s1.shares[node.name] + clouds.s2.shares[node.name], node.accumulator_bits)
+        assert (joined.reshape(-1) == modulo(weights.view(np.uint64), node.accumulator_bits)).all()

@@ -131,3 +131,7 @@ def _change(message: Message, source: random.Random) -> None:
         case _:
             top = 2**32 - 1 if each.type == FieldDescriptor.TYPE_UINT32 else 2**64 - 1
             setattr(message, each.name, max(0, min(top, source.choice(NUMBERS))))
+
+
+def void(_: object) -> None:
+    """Takes what a parser returned: a target only must not crash."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import grpc
 import pytest
 
 from tests.security import faults
+from tests.security.stand_ins import called
 from tests.security.world import OWNER, USER, World, tiny_model, tiny_plan
-from twinveil.errors import TwinveilError
+from twinveil.errors import BadPlan, TwinveilError
 from twinveil.net.chunks import CHUNK_BYTES
-from twinveil.net.identity import set_caller
 from twinveil.net.servicers import InferenceServicer, ProvisionServicer
-from twinveil.plan import Plan
+from twinveil.plan import Conv, Dense, MaxPool, Plan, Relu
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader
 
@@ -64,16 +63,6 @@ CHANGES: dict[str, tuple[tuple[str, ...], Any]] = {
 Vector = tuple[Callable[[Any], None], str]
 
 
-class Caller:
-    """Stands for a gRPC context."""
-
-
-def called(identity: object) -> grpc.ServicerContext:
-    context = cast("grpc.ServicerContext", Caller())
-    set_caller(context, identity)  # type: ignore[arg-type]
-    return context
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = World(tmp_path_factory.mktemp("world"))
@@ -102,7 +91,7 @@ def query_vectors(n: int) -> Iterator[tuple[str, Vector]]:
     yield "no picture", (_set("pictures", 0), "InvalidMessage")
     for count in (65, UINT32):
         yield f"{count} pictures", (_set("pictures", count), "TooMuch")
-    yield "64 pictures in the half of one", (_set("pictures", 64), "InvalidMessage")
+    yield "16 pictures in the half of one", (_set("pictures", 16), "InvalidMessage")
     for name, change in (*faults.residues(n, 1), *faults.sizes(32)):
         yield f"half, {name}", (_changed("half", change), "InvalidMessage")
 
@@ -260,6 +249,32 @@ def test_halves_of_no_unit_are_taken(world: World) -> None:
 def test_plans_round_trip() -> None:
     assert Plan.from_json(tiny_plan().to_json()) == tiny_plan()
     assert Plan.from_json(json.dumps(json.loads(tiny_plan().to_json()), indent=3)).hash == tiny_plan().hash
+
+
+POOLED = (MaxPool("pool", "image", 15, 15, 0), Dense("dense", "pool", 2, 8, 31))
+BOMBS = {
+    "image": ((2, 1024, 1024), POOLED, "the image has more"),
+    "weights": ((1, 40, 40), (Dense("dense", "image", 1000, 8, 31),), "values or weights"),
+    "values": (
+        (1, 256, 256),
+        (Conv("conv", "image", 20, (1, 1), 1, 0, 8, 20), Relu("relu", "conv", 4, 8), *POOLED),
+        "values or weights",
+    ),
+    "products": (
+        (4, 256, 256),
+        (Conv("conv", "image", 8, (9, 9), 1, 4, 8, 31), Relu("relu", "conv", 4, 8), *POOLED),
+        "products",
+    ),
+    "windows": ((1, 1024, 1024), (MaxPool("pool", "image", 15, 1, 7), POOLED[1]), "products"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_plans_that_no_cloud_could_run(name: str) -> None:
+    """A plan comes from a client and is paid for by the clouds: refused when it is read."""
+    shape, nodes, match = BOMBS[name]
+    with pytest.raises(BadPlan, match=match):
+        Plan(shape, 8, nodes, 0)
 
 
 @pytest.mark.parametrize("folder", ["s1", "s2"])

@@ -13,7 +13,7 @@ from tests.security.fuzz import Target, run
 from tests.security.fuzz_targets import targets
 from twinveil.errors import TwinveilError
 
-COUNT = 150
+COUNT = 80
 NAMES = (
     *("classify-s1", "classify-s2", "outsource-s1", "outsource-s2", "openings", "chunks", "rounds"),
     *("garbled-circuits", "base-transfers", "ciphertexts", "plans", "cards", "records", "public-keys"),
@@ -35,7 +35,7 @@ def test_every_target_is_run(found: dict[str, Target]) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bounded_run(found: dict[str, Target], name: str) -> None:
-    count = COUNT // 5 if name in CONVERSATIONS else COUNT
+    count = COUNT // 10 if name in CONVERSATIONS else COUNT
     report = run(found[name], count, seed=random.SystemRandom().randrange(1 << 40))
     assert not report.crashes
     assert report.good, report.line()
@@ -53,7 +53,7 @@ def test_a_longer_run(found: dict[str, Target], name: str) -> None:
 def test_hypothesis_drives_the_parsers(found: dict[str, Target], name: str) -> None:
     """The same inputs, chosen and shrunk by hypothesis."""
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.randoms(use_true_random=False))
     def drive(source: random.Random) -> None:
         with suppress(TwinveilError):

@@ -11,9 +11,15 @@ import pytest
 
 from tests.security.peers import Watching
 from tests.security.world import World, tiny_model, tiny_plan
-from twinveil.garbling import garbler, hashing, ot_extension
+from twinveil.garbling import evaluator, garbler, hashing, ot_extension
 from twinveil.garbling.circuit import START_POINT_BYTES
 from twinveil.garbling.labels import Labels, Words
+
+GARBLERS_BLOCKS = 4
+"""Blocks an instance: two at the evaluator, who hashes the same labels under the same keys."""
+
+SMALL_CHUNK = 24
+"""Instances in one call of AES, so that the small network here takes several."""
 
 
 class Calls:
@@ -24,7 +30,7 @@ class Calls:
         self.transfers: Counter[tuple[bytes, int]] = Counter()
         self.start_points: list[bytes] = []
         self._key = b""
-        gate_key, hash_labels = hashing.gate_key, hashing.hash_labels
+        gate_key, hash_labels, tweak = hashing.gate_key, hashing.hash_labels, hashing.Scratch.tweak
         calls = self
 
         def key_of(start_point: bytes, gate: int) -> bytes:
@@ -35,20 +41,24 @@ class Calls:
             calls.transfers.update((key, int(tweak)) for tweak in tweaks)
             return hash_labels(key, labels, tweaks)
 
+        def tweaked(scratch: hashing.Scratch, first: int) -> None:
+            before = scratch.tweaked.copy()
+            tweak(scratch, first)
+            if len(scratch.blocks) == GARBLERS_BLOCKS:
+                used = before ^ scratch.tweaked
+                calls.gates.update((calls._key, int(each)) for each in used.reshape(-1))
+
         class Garbler(garbler.Garbler):
             def __init__(self, start_point: bytes, tables: npt.NDArray[np.uint64]) -> None:
                 calls.start_points.append(start_point)
                 super().__init__(start_point, tables)
 
-            def _half_gates(self, cipher: object, first: int, a: Words, *rest: object) -> None:
-                scratch = self._workspace.sized(len(a))
-                tweaks = scratch.tweaks + np.uint64(2 * first)
-                calls.gates.update((calls._key, int(tweak)) for tweak in tweaks.reshape(-1))
-                super()._half_gates(cipher, first, a, *rest)  # type: ignore[arg-type]
-
         patch.setattr(garbler, "gate_key", key_of)
         patch.setattr(garbler, "Garbler", Garbler)
+        patch.setattr(hashing.Scratch, "tweak", tweaked)
         patch.setattr(ot_extension, "hash_labels", hashed)
+        for module in (hashing, garbler, evaluator):
+            patch.setattr(module, "CHUNK", SMALL_CHUNK)
 
 
 @pytest.fixture

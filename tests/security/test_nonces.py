@@ -133,6 +133,7 @@ class TestControls:
         nonces, halves = conversations(tmp_path, key, wide_model(), queries=1)
         assert "a nonce outside <h>" in nonces.findings(halves)
 
+    @pytest.mark.heavy
     def test_one_nonce_for_all(self, tmp_path: Path, key: SmoothKey, monkeypatch: pytest.MonkeyPatch) -> None:
         once = NonceSource._draw
 

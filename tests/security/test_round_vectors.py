@@ -25,6 +25,9 @@ FIRST_DECRYPTION = {"import": 1, "packed": 1, "textbook": 3}
 """Number of the first message whose ciphertexts S2 decrypts."""
 
 
+TEXTBOOK = pytest.param("textbook", marks=pytest.mark.heavy)
+
+
 class Trial:
     """One conversation with every malformed message tried in it."""
 
@@ -82,7 +85,7 @@ def trial(conversation: str) -> tuple[dict[str, Outcome], dict[str, str]]:
         return made.outcomes(), made.expected
 
 
-@pytest.mark.parametrize("conversation", CONVERSATIONS)
+@pytest.mark.parametrize("conversation", [*CONVERSATIONS[:-1], TEXTBOOK])
 def test_every_malformed_round_is_refused(conversation: str) -> None:
     outcomes, expected = trial(conversation)
     wrong = {
@@ -94,7 +97,7 @@ def test_every_malformed_round_is_refused(conversation: str) -> None:
     assert outcomes.keys() == expected.keys()
 
 
-@pytest.mark.parametrize("conversation", FIRST_DECRYPTION)
+@pytest.mark.parametrize("conversation", ["import", "packed", TEXTBOOK])
 def test_no_secret_key_operation_for_them(conversation: str) -> None:
     outcomes, _ = trial(conversation)
     assert not {name for name, outcome in outcomes.items() if outcome.operations}
@@ -109,5 +112,5 @@ def _request_number(name: str) -> int:
 
 
 def test_there_are_enough_of_them() -> None:
-    outcomes = [trial(conversation)[0] for conversation in CONVERSATIONS]
-    assert sum(len(each) for each in outcomes) >= 300
+    outcomes = [trial(conversation)[0] for conversation in CONVERSATIONS[:-1]]
+    assert sum(len(each) for each in outcomes) >= 1000

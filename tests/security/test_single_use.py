@@ -115,7 +115,7 @@ def test_a_prepared_query_serves_once(world: World) -> None:
     record = world.models1.store.find("tiny", "1")
     head, half = read_query(user.s1, USER, record, world.params, world.public.n)
     finish(query.classify(head, half))
-    with pytest.raises(OutOfOrder):
+    with pytest.raises(OutOfOrder, match="serves once"):
         finish(query.classify(head, half))
 
 
@@ -126,7 +126,7 @@ def test_a_query_that_broke_off_serves_never_again(world: World) -> None:
     head, half = read_query(user.s1, USER, record, world.params, world.public.n)
     with pytest.raises(Exception, match="did not arrive"):
         finish(query.classify(head, half))
-    with pytest.raises(OutOfOrder):
+    with pytest.raises(OutOfOrder, match="serves once"):
         finish(query.classify(head, half))
 
 
@@ -253,7 +253,7 @@ def run_until_killed(folder: Path, step: int) -> set[str]:
 
 def test_nothing_one_time_comes_again_after_a_crash(tmp_path: Path) -> None:
     """Killed before masks, labels or transfers are used; models stay, everything else is drawn anew."""
-    lives = [run_until_killed(tmp_path, step) for step in (2, 4, 6)] + [run_until_killed(tmp_path, -1)]
+    lives = [run_until_killed(tmp_path, step) for step in (2, 5)] + [run_until_killed(tmp_path, -1)]
     assert all(len(life) > 10 for life in lives)
     seen: set[str] = set()
     for life in lives:

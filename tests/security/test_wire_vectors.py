@@ -11,14 +11,13 @@ import grpc
 import pytest
 
 from tests.crypto_keys import secret_key
-from tests.security.test_client_vectors import called
+from tests.security.stand_ins import Serving, called
 from tests.security.world import S1, World, tiny_model, tiny_plan
 from twinveil.errors import TwinveilError
 from twinveil.net.chunks import CHUNK_BYTES, Limits, cut
 from twinveil.net.grpc_peer import RoundsServicer
 from twinveil.pinning import pinned_key
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.rpc.keys_pb2 import GetPublicKeyReply
 
 OPENING = pb.Round(
     open_query=pb.OpenQuery(
@@ -101,16 +100,6 @@ def ended(call: Callable[[], object]) -> str:
     except TwinveilError as error:
         return type(error).__name__
     return ""
-
-
-class Serving:
-    """Stands for a channel to S2 that serves this as its key."""
-
-    def __init__(self, jwk: str) -> None:
-        self._reply = GetPublicKeyReply(jwk=jwk)
-
-    def unary_unary(self, *_: object, **__: object) -> Callable[..., GetPublicKeyReply]:
-        return lambda *_, **__: self._reply
 
 
 def keys() -> Iterator[tuple[str, str, str]]:

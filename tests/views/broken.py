@@ -100,11 +100,11 @@ def one_mask_for_many() -> Iterator[None]:
 
 @contextmanager
 def six_bits_of_slack() -> Iterator[None]:
-    """Masks of sums are six bits longer than the sums, and both clouds believe that this is enough."""
+    """Masks of online sums are six bits longer than the sums; both clouds believe that this is enough."""
     honest = layout._slots
 
     def short(sum_bits: int, negative: bool, margin: int, plaintext_bits: int, what: str) -> layout.Slots:
-        return honest(sum_bits, negative, 6, plaintext_bits, what)
+        return honest(sum_bits, negative, margin if negative else 6, plaintext_bits, what)
 
     with patched((layout, "_slots", short)):
         yield

@@ -10,8 +10,7 @@ import pytest
 from tests.protocol.clouds import key
 from tests.views import broken
 from tests.views.nonces import examine_nonces
-from tests.views.small import PLAN, TINY, Watched, model, two_classes, watch
-from twinveil.plan import Plan
+from tests.views.small import PLAN, Watched, model, two_classes, watch
 from twinveil.views.audit import Report, audit
 from twinveil.views.chances import holm
 
@@ -86,17 +85,16 @@ def test_little_slack_is_seen_where_values_leave_the_range_of_their_masks() -> N
 @pytest.mark.parametrize("stale", [False, True])
 def test_nonces_that_s2_knows_are_seen(stale: bool) -> None:
     with broken.no_rerandomisation() if stale else nullcontext():
-        watched = watch(two_classes(22))
+        watched = watch(two_classes(15))
     found = list(examine_nonces(watched.queries("cloud_s1"), watched.queries("cloud_s2"), key(256)._p))
     assert len(found) >= 2
     assert any(holm([each.p for each in found])) == stale
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("plan", [PLAN, TINY], ids=["plan", "tiny"])
-def test_many_honest_views_tell_nothing(plan: Plan) -> None:
-    each = 100
-    report = judged(watch(two_classes(each, plan), model(plan)))
+def test_many_honest_views_tell_nothing() -> None:
+    each = 60
+    report = judged(watch(two_classes(each, PLAN), model(PLAN)))
     assert report.clean, report.alarms
     for guess in report.guesses:
         assert guess.guesses == each
@@ -104,10 +102,17 @@ def test_many_honest_views_tell_nothing(plan: Plan) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("mistake", [broken.zero_shares, broken.zero_sum_masks, broken.fixed_seed])
-def test_the_distinguisher_learns_where_there_is_something_to_learn(mistake: Mistake) -> None:
+@pytest.mark.parametrize(
+    ("mistake", "cloud"),
+    [
+        (broken.zero_shares, "cloud_s2"),
+        (broken.fixed_seed, "cloud_s2"),
+        (broken.unpacked_products, "cloud_s1"),
+    ],
+)
+def test_the_distinguisher_learns_where_there_is_something_to_learn(mistake: Mistake, cloud: str) -> None:
     with mistake():
-        report = judged(watch(two_classes(30)))
-    (guess,) = [each for each in report.guesses if each.cloud == "cloud_s2"]
-    assert guess.accuracy > 0.95
+        report = judged(watch(two_classes(20)))
+    (guess,) = [each for each in report.guesses if each.cloud == cloud]
     assert guess.bounds[0] > 0.5
+    assert guess.p < 1e-3

@@ -20,7 +20,7 @@ CHUNK_BYTES = 1 << 20
 class Limits:
     """What one direction of a conversation may carry, in bytes of serialised Rounds."""
 
-    message_bytes: int = 64 << 20
+    message_bytes: int = 128 << 20
     conversation_bytes: int = 1 << 30
 
 

@@ -39,7 +39,7 @@ class Field:
     levels: Levels
     count: int
     statistical: bool = False
-    """Hidden by a mask with sigma bits of slack: a fraction may leave [0, 1) with probability 2^-sigma."""
+    """By masks with sigma bits of slack: any fraction of a view leaves [0, 1) with probability 2^-sigma."""
 
 
 def fields(views: Sequence[View]) -> list[Field]:

@@ -63,7 +63,8 @@ def examine(cloud: str, field: Field) -> Iterator[Finding]:
         yield Finding(cloud, field.name, "order, serial correlation", row.size, chance)
     if field.statistical and field.fractions is not None:
         outside = bool(((field.fractions < 0) | (field.fractions >= 1)).any())
-        p = min(1.0, field.fractions.size * 2.0**-SIGMA) if outside else 1.0
+        # A view has any value outside with probability 2^-sigma: that is what sigma means.
+        p = len(field.fractions) * 2.0**-SIGMA if outside else 1.0
         yield Finding(cloud, field.name, "range, of the mask", field.fractions.size, p)
 
 

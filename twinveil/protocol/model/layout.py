@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +19,8 @@ from twinveil.protocol.packed.layout import PackedLayout
 
 PROTOCOL_VERSION = 1
 ENGINES = ("packed", "textbook")
+PART_PLAINTEXTS = 32
+"""Plaintexts of weights in one circuit: some twenty megabytes of tables at 2048 bits."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,19 @@ class ImportLayout:
         """Width of s in P + s."""
         return segment.packed_bits + GUARD_BITS + self.params.sigma + COUNT_BITS
 
-    def step(self, node: Linear) -> Step:
-        segments = self.segments(node)
-        return import_weights(segments, {s.name: self.mask_bits(s) for s in segments})
+    def parts(self, node: Linear) -> list[tuple[Segment, ...]]:
+        """A layer's values in circuits of bounded size: weights, and the biases with the last of them."""
+        weights, biases = self.segments(node)
+        size = PART_PLAINTEXTS * weights.per_plaintext
+        pieces = [
+            replace(weights, count=min(size, weights.count - start))
+            for start in range(0, weights.count, size)
+        ]
+        return [*((piece,) for piece in pieces[:-1]), (pieces[-1], biases)]
+
+    def step(self, part: Sequence[Segment]) -> Step:
+        """The circuit of one part."""
+        return import_weights(part, {s.name: self.mask_bits(s) for s in part})
 
     def placements(self, node: Linear) -> list[Placement]:
         """Ciphertexts that S2 makes of its masked values, in order: every engine's weights, then biases."""

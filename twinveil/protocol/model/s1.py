@@ -18,8 +18,10 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 import gmpy2
+import numpy as np
 from gmpy2 import mpz
 
 from twinveil.blinding import Blinding, Segment
@@ -98,30 +100,38 @@ def import_model(
     model = ModelS1(plan)
     for node in plan.linear_nodes:
         yield node.name
-        step = layout.step(node)
-        garbler = GarblerSide(step)
-        masks: dict[str, Bits] = {}
-        masked: list[mpz] = []
-        for segment, half in zip(segments[node.name], halves[node.name], strict=True):
-            source = factors if segment.blinding is Blinding.MULTIPLICATIVE else differences
-            plaintexts = _unblind(segment, half, source, key)
-            mask = random_bits(layout.plaintext_mask_bits(segment), segment.plaintexts)
-            masks[f"s.{segment.name}"] = mask[: segment.packed_bits]
-            masks[f"mask.{segment.name}"] = random_bits(layout.mask_bits(segment), segment.count, top=1)
-            masked += [
-                c * key.raw(m) % key.n_squared
-                for c, m in zip(plaintexts, bits_to_integers(mask), strict=True)
-            ]
-        fresh = rerandomiser.freshen(masked, workers=workers)
-        first = ot is None
-        sent = pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes(), base_ot=base.reply if first else b"")
-        chosen = expect(ask(pb.Round(masked_plaintexts=sent)), "corrections").corrections
-        if ot is None:
-            ot = ExtensionSender(base.keys, choices, import_id)
-        ot.accept(chosen.extension, step.choices)
-        reply = ask(pb.Round(garbled_batch=garbler.send(ot, masks, chosen.bits)))
-        made = expect(reply, "encrypted_shares").encrypted_shares
-        _keep(model, node, layout, masks, key, made.ciphertexts)
+        own = {name: iter(half) for name, half in zip(("weights", "biases"), halves[node.name], strict=True)}
+        drawn: dict[str, list[Bits]] = {"weights": [], "biases": []}
+        parts = layout.parts(node)
+        for part in parts:
+            step = layout.step(part)
+            garbler = GarblerSide(step)
+            masks: dict[str, Bits] = {}
+            masked: list[mpz] = []
+            for segment in part:
+                source = factors if segment.blinding is Blinding.MULTIPLICATIVE else differences
+                half = list(islice(own[segment.name], segment.plaintexts))
+                plaintexts = _unblind(segment, half, source, key)
+                mask = random_bits(layout.plaintext_mask_bits(segment), segment.plaintexts)
+                masks[f"s.{segment.name}"] = mask[: segment.packed_bits]
+                hidden = random_bits(layout.mask_bits(segment), segment.count, top=1)
+                masks[f"mask.{segment.name}"] = hidden
+                drawn[segment.name].append(hidden)
+                masked += [
+                    c * key.raw(m) % key.n_squared
+                    for c, m in zip(plaintexts, bits_to_integers(mask), strict=True)
+                ]
+            fresh = rerandomiser.freshen(masked, workers=workers)
+            first = ot is None
+            sent = pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes(), base_ot=base.reply if first else b"")
+            chosen = expect(ask(pb.Round(masked_plaintexts=sent)), "corrections").corrections
+            if ot is None:
+                ot = ExtensionSender(base.keys, choices, import_id)
+            ot.accept(chosen.extension, step.choices)
+            reply = ask(pb.Round(garbled_batch=garbler.send(ot, masks, chosen.bits)))
+            expect(reply, "encrypted_shares" if part is parts[-1] else "done")
+        joined = {name: np.concatenate(pieces, axis=1) for name, pieces in drawn.items()}
+        _keep(model, node, layout, joined, key, reply.encrypted_shares.ciphertexts)
     return model
 
 
@@ -136,7 +146,7 @@ def _unblind(segment: Segment, half: Sequence[mpz], source: object, key: PublicK
 def _keep(
     model: ModelS1, node: Linear, layout: ImportLayout, masks: Mapping[str, Bits], key: PublicKey, data: bytes
 ) -> None:
-    """Take the masks off E(u + R), and turn R into S1's share."""
+    """Take the masks R off E(u + R), and turn R into S1's share. masks: R by weights and biases."""
     placements = layout.placements(node)
     ciphertexts = iter(key.parse(data, sum(len(p.slots) for p in placements)))
     for placement in placements:
@@ -144,10 +154,10 @@ def _keep(
         kept = model.kernels if segment.blinding is Blinding.MULTIPLICATIVE else model.biases
         kept[placement.engine, node.name] = [
             next(ciphertexts) * key.raw(-mask) % key.n_squared
-            for mask in _masks_in_place(masks[f"mask.{segment.name}"], placement)
+            for mask in _masks_in_place(masks[segment.name], placement)
         ]
     offset = 1 << (node.weight_bits - 1)
-    share = negate(to_words(masks["mask.weights"]) + offset, node.accumulator_bits)
+    share = negate(to_words(masks["weights"]) + offset, node.accumulator_bits)
     model.shares[node.name] = modulo(share, node.accumulator_bits).reshape(layout.plan.weight_shape(node))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from gmpy2 import mpz
 
 from twinveil.crypto.secret_key import SecretKey
@@ -21,7 +22,7 @@ from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.model.layout import PROTOCOL_VERSION, ImportLayout
 from twinveil.protocol.observer import NOBODY, Mask, Observer, Topic
 from twinveil.protocol.shares import Words, modulo
-from twinveil.protocol.wide import low_bits, place, to_words
+from twinveil.protocol.wide import Bits, low_bits, place, to_words
 from twinveil.rpc import rounds_pb2 as pb
 
 Halves = Mapping[str, tuple[Sequence[mpz], Sequence[mpz]]]
@@ -77,26 +78,33 @@ def import_model(
     ot: ExtensionReceiver | None = None
     model = ModelS2(plan)
     for node in plan.linear_nodes:
-        masked = expect(request, "masked_plaintexts").masked_plaintexts
-        if ot is None:
-            ot = ExtensionReceiver(base.keys(masked.base_ot), opening.import_id)
-        step = layout.step(node)
-        segments = layout.segments(node)
-        count = sum(segment.plaintexts for segment in segments)
-        plaintexts = key.decrypt(key.public_key.parse(masked.ciphertexts, count), workers=workers)
-        extension = ot.prepare(step.choices)
-        evaluator = EvaluatorSide(step, ot, observer)
-        inputs, start = {}, 0
-        for segment in segments:
-            part = plaintexts[start : start + segment.plaintexts]
-            inputs[f"z.{segment.name}"] = low_bits(part, segment.packed_bits)
-            hidden = Mask(layout.plaintext_mask_bits(segment))
-            observer.decrypted(f"{segment.name} {node.name}", part, hidden)
-            start += segment.plaintexts
-        request = yield pb.Round(
-            corrections=pb.Corrections(bits=evaluator.choose(inputs), extension=extension)
-        )
-        values = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)
+        found: dict[str, list[Bits]] = {"weights": [], "biases": []}
+        parts = layout.parts(node)
+        for part in parts:
+            masked = expect(request, "masked_plaintexts").masked_plaintexts
+            if ot is None:
+                ot = ExtensionReceiver(base.keys(masked.base_ot), opening.import_id)
+            step = layout.step(part)
+            count = sum(segment.plaintexts for segment in part)
+            plaintexts = key.decrypt(key.public_key.parse(masked.ciphertexts, count), workers=workers)
+            extension = ot.prepare(step.choices)
+            evaluator = EvaluatorSide(step, ot, observer)
+            inputs, start = {}, 0
+            for segment in part:
+                run = plaintexts[start : start + segment.plaintexts]
+                inputs[f"z.{segment.name}"] = low_bits(run, segment.packed_bits)
+                hidden = Mask(layout.plaintext_mask_bits(segment))
+                observer.decrypted(f"{segment.name} {node.name}", run, hidden)
+                start += segment.plaintexts
+            request = yield pb.Round(
+                corrections=pb.Corrections(bits=evaluator.choose(inputs), extension=extension)
+            )
+            outputs = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)
+            for name, bits in outputs.items():
+                found[name].append(bits)
+            if part is not parts[-1]:
+                request = yield pb.Round(done=pb.Done())
+        values = {name: np.concatenate(pieces, axis=1) for name, pieces in found.items()}
         placed = [
             plaintext
             for placement in layout.placements(node)

@@ -26,7 +26,7 @@ from twinveil.schedule import LinearStep, Schedule, schedule
 
 MIN_COUNT_BITS = 12
 
-MAX_PICTURES = 64
+MAX_PICTURES = 16
 """Most pictures of one query. Widths are those of such a query for every other, too: E(K) is packed once, at
 the import, and serves queries of any size."""
 

@@ -1,0 +1,159 @@
+"""Parsers of texts and files, as fuzzing targets. Each makes one input."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import numpy as np
+from PIL import Image
+
+from cloud_s2.models import ModelsS2
+from tests.crypto_keys import secret_key, toy
+from tests.security import mutate
+from tests.security.stand_ins import Serving
+from tests.security.world import World, tiny_model, tiny_plan
+from twinveil import answers, config
+from twinveil.card import ModelCard
+from twinveil.crypto.public_key import PublicKey
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.images import load_picture
+from twinveil.model_files import load_model, save_model
+from twinveil.net.identity import from_certificate
+from twinveil.pinning import pinned_key
+from twinveil.plan import Plan
+from twinveil.settings import EVERY_SETTING, CloudS1Settings, CloudS2Settings
+from twinveil.store import Record
+
+Target = Callable[[random.Random], None]
+
+CARD = {
+    "name": "tiny",
+    "version": "1",
+    "data_set": "digits",
+    "image_shape": [1, 3, 3],
+    "class_names": ["a", "b"],
+    "polarity": "any",
+    "crop": "none",
+    "seed": 1,
+    "epochs": 1,
+    "training_pictures": 10,
+    "held_out_pictures": 10,
+    "accuracy_float": 0.5,
+    "accuracy_fixed": 0.5,
+    "plan_hash": tiny_plan().hash.hex(),
+    "twinveil_version": "1",
+}
+SETTINGS = """
+log_level = "info"
+max_calls = 8
+[cloud_s1]
+listen = "127.0.0.1:7001"
+insecure_plaintext = true
+round_deadline = "30s"
+prepare = 1
+max_message = "4MiB"
+"""
+
+
+def _text(value: Any, source: random.Random) -> str:
+    """JSON of a mutated value, now and then with mutated text."""
+    for _ in range(source.randint(1, 3)):
+        value = mutate.of_value(value, source)
+    text = json.dumps(value)
+    return mutate.of_bytes(text.encode(), source).decode(errors="replace") if source.random() < 0.2 else text
+
+
+def parsers(folder: Path) -> Iterator[tuple[str, Target]]:
+    """Texts from clients, peers and disks."""
+    key, plan = secret_key(), tiny_plan()
+    public, private = key.public_key.to_jwk(), key.to_jwk()
+    record = json.loads(Record("m", "1", bytes(16), plan, ("packed",), False, "00").to_json("00"))
+    pin = folder / "pin"
+    pin.write_text(key.public_key.fingerprint)
+
+    def jwk(source: random.Random) -> None:
+        PublicKey.from_jwk(_object(public, source), toy())
+
+    def secret(source: random.Random) -> None:
+        SecretKey.from_jwk(_object(private, source), toy())
+
+    def pinned(source: random.Random) -> None:
+        channel = cast("grpc.Channel", Serving(_text(public, source)))
+        pinned_key(channel, pin, insecure_small_key=True)
+
+    def answer(source: random.Random) -> None:
+        half = mutate.of_bytes(bytes(8), source)
+        source.choice((answers.class_vectors, answers.labels))(half, bytes(8), plan, source.choice((1, 2)))
+
+    yield "plans", lambda source: mutate.void(Plan.from_json(_text(plan.to_dict(), source)))
+    yield "cards", lambda source: mutate.void(ModelCard.from_json(_text(CARD, source)))
+    yield "records", lambda source: mutate.void(Record.from_json(_text(record, source)))
+    yield "public-keys", jwk
+    yield "secret-keys", secret
+    yield "served-keys", pinned
+    yield "answers", answer
+    yield "certificates", lambda source: mutate.void(from_certificate(mutate.of_bytes(PEM, source)))
+
+
+def _object(value: Any, source: random.Random) -> Any:
+    """A mutated value that is still an object: what is none is refused before."""
+    changed = mutate.of_value(value, source)
+    return changed if isinstance(changed, dict) else value
+
+
+PEM = b"-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUQ\n-----END CERTIFICATE-----\n"
+
+
+def whole_files(folder: Path, world: World) -> Iterator[tuple[str, Target]]:
+    """Whole files on disk."""
+    pictures = []
+    for kind in ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP"):
+        file = io.BytesIO()
+        Image.fromarray(np.arange(144, dtype=np.uint8).reshape(12, 12)).save(file, kind)
+        pictures.append(file.getvalue())
+    card = ModelCard.from_json(json.dumps(CARD))
+    model, settings, state = folder / "model", folder / "settings.toml", folder / "state"
+    save_model(model, tiny_model(), card)
+    kept = {path: path.read_bytes() for path in sorted(model.iterdir())}
+    shutil.copytree(world.root / "s2", state)
+    stored = {path: path.read_bytes() for path in sorted(state.rglob("*")) if path.is_file()}
+
+    def picture(source: random.Random) -> None:
+        load_picture(mutate.of_bytes(source.choice(pictures), source), card)
+
+    def files(source: random.Random) -> None:
+        path = source.choice(list(kept))
+        path.write_bytes(mutate.of_bytes(kept[path], source))
+        try:
+            load_model(model)
+        finally:
+            path.write_bytes(kept[path])
+
+    def store(source: random.Random) -> None:
+        path = source.choice(list(stored))
+        path.write_bytes(mutate.of_bytes(stored[path], source))
+        try:
+            models = ModelsS2(state)
+            for record in models.store.records():
+                models.load(record.import_id)
+            models.store.find("tiny", "1")
+        finally:
+            path.write_bytes(stored[path])
+
+    def toml(source: random.Random) -> None:
+        settings.write_bytes(mutate.of_bytes(SETTINGS.encode(), source))
+        kind, section = source.choice(((CloudS1Settings, "cloud_s1"), (CloudS2Settings, "cloud_s2")))
+        config.settle(kind, section, {"config": os.fspath(settings)}, {}, EVERY_SETTING)  # type: ignore[type-var]
+
+    yield "pictures", picture
+    yield "model-files", files
+    yield "store", store
+    yield "settings", toml

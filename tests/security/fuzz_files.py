@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.images import load_picture
 from twinveil.model_files import load_model, save_model
+from twinveil.net.certificates import issue, make_authority
 from twinveil.net.identity import from_certificate
 from twinveil.pinning import pinned_key
 from twinveil.plan import Plan
@@ -76,6 +78,8 @@ def parsers(folder: Path) -> Iterator[tuple[str, Target]]:
     key, plan = secret_key(), tiny_plan()
     public, private = key.public_key.to_jwk(), key.to_jwk()
     record = json.loads(Record("m", "1", bytes(16), plan, ("packed",), False, "00").to_json("00"))
+    issued = issue(make_authority(), "user", "alice", folder / "tls")
+    certificate = ssl.PEM_cert_to_DER_cert(issued.certificate.read_text())
     pin = folder / "pin"
     pin.write_text(key.public_key.fingerprint)
 
@@ -100,7 +104,7 @@ def parsers(folder: Path) -> Iterator[tuple[str, Target]]:
     yield "secret-keys", secret
     yield "served-keys", pinned
     yield "answers", answer
-    yield "certificates", lambda source: mutate.void(from_certificate(mutate.of_bytes(PEM, source)))
+    yield "certificates", lambda source: mutate.void(from_certificate(_pem(certificate, source)))
 
 
 def _object(value: Any, source: random.Random) -> Any:
@@ -109,7 +113,11 @@ def _object(value: Any, source: random.Random) -> Any:
     return changed if isinstance(changed, dict) else value
 
 
-PEM = b"-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUQ\n-----END CERTIFICATE-----\n"
+def _pem(der: bytes, source: random.Random) -> bytes:
+    """A mutated certificate, mostly inside of its armour."""
+    changed = mutate.of_bytes(der, source) if source.random() < 0.9 else der
+    armoured = ssl.DER_cert_to_PEM_cert(changed).encode()
+    return armoured if changed != der else mutate.of_bytes(armoured, source)
 
 
 def whole_files(folder: Path, world: World) -> Iterator[tuple[str, Target]]:

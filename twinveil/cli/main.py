@@ -23,6 +23,7 @@ ORDER = (
     "demo",
     "train",
     "mask",
+    "audit",
     "provision",
     "preflight",
     "outsource",

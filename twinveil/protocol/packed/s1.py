@@ -13,7 +13,7 @@ slot of it a mask of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from gmpy2 import mpz
@@ -66,6 +66,11 @@ class PackedS1(SingleUse):
                 mask = uniform((channels, layout.pictures, height, width), piece.share_bits)
                 self._masks[name] = mask
                 self._shares[name] = negate(mask, piece.share_bits)
+
+    @property
+    def shares(self) -> Mapping[str, Words]:
+        """x1 by piece (channels, pictures, height, width), of every activation so far."""
+        return self._shares
 
     def prepare(self) -> bytes:
         """E(conv(x1, K) + b + s) of every layer, in the plan's order."""

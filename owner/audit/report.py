@@ -1,0 +1,214 @@
+"""The report: one HTML file that needs no other, for a desk and for a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from torch import Tensor
+
+from owner.audit.advice import Choice, choices
+from owner.audit.charts import Line, line_chart, strip
+from owner.audit.inversion import SHOWN, Attacked, Inverted, ViewAttacked
+from owner.audit.results import Subject, settings
+from owner.audit.risk import FORMULA, STRONG_ENOUGH
+from owner.audit.style import STYLE
+from twinveil.version import VERSION
+
+_CAUTION = (
+    "This file shows pictures of the data set, and rebuilt ones: keep it as confidential as the pictures."
+)
+_LIMITS = (
+    "An audit shows what this attacker can do. A stronger one, more sample pictures or knowledge of the "
+    "targets can do more; no figure here is a proof of privacy. Membership inference and model "
+    "extraction are other questions."
+)
+
+
+def to_html(audit: Inverted, subject: Subject) -> str:
+    parts = [
+        f"<h1>What could be rebuilt of people’s pictures?</h1>"
+        f"<p>Inversion audit of <strong>{escape(subject.model)}</strong> on {escape(audit.split.name)}; "
+        f"{escape(audit.split.describe())}.</p><p class='soft'>{_CAUTION}</p>",
+        "<h2>For each way to release the model</h2>",
+        f"<div class='cards'>{''.join(_card(each) for each in choices(audit))}</div>",
+        _strength(audit),
+        _pictures(audit),
+        _charts(audit.layers),
+        _table("In numbers", audit.layers),
+        _views(audit),
+        _settings(audit, subject),
+        f"<h2>What this does not show</h2><p>{_LIMITS}</p>",
+    ]
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>Inversion audit: {escape(subject.model)}</title><style>{STYLE}</style></head>\n"
+        f"<body>{chr(10).join(parts)}<p class='soft'>Twinveil {escape(VERSION)}</p></body></html>\n"
+    )
+
+
+def _level(level: str) -> str:
+    tone = level if level in ("low", "medium", "high") else "none"
+    return f"<span class='level {tone}'>{escape(level)}</span>"
+
+
+def _card(choice: Choice) -> str:
+    risk = f"<p class='soft'>risk {choice.risk}</p>" if choice.risk else ""
+    return (
+        f"<div class='card'><h3>{escape(choice.name)}{_level(choice.level)}</h3>{risk}"
+        f"<p>{escape(choice.advice)}</p></div>"
+    )
+
+
+def _strength(audit: Inverted) -> str:
+    found = ", ".join(f"{gate.ssim:.2f} ({gate.kind})" for gate in audit.gates)
+    passed = all(gate.passed for gate in audit.gates)
+    verdict = "strong enough" if passed else "<strong>attacker too weak: no low risk is claimed</strong>"
+    return (
+        "<h2>Is the attacker strong enough?</h2>"
+        f"<p>Given the pictures themselves as features, it gives others’ held-out pictures back with SSIM "
+        f"{found}; {STRONG_ENOUGH} is wanted: {verdict}. The recogniser names "
+        f"{audit.recogniser_accuracy:.0%} of the attacked originals rightly.</p>"
+    )
+
+
+def _row(name: str, note: str, pictures: Tensor) -> str:
+    label = f"<div>{escape(name)} <small>{escape(note)}</small></div>"
+    return f"<div class='row'>{label}{strip(pictures, name)}</div>"
+
+
+def _pictures(audit: Inverted) -> str:
+    rows = [_row("original", "", audit.originals)]
+    rows += [
+        _row(each.name, f"{_shape(each.shape)} · SSIM {each.comparison.attack.ssim.mean():.2f}", each.shown)
+        for each in audit.layers
+    ]
+    mean = audit.mean_picture.expand_as(audit.originals)
+    ssim = audit.layers[0].comparison.mean_picture.ssim.mean()
+    rows.append(_row("baseline", f"mean picture · SSIM {ssim:.2f}", mean))
+    return (
+        "<h2>Original and rebuilt, layer by layer</h2><p class='soft'>Each column is one picture of somebody "
+        f"the attacker never learned from ({min(SHOWN, len(audit.originals))} of {len(audit.split.target)})."
+        f"</p>{''.join(rows)}"
+    )
+
+
+def _charts(layers: Sequence[Attacked]) -> str:
+    names = [each.name for each in layers]
+    risk = Line(
+        "risk, with its confidence interval",
+        "#b3261e",
+        [each.risk.score for each in layers],
+        [(each.risk.lower, each.risk.upper) for each in layers],
+    )
+    attack, mean, shuffled = (
+        [float(getattr(each.comparison, which).ssim.mean()) for each in layers]
+        for which in ("attack", "mean_picture", "shuffled")
+    )
+    hits = [float(each.comparison.attack.recognised.mean()) for each in layers]
+    neighbour = [float(each.comparison.attack.neighbour.mean()) for each in layers]
+    chance = [float(each.comparison.shuffled.neighbour.mean()) for each in layers]
+    charts = [
+        line_chart("Risk by layer", names, [risk]),
+        line_chart(
+            "Likeness (SSIM) by layer",
+            names,
+            [
+                Line("rebuilt", "#1f6feb", attack),
+                Line("shuffled features", "#8b5cf6", shuffled, dashed=True),
+                Line("mean picture", "#7a828b", mean, dashed=True),
+            ],
+        ),
+        line_chart(
+            "Found again by layer",
+            names,
+            [
+                Line("by the recogniser", "#0f8a6d", hits),
+                Line("by the nearest neighbour", "#c2571a", neighbour),
+                Line("nearest neighbour, shuffled", "#7a828b", chance, dashed=True),
+            ],
+        ),
+    ]
+    return f"<h2>Over the layers</h2><div class='charts'>{''.join(charts)}</div>"
+
+
+def _table(title: str, layers: Sequence[Attacked]) -> str:
+    head = (
+        "layer,features,risk,95 % interval,level,SSIM,B,PSNR,cosine,recognised,neighbour,"
+        "recognised (shuffled),neighbour (shuffled)"
+    )
+    rows = []
+    for each in layers:
+        found, shuffled = each.comparison.attack, each.comparison.shuffled
+        cells = [
+            escape(each.name),
+            _shape(each.shape),
+            f"{each.risk.score:.3f}",
+            f"{each.risk.lower:.3f}–{each.risk.upper:.3f}",
+            _level(each.level),
+            f"{found.ssim.mean():.3f}",
+            f"{each.risk.baseline:.3f}",
+            f"{found.psnr.mean():.1f} dB",
+            f"{found.cosine.mean():.3f}",
+            f"{found.recognised.mean():.0%}",
+            f"{found.neighbour.mean():.0%}",
+            f"{shuffled.recognised.mean():.0%}",
+            f"{shuffled.neighbour.mean():.0%}",
+        ]
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    header = "".join(f"<th>{name}</th>" for name in head.split(","))
+    return (
+        f"<h2>{escape(title)}</h2><div class='scroll'><table><thead><tr>{header}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div><p class='soft'>{escape(FORMULA)}.</p>"
+    )
+
+
+def _views(audit: Inverted) -> str:
+    title = "<h2>What the clouds see of a query</h2>"
+    if not audit.views:
+        return f"{title}<p>Not part of this audit (--queries 0).</p>"
+    rows = [_row("original", "", audit.views_originals)]
+    for view in audit.views:
+        rows.append(_row(f"{view.cloud}: {view.attack.name}", _note(view.attack), view.attack.shown))
+        rows.append(_row("the same without masks", f"control · {_note(view.control)}", view.control.shown))
+    rows.append(_row("baseline", "mean picture", audit.mean_picture.expand_as(audit.views_originals)))
+    verdicts = "".join(f"<li>{_verdict(view)}</li>" for view in audit.views)
+    return (
+        f"{title}<p>{audit.queries} pictures went through the real protocol, one query each, both clouds "
+        "recorded. The attacker knows the pictures of the sample subjects and gets each cloud’s view; as a "
+        f"control, the same view with the masks taken off.</p><ul>{verdicts}</ul>{''.join(rows)}"
+    )
+
+
+def _verdict(view: ViewAttacked) -> str:
+    tone = "low" if view.hidden else "high" if view.control_succeeds else "none"
+    return (
+        f"{view.cloud}, {escape(view.attack.name)}: <span class='level {tone}'>{escape(view.verdict)}</span>"
+        f"; risk {view.attack.risk}, without masks {view.control.risk}"
+    )
+
+
+def _note(attacked: Attacked) -> str:
+    return f"{_shape(attacked.shape)} · SSIM {attacked.comparison.attack.ssim.mean():.2f}"
+
+
+def _settings(audit: Inverted, subject: Subject) -> str:
+    pairs = {"command": subject.command} | settings(audit, subject)
+    rows = "".join(
+        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_text(value))}</dd>"
+        for name, value in pairs.items()
+    )
+    return f"<h2>Settings and seeds</h2><dl>{rows}</dl>"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))

@@ -1,0 +1,200 @@
+"""twinveil audit: what a model gives away, measured before it is released."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from twinveil.cli.contact import with_settings
+from twinveil.cli.progress import steps
+from twinveil.errors import BadInput
+from twinveil.model_files import find_model, load_card
+from twinveil.net.files import replace
+from twinveil.settings import OwnerSettings
+
+if TYPE_CHECKING:
+    from owner.audit.inversion import Inverted
+    from owner.audit.request import Request
+
+audit = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Measure what a model gives away, before it is released."
+)
+
+
+class Tried(StrEnum):
+    """Attackers to train."""
+
+    PLAIN = "plain"
+    STRONG = "strong"
+    BOTH = "both"
+
+
+_ATTACKERS: dict[Tried, tuple[Literal["plain", "strong"], ...]] = {
+    Tried.PLAIN: ("plain",),
+    Tried.STRONG: ("strong",),
+    Tried.BOTH: ("plain", "strong"),
+}
+
+
+class By(StrEnum):
+    """What is never on both sides of the split."""
+
+    PERSON = "person"
+    PICTURE = "picture"
+
+
+@audit.callback()
+def _audit() -> None:
+    """Keeps `inversion` a command of its own while it is the only one."""
+
+
+@audit.command("inversion")
+@with_settings(OwnerSettings, "state")
+def inversion(
+    settings: OwnerSettings,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model's folder, or NAME or NAME@VERSION. Default: one is trained on the data."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="orl, mnist, digits, fashion, or a folder with one sub-folder a person. Default: orl."
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Names with commas between; `picture`, `scores` and `label` are some.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML file to write, with pictures.")] = None,
+    as_json: Annotated[Path | None, typer.Option("--json", help="JSON file to write; - prints it.")] = None,
+    seed: Annotated[int, typer.Option(help="Draws the split and trains the attackers.")] = 1,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few epochs, few layers, no protocol: a first look.")
+    ] = False,
+    attacker: Annotated[
+        Tried, typer.Option(help="The plain one, the stronger one, or both: validation decides.")
+    ] = Tried.PLAIN,
+    epochs: Annotated[
+        int | None, typer.Option(help="Most epochs of an attacker. Default: 16, quick: 4.")
+    ] = None,
+    pictures: Annotated[
+        int | None, typer.Option(help="Most pictures of the data set. Default: 1000, quick: 240.")
+    ] = None,
+    split: Annotated[By | None, typer.Option(help="Default: by picture for digits and clothing.")] = None,
+    queries: Annotated[
+        int | None,
+        typer.Option(help="Pictures sent through the real protocol; 0: none. Default: 96, quick: 0."),
+    ] = None,
+    views: Annotated[
+        Path | None, typer.Option(help="File to keep the clouds' views in, or to read them from (.npz).")
+    ] = None,
+    key_bits: Annotated[int, typer.Option(help="Key length of that protocol run; it has its own key.")] = 512,
+    low: Annotated[float, typer.Option(help="A risk below this is low.")] = 0.1,
+    high: Annotated[float, typer.Option(help="A risk from this on is high.")] = 0.4,
+) -> None:
+    """Rebuild people's pictures from what a model computes of them, and from what the clouds see."""
+    console = Console(stderr=True)
+    with steps("loading", console):
+        from owner.audit.request import Request, Source
+
+        folder = None if model is None else find_model(model, settings.state)
+        source = Source.of(None if folder is None else load_card(folder), data, quick)
+        request = Request(
+            folder=folder,
+            source=source,
+            layers=None if layers is None else tuple(name.strip() for name in layers.split(",")),
+            seed=seed,
+            quick=quick,
+            attackers=_ATTACKERS[attacker],
+            epochs=epochs,
+            limit=pictures,
+            by=None if split is None else split.value,
+            queries=queries,
+            views=views,
+            key_bits=key_bits,
+            thresholds=(low, high),
+        )
+    _check_writable(report, as_json)
+    with tempfile.TemporaryDirectory() as scratch:
+        result = _run(request, Path(scratch), console)
+    _write(result, request, report, as_json)
+    if as_json != Path("-"):
+        _print(result, Console())
+
+
+def _run(request: Request, scratch: Path, console: Console) -> Inverted:
+    from owner.audit.request import prepare
+
+    with steps("the model", console) as step:
+        prepared = prepare(request, scratch, step)
+    console.print(prepared.split.describe(), highlight=False, markup=False)
+    with steps("the protocol's views", console) as step:
+        seen = prepared.record(step)
+    with steps("attacking", console) as step:
+        return prepared.attack(seen, step)
+
+
+def _write(result: Inverted, request: Request, report: Path | None, as_json: Path | None) -> None:
+    from owner.audit.report import to_html
+    from owner.audit.results import Subject, to_json
+
+    command = shlex.join(["twinveil", *sys.argv[1:]])
+    subject = Subject(request.source.model, command, request.key_bits if result.queries else None)
+    if report is not None:
+        replace(report, to_html(result, subject).encode(), 0o600)
+    if as_json is not None:
+        text = json.dumps(to_json(result, subject), indent=1) + "\n"
+        if as_json == Path("-"):
+            typer.echo(text, nl=False)
+        else:
+            replace(as_json, text.encode(), 0o600)
+
+
+def _check_writable(*paths: Path | None) -> None:
+    """Before minutes of work, not after."""
+    for path in paths:
+        if path is not None and path != Path("-") and (path.is_dir() or not path.resolve().parent.is_dir()):
+            raise BadInput(f"{path} cannot be written: give a file in a folder that is there")
+
+
+def _print(result: Inverted, console: Console) -> None:
+    from owner.audit.advice import choices
+
+    table = Table("layer", "features", "SSIM", "baseline", "risk (95 % interval)", "level", "found again")
+    for each in result.layers:
+        found = each.comparison.attack
+        shape = " x ".join(map(str, each.shape))
+        again = f"{found.recognised.mean():.0%} / {found.neighbour.mean():.0%}"
+        table.add_row(
+            escape(each.name),
+            shape,
+            f"{found.ssim.mean():.3f}",
+            f"{each.risk.baseline:.3f}",
+            str(each.risk),
+            each.level,
+            again,
+        )
+    console.print(table, highlight=False)
+    console.print("found again: by the recogniser / by the nearest neighbour", highlight=False)
+    for gate in result.gates:
+        word = "strong enough" if gate.passed else "TOO WEAK"
+        console.print(f"attacker on {gate.kind} features: SSIM {gate.ssim:.3f}, {word}", highlight=False)
+    for view in result.views:
+        console.print(
+            f"{view.cloud}, {view.attack.name}: {view.verdict}; risk {view.attack.risk}, "
+            f"without masks {view.control.risk}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for choice in choices(result):
+        console.print(f"[bold]{choice.name}: {choice.level}.[/bold] {escape(choice.advice)}", highlight=False)

@@ -1,0 +1,116 @@
+"""What each cloud sees of a query, as features for the same attacker; and the control without masks.
+
+Each view has a control of the same layout in which the masks are taken off. Only where the attack succeeds
+on the control does its failure on the view say anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from owner.audit.attack import Material
+from owner.audit.material import pixels
+from owner.audit.subjects import Group, Split, spread
+from twinveil.errors import BadInput
+
+Views = Mapping[str, npt.NDArray[np.generic]]
+
+MIN_QUERIES = 24
+
+
+@dataclass(frozen=True)
+class View:
+    """One part of what a cloud sees: features of every recorded query, and of the same without masks."""
+
+    cloud: str
+    name: str
+    features: Tensor
+    control: Tensor
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Queries chosen of a split; their pictures lie in the order sample, validation, target."""
+
+    sample: Group
+    validation: Group
+    target: Group
+
+    @classmethod
+    def choose(cls, split: Split, queries: int, seed: int) -> Recorded:
+        """`queries` pictures, a quarter of them targets, spread over the subjects. Raises BadInput."""
+        if queries < MIN_QUERIES:
+            raise BadInput(f"{queries} queries are too few to attack the views: take at least {MIN_QUERIES}")
+        source = np.random.default_rng([seed, queries])
+        target, validation = max(4, round(queries * 0.25)), max(2, round(queries * 0.1))
+        counts = (queries - target - validation, validation, target)
+        groups = (split.sample, split.validation, split.target)
+        return cls(
+            *(
+                group.take(spread(group.subjects, min(count, len(group)), source))
+                for group, count in zip(groups, counts, strict=True)
+            )
+        )
+
+    @property
+    def pictures(self) -> npt.NDArray[np.uint8]:
+        return np.concatenate([group.pictures for group in (self.sample, self.validation, self.target)])
+
+    def check(self, views: Views) -> None:
+        """Raises BadInput unless `views` are those of these pictures (the control shows them)."""
+        seen, pictures = views["unmasked_picture"], self.pictures
+        if seen.shape != pictures.shape or (seen != pictures).any():
+            raise BadInput(
+                "these views were recorded of other pictures: use the same data, seed and --queries"
+            )
+
+    def material(self, features: Tensor) -> tuple[Material, Tensor]:
+        """For the attacker to learn from, and the features of the targets. No distortions: no new queries."""
+        learn, stop = len(self.sample), len(self.sample) + len(self.validation)
+        sample = (features[:learn], pixels(self.sample.pictures) / 255)
+        validation = (features[learn:stop], pixels(self.validation.pictures) / 255)
+        return Material(lambda _: sample, validation), features[stop:]
+
+
+def views(recorded: Views) -> list[View]:
+    """The user's half, and everything, at each cloud."""
+    masked = [recorded["s2_picture"], recorded["s2_shares"]]
+    unmasked = [recorded["unmasked_picture"], recorded["unmasked_shares"]]
+    half, plain = _bytes(recorded["s1_half"]), _bytes(recorded["unmasked_half"])
+    s1_rest = _flat(recorded["s1_received"])
+    s2_rest = torch.cat(
+        [_bytes(recorded["s2_half"]), _flat(recorded["s2_opened"]), _flat(recorded["s2_received"])], dim=1
+    )
+    return [
+        View("S1", "the user's half of the picture", half, plain),
+        View("S1", "everything it receives", torch.cat([half, s1_rest], 1), torch.cat([plain, s1_rest], 1)),
+        View("S2", "its share of the picture", _words(masked[0]), _words(unmasked[0])),
+        View(
+            "S2",
+            "everything it receives, decrypts and shares",
+            torch.cat([*(_words(part).flatten(1) for part in masked), s2_rest], dim=1),
+            torch.cat([*(_words(part).flatten(1) for part in unmasked), s2_rest], dim=1),
+        ),
+    ]
+
+
+def _words(values: npt.NDArray[np.generic]) -> Tensor:
+    """Shares, whole and by their low byte: side by side as channels, or as features."""
+    whole = values.astype(np.uint32)
+    return torch.from_numpy(
+        np.concatenate([whole.astype(np.float32), (whole & 255).astype(np.float32)], axis=1)
+    )
+
+
+def _bytes(values: npt.NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def _flat(values: npt.NDArray[np.generic]) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32)).flatten(1)

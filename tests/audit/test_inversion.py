@@ -1,0 +1,266 @@
+"""A whole small audit: gates, layers, choices, report, command."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+from typer.testing import CliRunner
+
+from owner.audit import attack
+from owner.audit import inversion as audited
+from owner.audit.advice import choices
+from owner.audit.attack import AttackOptions
+from owner.audit.inversion import AuditOptions, Gate, Inversion, Inverted
+from owner.audit.report import to_html
+from owner.audit.results import Subject, to_json
+from owner.audit.subjects import split
+from owner.audit.verbs import audit
+from owner.audit.views import Recorded
+from owner.compile import compile_network
+from owner.datasets import DataSet
+from tests.audit.sets import digits, people, untrained
+from tests.audit.test_views import fake_views
+from twinveil.card import ModelCard
+from twinveil.errors import BadInput
+from twinveil.model_files import save_model
+from twinveil.plan import QuantisedModel
+
+FEW = AuditOptions(AttackOptions(epochs=6), layers=("picture", "stem7", "scores", "label"))
+RISKY = "<b>&'\""
+
+
+def card_for(data: DataSet, model: QuantisedModel) -> ModelCard:
+    return ModelCard(
+        name="small",
+        version="1",
+        data_set=data.name,
+        image_shape=data.image_shape,
+        class_names=data.class_names,
+        polarity=data.polarity,
+        crop="as it is",
+        seed=1,
+        epochs=1,
+        training_pictures=len(data.train),
+        held_out_pictures=len(data.held_out),
+        accuracy_float=0.5,
+        accuracy_fixed=0.5,
+        plan_hash=model.plan.hash.hex(),
+        twinveil_version="0",
+    )
+
+
+@pytest.fixture(scope="module")
+def result() -> Inverted:
+    data = dataclasses.replace(people(24, side=8), name=RISKY)
+    parts = split(data, 1)
+    recorded = Recorded.choose(parts, 96, 1)
+    return Inversion(untrained(data), parts, FEW).run(recorded, fake_views(recorded))
+
+
+def test_the_layers_come_with_everything_that_is_measured(result: Inverted) -> None:
+    assert [each.name for each in result.layers] == list(FEW.layers or ())
+    picture, label = result.layers[0], result.layers[-1]
+    assert picture.kind == "spatial"
+    assert label.kind == "flat"
+    assert picture.risk.score > label.risk.score
+    for each in result.layers:
+        means = each.comparison.means()
+        assert set(means) == {"attack", "mean_picture", "shuffled"}
+        assert set(means["attack"]) == {"ssim", "psnr", "cosine", "recognised", "neighbour"}
+        assert each.risk.baseline == max(means["mean_picture"]["ssim"], means["shuffled"]["ssim"])
+        assert each.shown.shape == result.originals.shape
+    assert {gate.kind for gate in result.gates} == {"flat", "spatial"}
+
+
+def test_a_weak_attacker_gives_no_low_risk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No linear start, one epoch at next to no learning rate: it cannot even copy the picture."""
+    monkeypatch.setattr(attack, "ridge", lambda *_: None)
+    weak = AuditOptions(AttackOptions(epochs=1, learning_rate=1e-9), layers=("picture", "stem7"))
+    found = Inversion(untrained(people(8)), split(people(8), 1), weak).run()
+    assert not found.gates[0].passed
+    assert {each.level for each in found.layers} == {"attacker too weak"}
+    assert "attacker too weak" in {choice.level for choice in choices(found)}
+    assert "no low risk is claimed" in to_html(found, Subject("m", "c"))
+
+
+def test_a_view_counts_as_hidden_only_beside_a_control_that_succeeds(result: Inverted) -> None:
+    """Two views hold nothing; the control of S2's share is the picture, that of S1's half is empty, too."""
+    by_name = {view.attack.name: view for view in result.views}
+    share, half = by_name["its share of the picture"], by_name["the user's half of the picture"]
+    assert share.control_succeeds
+    assert share.control.risk.score > 0.3
+    assert share.attack.risk.score < 0.1
+    assert not half.control_succeeds
+    assert half.verdict == "attacker too weak"
+    assert not half.hidden
+
+
+def test_two_attackers_and_validation_decides() -> None:
+    both = AuditOptions(AttackOptions(epochs=1), attackers=("plain", "strong"), layers=("label",))
+    found = Inversion(untrained(people(8)), split(people(8), 1), both).run()
+    assert found.layers[0].architecture in ("plain", "strong")
+
+
+def test_choices_follow_from_the_layers(result: Inverted) -> None:
+    found = {choice.name: choice for choice in choices(result)}
+    order = ["weights public", "features shared", "scores returned", "label only", "encrypted protocol"]
+    assert list(found) == order
+    assert found["features shared"].risk == result.layers[1].risk
+    assert found["label only"].risk == result.layers[-1].risk
+    assert found["encrypted protocol"].level != "low"
+    bare = dataclasses.replace(result, views=(), layers=result.layers[:1])
+    assert {choice.level for choice in choices(bare)} == {"not measured"}
+
+
+def test_the_protocol_is_recommended_only_when_every_view_is_hidden(result: Inverted) -> None:
+    hidden = [view for view in result.views if view.cloud == "S2"][:1]
+    good = dataclasses.replace(
+        hidden[0].attack, risk=dataclasses.replace(hidden[0].attack.risk, score=0, lower=0)
+    )
+    view = dataclasses.replace(hidden[0], attack=good)
+    assert view.hidden
+    assert choices(dataclasses.replace(result, views=(view,)))[-1].level == "low"
+    leaking = dataclasses.replace(
+        view,
+        attack=dataclasses.replace(
+            good, risk=dataclasses.replace(good.risk, score=0.2, lower=0.1, upper=0.2)
+        ),
+    )
+    assert choices(dataclasses.replace(result, views=(leaking,)))[-1].level == "high"
+
+
+def test_the_report_needs_no_other_file_and_escapes_names(result: Inverted) -> None:
+    page = to_html(result, Subject("model <script>alert(1)</script>", "twinveil audit inversion", 512))
+    assert "<script" not in page
+    assert RISKY not in page
+    assert not re.search(r"https?://|url\(|<link", page)
+    sources = re.findall(r'src="([^"]{0,22})', page)
+    assert len(sources) == 2 + len(result.layers) + 2 + 2 * len(result.views)
+    assert set(sources) == {"data:image/png;base64,"}
+    assert page.count("<svg") == 3
+    assert "width=device-width" in page
+    for word in ("Settings and seeds", "Gaussian window", "sigma 1.5", "bootstrap", "seed"):
+        assert word in page
+
+
+def test_the_json_holds_every_figure(result: Inverted) -> None:
+    data = json.loads(json.dumps(to_json(result, Subject("m", "twinveil audit inversion", 512))))
+    assert [each["name"] for each in data["layers"]] == list(FEW.layers or ())
+    assert data["settings"]["seed"] == 1
+    assert data["settings"]["thresholds"] == {"low": 0.1, "high": 0.4}
+    assert data["split"]["by"] == "person"
+    assert len(data["views"]) == 4
+    assert {each["choice"] for each in data["release"]} >= {"label only", "encrypted protocol"}
+
+
+def test_a_model_of_other_classes_is_refused() -> None:
+    with pytest.raises(BadInput, match="tells 8 classes apart, data set digits has 10"):
+        Inversion(untrained(people(8)), split(digits(), 1, limit=60), FEW)
+
+
+def test_a_network_for_other_pictures_is_refused() -> None:
+    with pytest.raises(BadInput, match="cannot take pictures of shape"):
+        Inversion(untrained(people(8, side=30)), split(people(8), 1), FEW)
+
+
+def test_an_unknown_layer_is_refused_before_any_training() -> None:
+    with pytest.raises(BadInput, match="there is no layer stem9; the layers are"):
+        Inversion(untrained(people(8)), split(people(8), 1), dataclasses.replace(FEW, layers=("stem9",)))
+
+
+def test_a_gate_is_at_eight_tenths() -> None:
+    assert Gate("flat", 0.8).passed
+    assert not Gate("flat", 0.79).passed
+
+
+def ask(*arguments: str) -> Result:
+    return CliRunner().invoke(audit, ["inversion", *arguments])
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model for digits, with the real weights."""
+    data = digits(8)
+    network = untrained(data)
+    model = compile_network(network, data.image_shape)
+    folder = tmp_path_factory.mktemp("models") / "digits"
+    tensors = {name: np.ascontiguousarray(t.numpy()) for name, t in network.state_dict().items()}
+    save_model(folder, model, dataclasses.replace(card_for(data, model), data_set="digits"), tensors)
+    return folder
+
+
+def test_the_command_writes_report_and_json(stored: Path, tmp_path: Path) -> None:
+    page, figures = tmp_path / "out.html", tmp_path / "out.json"
+    arguments = ["--model", str(stored), "--quick", "--epochs", "1", "--pictures", "80", "--queries", "24"]
+    arguments += ["--views", str(tmp_path / "views.npz"), "--layers", "stem7, label"]
+    ended = ask(*arguments, "--report", str(page), "--json", str(figures))
+    assert ended.exit_code == 0, ended.output + repr(ended.exception)
+    assert "label only" in ended.output
+    for path in (page, figures):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    data = json.loads(figures.read_text())
+    assert data["split"]["by"] == "picture"
+    assert data["settings"]["recorded_queries"] == 24
+    assert len(data["views"]) == 4
+    assert "not by person" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["--layers", "conv9"], "there is no layer conv9; the layers are: picture, "),
+        (["--data", "mnist"], None),
+        (["--data", "nothing"], "neither a folder nor a known data set"),
+        (["--low", "0.5"], "thresholds must be"),
+        (["--queries", "3"], "too few to attack the views"),
+        (["--pictures", "20"], "has 20 pictures; an audit needs 40"),
+        (["--report", "/no/such/folder/x.html"], "cannot be written"),
+        (["--epochs", "-1"], "epochs must be"),
+    ],
+)
+def test_bad_input_is_one_line(stored: Path, arguments: list[str], wanted: str | None) -> None:
+    ended = ask("--model", str(stored), "--quick", "--epochs", "1", *arguments)
+    if wanted is None:  # ten digits are ten digits: the model can be audited on the other set's pictures
+        assert ended.exit_code == 0
+        return
+    assert isinstance(ended.exception, BadInput), ended.output
+    assert wanted in str(ended.exception)
+    assert "\n" not in str(ended.exception)
+
+
+def test_a_model_on_data_of_other_classes(tmp_path: Path) -> None:
+    data = people(8)
+    network = untrained(data)
+    model = compile_network(network, data.image_shape)
+    save_model(tmp_path / "m", model, card_for(data, model))
+    ended = ask("--model", str(tmp_path / "m"), "--data", "digits", "--quick")
+    assert "model small 1 tells 8 classes apart (p0 .. p7), data set digits has 10 (0 .. 9)" in str(
+        ended.exception
+    )
+
+
+def test_the_pictures_shown_are_of_different_subjects() -> None:
+    group = split(people(12), 1).target
+    labels = group.labels[audited._shown(group)]
+    assert len(labels) == 8
+    assert len(set(labels[:3].tolist())) == 3
+
+
+def test_the_number_of_threads_is_left_as_it_was() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        Inversion(
+            untrained(people(8)), split(people(8), 1), dataclasses.replace(FEW, layers=("label",))
+        ).run()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,92 @@
+"""What a rehearsal writes down: one compressed npz of arrays, a row a query. Needs no key to be read.
+
+    vector          (n, classes) int64         the answer, as the user gets it
+    s1_half         (n, bytes) uint8           d*M mod N, the user's half for S1
+    s1_received     (n, SKETCH) float32        every byte that S1 received from S2, folded (see `fold`)
+    s2_half         (n, bytes) uint8           M^-1 mod N, the user's half for S2
+    s2_picture      (n, c, h, w) uint32        S2's share of the picture
+    s2_shares       (n, values) uint32         S2's shares of all later activations
+    s2_opened       (n, SKETCH) float32        every byte of every plaintext that S2 decrypted, folded
+    s2_received     (n, SKETCH) float32        every byte that S2 received from S1, folded
+    unmasked_half   (n, bytes) uint8           d*M without M
+    unmasked_picture, unmasked_shares          like S2's, S1's masks taken off
+
+The last three are nobody's view. They are what a cloud would see had the masks been left out: the positive
+control of whatever is tried on the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import shake_256
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from twinveil.errors import BadInput
+
+Rows = Mapping[str, npt.NDArray[np.generic]]
+
+SKETCH = 4096
+"""Length of a folded byte string."""
+
+NAMES = (
+    "vector",
+    "s1_half",
+    "s1_received",
+    "s2_half",
+    "s2_picture",
+    "s2_shares",
+    "s2_opened",
+    "s2_received",
+    "unmasked_half",
+    "unmasked_picture",
+    "unmasked_shares",
+)
+
+
+def fold(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Many bytes as SKETCH numbers: each byte is added, with a sign of its place, at place % SKETCH.
+
+    Every byte takes part, with unit variance for uniform ones; equal layouts fold alike.
+    """
+    values = data.astype(np.float32) - 127.5
+    rows = -(-max(len(values), 1) // SKETCH)
+    padded = np.zeros(rows * SKETCH, np.float32)
+    padded[: len(values)] = values * _signs(len(values))
+    folded: npt.NDArray[np.float32] = padded.reshape(rows, SKETCH).sum(axis=0) / np.float32(73.9 * rows**0.5)
+    return folded
+
+
+def _signs(count: int) -> npt.NDArray[np.float32]:
+    """1 or -1 for each place: public, and the same for every view."""
+    stream = np.frombuffer(shake_256(b"twinveil fold").digest(-(-count // 8)), np.uint8)
+    signs: npt.NDArray[np.float32] = np.float32(1) - 2 * np.unpackbits(stream)[:count].astype(np.float32)
+    return signs
+
+
+def save_views(path: Path, rows: Sequence[Rows]) -> None:
+    """Stack the rows of all queries and write them, mode 0600. Raises BadInput if they differ in size."""
+    sizes = {tuple(row[name].shape for name in NAMES) for row in rows}
+    if len(sizes) != 1:
+        raise BadInput("the views of different pictures differ in size")
+    path.touch(mode=0o600)
+    arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in NAMES}
+    np.savez_compressed(path, **arrays)
+
+
+def load_views(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+    """The arrays of a rehearsal, by name. Raises BadInput if the file is missing, damaged or foreign."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            views = {name: file[name] for name in NAMES}
+    except FileNotFoundError:
+        raise BadInput(f"{path} is missing") from None
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise BadInput(f"{path} does not hold the views of a rehearsal") from error
+    if len({len(rows) for rows in views.values()}) != 1:
+        raise BadInput(f"{path} is damaged: its arrays differ in length")
+    return views

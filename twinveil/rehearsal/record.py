@@ -1,0 +1,83 @@
+"""Pictures through both clouds, one query each, and what each cloud's view of it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from twinveil import blinding, oracle
+from twinveil.errors import TwinveilError
+from twinveil.plan import IMAGE, QuantisedModel
+from twinveil.protocol.shares import Words
+from twinveil.rehearsal.arrays import Rows, fold
+from twinveil.rehearsal.clouds import Clouds, Rehearsed
+from twinveil.schedule import schedule
+from twinveil.views.recorder import rows
+from twinveil.views.view import Bytes, View
+
+
+def rehearse(model: QuantisedModel, pictures: npt.NDArray[np.uint8], key_bits: int) -> Iterator[Rows]:
+    """The views of each picture of (n, channels, height, width), as twinveil.rehearsal.arrays names them.
+
+    Raises TwinveilError if the protocol's answer is not the oracle's: then nothing seen means anything.
+    """
+    clouds = Clouds(model, key_bits)
+    for picture in pictures:
+        seen = clouds.classify(picture)
+        if (seen.vector != oracle.run(model, picture)).any():
+            raise TwinveilError("the rehearsed protocol did not give the oracle's class vector")
+        yield _row(clouds, picture, seen)
+
+
+def _row(clouds: Clouds, picture: npt.NDArray[np.uint8], seen: Rehearsed) -> Rows:
+    plan, n = clouds.model.plan, clouds.public.n
+    segment = blinding.picture_segment(plan, 1, key_bits=clouds.key_bits, sigma=clouds.params.sigma)
+    plain = blinding.pack(picture.reshape(-1).astype(np.uint64), segment)
+    pieces = schedule(plan).pieces
+    masked = _shares(seen.s2)
+    unmasked = {
+        name: (seen.s1_shares[name].reshape(-1) + share) & np.uint64((1 << pieces[name].share_bits) - 1)
+        for name, share in masked.items()
+    }
+    return {
+        "vector": seen.vector,
+        "s1_half": _bytes(seen.s1, "half"),
+        "s1_received": fold(_bytes(seen.s1, "received")),
+        "s2_half": _bytes(seen.s2, "half"),
+        "s2_picture": masked[IMAGE].astype(np.uint32).reshape(plan.image_shape),
+        "s2_shares": _later(masked),
+        "s2_opened": fold(_bytes(seen.s2, "decrypted")),
+        "s2_received": fold(_bytes(seen.s2, "received")),
+        "unmasked_half": rows(plain, n.bit_length()).reshape(-1),
+        "unmasked_picture": unmasked[IMAGE].astype(np.uint32).reshape(plan.image_shape),
+        "unmasked_shares": _later(unmasked),
+    }
+
+
+def _bytes(view: View, what: str) -> Bytes:
+    """Everything of one sort in a view, in the order in which it came."""
+    found = [
+        array.reshape(-1) for event in view.events if event.what == what for array in event.arrays.values()
+    ]
+    return np.concatenate(found)
+
+
+def _shares(view: View) -> dict[str, Words]:
+    """S2's shares by activation, flat: what the circuits put out for it."""
+    return {
+        event.name: _integers(event.arrays["values"]) for event in view.events if event.what == "evaluated"
+    }
+
+
+def _integers(values: Bytes) -> Words:
+    """Rows of bytes, little endian, as numbers."""
+    places = np.arange(values.shape[1], dtype=np.uint64) * np.uint64(8)
+    whole: Words = (values.astype(np.uint64) << places).sum(axis=1, dtype=np.uint64)
+    return whole
+
+
+def _later(shares: Mapping[str, Words]) -> npt.NDArray[np.uint32]:
+    """All but the picture, in one row."""
+    return np.concatenate([shares[name] for name in sorted(shares) if name != IMAGE]).astype(np.uint32)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from twinveil.card import ModelCard
 from twinveil.errors import BadImage, BadInput
-from twinveil.images import Picture, open_picture
+from twinveil.images import Picture, stored_picture
 
 Size = tuple[int, int]
 """(height, width)"""
@@ -80,7 +80,7 @@ def load_mask(source: str | Path | bytes, size: Size | None = None) -> Mask:
     label = "the mask" if isinstance(source, bytes) else f"mask {source}"
     name = "mask" if isinstance(source, bytes) else Path(source).stem
     try:
-        image = open_picture(source)
+        image = stored_picture(source)
     except BadImage as error:
         raise BadInput(f"{error}; a mask is a picture in black and white") from None
     pixels = np.asarray(image)

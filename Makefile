@@ -2,9 +2,10 @@
 
 VENV ?= .venv
 PYTHON ?= python3
+MASKS ?= .twinveil/masks
 READY := $(VENV)/.ready
 
-.PHONY: demo test check stubs bench clean
+.PHONY: demo test check stubs bench masks clean
 
 demo: $(READY)
 	$(VENV)/bin/twinveil demo $(ARGS)
@@ -20,6 +21,10 @@ stubs: $(READY)
 
 bench: $(READY)
 	$(VENV)/bin/twinveil bench $(ARGS)
+
+masks: $(READY)
+	$(VENV)/bin/twinveil mask train --folder $(MASKS) $(ARGS)
+	$(VENV)/bin/twinveil mask select --folder $(MASKS)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

@@ -1,6 +1,7 @@
 """Training: a data set becomes a model folder.
 
-    float      ICNN with batch normalisation, distorted pictures, AdamW and one cycle of the learning rate
+    float      ICNN with batch normalisation, distorted pictures, AdamW and one cycle of the learning rate;
+               with a mask, every picture is covered after it has been distorted
     fold       batch normalisation into the convolutions, weights projected into their widths
     fixed      the same network in integer arithmetic, gradients straight through; projected after every step
     compile    the trained weights traced, quantised and proven like any other network's, then measured
@@ -11,7 +12,7 @@ Equal seeds give equal weights on one machine with an equal number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +32,7 @@ from twinveil.card import ModelCard, Polarity, check_name
 from twinveil.errors import BadInput, ModelExists
 from twinveil.fixed_point import PIXEL_FRACTION_BITS, Precision
 from twinveil.images import CROP
+from twinveil.masks import Mask
 from twinveil.model_files import PLAN, FloatTensors, load_float_tensors, save_model
 from twinveil.plan import QuantisedModel, Shape
 from twinveil.version import VERSION
@@ -51,7 +53,8 @@ class TrainOptions:
     data: a data set's name or a folder (owner.datasets). name, version: of the model; by default the data
     set's name and 1. image_shape, polarity: see load_data_set. epochs: by default as many as see some 200,000
     pictures of 28 x 28. threads: of torch; the layers are too small to gain from a second one, and on a busy
-    machine threads that wait for each other cost tenfold.
+    machine threads that wait for each other cost tenfold. mask: of the pictures' size; the network then knows
+    covered pictures only, and its accuracies are those on covered held-out pictures.
     """
 
     data: str = "mnist"
@@ -67,6 +70,7 @@ class TrainOptions:
     distortions: Distortions = field(default_factory=Distortions)
     precision: Precision = field(default_factory=Precision)
     threads: int = 1
+    mask: Mask | None = None
 
     def __post_init__(self) -> None:
         if self.epochs is not None and not 1 <= self.epochs <= 10_000:
@@ -99,10 +103,11 @@ class Trained:
     model: QuantisedModel
     card: ModelCard
     float_tensors: FloatTensors
+    mask: Mask | None = None
 
     def save(self, folder: str | Path, *, replace: bool = False) -> None:
         """Write the model's folder, whole or not at all. Raises ModelExists, BadInput."""
-        save_model(folder, self.model, self.card, self.float_tensors, replace=replace)
+        save_model(folder, self.model, self.card, self.float_tensors, replace=replace, mask=self.mask)
 
 
 def train(options: TrainOptions, on_progress: Callable[[TrainProgress], None] | None = None) -> Trained:
@@ -129,6 +134,8 @@ def train_on(
 def _train(
     data: DataSet, name: str, options: TrainOptions, report: Callable[[TrainProgress], None]
 ) -> Trained:
+    if options.mask is not None:
+        data = replace(data, held_out=options.mask.cover(data.held_out))
     epochs = options.epochs or _default_epochs(data)
     fixed_epochs = max(1, round(epochs * _FIXED_SHARE))
 
@@ -164,9 +171,10 @@ def _train(
         accuracy_fixed=fixed_accuracy(model, data),
         plan_hash=model.plan.hash.hex(),
         twinveil_version=VERSION,
+        mask=None if options.mask is None else options.mask.digest,
     )
     tensors = {key: tensor.numpy().copy() for key, tensor in folded.state_dict().items()}
-    return Trained(model, card, tensors)
+    return Trained(model, card, tensors, options.mask)
 
 
 def train_and_save(
@@ -211,13 +219,14 @@ def fixed_accuracy(model: QuantisedModel, data: DataSet) -> float:
 
 
 class _Batches:
-    """Epochs of distorted training pictures, as pixels 0 .. 255 in floating point, in random order."""
+    """Epochs of distorted and covered training pictures, as pixels 0 .. 255 as floats, in random order."""
 
     def __init__(self, data: DataSet, options: TrainOptions, source: torch.Generator) -> None:
         self._pixels = torch.from_numpy(data.train)
         self._labels = torch.from_numpy(data.train_labels)
         self._size = min(options.batch, len(data.train))
         self._distortions, self._source = options.distortions, source
+        self._visible = None if options.mask is None else torch.from_numpy(options.mask.visible).float()
         self.count = len(data.train) // self._size
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -225,7 +234,9 @@ class _Batches:
         # The last, smaller batch waits for another epoch: batch normalisation needs company.
         for places in order[: self.count * self._size].reshape(self.count, self._size):
             pixels = self._pixels[places].float()
-            yield distort(pixels, self._distortions, self._source), self._labels[places]
+            distorted = distort(pixels, self._distortions, self._source)
+            covered = distorted if self._visible is None else distorted * self._visible
+            yield covered, self._labels[places]
 
 
 def _train_float(

@@ -16,6 +16,7 @@ from twinveil.card import ModelCard, Polarity, check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.errors import BadInput, ModelExists
+from twinveil.masks import Mask, load_mask
 from twinveil.settings import OwnerSettings
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ def train(
     width: Annotated[
         float, typer.Option(help="Channels of every layer, as a multiple of the published network's.")
     ] = 1.0,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Train on pictures covered by this mask; their size is then the mask's."),
+    ] = None,
     held_out: Annotated[
         Path | None,
         typer.Option(help="Also write the held-out pictures to this folder, to classify them later."),
@@ -69,9 +74,11 @@ def train(
         from owner.icnn import Widths
         from owner.train import TrainOptions, model_name
 
-        pictures = load_data_set(data, _shape(image_size, colour, data), polarity)
+        covering = None if mask is None else load_mask(mask)
+        shape = _shape(image_size, colour, covering)
+        pictures = load_data_set(data, shape, polarity)
         options = TrainOptions(
-            data, name, version, None, polarity, epochs, seed, widths=Widths().scaled(width)
+            data, name, version, None, polarity, epochs, seed, widths=Widths().scaled(width), mask=covering
         )
         named = name or model_name(pictures.name)
         check_name(named, version)
@@ -111,7 +118,17 @@ def _train(
     return trained.card
 
 
-def _shape(size: str | None, colour: bool, data: str) -> tuple[int, int, int] | None:
+def _shape(size: str | None, colour: bool, mask: Mask | None) -> tuple[int, int, int] | None:
+    """What pictures are cropped to; None: the data set's own size. Raises BadInput."""
+    shape = _asked(size, colour)
+    if mask is None:
+        return shape
+    if size is not None and shape is not None and shape[1:] != mask.size:
+        raise BadInput(f"mask {mask.name} is {mask.size[0]} x {mask.size[1]} pixels, --image-size is {size}")
+    return (3 if colour else 1, *mask.size)
+
+
+def _asked(size: str | None, colour: bool) -> tuple[int, int, int] | None:
     channels = 3 if colour else 1
     if size is None:
         return (3, 32, 32) if colour else None
@@ -130,6 +147,7 @@ def _summary(card: ModelCard, folder: Path, seconds: float) -> Table:
             f"{card.data_set}: {card.training_pictures} pictures, {card.held_out_pictures} held out",
         ),
         ("pictures", f"{channels} x {height} x {width}, {len(card.class_names)} classes, {card.polarity}"),
+        *([("mask", f"{card.mask[:12]}..., kept with the model")] if card.mask else []),
         ("accuracy, real numbers", f"{card.accuracy_float:.1%}"),
         ("accuracy, integers", f"{card.accuracy_fixed:.1%}"),
         ("seconds", f"{seconds:.0f}"),

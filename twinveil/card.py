@@ -14,6 +14,7 @@ Polarity = Literal["light-on-dark", "dark-on-light", "any"]
 """What the training pictures look like; "any": pictures are taken as they are."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,2}")
 
 
@@ -33,6 +34,7 @@ class ModelCard:
     crop: in words, how training pictures were brought to `image_shape`.
     accuracy_float, accuracy_fixed: share of the held-out pictures that each network classifies rightly.
     plan_hash: SHA-256 of the plan's canonical form, in hexadecimal.
+    mask: digest of the mask under which the model knows pictures (twinveil.masks); None: it knows whole ones.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ModelCard:
     accuracy_fixed: float
     plan_hash: str
     twinveil_version: str
+    mask: str | None = None
 
     def __post_init__(self) -> None:
         fault = _fault(self)
@@ -68,7 +71,9 @@ class ModelCard:
             raise BadInput(f"the card of model {self.name} contradicts its plan")
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        # A model without a mask has the card that it always had: who knows no masks can read it.
+        data = {name: value for name, value in asdict(self).items() if (name, value) != ("mask", None)}
+        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ModelCard:
@@ -109,6 +114,8 @@ def _fault(card: ModelCard) -> str | None:
         return "image_shape must be channels, height, width"
     if len(card.class_names) < 2 or not all(_is_text(name) for name in card.class_names):
         return "class_names must be at least two short texts"
+    if card.mask is not None and not (_is_text(card.mask) and _DIGEST.fullmatch(card.mask)):
+        return "mask must be a SHA-256 in hexadecimal"
     if card.polarity not in get_args(Polarity):
         return f"polarity must be one of {', '.join(get_args(Polarity))}"
     return None

@@ -81,6 +81,12 @@ def from_pillow(image: Image.Image, wanted: WantsPictures, invert: Invert = "aut
     return np.ascontiguousarray(planes)
 
 
+def stored_picture(source: str | Path | bytes) -> Image.Image:
+    """The picture in a file or its content, upright and otherwise as it is stored. Raises BadImage."""
+    label = "the picture" if isinstance(source, bytes) else str(source)
+    return _decode(_content(source, label), label)
+
+
 def _content(source: str | Path | bytes, label: str) -> bytes:
     if isinstance(source, bytes):
         content = source

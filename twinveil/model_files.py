@@ -4,6 +4,7 @@ plan.json               the plan, canonical JSON
 card.json               the model card
 quantised.safetensors   "<layer>.weight" int16, "<layer>.bias" int32: what is outsourced
 model.safetensors       the real weights, for torch only
+mask.png                the mask under which the model knows pictures, if its card names one
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from safetensors.numpy import save as format_tensors
 
 from twinveil.card import ModelCard
 from twinveil.errors import BadInput, BadPlan, ModelExists, TwinveilError
+from twinveil.masks import Mask, load_mask, mask_for
 from twinveil.plan import Plan, QuantisedModel
 
 PLAN, CARD, QUANTISED, FLOAT = "plan.json", "card.json", "quantised.safetensors", "model.safetensors"
+MASK = "mask.png"
 
 MAX_FILE_BYTES = 1 << 28
 """No file of a model that the plan's limits allow is near this size."""
@@ -49,14 +52,16 @@ def save_model(
     float_tensors: FloatTensors | None = None,
     *,
     replace: bool = False,
+    mask: Mask | None = None,
 ) -> None:
     """Write a model's folder at once: a reader, or a crash at any moment, finds all of it or nothing.
 
-    Raises ModelExists if the folder is there, unless it holds a model and `replace` is set; BadInput if it
-    cannot be written.
+    mask: the one that the card names, if it names one. Raises ModelExists if the folder is there, unless it
+    holds a model and `replace` is set; BadInput if it cannot be written.
     """
     folder = Path(folder)
     card.check_plan(model.plan)
+    mask = mask_for(card, mask)
     files = {
         PLAN: model.plan.to_json().encode(),
         CARD: card.to_json().encode(),
@@ -64,6 +69,8 @@ def save_model(
     }
     if float_tensors is not None:
         files[FLOAT] = format_tensors({name: np.ascontiguousarray(t) for name, t in float_tensors.items()})
+    if mask is not None:
+        files[MASK] = mask.to_png()
     if folder.exists() and not (replace and (folder / PLAN).is_file()):
         raise ModelExists(f"{folder} is already there")
     try:
@@ -133,6 +140,12 @@ def load_card(folder: str | Path) -> ModelCard:
         return ModelCard.from_json(content)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
+
+
+def load_model_mask(folder: str | Path) -> Mask | None:
+    """The mask that the model's card names, None if it names none. Raises BadInput if it is not that one."""
+    card = load_card(folder)
+    return None if card.mask is None else mask_for(card, load_mask(_bytes(Path(folder) / MASK)))
 
 
 def load_float_tensors(folder: str | Path) -> dict[str, npt.NDArray[np.float32]]:

@@ -28,6 +28,7 @@ from twinveil.card import ModelCard
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import BadImage, BadInput, PeerMismatch, PeerUnavailable, TwinveilError
 from twinveil.images import Invert, load_picture
+from twinveil.masks import Mask, mask_for
 from twinveil.net.channel import Link, connect
 from twinveil.net.status import from_rpc_error
 from twinveil.params import Params
@@ -139,15 +140,20 @@ class Client:
         label_only: bool = False,
         engine: str = "packed",
         invert: Invert = "auto",
+        mask: str | Path | bytes | Mask | None = None,
         batch: int = BATCH,
         report: Report = lambda done, stages, label: None,
     ) -> list[Classification]:
         """One Classification for each source, in order; up to `batch` pictures share a query.
 
+        mask: the one that the model's card names; pictures are covered with it before they are blinded.
         Every picture is read and cropped before the first is sent: a bad file costs no query.
         """
         found = self.model(model, version)
+        covering = mask_for(found.card, mask)
         pictures = [self.read(source, found, invert) for source in sources]
+        if covering is not None:
+            pictures = [covering.cover(picture) for picture in pictures]
         if engine == "textbook":
             batch = 1
         made: list[Classification] = []

@@ -81,6 +81,7 @@ class _Query:
                 label_only=asked.label_only,
                 engine=asked.engine or DEFAULT_ENGINE,
                 invert=asked.invert or "auto",  # type: ignore[arg-type]  # checked before
+                mask=asked.mask or None,
                 report=lambda done, stages, label: self._events.put(
                     Progress(stage=done, stages=stages, label=label)
                 ),

@@ -17,6 +17,7 @@ from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import Step, steps
 from twinveil.errors import BadInput
 from twinveil.images import Invert, Picture
+from twinveil.masks import Mask, mask_for
 from twinveil.settings import UserSettings
 from user.client import BATCH, Classification, Client
 from user.contact import Contact
@@ -47,6 +48,7 @@ class Asked:
     engine: str
     invert: Invert
     batch: int
+    mask: Path | None = None
 
 
 @with_settings(UserSettings, *REACH)
@@ -67,13 +69,19 @@ def classify(
     invert: Annotated[
         Invert, typer.Option(help="Whether pictures are inverted; auto: as the model card suggests.")
     ] = "auto",
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            help="Cover pictures with this mask before they are blinded; the model's card names it."
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, max=64, help="Pictures that share a query.")] = BATCH,
     vector: Annotated[bool, typer.Option("--vector", help="Show every class's score.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Classify pictures by two clouds that see neither the pictures nor the answer."""
     files = list(_files(pictures))
-    asked = Asked(model, version, label_only, engine, invert, batch)
+    asked = Asked(model, version, label_only, engine, invert, batch, mask)
     title = f"classifying {len(files)} picture{'s' * (len(files) != 1)}"
     with ExitStack() as stack:
         step = stack.enter_context(steps(title))
@@ -91,6 +99,7 @@ def classify(
 def _classify(client: Client, files: Sequence[Path], asked: Asked, step: Step) -> list[Classification]:
     """Every file is read before the first is sent: a bad one costs no query."""
     model = client.model(asked.model, asked.version)
+    mask: Mask | None = mask_for(model.card, asked.mask)
     read: list[Picture] = [client.read(file, model, asked.invert) for file in files]
     size = 1 if asked.engine == "textbook" else asked.batch
     made: list[Classification] = []
@@ -108,6 +117,7 @@ def _classify(client: Client, files: Sequence[Path], asked: Asked, step: Step) -
             asked.version,
             label_only=asked.label_only,
             engine=asked.engine,
+            mask=mask,
             batch=size,
             report=report,
         )

@@ -53,7 +53,7 @@ def test_flag_over_environment_over_file_over_default(ask: Ask, tmp_path: Path) 
         "flag:1",
         "env:1",
         "file:9",
-        Path("from-file"),
+        tmp_path / "from-file",
     )
     assert made.name == "main"
 

@@ -22,6 +22,7 @@ GROUP = "twinveil.verbs"
 ORDER = (
     "demo",
     "train",
+    "mask",
     "audit",
     "provision",
     "preflight",

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from twinveil.rpc import types_pb2 as twinveil_dot_rpc_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atwinveil/rpc/gateway.proto\x12\x0ctwinveil.rpc\x1a\x18twinveil/rpc/types.proto\"k\n\x07Picture\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x12\n\nlabel_only\x18\x04 \x01(\x08\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x0e\n\x06invert\x18\x06 \x01(\t\"k\n\x0cGatewayEvent\x12*\n\x08progress\x18\x01 \x01(\x0b\x32\x16.twinveil.rpc.ProgressH\x00\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x14.twinveil.rpc.ResultH\x00\x42\x07\n\x05\x65vent\"q\n\x06Result\x12\r\n\x05label\x18\x01 \x01(\r\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x0e\n\x06vector\x18\x03 \x03(\x12\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12\r\n\x05\x62ytes\x18\x05 \x01(\x04\x12\x14\n\x0c\x66igures_json\x18\x06 \x01(\t2J\n\x07Gateway\x12?\n\x08\x43lassify\x12\x15.twinveil.rpc.Picture\x1a\x1a.twinveil.rpc.GatewayEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atwinveil/rpc/gateway.proto\x12\x0ctwinveil.rpc\x1a\x18twinveil/rpc/types.proto\"y\n\x07Picture\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x12\n\nlabel_only\x18\x04 \x01(\x08\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x0e\n\x06invert\x18\x06 \x01(\t\x12\x0c\n\x04mask\x18\x07 \x01(\x0c\"k\n\x0cGatewayEvent\x12*\n\x08progress\x18\x01 \x01(\x0b\x32\x16.twinveil.rpc.ProgressH\x00\x12&\n\x06result\x18\x02 \x01(\x0b\x32\x14.twinveil.rpc.ResultH\x00\x42\x07\n\x05\x65vent\"q\n\x06Result\x12\r\n\x05label\x18\x01 \x01(\r\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x0e\n\x06vector\x18\x03 \x03(\x12\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12\r\n\x05\x62ytes\x18\x05 \x01(\x04\x12\x14\n\x0c\x66igures_json\x18\x06 \x01(\t2J\n\x07Gateway\x12?\n\x08\x43lassify\x12\x15.twinveil.rpc.Picture\x1a\x1a.twinveil.rpc.GatewayEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'twinveil.rpc.gateway_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PICTURE']._serialized_start=70
-  _globals['_PICTURE']._serialized_end=177
-  _globals['_GATEWAYEVENT']._serialized_start=179
-  _globals['_GATEWAYEVENT']._serialized_end=286
-  _globals['_RESULT']._serialized_start=288
-  _globals['_RESULT']._serialized_end=401
-  _globals['_GATEWAY']._serialized_start=403
-  _globals['_GATEWAY']._serialized_end=477
+  _globals['_PICTURE']._serialized_end=191
+  _globals['_GATEWAYEVENT']._serialized_start=193
+  _globals['_GATEWAYEVENT']._serialized_end=300
+  _globals['_RESULT']._serialized_start=302
+  _globals['_RESULT']._serialized_end=415
+  _globals['_GATEWAY']._serialized_start=417
+  _globals['_GATEWAY']._serialized_end=491
 # @@protoc_insertion_point(module_scope)

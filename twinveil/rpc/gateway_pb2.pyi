@@ -31,6 +31,7 @@ class Picture(_message.Message):
     LABEL_ONLY_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     INVERT_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
     file: _builtins.bytes
     """a png, jpeg or pgm file"""
     model: _builtins.str
@@ -41,6 +42,8 @@ class Picture(_message.Message):
     """empty: packed"""
     invert: _builtins.str
     """auto, never or always; empty: auto"""
+    mask: _builtins.bytes
+    """the mask file that the model's card names; empty: the model wants whole pictures"""
     def __init__(
         self,
         *,
@@ -50,10 +53,11 @@ class Picture(_message.Message):
         label_only: _builtins.bool = ...,
         engine: _builtins.str = ...,
         invert: _builtins.str = ...,
+        mask: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "file", b"file", "invert", b"invert", "label_only", b"label_only", "model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "file", b"file", "invert", b"invert", "label_only", b"label_only", "mask", b"mask", "model", b"model", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

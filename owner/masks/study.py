@@ -1,0 +1,259 @@
+"""A study: pictures, a set of masks, and three kinds of models, each trained once for every run.
+
+    FOLDER/study.json                          what is studied
+    FOLDER/masks/NAME.png                      the set of masks
+    FOLDER/models/KIND-SEED-HASH.safetensors   weights, by the hash of everything that they follow from
+
+A training that is on disk is not made again: an interrupted study goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from owner.datasets import DataSet, load_data_set
+from owner.masks.pictures import study_pictures
+from owner.masks.recogniser import Recogniser, RecogniserSettings, train_recogniser
+from owner.masks.repair import RepairSettings, train_repair
+from owner.masks.repair_network import RepairNetwork
+from owner.masks.statistics import MAX_RUNS
+from twinveil.errors import BadInput
+from twinveil.images import Picture
+from twinveil.masks import Mask, load_masks
+from twinveil.net.files import replace
+from twinveil.plan import Shape
+
+Kind = Literal["original", "masked", "repair"]
+KINDS: tuple[Kind, ...] = ("original", "masked", "repair")
+Report = Callable[[int, int, str], None]
+"""(done, of how many, what is at work)"""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StudySettings:
+    """What a study follows from, its masks aside.
+
+    data: a data set's name or folder; test_each: its test pictures a class. repair_data: another data set to
+    train the repair network on; empty: on the training pictures of `data`, distorted anew in every epoch.
+    runs: trainings of each kind, with the seeds first_seed, first_seed + 1, ...
+    """
+
+    data: str = "orl"
+    image_shape: Shape = (1, 32, 32)
+    test_each: int = 3
+    repair_data: str = ""
+    runs: int = 5
+    first_seed: int = 1
+    recogniser: RecogniserSettings = field(default_factory=RecogniserSettings)
+    repair: RepairSettings = field(default_factory=RepairSettings)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.runs <= MAX_RUNS:
+            raise BadInput(f"runs must be 1 to {MAX_RUNS}, not {self.runs}")
+        if not 0 <= self.first_seed < 1 << 62:
+            raise BadInput("the seed must be a number from 0 to 2^62 - 1")
+        if any(side % 4 or side < 8 for side in self.image_shape[1:]):
+            raise BadInput(
+                "pictures need sides of at least 8 that are multiples of 4 (repair halves them twice), "
+                f"not {self.image_shape[1]} x {self.image_shape[2]}"
+            )
+
+    @property
+    def seeds(self) -> range:
+        return range(self.first_seed, self.first_seed + self.runs)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> StudySettings:
+        plain = {
+            **data,
+            "image_shape": tuple(data["image_shape"]),
+            "recogniser": RecogniserSettings(**data["recogniser"]),
+            "repair": RepairSettings(**data["repair"]),
+        }
+        return cls(**plain)
+
+
+class Study:
+    """Raises BadInput if the folder holds another study; more runs of the same one are welcome."""
+
+    def __init__(self, folder: Path, settings: StudySettings, masks: Sequence[Mask]) -> None:
+        self.folder, self.settings, self.masks = folder, settings, tuple(masks)
+        self.data: DataSet = study_pictures(settings.data, settings.image_shape, settings.test_each)
+        for mask in masks:
+            mask.cover(self.data.held_out[:1])  # of another size: said before anything is trained
+        self._write()
+        self._visible = torch.from_numpy(np.stack([mask.visible for mask in masks])[:, None]).float()
+        self._repair_pictures = self._load_repair_pictures()
+        self._fingerprint = {
+            "format": _FORMAT,
+            "classes": len(self.data.class_names),
+            "pictures": _digest(self.data.train.tobytes(), self.data.train_labels.tobytes()),
+        }
+        self._masks_digest = _digest(*(bytes.fromhex(mask.digest) for mask in masks))
+
+    @classmethod
+    def load(cls, folder: Path) -> Study:
+        """The study that `mask train` has left in a folder. Raises BadInput."""
+        settings, digests = _read(folder)
+        masks = load_masks(folder / "masks", settings.image_shape[1:])
+        if sorted(mask.digest for mask in masks) != sorted(digests.values()):
+            raise BadInput(f"{folder}/masks is not the set of masks that was studied")
+        return cls(folder, settings, masks)
+
+    def missing(self) -> list[tuple[Kind, int]]:
+        """Trainings that are still to be made."""
+        return [(kind, seed) for seed in self.settings.seeds for kind in KINDS if not self._has(kind, seed)]
+
+    def train(self, report: Report = lambda done, of, label: None) -> None:
+        """Make every training that is missing; each is on disk when the next begins."""
+        todo = self.missing()
+        with one_thread():
+            for number, (kind, seed) in enumerate(todo):
+
+                def epoch(done: int, epochs: int, loss: float, number: int = number) -> None:
+                    kind, seed = todo[number]
+                    label = f"{kind} model, seed {seed}: epoch {done} of {epochs}, loss {loss:.3f}"
+                    report(number * 1000 + done * 1000 // epochs, len(todo) * 1000, label)
+
+                self._train(kind, seed, epoch)
+
+    def recogniser(self, kind: Literal["original", "masked"], seed: int) -> Recogniser:
+        """A trained recogniser. Raises BadInput if it has not been trained."""
+        network = Recogniser(
+            self.data.image_shape[0], len(self.data.class_names), self.settings.recogniser.width
+        )
+        self._load(network, kind, seed)
+        return network
+
+    def repairer(self, seed: int) -> RepairNetwork:
+        """A trained repair network. Raises BadInput if it has not been trained."""
+        settings = self.settings.repair
+        network = RepairNetwork(self.data.image_shape[0], settings.width, settings.recurrences)
+        self._load(network, "repair", seed)
+        return network
+
+    def seconds(self) -> dict[str, float]:
+        """What each training took, by KIND-SEED, in seconds of the processor."""
+        found = {}
+        for seed in self.settings.seeds:
+            for kind in KINDS:
+                if self._has(kind, seed):
+                    with safe_open(self._path(kind, seed), "numpy") as file:
+                        found[f"{kind}-{seed}"] = float(file.metadata()["seconds"])
+        return found
+
+    def _train(self, kind: Kind, seed: int, epoch: Callable[[int, int, float], None]) -> None:
+        started = time.process_time()
+        network: nn.Module
+        if kind == "repair":
+            network = train_repair(self._repair_pictures, self.settings.repair, seed, self._visible, epoch)
+        else:
+            network = train_recogniser(
+                self.data.train,
+                self.data.train_labels,
+                len(self.data.class_names),
+                self.settings.recogniser,
+                seed,
+                self._visible if kind == "masked" else None,
+                epoch,
+            )
+        seconds = {"seconds": f"{time.process_time() - started:.1f}"}
+        path = self._path(kind, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors: dict[str, Tensor] = {name: each.contiguous() for name, each in network.state_dict().items()}
+        replace(path, save(tensors, seconds), 0o644)
+
+    def _load(self, network: nn.Module, kind: Kind, seed: int) -> None:
+        path = self._path(kind, seed)
+        if not path.is_file():
+            raise BadInput(f"{self.folder} lacks the {kind} model of seed {seed}: run twinveil mask train")
+        try:
+            with safe_open(path, "pt") as file:
+                network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        except (SafetensorError, RuntimeError, KeyError, OSError) as error:
+            raise BadInput(f"{path} is damaged: remove it and train again") from error
+        network.eval()
+
+    def _has(self, kind: Kind, seed: int) -> bool:
+        return self._path(kind, seed).is_file()
+
+    def _path(self, kind: Kind, seed: int) -> Path:
+        origin: dict[str, Any] = {"kind": kind, "seed": seed, **self._fingerprint}
+        if kind == "repair":
+            origin |= asdict(self.settings.repair) | {"pictures": _digest(self._repair_pictures.tobytes())}
+        else:
+            origin |= asdict(self.settings.recogniser)
+        if kind != "original":
+            origin["masks"] = self._masks_digest
+        name = _digest(json.dumps(origin, sort_keys=True).encode())[:12]
+        return self.folder / "models" / f"{kind}-{seed}-{name}.safetensors"
+
+    def _load_repair_pictures(self) -> Picture:
+        if not self.settings.repair_data:
+            return self.data.train
+        other = load_data_set(self.settings.repair_data, self.settings.image_shape)
+        return np.concatenate([other.train, other.held_out])
+
+    def _write(self) -> None:
+        digests = {mask.name: mask.digest for mask in self.masks}
+        if (self.folder / "study.json").is_file():
+            settings, there = _read(self.folder)
+            before, now = asdict(settings), asdict(self.settings)
+            other = sorted(name for name in now if name != "runs" and now[name] != before[name])
+            if there != digests:
+                other.append("masks")
+            if other:
+                raise BadInput(
+                    f"{self.folder} holds a study with other {', '.join(other)}: choose another --folder"
+                )
+        try:
+            (self.folder / "masks").mkdir(parents=True, exist_ok=True)
+            for mask in self.masks:
+                replace(self.folder / "masks" / f"{mask.name}.png", mask.to_png(), 0o644)
+            content = {"settings": asdict(self.settings), "masks": digests}
+            replace(self.folder / "study.json", (json.dumps(content, indent=1) + "\n").encode(), 0o644)
+        except OSError as error:
+            raise BadInput(f"{self.folder} cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The layers are too small to gain from a second one, and results stay the same everywhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _read(folder: Path) -> tuple[StudySettings, dict[str, str]]:
+    try:
+        data = json.loads((folder / "study.json").read_text())
+        return StudySettings.from_dict(data["settings"]), dict(data["masks"])
+    except FileNotFoundError:
+        raise BadInput(f"{folder} holds no study of masks: run twinveil mask train") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{folder}/study.json cannot be read: {type(error).__name__}") from None
+
+
+def _digest(*contents: bytes) -> str:
+    made = hashlib.sha256()
+    for content in contents:
+        made.update(len(content).to_bytes(8, "big") + content)
+    return made.hexdigest()

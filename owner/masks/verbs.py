@@ -1,0 +1,256 @@
+"""twinveil mask: train the models of a study, select target masks, recognise pictures under them."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from twinveil.cli.contact import with_settings
+from twinveil.cli.progress import steps
+from twinveil.errors import BadInput
+from twinveil.masks import load_mask, load_masks
+from twinveil.settings import OwnerSettings
+
+if TYPE_CHECKING:
+    from owner.masks.tables import Selection
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Choose and use recognition masks.")
+
+_SIZE = re.compile(r"([0-9]{1,4})(?:x([0-9]{1,4}))?")
+
+Folder = Annotated[Path | None, typer.Option(help="Folder of the study. Default: STATE/masks.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+@with_settings(OwnerSettings, "state")
+def train(
+    settings: OwnerSettings,
+    data: Annotated[
+        str, typer.Argument(help="A data set (orl, digits, ...) or a folder with one sub-folder a class.")
+    ] = "orl",
+    folder: Folder = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of mask images: black covers, white shows. Default: drawn.")
+    ] = None,
+    masks_each: Annotated[int, typer.Option(help="Masks to draw for each of the six groups.")] = 20,
+    masks_seed: Annotated[int, typer.Option(help="Which masks are drawn.")] = 1,
+    image_size: Annotated[
+        str, typer.Option(help="What pictures are cropped to: SIDE or HEIGHTxWIDTH.")
+    ] = "32",
+    colour: Annotated[bool, typer.Option("--colour", help="Three channels instead of grey.")] = False,
+    test_each: Annotated[int, typer.Option(help="Test pictures a class; the others are trained on.")] = 3,
+    runs: Annotated[int, typer.Option(help="Trainings of each model, each with a seed of its own.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the first run; the others follow it.")] = 1,
+    epochs: Annotated[int, typer.Option(help="Passes over the pictures, of both recognisers.")] = 100,
+    width: Annotated[int, typer.Option(help="Channels of the recognisers' first stage.")] = 16,
+    repair_epochs: Annotated[int, typer.Option(help="Passes over the pictures, of the repair network.")] = 80,
+    repair_width: Annotated[int, typer.Option(help="Channels of the repair network.")] = 16,
+    recurrences: Annotated[int, typer.Option(help="Recurrences of its reasoning.")] = 4,
+    repair_data: Annotated[
+        str, typer.Option(help="Other pictures to train it on. Default: the training pictures, distorted.")
+    ] = "",
+    held_out: Annotated[
+        Path | None,
+        typer.Option(help="Also write the test pictures to this folder, to recognise them later."),
+    ] = None,
+) -> None:
+    """Train the original recogniser, the masked-image recogniser and the repair network, once for every run.
+
+    Every training is kept: the same command goes on where an earlier one was interrupted.
+    """
+    console = Console(stderr=True)
+    place = folder or settings.state / "masks"
+    started = time.monotonic()
+    with steps("loading pictures and masks", console):
+        from owner.masks.drawing import draw_masks
+        from owner.masks.recogniser import RecogniserSettings
+        from owner.masks.repair import RepairSettings
+        from owner.masks.study import Study, StudySettings
+        from owner.pictures import write_held_out
+
+        height, width_of = _size(image_size)
+        asked = StudySettings(
+            data,
+            (3 if colour else 1, height, width_of),
+            test_each,
+            repair_data,
+            runs,
+            seed,
+            RecogniserSettings(width, epochs),
+            RepairSettings(repair_width, recurrences, repair_epochs),
+        )
+        size = (height, width_of)
+        chosen = draw_masks(size, masks_each, masks_seed) if masks is None else load_masks(masks, size)
+        study = Study(place, asked, chosen)
+        if held_out is not None:
+            write_held_out(study.data, held_out)
+    missing = len(study.missing())
+    with steps(f"training {missing} of {3 * runs} models", console) as step:
+        study.train(step)
+    seconds = time.monotonic() - started
+    Console().print(
+        f"{3 * runs} models are in {place} ({missing} made now, {seconds:.0f} s); "
+        f"next: twinveil mask select --folder {place}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@app.command()
+@with_settings(OwnerSettings, "state")
+def select(
+    settings: OwnerSettings,
+    folder: Folder = None,
+    threshold1: Annotated[
+        float, typer.Option(help="Points that first minus second accuracy of a group must exceed.")
+    ] = 30.0,
+    threshold2: Annotated[
+        float, typer.Option(help="Points that fourth minus fifth accuracy of a mask must exceed.")
+    ] = 7.0,
+    candidates: Annotated[int, typer.Option(help="Masks that stay in each group, at least two.")] = 3,
+    floor: Annotated[
+        float, typer.Option(help="Per cent that the masked-image recogniser must exceed under a judged mask.")
+    ] = 50.0,
+    gain: Annotated[
+        float, typer.Option(help="dB by which the repair must beat filling with the mean.")
+    ] = 3.0,
+    simple_masked: Annotated[
+        float, typer.Option(help="Simpler rule: per cent for the masked-image recogniser to exceed.")
+    ] = 80.0,
+    simple_original: Annotated[
+        float, typer.Option(help="Simpler rule: per cent for the original recogniser to stay below.")
+    ] = 50.0,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML report. Default: report.html in the study's folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Select target masks in the published order and numbers, and by the simpler rule; write a report."""
+    console = Console(stderr=True)
+    place = folder or settings.state / "masks"
+    with steps("loading the study", console):
+        from owner.masks.measure import Attacker, measure
+        from owner.masks.report import write_report
+        from owner.masks.results import write_results
+        from owner.masks.selection import select
+        from owner.masks.study import Study
+        from owner.masks.tables import Rules
+
+        rules = Rules(threshold1, threshold2, candidates, floor, gain, simple_masked, simple_original)
+        study = Study.load(place)
+    with steps("measuring both recognisers under every mask", console) as step:
+        measured = measure(study, step)
+    with steps("repair attack", console) as step:
+        attacker = Attacker(study, lambda name: step(0, 0, f"mask {name}"))
+        selection = select(measured, attacker, rules)
+    path = write_results(study, selection)
+    page = report or place / "report.html"
+    write_report(page, study, selection, attacker)
+    if as_json:
+        typer.echo(path.read_text())
+    else:
+        _show(selection, place, page)
+
+
+@app.command()
+@with_settings(OwnerSettings, "state")
+def recognise(
+    settings: OwnerSettings,
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    folder: Folder = None,
+    mask: Annotated[
+        list[Path] | None,
+        typer.Option(help="A mask of the study; may be repeated. Default: the target masks selected."),
+    ] = None,
+    choose: Annotated[
+        Literal["accurate", "random"],
+        typer.Option(help="Of several masks: the most accurate, or any of them for every picture."),
+    ] = "accurate",
+    rule: Annotated[
+        Literal["published", "simple"],
+        typer.Option(help="Whose target masks: the published order's, or the simpler rule's."),
+    ] = "published",
+    seed: Annotated[int | None, typer.Option(min=0, help="Makes random choices repeat.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Cover pictures with a target mask and recognise what is left to see."""
+    with steps("loading the recogniser", Console(stderr=True)):
+        from owner.masks.recognition import Recognition
+
+        recognition = Recognition.load(
+            folder or settings.state / "masks", [load_mask(each) for each in mask or ()], rule
+        )
+        found = recognition.recognise(pictures, choose, seed)
+    if as_json:
+        rows = [{"picture": str(file), **asdict(each)} for file, each in zip(pictures, found, strict=True)]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("picture", "class", "share", "mask")
+    for file, each in zip(pictures, found, strict=True):
+        table.add_row(str(file), f"[bold]{each.class_name}[/bold]", f"{each.share:.1%}", each.mask)
+    Console().print(table)
+
+
+def _show(selection: Selection, place: Path, page: Path) -> None:
+    from owner.masks.effects import interval
+
+    console = Console()
+    table = Table(
+        "covered", "masks", "first", "second", "difference [95 %]", "", title="Groups", title_justify="left"
+    )
+    for group in selection.groups:
+        if group.first and group.second and group.difference:
+            figures = (f"{group.first.mean:.2f}", f"{group.second.mean:.2f}", interval(group.difference))
+        else:
+            figures = ("", "", "")
+        table.add_row(
+            group.name, str(group.masks), *map(escape, figures), "kept" if group.kept else group.why
+        )
+    console.print(table)
+    table = Table(
+        "mask", "fourth", "fifth", "difference [95 %]", "verdict", title="Candidates", title_justify="left"
+    )
+    for each in selection.candidates:
+        table.add_row(
+            f"{each.group}/{each.name}",
+            f"{each.fourth.mean:.2f}",
+            f"{each.fifth.mean:.2f}",
+            escape(interval(each.difference)),
+            each.verdict if each.verdict == "target" else f"{each.verdict}: {each.why}",
+        )
+    console.print(table)
+    for note in selection.notes:
+        console.print(note, soft_wrap=True, highlight=False, markup=False)
+    for effect in selection.effects:
+        console.print(
+            f"{effect.claim}: {effect.verdict} ({effect.evidence})",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
+    names = ", ".join(selection.targets) or "none"
+    simple = len(selection.simple_targets)
+    console.print(
+        f"target masks: {names}; by the simpler rule: {simple}. "
+        f"Numbers: {place}/selection.json, report: {page}",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise BadInput(f"--image-size must be like 32 or 56x48, not {text!r}")
+    return int(match[1]), int(match[2] or match[1])

@@ -1,0 +1,232 @@
+"""Selection on made-up hits: the publication's own tables, ties, empty results, weak attackers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from owner.masks.measure import Attack, MaskFacts, Measured
+from owner.masks.selection import select
+from owner.masks.tables import Rules, Selection
+from twinveil.errors import BadInput
+from twinveil.masks import GROUP_NAMES
+
+PICTURES = 10_000
+
+PUBLISHED = {
+    ("0.4-0.5", "1175"): (90.23, 87.53),
+    ("0.4-0.5", "1403"): (88.9, 84.42),
+    ("0.4-0.5", "0565"): (88.13, 85.63),
+    ("0.5-0.6", "1584"): (85.3, 81.67),
+    ("0.5-0.6", "0007"): (85.82, 80.32),
+    ("0.5-0.6", "1478"): (85.57, 78.55),
+}
+
+
+def hits(percent: Sequence[float]) -> list[int]:
+    return [round(each * PICTURES / 100) for each in percent]
+
+
+def measured(masks: Sequence[tuple[str, str, float, float]], runs: int = 1) -> Measured:
+    """masks: (group, name, masked-image recogniser, original recogniser), in per cent, equal in all runs."""
+    return Measured(
+        tuple(
+            MaskFacts(name, group, 0.45, f"{place:064x}") for place, (group, name, _, _) in enumerate(masks)
+        ),
+        PICTURES,
+        np.array(hits([98.0]) * runs),
+        np.array(hits([97.0]) * runs),
+        np.array([hits([each[3] for each in masks])] * runs),
+        np.array([hits([each[2] for each in masks])] * runs),
+    )
+
+
+def attack(
+    after: dict[str, float], gain: float = 6.0, runs: int = 1, asked: list[str] | None = None
+) -> Callable[[str], Attack]:
+    def under(name: str) -> Attack:
+        if asked is not None:
+            asked.append(name)
+        return Attack(
+            np.array(hits([after.get(name, 80.0)]) * runs),
+            np.array(hits([40.0]) * runs),
+            (15.0 + gain,) * runs,
+            15.0,
+        )
+
+    return under
+
+
+def published(rules: Rules | None = None, gain: float = 6.0) -> Selection:
+    small = [("0.1-0.2", "0100", 96.0, 90.0), ("0.1-0.2", "0101", 95.0, 92.0)]
+    worse = [("0.4-0.5", "1999", 70.0, 40.0), ("0.5-0.6", "1998", 60.0, 20.0)]
+    large = [(group, name, before, 40.0) for (group, name), (before, _) in PUBLISHED.items()]
+    after = {name: found for (_, name), (_, found) in PUBLISHED.items()}
+    return select(measured([*small, *worse, *large]), attack(after, gain), rules or Rules())
+
+
+def test_the_published_tables_give_the_published_choice() -> None:
+    selection = published()
+    assert [group.name for group in selection.groups if group.kept] == ["0.4-0.5", "0.5-0.6"]
+    rows = {each.name: each for each in selection.candidates}
+    assert set(rows) == {name for _, name in PUBLISHED}
+    for (_, name), (before, after) in PUBLISHED.items():
+        assert rows[name].fourth.mean == pytest.approx(before)
+        assert rows[name].fifth.mean == pytest.approx(after)
+        assert rows[name].difference.mean == pytest.approx(before - after)
+    assert selection.targets == ("1478",)
+    assert rows["1478"].why == "7.02 points, 0.02 above 7"
+    assert rows["0007"].why == "5.50 points, 1.50 short of 7"
+    assert selection.notes == ()
+
+
+def test_every_number_is_json() -> None:
+    text = json.dumps(asdict(published()), allow_nan=False)
+    assert "1175" in text
+    assert json.loads(text)["rules"]["threshold1"] == 30.0
+
+
+def test_only_candidates_and_masks_of_the_simpler_rule_are_attacked() -> None:
+    asked: list[str] = []
+    masks = [("0.4-0.5", f"m{n}", 70.0 - n, 10.0) for n in range(6)]
+    selection = select(measured(masks), attack({}, asked=asked), Rules(candidates=2))
+    assert sorted(asked) == ["m0", "m1"]
+    assert [row.name for row in selection.masks if row.candidate] == ["m0", "m1"]
+
+
+def test_thresholds_are_to_be_exceeded_not_met() -> None:
+    """Exactly 30 and exactly 7 points, in sums that floating point would not hold exactly."""
+    masks = [("0.4-0.5", "a", 70.1, 40.1), ("0.4-0.5", "b", 70.1, 40.1)]
+    selection = select(measured(masks, runs=3), attack({}, runs=3), Rules())
+    assert not any(group.kept for group in selection.groups)
+    assert "30.00 points, not above 30" in selection.notes[0]
+    masks = [("0.4-0.5", "a", 87.1, 40.1), ("0.4-0.5", "b", 87.11, 40.1)]
+    selection = select(measured(masks, runs=3), attack({"a": 80.1, "b": 80.1}, runs=3), Rules())
+    assert selection.targets == ("b",)
+
+
+def test_an_empty_first_step_says_by_how_much() -> None:
+    masks = [("0.3-0.4", "a", 80.0, 60.0), ("0.3-0.4", "b", 80.0, 58.0)]
+    selection = select(measured(masks), attack({}), Rules())
+    assert selection.candidates == selection.targets == ()
+    assert selection.notes[0] == (
+        "no group is kept: the largest first minus second accuracy is that of 0.3-0.4, "
+        "21.00 points, 9.00 short of 30"
+    )
+
+
+def test_an_empty_last_step_says_by_how_much() -> None:
+    masks = [("0.4-0.5", "a", 85.0, 20.0), ("0.4-0.5", "b", 84.0, 20.0)]
+    selection = select(measured(masks), attack({"a": 84.0, "b": 79.0}), Rules())
+    assert selection.targets == ()
+    assert "no target mask: of 2 candidates judged, b has the largest" in selection.notes[-1]
+    assert "5.00 points, 2.00 short of 7" in selection.notes[-1]
+    assert selection.simple_targets == ("a", "b")
+
+
+def test_ties_for_the_last_place_all_stay_and_are_named() -> None:
+    masks = [("0.5-0.6", name, percent, 10.0) for name, percent in zip("abcd", (90, 85, 85, 60), strict=True)]
+    selection = select(measured(masks), attack({}), Rules(candidates=2))
+    assert [each.name for each in selection.candidates] == ["a", "b", "c"]
+    assert "group 0.5-0.6: b, c tie at 85.00 % for the last of 2 places; all stay" in selection.notes
+
+
+def test_ties_between_targets_are_named() -> None:
+    masks = [("0.5-0.6", name, 90.0, 10.0) for name in "ab"]
+    selection = select(measured(masks), attack({"a": 80.0, "b": 70.0}), Rules())
+    assert selection.targets == ("b", "a")
+    assert any("target masks: b, a tie at 90.00 %; b leads" in note for note in selection.notes)
+
+
+def test_a_mask_alone_in_its_group_is_no_choice() -> None:
+    selection = select(measured([("0.5-0.6", "a", 90.0, 10.0)]), attack({}), Rules())
+    assert selection.candidates == ()
+    assert "one mask alone is no choice" in selection.groups[5].why
+
+
+def test_a_weak_repair_judges_nothing() -> None:
+    selection = published(gain=2.9)
+    assert {each.verdict for each in selection.candidates} == {"attacker too weak"}
+    assert "by 2.90 dB, 0.10 short of 3" in selection.candidates[0].why
+    assert selection.targets == selection.simple_targets == ()
+    assert any("for all 6 candidates the attacker is too weak" in note for note in selection.notes)
+    assert any(note.startswith("simpler rule: all 6 masks") for note in selection.notes)
+
+
+def test_a_weak_recogniser_judges_nothing() -> None:
+    masks = [("0.5-0.6", "a", 50.0, 10.0), ("0.5-0.6", "b", 50.01, 10.0)]
+    selection = select(measured(masks), attack({"a": 10.0, "b": 10.0}), Rules())
+    assert [each.verdict for each in selection.candidates] == ["attacker too weak", "target"]
+    assert "masked-image recogniser at 50.00 %, not above the floor of 50 %" in selection.candidates[0].why
+
+
+def test_the_simpler_rule() -> None:
+    masks = [
+        ("0.2-0.3", "ours too low", 80.0, 10.0),
+        ("0.2-0.3", "theirs too high", 95.0, 50.0),
+        ("0.2-0.3", "passes", 80.01, 49.99),
+    ]
+    selection = select(measured(masks), attack({}), Rules(threshold1=100))
+    assert selection.simple_targets == ("passes",)
+    assert selection.targets == ()
+    none = select(measured(masks[:2]), attack({}), Rules(threshold1=100))
+    assert (
+        "simpler rule: no mask passes; 1 of 2 have the masked-image recogniser above 80 %" in none.notes[-1]
+    )
+
+
+def test_effects_are_read_off_the_intervals() -> None:
+    masks = [("0.5-0.6", name, 90.0, 10.0) for name in "ab"]
+    made = measured(masks, runs=4)
+    claims = select(made, attack({"a": 89.0, "b": 88.0}, runs=4), Rules()).effects
+    assert [each.verdict for each in claims] == ["appears", "not tested", "does not appear", "appears"]
+    assert "mask b, 2.00 [2.00, 2.00]" in claims[2].evidence
+    one = select(measured(masks), attack({}), Rules()).effects
+    assert one[0].verdict == "not settled"
+    weak = select(made, attack({}, gain=0.0, runs=4), Rules()).effects
+    assert [each.verdict for each in weak[2:]] == ["not tested", "not tested"]
+
+
+def test_an_original_recogniser_that_repair_helps_is_told() -> None:
+    masks = [("0.5-0.6", name, 90.0, 10.0) for name in "ab"]
+
+    def helped(name: str) -> Attack:
+        found = attack({}, runs=4)(name)
+        return replace(found, original=np.array(hits([95.0 if name == "b" else 20.0]) * 4))
+
+    found = select(measured(masks, runs=4), helped, Rules()).effects[3]
+    assert found.verdict == "does not appear"
+    assert "mask b, 95.00 [95.00, 95.00] after repair, 10.00 [10.00, 10.00] before" in found.evidence
+
+
+def test_it_matters_where_the_gap_opens() -> None:
+    """Published: above 30 points from 0.4 on, and not before."""
+    early = [("0.2-0.3", name, 90.0, 10.0) for name in "ab"]
+    late = [
+        (group, name + group, 90.0, theirs)
+        for group, theirs in (("0.2-0.3", 80.0), ("0.5-0.6", 10.0))
+        for name in "ab"
+    ]
+    verdicts = [
+        select(measured(masks, runs=3), attack({}, runs=3), Rules()).effects[1].verdict
+        for masks in (early, late)
+    ]
+    assert verdicts == ["does not appear", "appears"]
+
+
+def test_groups_without_masks_are_shown_as_such() -> None:
+    assert {group.why for group in published().groups if group.masks == 0} == {"no masks"}
+    assert [group.name for group in published().groups] == list(GROUP_NAMES)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{"candidates": 1}, {"threshold1": -1.0}, {"threshold2": 101.0}, {"floor": 200.0}, {"gain": -0.1}],
+)
+def test_rules_that_cannot_be(rules: dict[str, float]) -> None:
+    with pytest.raises(BadInput):
+        Rules(**rules)  # type: ignore[arg-type]

@@ -1,0 +1,280 @@
+"""A study from the command line: trained once, resumed, selected, reported, used; bad input in one line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+from owner.masks import study as module
+from owner.masks.drawing import draw_masks
+from owner.masks.measure import Attacker, measure
+from owner.masks.recogniser import RecogniserSettings
+from owner.masks.recognition import Recognition
+from owner.masks.repair import RepairSettings
+from owner.masks.report import render
+from owner.masks.results import NAME
+from owner.masks.selection import select
+from owner.masks.study import KINDS, Study, StudySettings
+from owner.masks.tables import Rules
+from owner.masks.verbs import app
+from twinveil.boundary import guarded
+from twinveil.errors import BadInput
+from twinveil.masks import Mask
+
+TINY = StudySettings(
+    data="digits",
+    image_shape=(1, 8, 8),
+    test_each=4,
+    runs=2,
+    recogniser=RecogniserSettings(width=4, epochs=1, batch=64),
+    repair=RepairSettings(width=4, recurrences=2, epochs=1, batch=64),
+)
+LENIENT = Rules(
+    threshold1=0, threshold2=0, candidates=2, floor=0, gain=0, simple_masked=0, simple_original=100
+)
+
+
+@pytest.fixture(scope="module")
+def masks() -> list[Mask]:
+    return draw_masks((8, 8), 2, 1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, masks: list[Mask]) -> Study:
+    made = Study(tmp_path_factory.mktemp("study"), TINY, masks)
+    made.train()
+    return made
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def mask_verb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`twinveil mask ARGUMENTS` in this process: code, stdout, stderr."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        command = typer.main.get_command(app)
+        code = guarded(lambda: command.main([str(each) for each in arguments], standalone_mode=False) or 0)
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+def test_every_run_has_three_models_of_its_own(trained: Study) -> None:
+    files = sorted(path.name for path in (trained.folder / "models").iterdir())
+    assert len(files) == len(set(files)) == 2 * len(KINDS)
+    assert trained.missing() == []
+    assert set(trained.seconds()) == {f"{kind}-{seed}" for kind in KINDS for seed in (1, 2)}
+
+
+def test_an_interrupted_study_goes_on_where_it_was(
+    trained: Study, masks: list[Mask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = Study(tmp_path, TINY, masks)
+    whole = module.train_repair
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train_repair", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        begun.train()
+    assert len(begun.missing()) == 4
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "models").iterdir()}
+    monkeypatch.setattr(module, "train_repair", whole)
+    Study.load(tmp_path).train()
+    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "models").iterdir()}
+    assert {name: made[name] for name in kept} == kept
+    assert set(made) == {path.name for path in (trained.folder / "models").iterdir()}
+    for path in (tmp_path / "models").iterdir():
+        weights = path.read_bytes().partition(b"}}")[2]
+        assert weights == (trained.folder / "models" / path.name).read_bytes().partition(b"}}")[2]
+
+
+def test_more_runs_are_welcome_and_other_settings_are_not(trained: Study, masks: list[Mask]) -> None:
+    more = StudySettings(**{name: getattr(TINY, name) for name in TINY.__slots__} | {"runs": 3})
+    assert [seed for _, seed in Study(trained.folder, more, masks).missing()] == [3, 3, 3]
+    Study(trained.folder, TINY, masks)
+    other = StudySettings(**{name: getattr(TINY, name) for name in TINY.__slots__} | {"test_each": 5})
+    with pytest.raises(BadInput, match="holds a study with other test_each: choose another --folder"):
+        Study(trained.folder, other, masks)
+    with pytest.raises(BadInput, match="holds a study with other masks"):
+        Study(trained.folder, TINY, masks[1:])
+
+
+def test_masks_of_another_size_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="is 12 x 12, the picture 8 x 8"):
+        Study(tmp_path / "study", TINY, draw_masks((12, 12), 2, 1))
+    assert not (tmp_path / "study").exists()
+
+
+def test_measured_hits_are_those_of_the_models(trained: Study) -> None:
+    from owner.masks.recogniser import recognise
+
+    measured = measure(trained)
+    assert measured.pictures == 40
+    assert measured.original.shape == measured.masked.shape == (2, 12)
+    network, mask = trained.recogniser("masked", 2), trained.masks[7]
+    found = recognise(network, mask.cover(trained.data.held_out)) == trained.data.held_out_labels
+    assert measured.masked[1, 7] == np.count_nonzero(found)
+
+
+def test_select_writes_numbers_masks_and_a_report(trained: Study, mask_verb: Command) -> None:
+    lenient = ("--threshold1", 0, "--threshold2", 0, "--floor", 0, "--gain", 0, "--candidates", 2)
+    simple = ("--simple-masked", 0, "--simple-original", 100)
+    code, shown, _ = mask_verb("select", "--folder", trained.folder, *map(str, lenient), *map(str, simple))
+    assert code == 0
+    assert "target masks:" in shown
+    assert "drop of more than" in shown
+    numbers = json.loads((trained.folder / NAME).read_text())
+    assert numbers["study"]["runs"] == 2
+    assert len(numbers["selection"]["masks"]) == 12
+    assert all(len(row["third"]["runs"]) == 2 for row in numbers["selection"]["masks"])
+    assert set(numbers["training_seconds"]) == set(trained.seconds())
+    simple_masks = {path.stem for path in (trained.folder / "targets-simple").iterdir()}
+    assert simple_masks == set(numbers["selection"]["simple_targets"])
+    targets = {path.stem for path in (trained.folder / "targets").iterdir()}
+    assert targets == set(numbers["selection"]["targets"])
+    assert "<h1>Recognition masks</h1>" in (trained.folder / "report.html").read_text()
+
+
+def test_the_report_holds_itself_together(trained: Study) -> None:
+    attacker = Attacker(trained)
+    page = render(trained, select(measure(trained), attacker, LENIENT), attacker)
+    assert not re.search(r"https?://|<script|<link|url\(", page)
+    assert page.count("data:image/png;base64,") == 1 + 3 * 6
+    for words in (
+        "Table 1",
+        "Table 2",
+        "The simpler rule",
+        ">original<",
+        ">covered<",
+        ">repaired<",
+        "0.5-0.6",
+    ):
+        assert words in page
+    strict = render(trained, select(measure(trained), attacker, Rules(threshold1=100)), attacker)
+    assert "no group is kept" in strict
+
+
+def selected(trained: Study, mask_verb: Command) -> None:
+    code, _, _ = mask_verb(
+        "select",
+        "--folder",
+        trained.folder,
+        "--simple-masked=0",
+        "--simple-original=100",
+        "--floor=0",
+        "--gain=0",
+    )
+    assert code == 0
+
+
+def test_recognition_by_the_most_accurate_and_by_any_mask(
+    trained: Study, mask_verb: Command, tmp_path: Path
+) -> None:
+    selected(trained, mask_verb)
+    recognition = Recognition.load(trained.folder, rule="simple")
+    numbers = json.loads((trained.folder / NAME).read_text())["selection"]
+    third = {row["name"]: row["third"]["mean"] for row in numbers["masks"]}
+    assert third[recognition.masks[0].name] == max(third[mask.name] for mask in recognition.masks)
+    picture = trained.data.held_out[0]
+    assert {each.mask for each in recognition.recognise([picture] * 5)} == {recognition.masks[0].name}
+    chosen = [each.mask for each in recognition.recognise([picture] * 40, "random", 1)]
+    assert len(set(chosen)) > 3
+    assert chosen == [each.mask for each in recognition.recognise([picture] * 40, "random", 1)]
+
+    Image.fromarray(picture[0]).save(tmp_path / "one.png")
+    one = trained.folder / "masks" / f"{trained.masks[3].name}.png"
+    code, shown, _ = mask_verb(
+        "recognise", tmp_path / "one.png", "--folder", trained.folder, "--mask", one, "--json"
+    )
+    [row] = json.loads(shown)
+    assert code == 0
+    assert row["mask"] == trained.masks[3].name
+    [alone] = Recognition.load(trained.folder, [trained.masks[3]]).recognise([tmp_path / "one.png"])
+    assert (row["class_name"], row["label"]) == (alone.class_name, alone.label)
+    hidden = np.where(trained.masks[3].visible, picture, 255 - picture)
+    [same] = Recognition.load(trained.folder, [trained.masks[3]]).recognise([hidden])
+    assert same == alone
+
+
+def test_recognition_never_relaxes_an_empty_selection(
+    trained: Study, mask_verb: Command, tmp_path: Path
+) -> None:
+    code, _, _ = mask_verb("select", "--folder", trained.folder, "--threshold1", "100")
+    assert code == 0
+    code, _, error = mask_verb("recognise", tmp_path / "any.png", "--folder", trained.folder)
+    assert code == 2
+    last = error.strip().splitlines()[-1]
+    assert last.startswith("error: the published rule has selected no target mask (no group is kept: ")
+
+
+def failing(mask_verb: Command, *arguments: str | Path) -> str:
+    """The one line that a failing command says, besides its progress."""
+    code, out, error = mask_verb(*arguments)
+    assert (code, out) == (2, "")
+    lines = [line for line in error.splitlines() if not line.startswith("loading ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_bad_input_is_one_line(mask_verb: Command, trained: Study, tmp_path: Path) -> None:
+    study, folder = tmp_path / "study", tmp_path / "masks"
+    folder.mkdir()
+    train = ("train", "digits", "--image-size", "8", "--folder", study, "--masks", folder)
+    assert failing(mask_verb, *train).endswith("holds no masks (.png, .pgm, .pbm, .bmp, .tif, .tiff, .webp)")
+    grey = np.full((8, 8), 255, np.uint8)
+    grey[:4, :4] = 90
+    Image.fromarray(grey).save(folder / "grey.png")
+    assert "grey.png is not binary: it has 2 levels of grey" in failing(mask_verb, *train)
+    Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save(folder / "grey.png")
+    assert "grey.png is 16 x 16 pixels, not 8 x 8" in failing(mask_verb, *train)
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(folder / "grey.png")
+    assert "mask grey covers 87.5% of the picture, outside the groups" in failing(mask_verb, *train)
+    assert not study.exists()
+    for arguments, words in (
+        (("train", "digits", "--image-size", "9", "--folder", study), "multiples of 4"),
+        (
+            ("train", "digits", "--image-size", "big", "--folder", study),
+            "--image-size must be like 32 or 56x48",
+        ),
+        (("train", "nowhere", "--folder", study), "nowhere is neither a folder nor a known data set"),
+        (("train", "digits", "--runs", "0", "--folder", study), "runs must be 1 to 31, not 0"),
+        (("select", "--folder", study), "holds no study of masks: run twinveil mask train"),
+        (("select", "--folder", trained.folder, "--candidates", "1"), "at least two candidates a group"),
+        (("recognise", "x.png", "--folder", study), "has no selection: run twinveil mask select"),
+    ):
+        assert words in failing(mask_verb, *arguments)
+
+
+def test_a_mask_that_was_never_measured_is_refused(
+    trained: Study, mask_verb: Command, tmp_path: Path
+) -> None:
+    selected(trained, mask_verb)
+    Image.fromarray((np.arange(64).reshape(8, 8) % 2 * 255).astype(np.uint8)).save(tmp_path / "stripes.png")
+    line = failing(
+        mask_verb, "recognise", "x.png", "--folder", trained.folder, "--mask", tmp_path / "stripes.png"
+    )
+    assert "mask stripes is none of the masks of" in line
+
+
+def test_models_that_are_missing_or_damaged_are_named(masks: list[Mask], tmp_path: Path) -> None:
+    begun = Study(tmp_path, TINY, masks)
+    with pytest.raises(BadInput, match="lacks the original model of seed 1: run twinveil mask train"):
+        measure(begun)
+    begun.train()
+    file = next((tmp_path / "models").glob("masked-1-*"))
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(BadInput, match=r"masked-1-.* is damaged: remove it and train again"):
+        begun.recogniser("masked", 1)

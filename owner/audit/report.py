@@ -134,7 +134,8 @@ def _charts(layers: Sequence[Attacked]) -> str:
 
 
 def _table(title: str, layers: Sequence[Attacked]) -> str:
-    head = "layer,features,risk,95 % interval,level,SSIM,B,PSNR,cosine,recognised / shuffled,neighbour / shuffled"
+    head = "layer,features,risk,95 % interval,level,SSIM,B,PSNR,cosine"
+    head += ",recognised / shuffled,neighbour / shuffled"
     rows = []
     for each in layers:
         found, shuffled = each.comparison.attack, each.comparison.shuffled

@@ -69,7 +69,7 @@ def inversion(
     data: Annotated[
         str | None,
         typer.Option(
-            help="orl, mnist, digits, fashion, or a folder with one sub-folder a person. Default: orl."
+            help="orl, mnist, digits, fashion, or a folder with one sub-folder a person. Default: the model's own, or orl."
         ),
     ] = None,
     layers: Annotated[

@@ -42,6 +42,7 @@ class Report:
     ends: Counter[str] = field(default_factory=Counter)
     crashes: dict[str, str] = field(default_factory=dict)
     slowest: float = 0.0
+    slowest_input: int = 0
     growth: int = 0
     seconds: float = 0.0
 
@@ -51,7 +52,8 @@ class Report:
 
     def line(self) -> str:
         kinds = ", ".join(f"{kind} {count}" for kind, count in self.ends.most_common(6))
-        faults = f"{len(self.crashes)} crashes, slowest {self.slowest:.2f} s, growth {self.growth >> 20} MiB"
+        slowest = f"slowest {self.slowest:.2f} s (input {self.slowest_input})"
+        faults = f"{len(self.crashes)} crashes, {slowest}, growth {self.growth >> 20} MiB"
         return f"{self.inputs} inputs in {self.seconds:.0f} s: {faults} ({kinds})"
 
 
@@ -70,7 +72,9 @@ def run(target: Target, count: int, seed: int) -> Report:
             *_, last, text = traceback.format_exception(error)
             report.ends["CRASH"] += 1
             report.crashes.setdefault(f"{type(error).__name__} at {last.strip()}", f"{index}: {text}")
-        report.slowest = max(report.slowest, time.monotonic() - started)
+        taken = time.monotonic() - started
+        if taken > report.slowest:
+            report.slowest, report.slowest_input = taken, index
         if index == count // 10:
             gc.collect()
             level = process.memory_info().rss

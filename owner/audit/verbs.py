@@ -69,7 +69,7 @@ def inversion(
     data: Annotated[
         str | None,
         typer.Option(
-            help="orl, mnist, digits, fashion, or a folder of one sub-folder a person. Default: the model's, or orl."
+            help="orl, mnist, digits, fashion, or a folder of people's folders. Default: the model's, or orl."
         ),
     ] = None,
     layers: Annotated[

@@ -95,12 +95,9 @@ class ViewAttacked:
 
     @property
     def hidden(self) -> bool:
-        """No better than the baselines within its interval, by an attack that is seen to work unmasked.
-
-        Views are random anew in every recording, so a risk of exactly 0 is not asked for.
-        """
+        """No better than the baselines, by an attack that is seen to work."""
         risk = self.attack.risk
-        return self.control_succeeds and risk.lower <= HIDDEN and risk.score < self.control.risk.lower
+        return self.control_succeeds and risk.lower == 0 and risk.score <= HIDDEN
 
     @property
     def verdict(self) -> str:

@@ -71,8 +71,9 @@ def test_what_the_clouds_see_is_no_better_than_nothing_and_unmasked_it_is(tmp_pa
     found = Inversion(network, parts, AuditOptions(AttackOptions(epochs=6), layers=("label",))).run(
         recorded, seen
     )
-    # Views are random anew in every run, so this asks for less than the report's own verdict (`hidden`: a risk of
-    # at most 0.05 with 0 in its interval). One run of 80 queries gave 0.052 (0.00 to 0.09) for the user's half.
+    # Views are random anew in every run, so this asks for less than the report's own verdict (`hidden`: a
+    # risk of at most 0.05 with 0 in its interval). One run of 80 queries gave 0.052 (0.00 to 0.09) for the
+    # user's half.
     for view in found.views:
         assert view.attack.risk.lower <= 0.05, (view.cloud, view.attack.name, view.attack.risk)
         assert view.attack.risk.score < view.control.risk.score, (view.cloud, view.attack.name)

@@ -28,6 +28,10 @@ from twinveil.rpc.types_pb2 import ModelEntry
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
+FORMAT = 2
+"""Raised whenever the layout of stored ciphertexts changes (slots, widths, the largest query): a model of
+another layout would give wrong answers, so it is refused."""
+
 _INCOMING = ".incoming-"
 _RECORD = "record.json"
 _ARRAYS = "arrays.safetensors"
@@ -74,6 +78,7 @@ class Record:
                 "label_only": self.label_only,
                 "fingerprint": self.fingerprint,
                 "arrays_sha256": digest,
+                "format": FORMAT,
             },
             indent=1,
         )
@@ -100,7 +105,8 @@ class Record:
             label_only,
             data["fingerprint"],
         )
-        return record, data["arrays_sha256"]
+        # Arrays of another layout have no digest that could fit.
+        return record, data["arrays_sha256"] if data.get("format") == FORMAT else ""
 
 
 class Staged:
@@ -160,7 +166,8 @@ class ModelStore:
             return load(data)
         except (OSError, ValueError, SafetensorError):
             raise BadInput(
-                f"the stored model {record.model} {record.version} is damaged: remove and outsource it again"
+                f"the stored model {record.model} {record.version} is damaged or of another version of "
+                "Twinveil: remove and outsource it again"
             ) from None
 
     def stage(self, record: Record, arrays: Arrays) -> Staged:

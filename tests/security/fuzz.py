@@ -1,7 +1,7 @@
 """Structure-aware fuzzing: python -m tests.security.fuzz --target all --count 100000 [--seed 1].
 
-Each target takes one mutated input. A TwinveilError, or acceptance, is right; any other exception is a crash,
-an input of more than SLOW seconds a hang, and memory that keeps growing is reported at the end.
+Each target takes one mutated input. A TwinveilError of a planned type, or acceptance, is right; any other
+exception is a crash, an input of more than SLOW seconds a hang, and growing memory is reported at the end.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ import random
 import sys
 import tempfile
 import time
-import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.security.conftest import impatient
+from tests.security.ends import CRASH, End, attempt
+from tests.security.fuzz_steps import Conversations
 from tests.security.fuzz_targets import targets
-from twinveil.errors import TwinveilError
 
 SLOW = 5.0
 GROWTH = 64 << 20
-"""Bytes of resident memory beyond what the first tenth of a run needed."""
+"""Bytes of resident memory: of a run beyond its first tenth, and of an input in a process of its own."""
 
 Target = Callable[[random.Random], None]
 """Makes one input from the generator and hands it over."""
@@ -46,6 +47,15 @@ class Report:
     growth: int = 0
     seconds: float = 0.0
 
+    def add(self, index: int, end: End) -> None:
+        self.inputs += 1
+        self.ends[end.kind] += 1
+        self.growth = max(self.growth, end.growth)
+        if end.kind == CRASH:
+            self.crashes.setdefault(end.crash, f"{index}: {end.text}")
+        if end.seconds > self.slowest:
+            self.slowest, self.slowest_input = end.seconds, index
+
     @property
     def good(self) -> bool:
         return not self.crashes and self.slowest < SLOW and self.growth < GROWTH
@@ -61,27 +71,22 @@ def run(target: Target, count: int, seed: int) -> Report:
     """`count` inputs; input i depends on seed and i alone, so that a crash is made again by its number."""
     report, process = Report(), psutil.Process()
     begin, level = time.monotonic(), 0
-    for index in range(count):
-        started = time.monotonic()
-        try:
-            target(random.Random(f"{seed} {index}"))
-            report.ends["accepted"] += 1
-        except TwinveilError as error:
-            report.ends[type(error).__name__] += 1
-        except Exception as error:
-            *_, last, text = traceback.format_exception(error)
-            report.ends["CRASH"] += 1
-            report.crashes.setdefault(f"{type(error).__name__} at {last.strip()}", f"{index}: {text}")
-        taken = time.monotonic() - started
-        if taken > report.slowest:
-            report.slowest, report.slowest_input = taken, index
-        if index == count // 10:
+    for index, end in _ends(target, ((index, random.Random(f"{seed} {index}")) for index in range(count))):
+        report.add(index, end)
+        if report.inputs == count // 10:
             gc.collect()
             level = process.memory_info().rss
     gc.collect()
-    report.growth = max(0, process.memory_info().rss - level) if count > 10 else 0
-    report.inputs, report.seconds = count, time.monotonic() - begin
+    if count > 10:
+        report.growth = max(report.growth, process.memory_info().rss - level)
+    report.seconds = time.monotonic() - begin
     return report
+
+
+def _ends(target: Target, inputs: Iterable[tuple[int, random.Random]]) -> Iterator[tuple[int, End]]:
+    if isinstance(target, Conversations):
+        return target.ends(inputs)
+    return ((index, attempt(partial(target, source))) for index, source in inputs)
 
 
 def main(arguments: list[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,13 @@ import numpy as np
 
 from tests.security import mutate
 from tests.security.fuzz_files import parsers, whole_files
-from tests.security.peers import Between
+from tests.security.fuzz_steps import conversations
 from tests.security.stand_ins import called
-from tests.security.world import OWNER, S1, USER, World, finish, tiny_model, tiny_plan
+from tests.security.world import OWNER, S1, USER, World, tiny_model, tiny_plan
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
 from twinveil.net.chunks import Assembler, Limits, cut, parse
-from twinveil.net.peer import Peer
 from twinveil.net.servicers import InferenceServicer, ProvisionServicer
 from twinveil.protocol.circuits import label
 from twinveil.rpc import rounds_pb2 as pb
@@ -32,7 +31,7 @@ def targets(folder: Path) -> dict[str, Target]:
     world = World(folder / "clouds")
     world.outsource(tiny_model(), engines=("packed", "textbook"))
     found = dict(_calls(world)) | dict(_wire(world)) | dict(parsers(folder))
-    return found | dict(whole_files(folder, world)) | dict(_conversations(world))
+    return found | dict(whole_files(folder, world)) | dict(conversations(folder, world))
 
 
 def _calls(world: World) -> Iterator[tuple[str, Target]]:
@@ -137,51 +136,3 @@ def _wire(world: World) -> Iterator[tuple[str, Target]]:
     yield "garbled-circuits", circuit
     yield "base-transfers", transfers
     yield "ciphertexts", ciphertexts
-
-
-class Bent(Between):
-    """One message or one reply of the conversation is mutated on its way."""
-
-    def __init__(self, inner: Peer, source: random.Random) -> None:
-        super().__init__(inner)
-        self._source, self._left = source, source.randrange(22)
-
-    def ask(self, message: pb.Round) -> pb.Round:
-        self._left -= 2
-        if self._left == -2:
-            message = mutate.of_message(message, self._source)
-        reply = self.inner.ask(message)
-        return mutate.of_message(reply, self._source) if self._left == -1 else reply
-
-
-def _conversations(world: World) -> Iterator[tuple[str, Target]]:
-    """Whole conversations, in which one of S1's messages or one of S2's replies is mutated."""
-    plan, halves = tiny_plan(), world.halves(tiny_model())
-
-    def end(work: Generator[object, None, object], waiting: Generator[object, None, object]) -> None:
-        try:
-            finish(work)
-        finally:
-            waiting.close()
-            world.wrap = lambda peer: peer
-
-    def queries(source: random.Random) -> None:
-        world.wrap = lambda inner: Bent(inner, source)
-        query = world.query(
-            plan, engine=source.choice(("packed", "packed", "textbook")), label_only=source.random() < 0.5
-        )
-        waiting = world.queries2.classify(query.s2, USER)
-        next(waiting)
-        end(world.queries1.classify(query.s1, USER), waiting)
-
-    def imports(source: random.Random) -> None:
-        world.wrap = lambda inner: Bent(inner, source)
-        header = world.header(plan, f"m{source.randrange(1 << 60)}")
-        waiting = world.provision2.outsource(header, iter([halves[1]]), OWNER)
-        next(waiting)
-        end(world.provision1.outsource(header, iter([halves[0]]), OWNER), waiting)
-        for handler in (world.provision1, world.provision2):
-            handler.remove_model(header.model, header.version)
-
-    yield "queries", queries
-    yield "imports", imports

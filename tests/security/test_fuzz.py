@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.security.fuzz import Target, run
+from tests.security.ends import attempt
+from tests.security.fuzz import Report, Target, run
+from tests.security.fuzz_steps import Conversations
 from tests.security.fuzz_targets import targets
+from tests.security.world import tiny_plan
+from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import TwinveilError
+from twinveil.net.wording import sanitised
 
 COUNT = 80
 NAMES = (
@@ -35,8 +45,7 @@ def test_every_target_is_run(found: dict[str, Target]) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bounded_run(found: dict[str, Target], name: str) -> None:
-    count = COUNT // 10 if name in CONVERSATIONS else COUNT
-    report = run(found[name], count, seed=random.SystemRandom().randrange(1 << 40))
+    report = run(found[name], COUNT, seed=random.SystemRandom().randrange(1 << 40))
     assert not report.crashes
     assert report.good, report.line()
 
@@ -45,7 +54,7 @@ def test_a_bounded_run(found: dict[str, Target], name: str) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_longer_run(found: dict[str, Target], name: str) -> None:
-    report = run(found[name], 150 if name in CONVERSATIONS else 1500, seed=7)
+    report = run(found[name], 300 if name in CONVERSATIONS else 1500, seed=7)
     assert report.good, report.line()
 
 
@@ -71,3 +80,79 @@ def test_a_crash_is_reported() -> None:
     assert list(report.crashes)
     assert not report.good
     assert report.ends["CRASH"] > 1
+
+
+def break_parser(monkeypatch: pytest.MonkeyPatch, fault: Callable[[], object]) -> None:
+    """Ciphertexts of a wrong length end in `fault`, at both clouds."""
+    whole = PublicKey.parse
+
+    def parse(key: PublicKey, data: bytes, *others: Any) -> Any:
+        if len(data) % key.ciphertext_bytes:
+            fault()
+        return whole(key, data, *others)
+
+    monkeypatch.setattr(PublicKey, "parse", parse)
+
+
+def forget() -> None:
+    raise KeyError("ciphertexts")
+
+
+@pytest.mark.parametrize("side", ["request", "reply"])
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_a_broken_step_is_reported(
+    found: dict[str, Target], name: str, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_parser(monkeypatch, forget)
+    monkeypatch.setattr(found[name], "places", [each for each in found[name].places if each.side == side])
+    report = run(found[name], 40, seed=1)
+    assert any(crash.startswith("KeyError at ") for crash in report.crashes)
+    assert not report.good
+
+
+@pytest.mark.parametrize(
+    ("fault", "sign"),
+    [
+        (lambda: signal.raise_signal(signal.SIGKILL), lambda it: "a fork died of SIGKILL" in it.crashes),
+        (lambda: time.sleep(1000), lambda it: "a fork died of SIGALRM" in it.crashes),
+        (lambda: b"1" * (100 << 20), lambda it: it.growth > 80 << 20),
+    ],
+    ids=["dies", "hangs", "grows"],
+)
+def test_what_becomes_of_a_fork_is_reported(
+    found: dict[str, Target],
+    fault: Callable[[], object],
+    sign: Callable[[Report], bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    break_parser(monkeypatch, fault)
+    monkeypatch.setattr("tests.security.fuzz_steps.LIMIT", 1)
+    target, report = found["imports"], Report()
+    assert isinstance(target, Conversations)
+    for index, end in target.ends((index, random.Random(f"1 {index}")) for index in range(1, 15)):
+        report.add(index, end)
+    assert sign(report)
+    assert not report.good
+
+
+def test_every_step_of_every_conversation_is_a_place(found: dict[str, Target]) -> None:
+    steps = {
+        name: Counter((place.kind, place.side) for place in found[name].places) for name in CONVERSATIONS
+    }
+    assert set(steps["queries"]) == {
+        (kind, side)
+        for kind in ("packed", "packed label", "textbook", "textbook label")
+        for side in ("request", "reply")
+    }
+    assert set(steps["imports"].values()) == {2 + 2 * len(tiny_plan().linear_nodes)}
+    assert min(steps["queries"].values()) >= 8
+
+
+def test_an_error_that_nobody_planned_is_a_crash_behind_a_boundary() -> None:
+    def boundary() -> None:
+        try:
+            forget()
+        except KeyError as error:
+            raise sanitised(error) from error
+
+    assert attempt(boundary).crash.startswith("KeyError at ")

@@ -73,7 +73,7 @@ class Released:
                 data["fingerprint"],
             )
             bytes.fromhex(released.fingerprint)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadInput(f"not a release record: {type(error).__name__}") from None
         check_name(released.name, released.version)
         return released

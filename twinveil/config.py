@@ -25,7 +25,7 @@ PREFIX = "TWINVEIL_"
 CONFIG = "TWINVEIL_CONFIG"
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h)?")
-_SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB)?")
+_SIZE = re.compile(r"([0-9]{1,16}) ?(B|KiB|MiB|GiB)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"B": 1, None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -183,7 +183,7 @@ def read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text())
     except OSError as error:
         raise BadConfiguration(f"{file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib raises more than its own
         raise BadConfiguration(f"{file}: no TOML: {error}") from None
 
 

@@ -277,6 +277,6 @@ def _ask_both(
 def _figures(answer: AnswerHalf) -> dict[str, Any]:
     try:
         figures = json.loads(answer.figures_json or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadInput("a cloud's figures cannot be read") from None
     return figures if isinstance(figures, dict) else {}

@@ -80,5 +80,5 @@ def read_known(folder: Path) -> Known:
         )
     except FileNotFoundError:
         raise BadInput(f"{folder} has no selection: run twinveil mask select") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{folder / NAME} cannot be read: {type(error).__name__}") from None

@@ -248,7 +248,7 @@ def _read(folder: Path) -> tuple[StudySettings, dict[str, str]]:
         return StudySettings.from_dict(data["settings"]), dict(data["masks"])
     except FileNotFoundError:
         raise BadInput(f"{folder} holds no study of masks: run twinveil mask train") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{folder}/study.json cannot be read: {type(error).__name__}") from None
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from twinveil.errors import TwinveilError
 
 CRASH = "CRASH"
+LONGEST = 4000
+"""Letters of a traceback, from its end."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def attempt(work: Callable[[], object]) -> End:
     seconds = time.monotonic() - started
     if found is None:
         return End(kind, seconds=seconds)
-    text = "".join(traceback.format_exception(found))
+    text = "".join(traceback.format_exception(found))[-LONGEST:]
     cause = found.__cause__ or found
     place = traceback.extract_tb(cause.__traceback__)[-1]
     return End(kind, f"{type(cause).__name__} at {place.filename}:{place.lineno}", text, seconds)

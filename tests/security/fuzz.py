@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import random
 import sys
 import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -96,17 +97,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    bad = 0
+    logging.disable()
+    bad = tried = 0
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         impatient(patch)
-        found: Mapping[str, Target] = targets(Path(folder))
-        names = list(found) if options.target == "all" else [options.target]
-        for name in names:
-            report = run(found[name], options.count, options.seed)
+        for name, target in targets(Path(folder)):
+            if options.target not in ("all", name):
+                continue
+            report = run(target, options.count, options.seed)
             bad += not report.good
-            print(f"{name:24} {report.line()}", flush=True)
+            tried += 1
+            print(f"{name:32} {report.line()}", flush=True)
             for kind, place in report.crashes.items():
                 print(f"  {kind}\n  input {place}", flush=True)
+    if not tried:
+        parser.error(f"there is no target {options.target}")
     return 1 if bad else 0
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import random
-import shutil
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,25 +14,31 @@ import grpc
 import numpy as np
 from PIL import Image
 
-from cloud_s2.models import ModelsS2
 from tests.crypto_keys import secret_key, toy
 from tests.security import mutate
 from tests.security.stand_ins import Serving
-from tests.security.world import World, tiny_model, tiny_plan
-from twinveil import answers, config
+from tests.security.world import tiny_plan
+from twinveil import answers
 from twinveil.card import ModelCard
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.images import load_picture
-from twinveil.model_files import load_model, save_model
 from twinveil.net.certificates import issue, make_authority
 from twinveil.net.identity import from_certificate
 from twinveil.pinning import pinned_key
 from twinveil.plan import Plan
-from twinveil.settings import EVERY_SETTING, CloudS1Settings, CloudS2Settings
 from twinveil.store import Record
 
 Target = Callable[[random.Random], None]
+
+
+def _png() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.arange(144, dtype=np.uint8).reshape(12, 12)).save(file, "PNG")
+    return file.getvalue()
+
+
+PICTURE = _png()
 
 CARD = {
     "name": "tiny",
@@ -53,16 +57,11 @@ CARD = {
     "plan_hash": tiny_plan().hash.hex(),
     "twinveil_version": "1",
 }
-SETTINGS = """
-log_level = "info"
-max_calls = 8
-[cloud_s1]
-listen = "127.0.0.1:7001"
-insecure_plaintext = true
-round_deadline = "30s"
-prepare = 1
-max_message = "4MiB"
-"""
+
+
+def tiny_card() -> ModelCard:
+    """Of the tiny model."""
+    return ModelCard.from_json(json.dumps(CARD))
 
 
 def _text(value: Any, source: random.Random) -> str:
@@ -70,6 +69,8 @@ def _text(value: Any, source: random.Random) -> str:
     for _ in range(source.randint(1, 3)):
         value = mutate.of_value(value, source)
     text = json.dumps(value)
+    if source.random() < 0.05:
+        return source.choice((text[: source.randrange(len(text))], "")) + source.choice(mutate.DEEP).decode()
     return mutate.of_bytes(text.encode(), source).decode(errors="replace") if source.random() < 0.2 else text
 
 
@@ -104,6 +105,7 @@ def parsers(folder: Path) -> Iterator[tuple[str, Target]]:
     yield "secret-keys", secret
     yield "served-keys", pinned
     yield "answers", answer
+    yield "pictures", pictures()
     yield "certificates", lambda source: mutate.void(from_certificate(_pem(certificate, source)))
 
 
@@ -120,48 +122,12 @@ def _pem(der: bytes, source: random.Random) -> bytes:
     return armoured if changed != der else mutate.of_bytes(armoured, source)
 
 
-def whole_files(folder: Path, world: World) -> Iterator[tuple[str, Target]]:
-    """Whole files on disk."""
-    pictures = []
+def pictures() -> Target:
+    """Whatever a user may take for a picture."""
+    files = []
     for kind in ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP"):
         file = io.BytesIO()
-        Image.fromarray(np.arange(144, dtype=np.uint8).reshape(12, 12)).save(file, kind)
-        pictures.append(file.getvalue())
-    card = ModelCard.from_json(json.dumps(CARD))
-    model, settings, state = folder / "model", folder / "settings.toml", folder / "state"
-    save_model(model, tiny_model(), card)
-    kept = {path: path.read_bytes() for path in sorted(model.iterdir())}
-    shutil.copytree(world.root / "s2", state)
-    stored = {path: path.read_bytes() for path in sorted(state.rglob("*")) if path.is_file()}
-
-    def picture(source: random.Random) -> None:
-        load_picture(mutate.of_bytes(source.choice(pictures), source), card)
-
-    def files(source: random.Random) -> None:
-        path = source.choice(list(kept))
-        path.write_bytes(mutate.of_bytes(kept[path], source))
-        try:
-            load_model(model)
-        finally:
-            path.write_bytes(kept[path])
-
-    def store(source: random.Random) -> None:
-        path = source.choice(list(stored))
-        path.write_bytes(mutate.of_bytes(stored[path], source))
-        try:
-            models = ModelsS2(state)
-            for record in models.store.records():
-                models.load(record.import_id)
-            models.store.find("tiny", "1")
-        finally:
-            path.write_bytes(stored[path])
-
-    def toml(source: random.Random) -> None:
-        settings.write_bytes(mutate.of_bytes(SETTINGS.encode(), source))
-        kind, section = source.choice(((CloudS1Settings, "cloud_s1"), (CloudS2Settings, "cloud_s2")))
-        config.settle(kind, section, {"config": os.fspath(settings)}, {}, EVERY_SETTING)  # type: ignore[type-var]
-
-    yield "pictures", picture
-    yield "model-files", files
-    yield "store", store
-    yield "settings", toml
+        Image.open(io.BytesIO(PICTURE)).save(file, kind)
+        files.append(file.getvalue())
+    spec = tiny_card().picture
+    return lambda source: mutate.void(load_picture(mutate.of_bytes(source.choice(files), source), spec))

@@ -1,79 +1,36 @@
-"""What is fuzzed: both clouds' calls, the wire, whole conversations; fuzz_files.py has the parsers."""
+"""What is fuzzed: whole conversations, all RPCs, files on disk; and here the wire between the clouds."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tests.security import mutate
-from tests.security.fuzz_files import parsers, whole_files
+from tests.security.fuzz_calls import calls
+from tests.security.fuzz_disk import disk
+from tests.security.fuzz_files import Target, parsers
 from tests.security.fuzz_steps import conversations
-from tests.security.stand_ins import called
-from tests.security.world import OWNER, S1, USER, World, tiny_model, tiny_plan
+from tests.security.world import S1, World, tiny_model, tiny_plan
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
 from twinveil.net.chunks import Assembler, Limits, cut, parse
-from twinveil.net.servicers import InferenceServicer, ProvisionServicer
 from twinveil.protocol.circuits import label
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.rpc.provision_pb2 import ModelChunk
-
-Target = Callable[[random.Random], None]
 
 
-def targets(folder: Path) -> dict[str, Target]:
-    """Every target by name; `folder` is theirs."""
+def targets(folder: Path) -> Iterator[tuple[str, Target]]:
+    """Every target by name, made when its turn comes; `folder` is theirs."""
     world = World(folder / "clouds")
     world.outsource(tiny_model(), engines=("packed", "textbook"))
-    found = dict(_calls(world)) | dict(_wire(world)) | dict(parsers(folder))
-    return found | dict(whole_files(folder, world)) | dict(conversations(folder, world))
-
-
-def _calls(world: World) -> Iterator[tuple[str, Target]]:
-    """Clients' calls, through the services of both clouds."""
-    plan, halves = tiny_plan(), world.halves(tiny_model())
-    query, header = world.query(plan), world.header(plan, "new")
-
-    def classify(handler: Any, honest: Any) -> Target:
-        servicer = InferenceServicer(handler)
-
-        def target(source: random.Random) -> None:
-            sent = mutate.of_message(honest, source)
-            sent.query_id = sent.query_id if len(sent.query_id) != 16 else source.randbytes(16)
-            work = servicer.Classify(sent, called(USER))
-            next(work)
-            work.close()  # type: ignore[attr-defined]
-
-        return target
-
-    def outsource(handler: Any, half: bytes) -> Target:
-        servicer = ProvisionServicer(handler)
-
-        def target(source: random.Random) -> None:
-            pieces = [ModelChunk(header=header), ModelChunk(data=half)]
-            at = source.randrange(2)
-            pieces[at] = mutate.of_message(pieces[at], source)
-            if source.random() < 0.1:
-                pieces.insert(source.randrange(3), source.choice(pieces))
-            # An unchanged model would be imported, which is not what is tried here.
-            if pieces[0].header.SerializeToString() == header.SerializeToString() and half == pieces[-1].data:
-                return
-            pieces[0].header.import_id = pieces[0].header.import_id[:-8] + source.randbytes(8)
-            work = servicer.Outsource(iter(pieces), called(OWNER))
-            next(work)
-            work.close()  # type: ignore[attr-defined]
-
-        return target
-
-    yield "classify-s1", classify(world.queries1, query.s1)
-    yield "classify-s2", classify(world.queries2, query.s2)
-    yield "outsource-s1", outsource(world.provision1, halves[0])
-    yield "outsource-s2", outsource(world.provision2, halves[1])
+    yield from conversations(folder, world)
+    yield from calls(folder, world)
+    yield from _wire(world)
+    yield from parsers(folder)
+    yield from disk(folder, world)
 
 
 def _wire(world: World) -> Iterator[tuple[str, Target]]:

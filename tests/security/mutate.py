@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import random
+import re
+import tomllib
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -128,9 +133,79 @@ def _change(message: Message, source: random.Random) -> None:
             setattr(message, each.name, source.choice((text, *TEXTS)))
         case FieldDescriptor.TYPE_BOOL:
             setattr(message, each.name, not getattr(message, each.name))
+        case FieldDescriptor.TYPE_DOUBLE:
+            setattr(message, each.name, source.choice((0.0, -1.0, 1e300, float("inf"), float("nan"))))
         case _:
-            top = 2**32 - 1 if each.type == FieldDescriptor.TYPE_UINT32 else 2**64 - 1
-            setattr(message, each.name, max(0, min(top, source.choice(NUMBERS))))
+            top = {FieldDescriptor.TYPE_UINT32: 2**32 - 1, FieldDescriptor.TYPE_UINT64: 2**64 - 1}
+            setattr(message, each.name, max(0, min(top.get(each.type, 2**31 - 1), source.choice(NUMBERS))))
+
+
+def of_file(suffix: str, data: bytes, source: random.Random) -> bytes:
+    """A file's content, changed where its format has something to say, else anywhere."""
+    kind = source.random()
+    if suffix in (".json", ".toml") and kind < 0.1:
+        return _token(data, source)
+    if suffix == ".json" and kind < 0.6:
+        return json.dumps(of_value(json.loads(data), source)).encode(errors="replace")
+    if suffix == ".toml" and kind < 0.6:
+        return _toml(of_value(tomllib.loads(data.decode()), source)).encode(errors="replace")
+    if suffix == ".pem" and kind < 0.6:
+        return _PEM.sub(lambda found: base64.encodebytes(of_bytes(base64.b64decode(found[0]), source)), data)
+    if suffix == ".safetensors" and kind < 0.6:
+        length = int.from_bytes(data[:8], "little")
+        header = json.dumps(of_value(json.loads(data[8 : 8 + length]), source)).encode(errors="replace")
+        return len(header).to_bytes(8, "little") + header + data[8 + length :]
+    return of_bytes(data, source)
+
+
+_PEM = re.compile(rb"(?<=-----\n)[A-Za-z0-9+/=\n]+(?=-----END)")
+_TOKEN = re.compile(rb'-?[0-9][0-9.]*|"[^"\n]*"|true|false|null')
+DEEP = (
+    b"[" * 3000,
+    b"[" * 200 + b"]" * 200,
+    b'{"a":' * 3000,
+    b"a." * 2000 + b"a=1",
+    b"9" * 5000,
+    b'"' + b"9" * 5000 + b'"',
+)
+"""Too deep for a parser, or too long for a number."""
+
+
+def _token(data: bytes, source: random.Random) -> bytes:
+    """One value replaced by what parsers choke on."""
+    found = source.choice([*_TOKEN.finditer(data)])
+    return data[: found.start()] + source.choice(DEEP) + data[found.end() :]
+
+
+def _toml(value: Any) -> str:
+    """TOML of a value that was read from TOML, or nearly so."""
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    plain = {name: each for name, each in value.items() if not isinstance(each, dict)}
+    lines = [f"{json.dumps(name)} = {json.dumps(each)}" for name, each in plain.items()]
+    for name, table in value.items():
+        if isinstance(table, dict):
+            inner = {key: each for key, each in table.items() if not isinstance(each, dict)}
+            lines += [f"[{json.dumps(name)}]", _toml(inner)]
+            for key, each in table.items():
+                if isinstance(each, dict):
+                    lines += [f"[{json.dumps(name)}.{json.dumps(key)}]", _toml(each)]
+    return "\n".join(lines)
+
+
+def of_call(messages: Sequence[Message], source: random.Random) -> list[bytes]:
+    """What a caller sends in place of these messages: one changed as a message or bytes, gone, or twice."""
+    sent = [each.SerializeToString() for each in messages]
+    at = source.randrange(len(sent))
+    if source.random() < 0.05:
+        return sent
+    if len(sent) > 1 and source.random() < 0.1:
+        sent[at : at + 1] = [sent[at]] * source.choice((0, 2))
+    elif source.random() < 0.2:
+        sent[at] = of_bytes(sent[at], source)
+    else:
+        sent[at] = of_message(messages[at], source).SerializeToString()
+    return sent
 
 
 def void(_: object) -> None:

@@ -8,38 +8,114 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cloud_s1.services import build as build_s1
+from cloud_s2.services import build as build_s2
+from owner.sealing.services import build as build_sealing
+from owner.services import build as build_owner
+from tests.crypto_keys import secret_key
 from tests.security.ends import attempt
 from tests.security.fuzz import Report, Target, run
 from tests.security.fuzz_steps import Conversations
 from tests.security.fuzz_targets import targets
-from tests.security.world import tiny_plan
+from tests.security.stand_ins import Registered
+from tests.security.world import KEY_BITS, tiny_plan
+from twinveil import rpc
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import TwinveilError
 from twinveil.net.wording import sanitised
+from twinveil.sealing import synthetic
+from twinveil.sealing.network_files import save_network
+from twinveil.settings import (
+    CloudS1Settings,
+    CloudS2Settings,
+    OwnerSettings,
+    SealingSettings,
+    UserSettings,
+)
+from user.services import build as build_user
 
 COUNT = 80
+CLOUD = ("Status.GetStatus", *(f"Provision.{name}" for name in ("Outsource", "ListModels", "RemoveModel")))
+CALLS = {
+    "cloud_s1": (*CLOUD, "Inference.Classify"),
+    "cloud_s2": (
+        *("Status.GetStatus", "Keys.GetPublicKey", *CLOUD[1:]),
+        *("Inference.Classify", "Rounds.Converse"),
+    ),
+    "owner": ("Status.GetStatus", "Catalogue.ListModels", "Catalogue.GetModel"),
+    "user": ("Status.GetStatus", "Gateway.Classify"),
+    "sealing": (
+        "Status.GetStatus",
+        *(f"Sealing.{name}" for name in ("GetTerms", "GetNetwork", "RegisterDevice", "Enrol", "Verify")),
+    ),
+}
 NAMES = (
-    *("classify-s1", "classify-s2", "outsource-s1", "outsource-s2", "openings", "chunks", "rounds"),
-    *("garbled-circuits", "base-transfers", "ciphertexts", "plans", "cards", "records", "public-keys"),
-    *("secret-keys", "served-keys", "answers", "certificates", "pictures", "model-files", "store"),
-    *("settings", "queries", "imports"),
+    *("queries", "imports"),
+    *(f"{role}.{method}" for role, methods in CALLS.items() for method in methods),
+    *("replies-to-user", "replies-to-device", "openings", "chunks", "rounds", "garbled-circuits"),
+    *("base-transfers", "ciphertexts", "plans", "cards", "records", "public-keys", "secret-keys"),
+    *("served-keys", "answers", "pictures", "certificates", "project", "kits", "settings", "ready-files"),
+    *("pins", "secret-key-files", "model-files", "stores", "releases", "views", "rehearsals"),
+    *("mask-files", "mask-studies", "data-sets", "sealed-files", "sealing-networks", "sealing-state"),
+    "device-state",
 )
 CONVERSATIONS = ("queries", "imports")
+CATALOGUE = "owner.Catalogue.GetModel"
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
-    return targets(tmp_path_factory.mktemp("fuzz"))
+    return dict(targets(tmp_path_factory.mktemp("fuzz")))
 
 
 def test_every_target_is_run(found: dict[str, Target]) -> None:
     assert tuple(found) == NAMES
+
+
+def test_every_rpc_that_is_declared_is_a_target() -> None:
+    """A new RPC without one fails here."""
+    declared = {
+        f"{service.name}.{method.name}"
+        for module in iter_modules(rpc.__path__)
+        if module.name.endswith("_pb2")
+        for service in import_module(f"twinveil.rpc.{module.name}").DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+    assert len(declared) >= 15
+    assert {method for methods in CALLS.values() for method in methods} == declared
+
+
+def test_every_service_of_every_role_is_a_target(tmp_path: Path) -> None:
+    """Of each role's services as they are built in the field."""
+    networks = tmp_path / "networks"
+    save_network(networks / "variational", synthetic.variational())
+    save_network(networks / "recogniser", synthetic.recogniser())
+    (tmp_path / "cloud_s2").mkdir()
+    secret_key().save(tmp_path / "cloud_s2" / "secret_key.json")
+    common = {"insecure_plaintext": True, "insecure_small_key": True}
+    built = {
+        "cloud_s1": build_s1(CloudS1Settings(state=tmp_path / "cloud_s1", workers=1, **common)),
+        "cloud_s2": build_s2(
+            CloudS2Settings(state=tmp_path / "cloud_s2", key_bits=KEY_BITS, workers=1, **common)
+        ),
+        "owner": build_owner(OwnerSettings(state=tmp_path / "owner", **common)),
+        "user": build_user(UserSettings(state=tmp_path / "user", **common)),
+        "sealing": build_sealing(SealingSettings(state=tmp_path / "sealing", networks=networks, **common)),
+    }
+    for role, services in built.items():
+        assert {service.service_name.rpartition(".")[2] for service in services} == {
+            method.partition(".")[0] for method in CALLS[role]
+        }, role
+        assert set(Registered(services).methods) == set(CALLS[role]), role
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -58,7 +134,9 @@ def test_a_longer_run(found: dict[str, Target], name: str) -> None:
     assert report.good, report.line()
 
 
-@pytest.mark.parametrize("name", ["plans", "records", "served-keys", "settings", "chunks"])
+@pytest.mark.parametrize(
+    "name", ["plans", "records", "served-keys", "settings", "chunks", "user.Gateway.Classify"]
+)
 def test_hypothesis_drives_the_parsers(found: dict[str, Target], name: str) -> None:
     """The same inputs, chosen and shrunk by hypothesis."""
 

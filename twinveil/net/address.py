@@ -42,7 +42,7 @@ class Ready:
             return Ready(**content)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             raise BadConfiguration(f"{path}: this is no ready file of a role") from None
 
 
@@ -54,8 +54,10 @@ def split(address: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
-def check(address: str) -> str:
+def check(address: object) -> str:
     """The address itself if it is well formed. Raises BadConfiguration otherwise."""
+    if not isinstance(address, str):
+        raise BadConfiguration("must be a text")
     if not address.startswith("file:"):
         split(address)
     return address

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -113,13 +114,14 @@ def load_authority(folder: Path) -> Authority:
             raise BadConfiguration(f"{path} is open to others: chmod 600 it")
         key = load_pem_private_key(path.read_bytes(), None)
         certificate = x509.load_pem_x509_certificate((folder / "authority.pem").read_bytes())
+        certified = certificate.public_key()
     except OSError as error:
         raise BadConfiguration(
             f"{error.filename}: {error.strerror}: without the authority's key no certificate can be issued"
         ) from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise BadConfiguration(f"{folder}: the authority's key or certificate is no PEM file") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certified:
         raise BadConfiguration(f"{path}: this is not the key of {folder / 'authority.pem'}")
     return Authority(certificate, key)
 

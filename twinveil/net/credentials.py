@@ -14,6 +14,7 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from twinveil.errors import BadConfiguration
@@ -70,10 +71,11 @@ def read(files: TlsFiles) -> _Content:
     try:
         x509.load_pem_x509_certificate(content["authority"])
         certificate = x509.load_pem_x509_certificate(content["certificate"])
+        certified = certificate.public_key()
         key = load_pem_private_key(content["key"], None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise BadConfiguration(f"{files.certificate.parent}: a certificate or key is no PEM file") from None
-    if certificate.public_key() != key.public_key():
+    if certified != key.public_key():
         raise BadConfiguration(f"{files.key}: this is not the key of {files.certificate}")
     return _Content(**content)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from twinveil.errors import BadConfiguration, NotAllowed, TwinveilError
 from twinveil.net.address import split
@@ -66,7 +66,7 @@ def certificates(kit: Kit, tls: TlsFiles) -> Iterator[Finding]:
     try:
         certificate.verify_directly_issued_by(authority)
         yield ok("authority", authority.subject.rfc4514_string())
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         yield failure("authority", "the certificate comes from another authority", f"{RENEW}, for all roles")
     yield identity(kit, certificate)
     yield in_date("certificate's dates", certificate, RENEW)

@@ -53,7 +53,10 @@ class Device:
         Raises BadInput for a folder of another device or a name that cannot be.
         """
         path = folder / _NAME
-        known = path.read_text().strip() if path.exists() else None
+        try:
+            known = path.read_text().strip() if path.exists() else None
+        except (OSError, ValueError):
+            raise BadInput(f"{path} cannot be read: it holds the device's name") from None
         if known is None and name is None:
             raise BadInput(f"{folder} holds no device yet: give it a name first")
         if known is not None and name is not None and known != name:

@@ -41,6 +41,8 @@ MOST_TENSOR_BYTES = 1 << 26
 MOST_LAYERS = 64
 MOST_VALUES = 1 << 22
 
+_DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
 Tensors = Mapping[str, npt.NDArray[Any]]
 Description = Mapping[str, Sequence[Mapping[str, Any]]]
 """Part -> layers, as they stand in network.json."""
@@ -104,7 +106,7 @@ def parse_network(json_bytes: bytes, tensor_bytes: bytes) -> Network:
         return Network(str(content["kind"]), side, parts, dict(content["facts"]), json_bytes, tensor_bytes)
     except BadPlan:
         raise
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (SafetensorError, *_DAMAGED) as error:
         raise BadPlan("these files hold no sealing network") from error
 
 

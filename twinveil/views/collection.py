@@ -84,9 +84,18 @@ def _pictures(path: Path) -> tuple[Asked, ...]:
         content = json.loads(path.read_text())
         if content["format"] != FORMAT:
             raise BadInput(f"{path} has format {content['format']}; this release reads {FORMAT}")
-        rows = [each | {"shape": tuple(each["shape"])} for each in content["pictures"]]
-        return tuple(Asked(**row) for row in rows)
+        found = tuple(_asked(**each) for each in content["pictures"])
+        for each in found:
+            each.array()
+        return found
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise BadInput(f"{path} is no list of pictures") from None
+
+
+def _asked(begin: float, end: float, truth: str, answer: str, shape: Sequence[int], pixels: str) -> Asked:
+    """From JSON, where everything may be anything."""
+    return Asked(
+        float(begin), float(end), str(truth), str(answer), tuple(int(side) for side in shape), pixels
+    )

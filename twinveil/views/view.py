@@ -30,6 +30,9 @@ from twinveil.protocol.observer import Mask, Topic
 FORMAT = 1
 INDEX, ARRAYS = "view.json", "arrays.safetensors"
 
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What a JSON file that is not as it was written may raise."""
+
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -137,18 +140,18 @@ def read(folder: Path) -> View:
             raise BadInput(f"{folder}: the arrays are not those that the index belongs to")
         arrays = load(data)
         topic = Topic(
-            index["kind"],
+            _text(index["kind"]),
             Plan.from_json(json.dumps(index["plan"])),
-            index["engine"],
-            index["pictures"],
+            _text(index["engine"]),
+            int(index["pictures"]),
             mpz(index["modulus"], 16),
-            index["sigma"],
+            int(index["sigma"]),
         )
         events = [_event(at, entry, arrays) for at, entry in enumerate(index["events"])]
-        return View(index["role"], index["began"], topic, events)
+        return View(_text(index["role"]), float(index["began"]), topic, events)
     except BadInput:
         raise
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, TwinveilError) as error:
+    except (*_DAMAGED, SafetensorError, TwinveilError) as error:
         raise BadInput(f"{folder}: no whole view: {type(error).__name__}") from None
 
 
@@ -165,11 +168,17 @@ def _event_json(event: Event) -> dict[str, Any]:
 
 def _event(at: int, entry: Mapping[str, Any], arrays: Mapping[str, Bytes]) -> Event:
     return Event(
-        entry["what"],
-        entry["name"],
-        entry["seconds"],
-        entry.get("size", 0),
-        entry.get("bits", 0),
-        Mask(**entry["mask"]) if "mask" in entry else None,
+        _text(entry["what"]),
+        _text(entry["name"]),
+        float(entry["seconds"]),
+        int(entry.get("size", 0)),
+        int(entry.get("bits", 0)),
+        Mask(**{name: int(value) for name, value in entry["mask"].items()}) if "mask" in entry else None,
         {name: arrays[f"{at}/{name}"] for name in entry["fields"]},
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value

@@ -24,6 +24,8 @@ from twinveil.sealing.context import SecondFactor
 from twinveil.sealing.reasons import Reason, Refusal
 
 _NONCE_BYTES = 12
+_DAMAGED = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises at a damaged file; its messages may hold bytes of the file."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS devices (
     name TEXT PRIMARY KEY, public_key BLOB NOT NULL, counter INTEGER NOT NULL
@@ -65,7 +67,9 @@ class Store:
             self._sql.execute("PRAGMA journal_mode = WAL")
             self._sql.execute("PRAGMA synchronous = FULL")
             self._sql.executescript(_SCHEMA)
-        except sqlite3.Error as error:
+        except _DAMAGED as error:
+            if hasattr(self, "_sql"):
+                self._sql.close()  # or its locks would stay
             raise BadInput(f"{path} cannot be used as the sealing server's store: {error}") from None
 
     def close(self) -> None:
@@ -161,13 +165,16 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            self._sql.execute("BEGIN IMMEDIATE")
             try:
-                yield self._sql
-            except BaseException:
-                self._sql.execute("ROLLBACK")
-                raise
-            self._sql.execute("COMMIT")
+                self._sql.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._sql
+                except BaseException:
+                    self._sql.execute("ROLLBACK")
+                    raise
+                self._sql.execute("COMMIT")
+            except _DAMAGED as error:
+                raise BadInput(f"the sealing server's store cannot be used: {error}") from None
 
     def _encrypted(self, kind: str, name: str, record: Mapping[str, Any]) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)

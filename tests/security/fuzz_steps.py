@@ -30,11 +30,14 @@ from typing import NamedTuple, NoReturn
 from tests.security import mutate
 from tests.security.ends import CRASH, End, attempt
 from tests.security.peers import Between
+from tests.security.stand_ins import called
 from tests.security.world import OWNER, USER, World, Wrap, finish, tiny_model, tiny_plan
 from twinveil import answers
 from twinveil.errors import UnknownModel
 from twinveil.net.peer import Peer
+from twinveil.net.servicers import ProvisionServicer
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.rpc.provision_pb2 import RemoveModelRequest
 
 BATCH = 2000
 """Inputs for one honest conversation of each kind."""
@@ -266,6 +269,7 @@ def _import(world: World, wrap: Wrap) -> None:
             finish(waiting)
     finally:
         world.wrap = lambda peer: peer
+        gone = RemoveModelRequest(model=header.model, version=header.version)
         for handler in (world.provision1, world.provision2):
             with suppress(UnknownModel):
-                handler.remove_model(header.model, header.version)
+                ProvisionServicer(handler).RemoveModel(gone, called(OWNER))

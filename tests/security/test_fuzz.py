@@ -183,7 +183,7 @@ def test_a_broken_step_is_reported(
 ) -> None:
     break_parser(monkeypatch, forget)
     monkeypatch.setattr(found[name], "places", [each for each in found[name].places if each.side == side])
-    report = run(found[name], 40, seed=1)
+    report = run(found[name], 24, seed=1)
     assert any(crash.startswith("KeyError at ") for crash in report.crashes)
     assert not report.good
 

@@ -69,7 +69,7 @@ class Simulator:
             protocol_version=PROTOCOL_VERSION,
             session_id=session,
             import_id=head.import_id,
-            plan_hash=self.plan.hash,
+            layout=model.layout.digest,
             engine="packed",
             pictures=1,
         )

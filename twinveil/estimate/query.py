@@ -90,7 +90,7 @@ def _prepare(
         protocol_version=PROTOCOL_VERSION,
         session_id=ID_BYTES,
         import_id=ID_BYTES,
-        plan_hash=HASH_BYTES,
+        layout=HASH_BYTES,
         engine=len(name.encode()),
         pictures=pictures,
     )

@@ -71,6 +71,7 @@ class QueryS1(SingleUse):
         self,
         peer: CountedPeer,
         plan: Plan,
+        layout: bytes,
         import_id: bytes,
         engine_name: str,
         engine: EngineS1,
@@ -82,6 +83,7 @@ class QueryS1(SingleUse):
     ) -> None:
         self._peer = peer
         self._plan = plan
+        self._layout = layout
         self._import_id = import_id
         self._engine_name = engine_name
         self._engine = engine
@@ -108,7 +110,7 @@ class QueryS1(SingleUse):
                 protocol_version=PROTOCOL_VERSION,
                 session_id=session,
                 import_id=self._import_id,
-                plan_hash=self._plan.hash,
+                layout=self._layout,
                 engine=self._engine_name,
                 pictures=self._pictures,
             )

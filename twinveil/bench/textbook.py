@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 
-from twinveil.crypto.public_key import Encryptor, Rerandomiser
+from twinveil.crypto.nonces import Encryptor, Rerandomiser
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.errors import TwinveilError

@@ -25,7 +25,8 @@ import numpy as np
 from gmpy2 import mpz
 
 from twinveil.blinding import Blinding, Segment
-from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.crypto.nonces import Rerandomiser
+from twinveil.crypto.public_key import PublicKey
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
 from twinveil.garbling.bits import bits_to_integers
 from twinveil.garbling.ot_extension import ExtensionSender

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from twinveil.crypto.public_key import Rerandomiser
+from twinveil.crypto.nonces import Rerandomiser
 from twinveil.errors import BadInput
 from twinveil.net.counted import CountedPeer
 from twinveil.net.peer import Peer

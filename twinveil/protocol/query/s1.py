@@ -21,7 +21,8 @@ import gmpy2
 from gmpy2 import mpz
 
 from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
-from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.crypto.nonces import Rerandomiser
+from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import POWER_N2
 from twinveil.errors import OutOfOrder
 from twinveil.garbling.base_ot import BaseReceiver, random_choices

@@ -80,7 +80,7 @@ class ProvisionS2:
             self._pending.withdraw(record.import_id)
 
     def list_models(self) -> Sequence[ModelEntry]:
-        return [record.entry() for record in self._models.store.records()]
+        return self._models.store.entries()
 
     def remove_model(self, model: str, version: str) -> None:
         self._models.store.remove(model, version)

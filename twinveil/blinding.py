@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from gmpy2 import mpz
 
-from twinveil.errors import InvalidMessage, TooMuch
+from twinveil.errors import InvalidKey, InvalidMessage, TooMuch
 from twinveil.plan import IMAGE, Linear, Plan
 
 GUARD_BITS = 1
@@ -61,8 +61,13 @@ class Segment:
 
 
 def segment(name: str, blinding: Blinding, count: int, bits: int, *, key_bits: int, sigma: int) -> Segment:
-    """Lay out `count` values so that P plus S1's mask of its own width + sigma + COUNT_BITS stays below N."""
+    """Lay out `count` values so that P plus S1's mask of its own width + sigma + COUNT_BITS stays below N.
+
+    Raises InvalidKey if not even one value fits, TooMuch for more of them than an import takes.
+    """
     room = key_bits - 3 - GUARD_BITS - sigma - COUNT_BITS
+    if room < bits:
+        raise InvalidKey(f"{name}: a key of {key_bits} bits has no room for {bits} and masks of {sigma} more")
     made = Segment(name, blinding, count, bits, min(count, room // bits))
     if made.plaintexts > 1 << COUNT_BITS:
         raise TooMuch(f"{name} has more values than one import takes")

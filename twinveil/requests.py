@@ -51,7 +51,7 @@ def read_header(header: ModelHeader, params: Params, key: PublicKey) -> Record:
     if header.key_fingerprint.hex() != key.fingerprint:
         raise PeerMismatch("this model was blinded for another key: fetch cloud_s2's key again")
     plan = Plan.from_json(header.plan_json)
-    engines = ImportLayout(plan, params, tuple(header.engines)).engines
+    layout = ImportLayout(plan, params, tuple(header.engines))
     multiplied, added = model_plaintexts(plan, params)
     size = (multiplied + added) * half_bytes(key.n)
     if (header.multiplied, header.added, header.data_bytes) != (multiplied, added, size):
@@ -60,8 +60,7 @@ def read_header(header: ModelHeader, params: Params, key: PublicKey) -> Record:
         header.model,
         header.version,
         header.import_id,
-        plan,
-        engines,
+        layout,
         header.label_only,
         key.fingerprint,
     )

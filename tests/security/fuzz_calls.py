@@ -143,12 +143,12 @@ def _honest(world: World, rig: Rig) -> Mapping[str, tuple[Honest, PeerIdentity]]
     """By SERVICE.METHOD, with the role before it where the clouds get different halves."""
     plan, (for_s1, for_s2) = tiny_plan(), world.halves(tiny_model())
     query, header = world.query(plan), world.header(plan, "new")
-    import_id = world.models1.store.find("tiny", "1").import_id
+    record = world.models1.store.find("tiny", "1")
     opening = pb.OpenQuery(
         protocol_version=PROTOCOL_VERSION,
         session_id=bytes(16),
-        import_id=import_id,
-        plan_hash=plan.hash,
+        import_id=record.import_id,
+        layout=record.layout.digest,
         engine="packed",
         pictures=1,
     )

@@ -25,8 +25,10 @@ from twinveil.crypto.secret_key import SecretKey
 from twinveil.images import load_picture
 from twinveil.net.certificates import issue, make_authority
 from twinveil.net.identity import from_certificate
+from twinveil.params import Params
 from twinveil.pinning import pinned_key
 from twinveil.plan import Plan
+from twinveil.protocol.model.layout import ImportLayout
 from twinveil.store import Record
 
 Target = Callable[[random.Random], None]
@@ -78,7 +80,9 @@ def parsers(folder: Path) -> Iterator[tuple[str, Target]]:
     """Texts from clients, peers and disks."""
     key, plan = secret_key(), tiny_plan()
     public, private = key.public_key.to_jwk(), key.to_jwk()
-    record = json.loads(Record("m", "1", bytes(16), plan, ("packed",), False, "00").to_json("00"))
+    record = json.loads(
+        Record("m", "1", bytes(16), ImportLayout(plan, Params(), ("packed",)), False, "00").to_json("00")
+    )
     issued = issue(make_authority(), "user", "alice", folder / "tls")
     certificate = ssl.PEM_cert_to_DER_cert(issued.certificate.read_text())
     pin = folder / "pin"

@@ -13,7 +13,7 @@ from tests.security.fuzz_calls import calls
 from tests.security.fuzz_disk import disk
 from tests.security.fuzz_files import Target, parsers
 from tests.security.fuzz_steps import conversations
-from tests.security.world import S1, World, tiny_model, tiny_plan
+from tests.security.world import S1, World, tiny_model
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
@@ -41,7 +41,7 @@ def _wire(world: World) -> Iterator[tuple[str, Target]]:
             protocol_version=1,
             session_id=bytes(16),
             import_id=import_id,
-            plan_hash=tiny_plan().hash,
+            layout=world.models1.store.find("tiny", "1").layout.digest,
             engine="packed",
             pictures=1,
         )

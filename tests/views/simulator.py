@@ -16,8 +16,8 @@ from gmpy2 import mpz
 
 from tests.protocol.clouds import Claimed, finish, key
 from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
+from twinveil.crypto.nonces import Encryptor, Rerandomiser
 from twinveil.crypto.packing import draw_masks
-from twinveil.crypto.public_key import Encryptor, Rerandomiser
 from twinveil.crypto.tally import Tally
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import correction_bytes, masked_bytes, prepare_bytes
@@ -69,7 +69,7 @@ class Simulator:
             protocol_version=PROTOCOL_VERSION,
             session_id=session,
             import_id=head.import_id,
-            plan_hash=self.plan.hash,
+            layout=model.layout.digest,
             engine="packed",
             pictures=1,
         )

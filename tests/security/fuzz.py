@@ -15,7 +15,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,15 +25,13 @@ import pytest
 
 from tests.security.conftest import impatient
 from tests.security.ends import CRASH, End, attempt
+from tests.security.fuzz_files import Target
 from tests.security.fuzz_steps import Conversations
 from tests.security.fuzz_targets import targets
 
 SLOW = 5.0
 GROWTH = 64 << 20
 """Bytes of resident memory: of a run beyond its first tenth, and of an input in a process of its own."""
-
-Target = Callable[[random.Random], None]
-"""Makes one input from the generator and hands it over."""
 
 
 @dataclass

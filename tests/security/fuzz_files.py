@@ -1,4 +1,4 @@
-"""Parsers of texts and files, as fuzzing targets. Each makes one input."""
+"""Parsers of texts and single files, as fuzzing targets; fuzz_disk.py has what lies in folders."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from twinveil.protocol.model.layout import ImportLayout
 from twinveil.store import Record
 
 Target = Callable[[random.Random], None]
+"""Makes one input from the generator and hands it over."""
 
 
 def _png() -> bytes:

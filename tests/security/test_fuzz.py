@@ -130,7 +130,7 @@ def test_a_bounded_run(found: dict[str, Target], name: str) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_longer_run(found: dict[str, Target], name: str) -> None:
-    report = run(found[name], 300 if name in CONVERSATIONS else 1500, seed=7)
+    report = run(found[name], 300 if name in CONVERSATIONS else 1000, seed=7)
     assert report.good, report.line()
 
 

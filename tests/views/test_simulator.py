@@ -130,8 +130,8 @@ def test_a_mistake_tells_real_views_from_simulated_ones(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_distinguisher_cannot_tell_simulated_views(case: Case) -> None:
     """Enough views for it to learn, if there were anything."""
-    large = case.kind == "query" and case.engine == "packed"
-    for report in reports(case, PLAN if large else TINY, 60 if large else 40).values():
+    plan, count = (PLAN, 60) if case is CASES[0] else (TINY, 24)
+    for report in reports(case, plan, count).values():
         assert report.clean, report.alarms
         assert report.guesses[0].p > 1e-6
 
@@ -140,5 +140,5 @@ def test_a_distinguisher_cannot_tell_simulated_views(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_distinguisher_sees_a_mistake(case: Case) -> None:
     with mistakes(case):
-        for report in reports(case, TINY, 40, black=True).values():
+        for report in reports(case, TINY, 24, black=True).values():
             assert report.guesses[0].p < 1e-6

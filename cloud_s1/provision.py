@@ -7,6 +7,7 @@ from contextlib import closing
 
 from cloud_s1.models import ModelsS1
 from cloud_s1.s2 import CloudS2
+from twinveil.errors import PeerUnavailable
 from twinveil.halves import collect, model_half
 from twinveil.net.identity import PeerIdentity
 from twinveil.net.observed import ObservedPeer
@@ -48,30 +49,34 @@ class ProvisionS1:
         layout = ImportLayout(record.plan, tools.params, record.engines)
         half = model_half(record.plan, tools.params, tools.key.n, collect(data))
         observer = self._observers()
-        with closing(ObservedPeer(self._cloud_s2.peer(), observer)) as peer:
-            layers = len(record.plan.linear_nodes)
-            work = import_model(
-                peer.ask,
-                record.import_id,
-                layout,
-                half,
-                tools.key,
-                tools.rerandomiser,
-                self._workers,
-                observer,
-            )
-            done = 0
-            while True:
-                try:
-                    name = next(work)
-                except StopIteration as end:
-                    model: ModelS1 = end.value
-                    break
-                yield Progress(stage=done, stages=layers, label=name)
-                done += 1
-            with self._models.stage(record, model, tools.key) as staged:
-                expect(peer.ask(pb.Round(commit=pb.Commit())), "done")
-                staged.commit()
+        try:
+            with closing(ObservedPeer(self._cloud_s2.peer(), observer)) as peer:
+                layers = len(record.plan.linear_nodes)
+                work = import_model(
+                    peer.ask,
+                    record.import_id,
+                    layout,
+                    half,
+                    tools.key,
+                    tools.rerandomiser,
+                    self._workers,
+                    observer,
+                )
+                done = 0
+                while True:
+                    try:
+                        name = next(work)
+                    except StopIteration as end:
+                        model: ModelS1 = end.value
+                        break
+                    yield Progress(stage=done, stages=layers, label=name)
+                    done += 1
+                with self._models.stage(record, model, tools.key) as staged:
+                    expect(peer.ask(pb.Round(commit=pb.Commit())), "done")
+                    staged.commit()
+        except PeerUnavailable:
+            self._cloud_s2.lost()
+            raise
         return record.entry()
 
     def list_models(self) -> Sequence[ModelEntry]:

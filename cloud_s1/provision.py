@@ -16,7 +16,7 @@ from twinveil.protocol.conversation import expect
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1, import_model
 from twinveil.protocol.observer import NOBODY, Observer
-from twinveil.requests import read_header
+from twinveil.requests import read_header, refuse_other_owner
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
@@ -43,7 +43,7 @@ class ProvisionS1:
         self, header: ModelHeader, data: Iterator[bytes], caller: PeerIdentity
     ) -> Generator[Progress, None, ModelEntry]:
         tools = self._cloud_s2.tools(self._workers)
-        record = read_header(header, tools.params, tools.key)
+        record = read_header(header, caller, tools.params, tools.key)
         self._models.store.refuse_existing(record.model, record.version)
         self._models.store.refuse_known(record.import_id)
         layout = ImportLayout(record.plan, tools.params, record.engines)
@@ -82,8 +82,9 @@ class ProvisionS1:
     def list_models(self) -> Sequence[ModelEntry]:
         return [record.entry() for record in self._models.store.records()]
 
-    def remove_model(self, model: str, version: str) -> None:
+    def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
         record = self._models.store.find(model, version)
+        refuse_other_owner(record, caller)
         self._models.store.remove(model, version)
         self._models.forget(record.import_id)
         self._removed(record.import_id)

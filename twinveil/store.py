@@ -44,6 +44,7 @@ class Record:
 
     import_id: 16 bytes that both clouds got from the owner; a query names it, so halves of different imports
     of one name never meet. fingerprint: hex, of the key that everything is encrypted under.
+    owner: the name in the certificate of who outsourced it; empty in a record from before that was kept.
     """
 
     model: str
@@ -53,6 +54,7 @@ class Record:
     engines: tuple[str, ...]
     label_only: bool
     fingerprint: str
+    owner: str = ""
 
     @property
     def folder(self) -> str:
@@ -77,6 +79,7 @@ class Record:
                 "engines": self.engines,
                 "label_only": self.label_only,
                 "fingerprint": self.fingerprint,
+                "owner": self.owner,
                 "arrays_sha256": digest,
                 "format": FORMAT,
             },
@@ -89,7 +92,8 @@ class Record:
         try:
             data: dict[str, Any] = json.loads(text)
             engines, label_only = data["engines"], data["label_only"]
-            texts = (*(data[name] for name in _TEXTS), *engines)
+            owner = data.get("owner", "")
+            texts = (*(data[name] for name in _TEXTS), *engines, owner)
             if not isinstance(label_only, bool) or not all(isinstance(each, str) for each in texts):
                 raise TypeError
             plan = Plan.from_json(json.dumps(data["plan"]))
@@ -104,6 +108,7 @@ class Record:
             tuple(engines),
             label_only,
             data["fingerprint"],
+            owner,
         )
         # Arrays of another layout have no digest that could fit.
         return record, data["arrays_sha256"] if data.get("format") == FORMAT else ""

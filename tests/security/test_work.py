@@ -84,7 +84,7 @@ def outsourcing(world: World, halves: tuple[bytes, bytes]) -> Work:
 
     made = work_of(send)
     for provision in (world.provision1, world.provision2):
-        provision.remove_model("again", "1")
+        provision.remove_model("again", "1", OWNER)
     return made
 
 

@@ -131,7 +131,7 @@ class Simulator:
 
         def script(opening: pb.Round) -> Script:
             own, claimed = (self.s2, self.secret, INLINE, self.params), self._claimed(head)
-            return query_s2(opening.open_query, *own, lambda _: claimed, False, Meter(), observer=observer)
+            return query_s2(opening.open_query, *own, lambda *_: claimed, False, Meter(), observer=observer)
 
         peer = MemoryPeer(ObservedConversation(Scripted(script), observer))
         opening = pb.OpenQuery(

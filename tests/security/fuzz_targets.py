@@ -181,7 +181,7 @@ def _conversations(world: World) -> Iterator[tuple[str, Target]]:
         next(waiting)
         end(world.provision1.outsource(header, iter([halves[0]]), OWNER), waiting)
         for handler in (world.provision1, world.provision2):
-            handler.remove_model(header.model, header.version)
+            handler.remove_model(header.model, header.version, OWNER)
 
     yield "queries", queries
     yield "imports", imports

@@ -144,7 +144,7 @@ def _attacked(each: Attacked) -> str:
         f'<td data-label="Fourth">{_figure(each.fourth)}</td>'
         f'<td data-label="Fifth">{_figure(each.fifth)}</td>'
         f'<td data-label="Fourth − fifth">{_figure(each.difference)}</td>'
-        f'<td data-label="Repair, dB over mean">{each.gain:.2f}</td>'
+        f'<td data-label="Repair, dB over mean">{_figure(each.gain)}</td>'
         f'<td data-label="Original, before → after">{each.original_before.mean:.2f} → '
         f'{each.original_after.mean:.2f}</td><td data-label="Verdict">{escape(verdict)}</td></tr>'
     )
@@ -198,10 +198,9 @@ def _to_show(selection: Selection) -> list[tuple[Attacked, str]]:
     if selection.targets:
         return [(by_name[selection.targets[0]], "The target mask of the published order.")]
     shown = []
-    if selection.candidates:
-        nearest = max(selection.candidates, key=lambda each: each.difference.mean)
-        words = f"No target mask was found; this candidate came nearest ({escape(nearest.why)})."
-        shown.append((nearest, words))
+    for name in selection.nearest:
+        words = f"No target mask was found; this candidate came nearest ({escape(by_name[name].why)})."
+        shown.append((by_name[name], words))
     if selection.simple_targets:
         shown.append((by_name[selection.simple_targets[0]], "The most accurate mask of the simpler rule."))
     return shown

@@ -60,7 +60,7 @@ def render(study: Study, selection: Selection, attacker: Attacker) -> str:
 
 def _head(study: Study, selection: Selection) -> str:
     data, settings = study.data, study.settings
-    chosen = ", ".join(selection.targets) or "none"
+    chosen, nearest = (", ".join(selection.of(rule)) or "none" for rule in ("published", "nearest"))
     _, height, width = settings.image_shape
     text = (
         f"{escape(data.name)}: {len(data.class_names)} classes, {len(data.train)} training and "
@@ -70,7 +70,8 @@ def _head(study: Study, selection: Selection) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in selection.notes)
     return (
         f'<p class="lead">Target mask: <strong>{escape(chosen)}</strong>. By the simpler rule: '
-        f"{len(selection.simple_targets)}.</p><p>{text}</p>" + (f"<ul>{notes}</ul>" if notes else "")
+        f"{len(selection.simple_targets)}. Nearest candidate: {escape(nearest)}.</p><p>{text}</p>"
+        + (f"<ul>{notes}</ul>" if notes else "")
     )
 
 

@@ -112,7 +112,7 @@ def select(
         float, typer.Option(help="Points that fourth minus fifth accuracy of a mask must exceed.")
     ] = _RULES.threshold2,
     candidates: Annotated[
-        int, typer.Option(help="Masks that stay in each group, at least two.")
+        int, typer.Option(help="Masks to keep in each group, two or more.")
     ] = _RULES.candidates,
     floor: Annotated[
         float, typer.Option(help="Per cent that the masked-image recogniser must exceed under a judged mask.")

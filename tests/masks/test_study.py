@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,9 @@ def test_the_report_holds_itself_together(trained: Study) -> None:
         assert words in page
     strict = render(trained, select(measure(trained), attacker, Rules(threshold1=100)), attacker)
     assert "no group is kept" in strict
+    assert "Nearest candidate: none." in strict
+    stopped = select(measure(trained), attacker, replace(LENIENT, threshold2=100))
+    assert f"Nearest candidate: {stopped.nearest[0]}." in render(trained, stopped, attacker)
 
 
 def selected(trained: Study, mask_verb: Command) -> None:

@@ -83,7 +83,8 @@ def split(data: DataSet, seed: int, by: SplitBy | None = None, limit: int | None
     pictures = np.concatenate([data.train, data.held_out])
     labels = np.concatenate([data.train_labels, data.held_out_labels])
     source = np.random.default_rng(seed)
-    chosen = spread(labels, min(limit or len(labels), len(labels)), source)
+    count = len(labels) if limit is None else min(max(limit, 0), len(labels))
+    chosen = spread(labels, count, source)
     pictures, labels = pictures[chosen], labels[chosen]
     subjects = labels if by == "person" else np.arange(len(labels), dtype=np.int64)
     known = source.permutation(np.unique(subjects))

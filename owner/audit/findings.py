@@ -1,4 +1,4 @@
-"""What an audit finds."""
+"""What an audit is asked for, and what it finds."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def split(data: DataSet, seed: int, by: SplitBy | None = None, limit: int | None
     pictures, labels = pictures[chosen], labels[chosen]
     subjects = labels if by == "person" else np.arange(len(labels), dtype=np.int64)
     known = source.permutation(np.unique(subjects))
-    least, what = (MIN_SUBJECTS, "persons") if by == "person" else (MIN_PICTURES, "pictures")
+    least, what = (MIN_SUBJECTS, "people") if by == "person" else (MIN_PICTURES, "pictures")
     if len(known) < least:
         raise BadInput(
             f"data set {data.name} has {len(known)} {what}; an audit needs {least}, to keep those that the "

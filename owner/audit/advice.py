@@ -55,7 +55,7 @@ def _features(inner: Sequence[Attacked]) -> Choice:
     safe = [each.name for each in inner if each.level == "low"]
     where = f"Share features of {', '.join(safe)} only" if safe else "No layer measured is safe to share"
     best = min(inner, key=_upper)
-    text = f"{where}. The worst layer is {worst.name}, the least telling one {best.name} ({best.risk})."
+    text = f"{where}. The worst layer is {worst.name}, the least telling one {best.name}, risk {best.risk}."
     return Choice("features shared", worst.level, worst.risk, text)
 
 

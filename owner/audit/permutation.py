@@ -24,8 +24,8 @@ _BATCHES, _BATCH = 100, 1000
 
 VERDICT = (
     "p: the share of pairings of rebuilt pictures and originals that are at least as alike as the right one. "
-    f"A view gives something away if p is at most {FALSE_ALARM:g}, and is no better than chance if not, "
-    "where the control's p is. Four views that say nothing fail an audit with probability 0.0001 at most."
+    f"A view gives something away if p is at most {FALSE_ALARM:f}; if not, but the control's p is, it is "
+    "no better than chance. Four views that say nothing fail an audit with probability 0.0001 at most."
 )
 
 

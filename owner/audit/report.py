@@ -138,8 +138,7 @@ def _charts(layers: Sequence[Attacked]) -> str:
 
 
 def _table(title: str, layers: Sequence[Attacked]) -> str:
-    head = "layer,features,risk,95 % interval,level,SSIM,B,PSNR,cosine"
-    head += ",recognised / shuffled,neighbour / shuffled"
+    head = "layer,features,risk,95 % interval,level,SSIM,B,PSNR,cosine,recogniser,neighbour"
     rows = []
     for each in layers:
         found, shuffled = each.comparison.attack, each.comparison.shuffled
@@ -160,7 +159,8 @@ def _table(title: str, layers: Sequence[Attacked]) -> str:
     header = "".join(f"<th>{name}</th>" for name in head.split(","))
     return (
         f"<h2>{escape(title)}</h2><div class='scroll'><table><thead><tr>{header}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div><p class='soft'>{escape(FORMULA)}.</p>"
+        f"<tbody>{''.join(rows)}</tbody></table></div><p class='soft'>{escape(FORMULA)}. Recogniser, "
+        "neighbour: share found again by the recogniser, by the nearest neighbour / of shuffled features.</p>"
     )
 
 
@@ -189,8 +189,8 @@ def _verdict(view: ViewAttacked) -> str:
     tone = "high" if view.leaks else "low" if view.hidden else "none"
     return (
         f"{view.cloud}, {escape(view.attack.name)}: <span class='level {tone}'>{escape(view.verdict)}</span>"
-        f" (p = {view.p:.2g}); risk {view.attack.risk}, without masks {view.control.risk} "
-        f"(p = {view.control_p:.2g})"
+        f" (p = {view.p:.5f}); risk {view.attack.risk}, without masks {view.control.risk} "
+        f"(p = {view.control_p:.5f})"
     )
 
 

@@ -30,7 +30,7 @@ p, ul { margin: .4rem 0; max-width: 46rem; }
 .row > div { font-size: .9rem; line-height: 1.3; }
 .row small { display: block; color: var(--soft); }
 .strip { display: block; width: 100%; max-width: 44rem; image-rendering: pixelated; }
-.charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
+.charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); }
 figure { margin: 0; padding: .7rem; }
 figcaption { font-weight: 600; font-size: .95rem; margin-bottom: .3rem; }
 svg { display: block; width: 100%; height: auto; }
@@ -42,13 +42,16 @@ svg { display: block; width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
 table { border-collapse: separate; border-spacing: 0; width: 100%; font-size: .88rem;
   font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .6rem; text-align: right; white-space: nowrap;
+th { vertical-align: bottom; }
+th, td { padding: .35rem .55rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--card); }
 tr:last-child td { border-bottom: 0; }
 dl { display: grid; grid-template-columns: minmax(7rem, 13rem) 1fr; gap: .2rem .8rem; font-size: .92rem; }
 dt { color: var(--soft); }
 dd { margin: 0; min-width: 0; }
-@media (max-width: 40rem) { .row { grid-template-columns: 1fr; }
+@media (max-width: 40rem) {
+  .row, dl { grid-template-columns: 1fr; }
+  dd { margin-bottom: .4rem; }
   .row small { display: inline; margin-left: .4rem; } }
 """

@@ -192,7 +192,7 @@ def _print(result: Inverted, console: Console) -> None:
         console.print(f"attacker on {gate.kind} features: SSIM {gate.ssim:.3f}, {word}", highlight=False)
     for view in result.views:
         console.print(
-            f"{view.cloud}, {view.attack.name}: {view.verdict}, p {view.p:.2g}; risk {view.attack.risk}, "
+            f"{view.cloud}, {view.attack.name}: {view.verdict}, p {view.p:.5f}; risk {view.attack.risk}, "
             f"without masks {view.control.risk}",
             highlight=False,
             soft_wrap=True,

@@ -66,7 +66,7 @@ def test_what_the_clouds_see_is_no_better_than_nothing_and_unmasked_it_is(tmp_pa
     trained = train_on(data, TrainOptions(data="digits", epochs=4, widths=TINY))
     trained.save(tmp_path / "digits")
     parts = split(data, 1, limit=300)
-    recorded = Recorded.choose(parts, 80, 1)
+    recorded = Recorded.choose(parts, 96, 1)
     seen = rehearse(tmp_path / "digits", recorded.pictures, 512, lambda *at: None)
     recorded.check(seen)
     network = ICNN.from_tensors(trained.float_tensors, data.image_shape)

@@ -7,6 +7,7 @@ from contextlib import closing
 
 from cloud_s1.models import ModelsS1
 from cloud_s1.s2 import CloudS2
+from twinveil.errors import PeerUnavailable
 from twinveil.halves import collect, model_half
 from twinveil.net.identity import PeerIdentity
 from twinveil.net.observed import ObservedPeer
@@ -14,7 +15,7 @@ from twinveil.parallel import Workers
 from twinveil.protocol.conversation import expect
 from twinveil.protocol.model.s1 import ModelS1, import_model
 from twinveil.protocol.observer import NOBODY, Observer
-from twinveil.requests import read_header
+from twinveil.requests import read_header, refuse_other_owner
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
@@ -41,42 +42,46 @@ class ProvisionS1:
         self, header: ModelHeader, data: Iterator[bytes], caller: PeerIdentity
     ) -> Generator[Progress, None, ModelEntry]:
         tools = self._cloud_s2.tools(self._workers)
-        record = read_header(header, tools.params, tools.key)
+        record = read_header(header, caller, tools.params, tools.key)
         self._models.store.refuse_existing(record.model, record.version)
         self._models.store.refuse_known(record.import_id)
         half = model_half(record.plan, tools.params, tools.key.n, collect(data))
         observer = self._observers()
-        with closing(ObservedPeer(self._cloud_s2.peer(), observer)) as peer:
-            layers = len(record.plan.linear_nodes)
-            work = import_model(
-                peer.ask,
-                record.import_id,
-                record.layout,
-                half,
-                tools.key,
-                tools.rerandomiser,
-                self._workers,
-                observer,
-            )
-            done = 0
-            while True:
-                try:
-                    name = next(work)
-                except StopIteration as end:
-                    model: ModelS1 = end.value
-                    break
-                yield Progress(stage=done, stages=layers, label=name)
-                done += 1
-            with self._models.stage(record, model, tools.key) as staged:
-                expect(peer.ask(pb.Round(commit=pb.Commit())), "done")
-                staged.commit()
+        try:
+            with closing(ObservedPeer(self._cloud_s2.peer(), observer)) as peer:
+                layers = len(record.plan.linear_nodes)
+                work = import_model(
+                    peer.ask,
+                    record.import_id,
+                    record.layout,
+                    half,
+                    tools.key,
+                    tools.rerandomiser,
+                    self._workers,
+                    observer,
+                )
+                done = 0
+                while True:
+                    try:
+                        name = next(work)
+                    except StopIteration as end:
+                        model: ModelS1 = end.value
+                        break
+                    yield Progress(stage=done, stages=layers, label=name)
+                    done += 1
+                with self._models.stage(record, model, tools.key) as staged:
+                    expect(peer.ask(pb.Round(commit=pb.Commit())), "done")
+                    staged.commit()
+        except PeerUnavailable:
+            self._cloud_s2.lost()
+            raise
         return record.entry()
 
     def list_models(self) -> Sequence[ModelEntry]:
         return self._models.store.entries()
 
-    def remove_model(self, model: str, version: str) -> None:
-        record = self._models.store.remove(model, version)
+    def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
+        record = self._models.store.remove(model, version, lambda record: refuse_other_owner(record, caller))
         if record is not None:
             self._models.forget(record.import_id)
             self._removed(record.import_id)

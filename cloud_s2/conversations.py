@@ -20,6 +20,7 @@ from twinveil.protocol.conversation import Script, Scripted
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.s2 import import_model
 from twinveil.protocol.observer import NOBODY, Observer
+from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -73,8 +74,8 @@ class Conversations:
         claimed: list[Pending] = []
         meter = Meter(tally=self.key.tally)
 
-        def claim(query_id: bytes) -> Pending:
-            pending = self.queries.claim(query_id, HALF_SECONDS)
+        def claim(query_id: bytes, check: Callable[[QueryHead], None]) -> Pending:
+            pending = self.queries.claim(query_id, HALF_SECONDS, check)
             pending.figures = meter.as_dict
             claimed.append(pending)
             return pending

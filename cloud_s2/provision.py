@@ -6,14 +6,14 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 
 from cloud_s2.models import ModelsS2
-from cloud_s2.queries import HEARTBEAT
+from cloud_s2.queries import HEARTBEAT, UNCLAIMED_SECONDS
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import PeerUnavailable, TwinveilError
 from twinveil.halves import Half, collect, model_half
 from twinveil.net.identity import PeerIdentity
 from twinveil.params import Params
 from twinveil.rendezvous import Rendezvous
-from twinveil.requests import read_header
+from twinveil.requests import read_header, refuse_other_owner
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
 from twinveil.store import Record
@@ -27,6 +27,7 @@ class PendingImport:
     def __init__(self, record: Record, half: Half) -> None:
         self.record = record
         self.half = half
+        self.claimed = False
         self._error: TwinveilError | None = None
         self._done = threading.Event()
 
@@ -48,21 +49,26 @@ class PendingImport:
 
 
 class ProvisionS2:
-    """A ProvisionHandler."""
+    """A ProvisionHandler. unclaimed: seconds that a half waits for S1 to begin its import."""
 
-    def __init__(self, models: ModelsS2, params: Params, key: PublicKey) -> None:
+    def __init__(
+        self, models: ModelsS2, params: Params, key: PublicKey, unclaimed: float = UNCLAIMED_SECONDS
+    ) -> None:
         self._models = models
         self._params = params
         self._key = key
+        self._unclaimed = unclaimed
         self._pending: Rendezvous[PendingImport] = Rendezvous("model")
 
     def claim(self, import_id: bytes, seconds: float) -> PendingImport:
-        return self._pending.claim(import_id, seconds)
+        pending = self._pending.claim(import_id, seconds)
+        pending.claimed = True
+        return pending
 
     def outsource(
         self, header: ModelHeader, data: Iterator[bytes], caller: PeerIdentity
     ) -> Generator[Progress, None, ModelEntry]:
-        record = read_header(header, self._params, self._key)
+        record = read_header(header, caller, self._params, self._key)
         self._models.store.refuse_existing(record.model, record.version)
         self._models.store.refuse_known(record.import_id)
         half = model_half(record.plan, self._params, self._key.n, collect(data))
@@ -70,17 +76,18 @@ class ProvisionS2:
         self._pending.deposit(record.import_id, pending)
         waited = 0.0
         try:
-            while waited < IMPORT_SECONDS:
+            while waited < (IMPORT_SECONDS if pending.claimed else self._unclaimed):
                 if pending.wait(HEARTBEAT):
                     return record.entry()
                 waited += HEARTBEAT
                 yield Progress()
-            raise PeerUnavailable("cloud_s1 did not run the import in time: outsource the model again")
+            done = "finish" if pending.claimed else "take up"
+            raise PeerUnavailable(f"cloud_s1 did not {done} the import in time: outsource the model again")
         finally:
             self._pending.withdraw(record.import_id)
 
     def list_models(self) -> Sequence[ModelEntry]:
         return self._models.store.entries()
 
-    def remove_model(self, model: str, version: str) -> None:
-        self._models.store.remove(model, version)
+    def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
+        self._models.store.remove(model, version, lambda record: refuse_other_owner(record, caller))

@@ -22,6 +22,8 @@ HEARTBEAT = 0.5
 """Seconds between signs of life to a waiting user, by which a user that went away is noticed."""
 
 ANSWER_SECONDS = 3600.0
+UNCLAIMED_SECONDS = 900.0
+"""How long a client's half waits for cloud S1 to begin."""
 
 
 class Pending:
@@ -31,6 +33,7 @@ class Pending:
         self.head = head
         self.half = half
         self.figures: Callable[[], object] = dict
+        self.claimed = False
         self._answer: bytes | None = None
         self._error: TwinveilError | None = None
         self._done = threading.Event()
@@ -55,17 +58,26 @@ class Pending:
 
 
 class QueriesS2:
-    """An InferenceHandler, and the place where conversations find what users sent."""
+    """An InferenceHandler, and the place where conversations find what users sent.
 
-    def __init__(self, models: ModelsS2, params: Params, n: mpz) -> None:
+    unclaimed: seconds that a half waits for its conversation; S1 may have to prepare the query first.
+    """
+
+    def __init__(
+        self, models: ModelsS2, params: Params, n: mpz, unclaimed: float = UNCLAIMED_SECONDS
+    ) -> None:
         self._models = models
         self._params = params
         self._n = n
+        self._unclaimed = unclaimed
         self._pending: Rendezvous[Pending] = Rendezvous("query")
         self.running = 0
 
-    def claim(self, query_id: bytes, seconds: float) -> Pending:
-        return self._pending.claim(query_id, seconds)
+    def claim(self, query_id: bytes, seconds: float, check: Callable[[QueryHead], None]) -> Pending:
+        """The half of this query, for one conversation. What `check` raises leaves it where it is."""
+        pending = self._pending.claim(query_id, seconds, lambda pending: check(pending.head))
+        pending.claimed = True
+        return pending
 
     def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, AnswerHalf]:
         record = self._models.store.find(query.model, query.version)
@@ -75,13 +87,14 @@ class QueriesS2:
         waited = 0.0
         self.running += 1
         try:
-            while waited < ANSWER_SECONDS:
+            while waited < (ANSWER_SECONDS if pending.claimed else self._unclaimed):
                 answer = pending.wait(HEARTBEAT)
                 if answer is not None:
                     return AnswerHalf(half=answer, figures_json=json.dumps(pending.figures()))
                 waited += HEARTBEAT
                 yield Progress()
-            raise PeerUnavailable("cloud_s1 did not finish this query in time: ask again")
+            done = "finish" if pending.claimed else "take up"
+            raise PeerUnavailable(f"cloud_s1 did not {done} this query in time: ask again")
         finally:
             self.running -= 1
             self._pending.withdraw(query.query_id)

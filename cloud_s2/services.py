@@ -28,8 +28,8 @@ def build(settings: CloudS2Settings) -> Sequence[Service]:
     fingerprint = bytes.fromhex(public.fingerprint)
     workers = Workers.processes(settings.workers or None)
     models = ModelsS2(settings.state / "models")
-    provision = ProvisionS2(models, params, public)
-    queries = QueriesS2(models, params, public.n)
+    provision = ProvisionS2(models, params, public, settings.unclaimed_half)
+    queries = QueriesS2(models, params, public.n, settings.unclaimed_half)
     conversations = Conversations(key, params, workers, models, provision, queries, recorder(settings))
 
     def facts() -> Facts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from twinveil.errors import AlreadyUsed, PeerUnavailable
@@ -35,8 +36,11 @@ class Rendezvous(Generic[Item]):
             self._waiting[key] = item
             self._changed.notify_all()
 
-    def claim(self, key: bytes, seconds: float) -> Item:
-        """Take the item; waits for it. Raises PeerUnavailable if it does not come."""
+    def claim(self, key: bytes, seconds: float, check: Callable[[Item], None] = lambda item: None) -> Item:
+        """Take the item; waits for it. Raises PeerUnavailable if it does not come.
+
+        check: may raise, and the item stays where it is, for the conversation that it belongs to.
+        """
         end = time.monotonic() + seconds
         with self._changed:
             while key not in self._waiting:
@@ -46,6 +50,7 @@ class Rendezvous(Generic[Item]):
                         f"the other half of this {self._what} did not arrive within {seconds:g} s"
                     )
                 self._changed.wait(left)
+            check(self._waiting[key])
             return self._waiting.pop(key)
 
     def withdraw(self, key: bytes) -> None:

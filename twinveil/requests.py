@@ -46,7 +46,7 @@ def read_query(
     return head, decode(query.half, layout, n)
 
 
-def read_header(header: ModelHeader, params: Params, key: PublicKey) -> Record:
+def read_header(header: ModelHeader, caller: PeerIdentity, params: Params, key: PublicKey) -> Record:
     """The model that an owner announces. Raises before any of its data is read."""
     if header.key_fingerprint.hex() != key.fingerprint:
         raise PeerMismatch("this model was blinded for another key: fetch cloud_s2's key again")
@@ -63,4 +63,16 @@ def read_header(header: ModelHeader, params: Params, key: PublicKey) -> Record:
         layout,
         header.label_only,
         key.fingerprint,
+        caller.name,
     )
+
+
+def refuse_other_owner(record: Record, caller: PeerIdentity) -> None:
+    """Raises NotAllowed unless the caller outsourced this model.
+
+    The name in the certificate counts, which stays the same when certificates are renewed.
+    """
+    if record.owner != caller.name:
+        raise NotAllowed(
+            f"model {record.model} {record.version} belongs to owner/{record.owner}: nobody else removes it"
+        )

@@ -123,6 +123,9 @@ class CloudS2Settings(CloudSettings):
 
     listen: str = setting(check, "HOST:PORT to listen on", "127.0.0.1:7002")
     key_bits: int = setting(number, "length of the Paillier modulus of a new key", 2048)
+    unclaimed_half: float = setting(
+        duration, "longest wait of a client's half for cloud S1 to begin, which may prepare first", 900.0
+    )
     idle_conversation: float = setting(
         duration, "longest silence of cloud S1 in a conversation, that of a prepared query included", 3600.0
     )

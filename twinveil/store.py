@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 _INCOMING = ".incoming-"
 _RECORD = "record.json"
 _ARRAYS = "arrays.safetensors"
-_TEXTS = ("model", "version", "import_id", "fingerprint", "layout_sha256", "arrays_sha256")
+_TEXTS = ("model", "version", "import_id", "fingerprint", "owner", "layout_sha256", "arrays_sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,7 @@ class Record:
     import_id: 16 bytes that both clouds got from the owner; a query names it, so halves of different imports
     of one name never meet. layout: the plan, the engines, and where each value sits.
     fingerprint: hex, of the key that everything is encrypted under.
+    owner: the name in the certificate of who outsourced it.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Record:
     layout: ImportLayout
     label_only: bool
     fingerprint: str
+    owner: str
 
     @property
     def plan(self) -> Plan:
@@ -90,6 +92,7 @@ class Record:
                 "engines": self.engines,
                 "label_only": self.label_only,
                 "fingerprint": self.fingerprint,
+                "owner": self.owner,
                 "key_bits": self.layout.params.key_bits,
                 "sigma": self.layout.params.sigma,
                 "layout_sha256": self.layout.digest.hex(),
@@ -131,6 +134,7 @@ class Record:
             layout,
             label_only,
             data["fingerprint"],
+            data["owner"],
         )
         return record, data["arrays_sha256"]
 
@@ -222,9 +226,11 @@ class ModelStore:
             folder.rename(self._root / record.folder)
             _sync(self._root)
 
-    def remove(self, model: str, version: str) -> Record | None:
-        """Also a model that cannot be used any more, which has no record. Raises UnknownModel."""
+    def remove(self, model: str, version: str, check: Callable[[Record], None]) -> Record | None:
+        """What is removed, if its record can be read still. Raises UnknownModel, or what `check` raises."""
         removed = next((r for r in self.records() if (r.model, r.version) == (model, version)), None)
+        if removed is not None:
+            check(removed)
         doomed = self._root / f"{_INCOMING}{secrets.token_hex(8)}"
         with self._lock:
             # Renamed first: a removal that is cut short leaves no half of a model.

@@ -27,6 +27,10 @@ class Figure:
     low: float | None
     high: float | None
 
+    def times(self, factor: float) -> Figure:
+        ends = (None if end is None else end * factor for end in (self.low, self.high))
+        return Figure(tuple(value * factor for value in self.runs), self.mean * factor, *ends)
+
 
 def figure(values: Sequence[float]) -> Figure:
     """Of 1 to 31 values. The interval speaks of the seeds of training, not of the choice of pictures."""

@@ -78,7 +78,7 @@ class Cloud:
     def list_models(self) -> Sequence[ModelEntry]:
         return [ModelEntry(model=name, version="1") for name in self.stored]
 
-    def remove_model(self, model: str, version: str) -> None:
+    def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
         if self.stored.pop(model, None) is None:
             raise UnknownModel(f"no model {model} {version}")
 

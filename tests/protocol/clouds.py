@@ -139,7 +139,7 @@ class Clouds:
                 self.secret,
                 INLINE,
                 self.params,
-                lambda _: claimed,
+                lambda *_: claimed,
                 False,
                 self.meter_s2,
                 engines.append,

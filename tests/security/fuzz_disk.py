@@ -311,7 +311,7 @@ def _studies(folder: Path) -> Read:
     settings = {"data": "orl", "image_shape": [1, 32, 32], "test_each": 3, "repair_data": "", "runs": 5}
     settings |= {"first_seed": 1, "recogniser": {"width": 8}, "repair": {"width": 8}}
     row = {"digest": "0" * 64, "third": {"mean": 12.5}}
-    selection = {"masks": [row], "targets": ["m1"], "simple_targets": ["m1"], "notes": ["none"]}
+    selection = {"masks": [row], "targets": ["m1"], "simple_targets": ["m1"], "nearest": ["m1"], "empty": {}}
     (folder / "study.json").write_text(json.dumps({"settings": settings, "masks": {"m1": "0" * 64}}))
     (folder / "selection.json").write_text(json.dumps({"selection": selection}))
 

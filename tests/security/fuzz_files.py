@@ -82,7 +82,9 @@ def parsers(folder: Path) -> Iterator[tuple[str, Target]]:
     key, plan = secret_key(), tiny_plan()
     public, private = key.public_key.to_jwk(), key.to_jwk()
     record = json.loads(
-        Record("m", "1", bytes(16), ImportLayout(plan, Params(), ("packed",)), False, "00").to_json("00")
+        Record("m", "1", bytes(16), ImportLayout(plan, Params(), ("packed",)), False, "00", "alice").to_json(
+            "00"
+        )
     )
     issued = issue(make_authority(), "user", "alice", folder / "tls")
     certificate = ssl.PEM_cert_to_DER_cert(issued.certificate.read_text())

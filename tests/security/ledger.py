@@ -1,9 +1,12 @@
-"""Writes down every mask that S1 draws and every plaintext that S2 decrypts, and holds them together."""
+"""Writes down every mask that S1 draws and everything under a mask that S2 gets, and holds them together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import NamedTuple
 
 import pytest
 from gmpy2 import mpz
@@ -12,7 +15,9 @@ from twinveil.crypto.packing import draw_masks, unpack_wide
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.garbling.bits import bits_to_integers
 from twinveil.parallel import INLINE, Workers
+from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.wide import Bits, random_bits
+from twinveil.rpc import rounds_pb2 as pb
 
 
 @dataclass(frozen=True)
@@ -37,44 +42,106 @@ class Masked:
         return [z - s for z, s in zip(seen, masks, strict=True)]
 
 
+class Whole(NamedTuple):
+    """A value under one mask, as S2 decrypts it or a circuit gives it out: seen = value + mask."""
+
+    seen: int
+    mask: int
+    bits: int
+
+
+class Factor(NamedTuple):
+    """An operand of a product modulo N: seen = value + mask mod `below`."""
+
+    seen: int
+    mask: int
+    below: int
+
+
 @dataclass
 class Ledger:
-    """sums: packed sums, in the order in which S2 decrypts them. wholes: (z, mask, mask bits) of imports."""
+    """sums: packed sums; wholes: a client's plaintexts and the textbook engine's values; factors: of its
+    products; all in the order in which S2 decrypts them. outputs: of circuits that hide them statistically.
+    """
 
     sums: list[Masked] = field(default_factory=list)
-    wholes: list[tuple[int, int, int]] = field(default_factory=list)
-    _drawn: list[Masked | tuple[int, int]] = field(default_factory=list)
+    wholes: list[Whole] = field(default_factory=list)
+    factors: list[Factor] = field(default_factory=list)
+    outputs: list[Whole] = field(default_factory=list)
+    _drawn: list[Masked | Whole | Factor] = field(default_factory=list)
+    _hidden: list[Bits] = field(default_factory=list)
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        decrypt = SecretKey.decrypt
-
-        def drawing(count: int, slots: int, slot_bytes: int, mask_bits: int, offset: int) -> object:
-            made = draw_masks(count, slots, slot_bytes, mask_bits, offset)
-            self._drawn += [Masked(0, int(m), slots, slot_bytes, mask_bits, offset) for m in made[0]]
-            return made
-
-        def bits(width: int, count: int, top: int = 0) -> Bits:
-            made = random_bits(width, count, top)
-            if not top:
-                self._drawn += [(int(m), width) for m in bits_to_integers(made)]
-            return made
+        patch.setattr("twinveil.protocol.packed.s1.draw_masks", self._slots)
+        for module in ("query", "model", "textbook"):
+            patch.setattr(f"twinveil.protocol.{module}.s1.random_bits", partial(self._bits, module))
+        patch.setattr("twinveil.protocol.textbook.s1.secrets", self)
+        decrypt, evaluate = SecretKey.decrypt, EvaluatorSide.evaluate
 
         def decrypting(key: SecretKey, values: Sequence[mpz], workers: Workers = INLINE) -> list[mpz]:
             plaintexts = decrypt(key, values, workers)
-            for z in plaintexts:
-                drawn = self._drawn.pop(0)
-                if isinstance(drawn, Masked):
-                    rest = (drawn.slots, drawn.slot_bytes, drawn.mask_bits, drawn.offset)
-                    self.sums.append(Masked(int(z), drawn.mask, *rest))
-                else:
-                    self.wholes.append((int(z), *drawn))
+            self._decrypted(plaintexts)
             return plaintexts
 
-        patch.setattr("twinveil.protocol.packed.s1.draw_masks", drawing)
-        patch.setattr("twinveil.protocol.query.s1.random_bits", bits)
-        patch.setattr("twinveil.protocol.model.s1.random_bits", bits)
+        def evaluating(side: EvaluatorSide, batch: pb.GarbledBatch) -> dict[str, Bits]:
+            outputs = evaluate(side, batch)
+            self._evaluated(outputs)
+            return outputs
+
         patch.setattr(SecretKey, "decrypt", decrypting)
+        patch.setattr(EvaluatorSide, "evaluate", evaluating)
 
     def settled(self) -> bool:
-        """Every mask that was drawn met its plaintext."""
-        return not self._drawn
+        """Every mask that was drawn met its plaintext or its output."""
+        return not self._drawn and not self._hidden
+
+    def clear(self) -> None:
+        for kept in (self.sums, self.wholes, self.factors, self.outputs):
+            kept.clear()
+
+    def randbits(self, bits: int) -> int:
+        """The textbook engine's masks of values."""
+        made = secrets.randbits(bits)
+        self._drawn.append(Whole(0, made, bits))
+        return made
+
+    def randbelow(self, below: int) -> int:
+        """The textbook engine's masks of factors: left, right, left, right, ..."""
+        made = secrets.randbelow(below)
+        self._drawn.append(Factor(0, made, below))
+        return made
+
+    def _slots(self, count: int, slots: int, slot_bytes: int, mask_bits: int, offset: int) -> object:
+        made = draw_masks(count, slots, slot_bytes, mask_bits, offset)
+        self._drawn += [Masked(0, int(m), slots, slot_bytes, mask_bits, offset) for m in made[0]]
+        return made
+
+    def _bits(self, module: str, width: int, count: int, top: int = 0) -> Bits:
+        made = random_bits(width, count, top)
+        if top:
+            self._hidden.append(made)
+        elif module != "textbook":  # where these are single bits, which records are flipped by
+            self._drawn += [Whole(0, int(m), width) for m in bits_to_integers(made)]
+        return made
+
+    def _decrypted(self, plaintexts: Sequence[mpz]) -> None:
+        drawn, self._drawn = self._drawn[: len(plaintexts)], self._drawn[len(plaintexts) :]
+        if isinstance(drawn[0], Factor):  # S2 decrypts all of the left, then all of the right
+            drawn = drawn[0::2] + drawn[1::2]
+        for z, each in zip(map(int, plaintexts), drawn, strict=True):
+            match each:
+                case Masked():
+                    self.sums.append(replace(each, seen=z))
+                case Whole():
+                    self.wholes.append(each._replace(seen=z))
+                case Factor():
+                    self.factors.append(each._replace(seen=z))
+
+    def _evaluated(self, outputs: Mapping[str, Bits]) -> None:
+        """Shapes tell which mask belongs to which of a circuit's outputs."""
+        for made in outputs.values():
+            found = [number for number, mask in enumerate(self._hidden) if mask.shape == made.shape]
+            if found:
+                mask = self._hidden.pop(found[0])
+                pairs = zip(bits_to_integers(made), bits_to_integers(mask), strict=True)
+                self.outputs += [Whole(z, m, len(made) - 1) for z, m in pairs]

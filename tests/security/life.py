@@ -20,7 +20,7 @@ from twinveil.params import Params
 from twinveil.rpc import rounds_pb2 as pb
 
 ONE_TIME = ("session_id", "base_ot", "extension", "tables", "garbler_labels", "masked_labels")
-CIPHERTEXTS = ("masked_sums", "ciphertexts", "factors")
+CIPHERTEXTS = ("masked_sums", "ciphertexts", "factors", "differences")
 PARAMS = Params(256, insecure_small_key=True)
 
 
@@ -43,12 +43,18 @@ class Telling(Between):
 
 
 def tell(message: pb.Round) -> None:
-    part = getattr(message, str(message.WhichOneof("body")))
+    for piece in one_time(message):
+        print(hashlib.sha256(piece).hexdigest()[:24])
+
+
+def one_time(message: pb.Round) -> list[bytes]:
+    """What serves once in a message: labels, transfers and tables by 16 bytes, ciphertexts by 64."""
+    part, pieces = getattr(message, str(message.WhichOneof("body"))), []
     for field, value in part.ListFields():
         if field.name in ONE_TIME or field.name in CIPHERTEXTS:
             size = 64 if field.name in CIPHERTEXTS else 16
-            for at in range(0, len(value) - size + 1, size):
-                print(hashlib.sha256(value[at : at + size]).hexdigest()[:24])
+            pieces += [value[at : at + size] for at in range(0, len(value) - size + 1, size)]
+    return pieces
 
 
 def main() -> None:

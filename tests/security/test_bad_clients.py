@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 import numpy as np
@@ -11,121 +10,20 @@ import pytest
 from gmpy2 import mpz
 
 from tests.networks import random_image, random_model
+from tests.security.crafted import CRAFTED, crafted_model, crafted_query
 from tests.security.ledger import Ledger
 from tests.security.peers import Watching
-from tests.security.world import OWNER, World, blinding_of, finish, tiny_model, tiny_plan
+from tests.security.settle import settle, settle_import, settle_picture, settle_textbook
+from tests.security.world import OWNER, World, finish, tiny_model, tiny_plan
 from twinveil import oracle
-from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
 from twinveil.crypto.packing import unpack_wide
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import PeerMismatch
-from twinveil.halves import model_segments
 from twinveil.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
-from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
+from twinveil.protocol.packed.layout import PackedLayout
 
-CRAFTED = (
-    "inconsistent",
-    "N - 1",
-    "(N - 1) / 2",
-    "1",
-    "0 but for the guard",
-    "one pixel of 2^120",
-    "no guard",
-    "all slots full and more",
-    "a multiple of p",
-    "1 and 1",
-    "N - 1 and N - 1",
-)
 HEAVY = [pytest.param(kind, marks=pytest.mark.heavy) for kind in CRAFTED[3:]]
-
-
-def crafted(kind: str, world: World, packed_bits: int) -> tuple[int, int]:
-    """A, M^-1 of one plaintext, or two numbers that belong to none."""
-    n = int(world.public.n)
-    plaintext = {
-        "N - 1": n - 1,
-        "(N - 1) / 2": (n - 1) // 2,
-        "1": 1,
-        "0 but for the guard": 1 << packed_bits,
-        "one pixel of 2^120": (1 << packed_bits) + (1 << 120),
-        "no guard": (1 << packed_bits) - 1,
-        "all slots full and more": (1 << (packed_bits + 40)) - 1,
-        "a multiple of p": 3 * int(world.secret._p),
-    }.get(kind)
-    if plaintext is not None:
-        return blinding_of(plaintext, world.public.n)
-    pairs = {"1 and 1": (1, 1), "N - 1 and N - 1": (n - 1, n - 1)}
-    return pairs.get(kind) or (secrets.randbelow(n - 1) + 1, secrets.randbelow(n - 1) + 1)
-
-
-def encoded(pairs: list[tuple[int, int]], world: World) -> tuple[bytes, bytes]:
-    width = world.public.bits // 8
-    return (
-        b"".join(a.to_bytes(width, "big") for a, _ in pairs),
-        b"".join(b.to_bytes(width, "big") for _, b in pairs),
-    )
-
-
-def crafted_query(kind: str, world: World, plan: Plan) -> tuple[bytes, bytes]:
-    layout = picture_segment(plan, 1, key_bits=world.params.key_bits, sigma=world.params.sigma)
-    return encoded([crafted(kind, world, layout.packed_bits) for _ in range(layout.plaintexts)], world)
-
-
-def crafted_model(kind: str, world: World, plan: Plan) -> tuple[bytes, bytes]:
-    """Weights and biases alike; a bias's halves b', r are any two numbers below N."""
-    pairs = [
-        crafted(kind, world, layout.packed_bits)
-        for _, _, layout in model_segments(plan, world.params)
-        for _ in range(layout.plaintexts)
-    ]
-    return encoded(pairs, world)
-
-
-def reach(layer: LayerLayout, plan: Plan, online: bool) -> tuple[int, int]:
-    """Least and largest sum of a layer, from public data."""
-    taps, top = plan.taps(layer.node), (1 << layer.bits) - 1
-    if online:
-        return 0, taps * top * top
-    most = taps * top * (1 << (layer.node.weight_bits - 1)) + (1 << (layer.bits - 1))
-    return -most, most
-
-
-def settle(ledger: Ledger, world: World, plan: Plan) -> None:
-    """Every slot of every sum that S2 decrypted in one query is a value in its public range plus a mask."""
-    layout = PackedLayout(plan, world.params.key_bits, world.params.sigma)
-    assert ledger.settled()
-    sums = iter(ledger.sums)
-    due = [(layer, False) for layer in layout.layers.values()]
-    due += [(layout.step(step), True) for stage in layout.schedule.stages for step in stage.linear]
-    for layer, online in due:
-        slots = layer.online if online else layer.ahead
-        low, high = reach(layer, plan, online)
-        for _ in range(layer.online_sums if online else layer.ahead_sums):
-            masked = next(sums)
-            values = masked.values()
-            assert (masked.slots, masked.mask_bits) == (slots.count, slots.mask_bits)
-            assert all(low <= value <= high for value in values)
-            assert masked.offset + low >= 0
-            assert high + masked.offset + (1 << masked.mask_bits) <= 1 << (8 * masked.slot_bytes)
-            assert (high - low + 1) << world.params.sigma <= 1 << masked.mask_bits
-    assert next(sums, None) is None
-
-
-def settle_imports(ledger: Ledger, world: World, honest: bool) -> None:
-    """Whole plaintexts: z = P + mask modulo N, the mask wider than an honest P by sigma + COUNT_BITS bits."""
-    n = int(world.public.n)
-    assert ledger.wholes
-    for seen, mask, bits in ledger.wholes:
-        packed_bits = bits - GUARD_BITS - world.params.sigma - COUNT_BITS
-        assert mask < 1 << bits < n >> 1
-        assert not honest or (seen - mask) % n >> packed_bits == 1
-
-
-@pytest.fixture
-def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
-    made = Ledger()
-    made.install(monkeypatch)
-    return made
+HEAVY_USERS = [pytest.param(kind, marks=pytest.mark.heavy) for kind in CRAFTED[1:]]
 
 
 def watched(world: World) -> list[Watching]:
@@ -142,13 +40,15 @@ def watched(world: World) -> list[Watching]:
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = World(tmp_path_factory.mktemp("world"))
-    world.outsource(tiny_model())
+    world.outsource(tiny_model(), engines=("packed", "textbook"))
     return world
 
 
-def shape_of_query(world: World, halves: tuple[bytes, bytes] | None, name: str = "tiny") -> object:
+def shape_of_query(
+    world: World, halves: tuple[bytes, bytes] | None, name: str = "tiny", engine: str = "packed"
+) -> object:
     peers = watched(world)
-    answer = world.ask(world.query(tiny_plan(), halves=halves, name=name))
+    answer = world.ask(world.query(tiny_plan(), halves=halves, name=name, engine=engine))
     return peers[0].shape(), [len(half) for half in answer]
 
 
@@ -156,27 +56,37 @@ def shape_of_query(world: World, halves: tuple[bytes, bytes] | None, name: str =
 def test_a_bad_user_looks_like_an_honest_one(honest: World, ledger: Ledger, kind: str) -> None:
     bad = shape_of_query(honest, crafted_query(kind, honest, tiny_plan()))
     settle(ledger, honest, tiny_plan())
-    settle_imports(ledger, honest, honest=False)
-    ledger.wholes.clear()
+    settle_picture(ledger, honest, tiny_plan(), honest=False)
+    ledger.clear()
     assert bad == shape_of_query(honest, None)
-    settle_imports(ledger, honest, honest=True)
+    settle_picture(ledger, honest, tiny_plan(), honest=True)
 
 
-@pytest.mark.parametrize(
-    "kind", [*CRAFTED[:3], *(pytest.param(k, marks=pytest.mark.heavy) for k in CRAFTED[3:])]
-)
+@pytest.mark.parametrize("kind", [CRAFTED[0], *HEAVY_USERS])
+def test_a_bad_user_of_the_textbook_engine(honest: World, ledger: Ledger, kind: str) -> None:
+    bad = shape_of_query(honest, crafted_query(kind, honest, tiny_plan()), engine="textbook")
+    settle_textbook(ledger, honest, tiny_plan(), honest=False)
+    ledger.clear()
+    assert bad == shape_of_query(honest, None, engine="textbook")
+    settle_textbook(ledger, honest, tiny_plan())
+
+
+@pytest.mark.parametrize("kind", [*CRAFTED[:3], *HEAVY])
 def test_a_bad_owner_looks_like_an_honest_one(tmp_path: Path, ledger: Ledger, kind: str) -> None:
     world, plan = World(tmp_path), tiny_plan()
     peers = watched(world)
     world.outsource(tiny_model())
+    settle_import(ledger, world, plan, honest=True)
+    ledger.clear()
     world.outsource(tiny_model(), crafted_model(kind, world, plan), name="bad")
     assert peers[0].shape() == peers[1].shape()
-    assert ledger.settled()
+    settle_import(ledger, world, plan, honest=False)
+    ledger.clear()
     assert weights_in_range(world, "bad")
     world.ask(world.query(plan, np.full(plan.image_shape, 255, np.uint8), name="bad"))
     settle(ledger, world, plan)
-    settle_imports(ledger, world, honest=False)
-    ledger.sums.clear()
+    settle_picture(ledger, world, plan, honest=True)
+    ledger.clear()
     assert shape_of_query(world, None, "bad") == shape_of_query(world, None, "tiny")
 
 
@@ -220,8 +130,8 @@ def test_extremes_stay_in_their_slots(tmp_path: Path, ledger: Ledger, weights: i
 def test_random_networks_stay_in_their_slots(tmp_path: Path, ledger: Ledger, seed: int) -> None:
     world, model = World(tmp_path), random_model(seed, max_side=6, max_channels=2, max_layers=3)
     world.outsource(model)
-    settle_imports(ledger, world, honest=True)
-    ledger.sums.clear()
+    settle_import(ledger, world, model.plan, honest=True)
+    ledger.clear()
     world.classify(model, random_image(model.plan, seed))
     settle(ledger, world, model.plan)
 
@@ -258,7 +168,7 @@ def test_a_plan_that_is_too_narrow_wraps_and_nothing_else(tmp_path: Path, ledger
     biases = {name: np.zeros_like(values) for name, values in full.biases.items()}
     model, world = QuantisedModel(plan, full.weights, biases), World(tmp_path)
     world.outsource(model)
-    ledger.sums.clear()
+    ledger.clear()
     image = np.full(plan.image_shape, 255, np.uint8)
     got: npt.NDArray[np.int64] = world.classify(model, image)
     settle(ledger, world, plan)

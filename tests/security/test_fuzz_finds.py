@@ -179,6 +179,6 @@ def test_certificates_with_keys_of_unknown_algorithms(tmp_path: Path) -> None:
 
 def test_a_record_with_masks_wider_than_its_key() -> None:
     layout = ImportLayout(tiny_plan(), Params(), ("packed",))
-    content = json.loads(Record("m", "1", bytes(16), layout, False, "00").to_json("00"))
+    content = json.loads(Record("m", "1", bytes(16), layout, False, "00", "main").to_json("00"))
     with pytest.raises(BadInput):
         Record.from_json(json.dumps(content | {"sigma": 10**6}))

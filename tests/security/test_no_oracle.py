@@ -12,7 +12,7 @@ from tests.networks import random_image, random_model
 from tests.security.faults import of_body
 from tests.security.peers import At, Between, Twice
 from tests.security.world import OWNER, S1, USER, World, finish, other_caller, tiny_model, tiny_plan
-from twinveil import oracle
+from twinveil import answers, oracle
 from twinveil.blinding import picture_segment
 from twinveil.errors import AlreadyUsed, NotAllowed, OutOfOrder, PeerMismatch, PeerUnavailable
 from twinveil.halves import model_plaintexts
@@ -208,6 +208,18 @@ class TestSplices:
         next(waiting)
         with pytest.raises(PeerMismatch):
             finish(world.queries1.classify(query.s1, USER))
+
+    def test_a_wrong_binding_leaves_the_half_where_it_is(self, world: World) -> None:
+        """Somebody who knows a query's id cannot break it off."""
+        query = world.query(tiny_plan(), IMAGE)
+        waiting = world.queries2.classify(query.s2, USER)
+        next(waiting)
+        for _ in range(2):
+            with pytest.raises(PeerMismatch):
+                finish(world.queries1.classify(query.s1, other_caller(USER)))
+        half = finish(world.queries1.classify(query.s1, USER)).half
+        found = answers.class_vectors(half, finish(waiting).half, tiny_plan(), 1)[0]
+        assert (found == oracle.run(tiny_model(), IMAGE)).all()
 
     @pytest.mark.parametrize("change", [{"engine": "textbook"}, {"label_only": True}, {"model": "other"}])
     def test_halves_that_disagree(self, world: World, change: dict[str, object]) -> None:

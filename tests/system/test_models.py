@@ -18,7 +18,9 @@ from owner.outsource import Release, outsource
 from tests.networks import small_icnn_model
 from tests.system.town import Town, pictures, small_model, stored, town, wait_until
 from twinveil import oracle
-from twinveil.errors import ModelExists, PeerUnavailable, TwinveilError, UnknownModel
+from twinveil.errors import ModelExists, NotAllowed, PeerUnavailable, TwinveilError, UnknownModel
+from twinveil.net.certificates import issue
+from twinveil.net.channel import Me
 from twinveil.store import ModelStore
 
 pytestmark = pytest.mark.system
@@ -43,6 +45,23 @@ def test_the_owners_commands(shared: Town, tmp_path: Path) -> None:
     assert ("listed", "1") not in shared.models()
     with shared.client() as client, pytest.raises(UnknownModel, match="the owner offers no model listed"):
         client.model("listed")
+
+
+def test_another_owner_removes_nothing(shared: Town, tmp_path: Path) -> None:
+    model = small_model(33)
+    shared.outsource(stored(model), "mine")
+    tls = issue(shared.cluster.authority, "owner", "second", tmp_path)
+    second = replace(shared.owner(), me=Me("owner", "second", tls))
+    with reach(second) as clouds:
+        with pytest.raises(NotAllowed, match="belongs to owner/local"):
+            clouds.remove("mine", "1")
+        outsource(model, Release("theirs", "1"), clouds)
+    with reach(shared.owner()) as clouds, pytest.raises(NotAllowed, match="belongs to owner/second"):
+        clouds.remove("theirs", "1")
+    assert all(shared.models()[name, "1"].whole for name in ("mine", "theirs"))
+    with reach(second) as clouds:
+        clouds.remove("theirs", "1")
+    assert shared.twinveil("remove", "mine", "1").returncode == 0
 
 
 def test_a_model_that_one_cloud_lost_is_marked_and_can_be_removed(shared: Town) -> None:

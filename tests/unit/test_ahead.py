@@ -49,7 +49,9 @@ class Maker:
         return Prepared(record, engine, Query(self.gate, self.fails), wire, wire)  # type: ignore[arg-type]
 
 
-RECORD = Record("m", "1", bytes(16), ImportLayout(random_model(1).plan, Params(), ("packed",)), False, "00")
+RECORD = Record(
+    "m", "1", bytes(16), ImportLayout(random_model(1).plan, Params(), ("packed",)), False, "00", "alice"
+)
 
 
 def after_one_query(maker: Maker) -> Ahead:

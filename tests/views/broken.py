@@ -21,9 +21,11 @@ from twinveil.crypto import nonces as keys
 from twinveil.crypto import packing
 from twinveil.crypto.nonces import FreshCiphertexts, Rerandomiser
 from twinveil.protocol.engine import Link
+from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.packed import layout
 from twinveil.protocol.packed import s1 as packed_s1
 from twinveil.protocol.query import s1 as query_s1
+from twinveil.protocol.textbook import s1 as textbook_s1
 from twinveil.protocol.textbook.s1 import TextbookS1
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -71,6 +73,36 @@ def zero_picture_mask() -> Iterator[None]:
         return np.zeros((bits + top, count), bool)
 
     with patched((query_s1, "random_bits", nothing)):
+        yield
+
+
+@contextmanager
+def zero_import_masks() -> Iterator[None]:
+    """S2 decrypts a model's packed weights as they are, and gets the weights out of the circuit."""
+
+    def nothing(bits: int, count: int, top: int = 0) -> npt.NDArray[np.bool_]:
+        return np.zeros((bits + top, count), bool)
+
+    with patched((model_s1, "random_bits", nothing)):
+        yield
+
+
+class NoRandomness:
+    """Stands for the module secrets."""
+
+    @staticmethod
+    def randbits(_: int) -> int:
+        return 0
+
+    @staticmethod
+    def randbelow(_: int) -> int:
+        return 0
+
+
+@contextmanager
+def zero_textbook_masks() -> Iterator[None]:
+    """S2 decrypts bare values and bare factors."""
+    with patched((textbook_s1, "secrets", NoRandomness)):
         yield
 
 

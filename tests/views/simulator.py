@@ -1,157 +1,302 @@
-"""Makes each cloud's view of a query from leakage alone: the plan, the public key, counts.
+"""Makes each cloud's view of an import or a query from leakage alone: the plan, the public key, counts.
 
-It knows no picture, no weight, no class. For S2 it stands in for S1: encryptions of uniform masks, uniform
-bytes for garbled circuits and labels. For S1 it stands in for S2: encryptions of zero, uniform bits. Each
-cloud's own code runs on that, with its own randomness, and the usual observer writes down what it saw; a
-client's half is a uniform unit.
+It knows no picture, no weight, no class. For S2 it stands in for S1: encryptions of uniform masks, and
+circuits that give a uniform output whatever goes in. For S1 it stands in for S2: encryptions of zero,
+uniform bits. Each cloud's own code runs on that, with its own randomness, and the usual observer writes
+down what it saw; a client's half is uniform.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from gmpy2 import mpz
 
 from tests.protocol.clouds import Claimed, finish, key
-from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
+from tests.views.exchanges import (
+    Bare,
+    Ciphertexts,
+    Circuit,
+    Corrections,
+    Exchange,
+    Masked,
+    Operands,
+    TextbookQuery,
+    ahead_sums,
+    import_of,
+    packed_query,
+    picture_mask,
+)
+from twinveil.blinding import picture_segment
 from twinveil.crypto.nonces import Encryptor, Rerandomiser
 from twinveil.crypto.packing import draw_masks
 from twinveil.crypto.tally import Tally
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
-from twinveil.garbling.ot_extension import correction_bytes, masked_bytes, prepare_bytes
+from twinveil.garbling.circuit import flatten
+from twinveil.garbling.evaluator import evaluate
+from twinveil.garbling.ot_extension import ExtensionSender, correction_bytes, prepare_bytes
 from twinveil.net.memory import MemoryPeer
 from twinveil.net.observed import ObservedConversation, ObservedPeer
+from twinveil.net.peer import Peer
 from twinveil.parallel import INLINE
 from twinveil.params import Params
 from twinveil.plan import Plan
 from twinveil.protocol.conversation import Script, Scripted
-from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import Meter
-from twinveil.protocol.model.layout import PROTOCOL_VERSION
-from twinveil.protocol.model.s1 import ModelS1
-from twinveil.protocol.model.s2 import ModelS2
-from twinveil.protocol.observer import Observer
-from twinveil.protocol.packed.layout import LayerLayout, PackedLayout, Slots
-from twinveil.protocol.packed.steps import steps
+from twinveil.protocol.model import s1 as model_s1
+from twinveil.protocol.model import s2 as model_s2
+from twinveil.protocol.model.layout import PROTOCOL_VERSION, ImportLayout
+from twinveil.protocol.observer import NOBODY, Observer
+from twinveil.protocol.packed.layout import PackedLayout
+from twinveil.protocol.packed.steps import steps as packed_steps
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.protocol.query.s1 import Tools
+from twinveil.protocol.textbook.steps import TextbookLayout
+from twinveil.protocol.wide import random_bits
 from twinveil.rpc import rounds_pb2 as pb
 
 
 class Simulator:
-    """Views of packed queries for the class vector."""
+    """Views of queries with one engine, and of imports for it. Its own models come from its own imports."""
 
-    def __init__(self, plan: Plan, key_bits: int) -> None:
+    def __init__(self, plan: Plan, key_bits: int, engine: str = "packed", label_only: bool = False) -> None:
         self.plan, self.params = plan, Params(key_bits, insecure_small_key=True)
+        self.engine, self.label_only = engine, label_only
         self.secret = key(key_bits)
         self.public = self.secret.public_key
-        self.layout = PackedLayout(plan, key_bits, self.params.sigma)
-        self.steps = steps(self.layout)
-        self.picture = picture_segment(plan, 1, key_bits=key_bits, sigma=self.params.sigma)
         self.encryptor = Encryptor(self.public, Tally())
         self.rerandomiser = Rerandomiser(self.public, Tally())
+        self.picture = picture_segment(plan, 1, key_bits=key_bits, sigma=self.params.sigma)
+        self.packed = PackedLayout(plan, key_bits, self.params.sigma)
+        self.textbook = TextbookLayout(plan, self.params, limit=None)
+        self.steps = packed_steps(self.packed) if engine == "packed" else self.textbook.steps()
+        self.models = ImportLayout(plan, self.params, (engine,))
+        self.s1, self.s2 = self.import_at_s1(NOBODY), self.import_at_s2(NOBODY)
 
-    def view_of_s2(self, model: ModelS2, observer: Observer) -> None:
-        """model: S2's own shares of the weights, which belong to its view."""
-        head = QueryHead(secrets.token_bytes(16), "user", bytes(16), self.plan.hash, "packed", False, 1)
+    def import_at_s1(self, observer: Observer) -> model_s1.ModelS1:
+        """S1's code against replies made of nothing."""
+        import_id = secrets.token_bytes(16)
+        peer = ObservedPeer(MemoryPeer(Scripted(self._import_replies)), observer)
+        work = model_s1.import_model(
+            peer.ask,
+            import_id,
+            self.models,
+            self._halves(),
+            self.public,
+            self.rerandomiser,
+            INLINE,
+            observer,
+        )
+        model = finish(work)
+        peer.ask(pb.Round(commit=pb.Commit()))
+        peer.close()
+        return model
+
+    def import_at_s2(self, observer: Observer) -> model_s2.ModelS2:
+        """S2's code on requests made of nothing."""
+        kept: list[model_s2.ModelS2] = []
 
         def script(opening: pb.Round) -> Script:
-            own, claimed = (model, self.secret, INLINE, self.params), Claimed(head, list(self._units()))
-            return query_s2(opening.open_query, *own, lambda _: claimed, False, Meter(), observer=observer)
+            own = (self.models, self._halves(), self.secret, INLINE, observer)
+            kept.append((yield from model_s2.import_model(opening.open_import, *own)))
+            yield pb.Round(done=pb.Done())
 
         peer = MemoryPeer(ObservedConversation(Scripted(script), observer))
-        session = secrets.token_bytes(16)
+        opening = pb.OpenImport(
+            protocol_version=PROTOCOL_VERSION,
+            import_id=secrets.token_bytes(16),
+            layout=self.models.digest,
+            engines=self.models.engines,
+        )
+        opened = peer.ask(pb.Round(open_import=opening)).import_opened
+        base, ot = _transfers(opening.import_id, opened.base_ot)
+        self._ask_all(peer, import_of(self.models), ot, base)
+        peer.close()
+        return kept[0]
+
+    def query_at_s1(self, observer: Observer) -> None:
+        tools = Tools(self.public, self.rerandomiser, INLINE, self.params)
+        peer = ObservedPeer(MemoryPeer(Scripted(self._query_replies)), observer)
+        query = query_s1(self.s1, bytes(16), self.engine, tools, peer, observer=observer)
+        query.prepare()
+        finish(query.classify(self._head(), self._units(self.picture.plaintexts)))
+        peer.close()
+
+    def query_at_s2(self, observer: Observer) -> None:
+        head = self._head()
+
+        def script(opening: pb.Round) -> Script:
+            own, claimed = (self.s2, self.secret, INLINE, self.params), self._claimed(head)
+            return query_s2(opening.open_query, *own, lambda *_: claimed, False, Meter(), observer=observer)
+
+        peer = MemoryPeer(ObservedConversation(Scripted(script), observer))
         opening = pb.OpenQuery(
             protocol_version=PROTOCOL_VERSION,
-            session_id=session,
+            session_id=secrets.token_bytes(16),
             import_id=head.import_id,
-            layout=model.layout.digest,
-            engine="packed",
+            layout=self.models.digest,
+            engine=self.engine,
             pictures=1,
         )
-        point = peer.ask(pb.Round(open_query=opening)).query_opened.base_ot
-        points = BaseReceiver(session, point, random_choices()).reply
-        layers = self.layout.layers.values()
-        ahead = b"".join(self._masks(layer.ahead_sums, layer.ahead) for layer in layers)
-        peer.ask(pb.Round(prepare=pb.Prepare(base_ot=points, masked_sums=ahead)))
-        peer.ask(pb.Round(bind=pb.Bind(query_id=head.query_id, binding=head.binding())))
-        bits = self.picture.packed_bits + GUARD_BITS + self.params.sigma + COUNT_BITS
-        drawn = [mpz(secrets.randbits(bits)) for _ in range(self.picture.plaintexts)]
-        peer.ask(pb.Round(masked_plaintexts=pb.MaskedPlaintexts(ciphertexts=self._for_s2(drawn))))
-        circuits = iter(self.steps)
-        peer.ask(self._circuit(next(circuits)))
-        for stage in self.layout.schedule.stages[1:]:
-            online = [
-                (self.layout.step(step).online_sums, self.layout.step(step).online) for step in stage.linear
-            ]
-            sums = b"".join(self._masks(count, slots) for count, slots in online)
-            peer.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=sums)))
-            if stage.outputs:
-                peer.ask(self._circuit(next(circuits)))
+        opened = peer.ask(pb.Round(open_query=opening)).query_opened
+        base, ot = _transfers(opening.session_id, opened.base_ot)
+        layers = list(self.packed.layers.values()) if self.engine == "packed" else []
+        ahead = self._masked(Masked("prepare", ahead_sums(layers)))
+        prepared = peer.ask(pb.Round(prepare=pb.Prepare(base_ot=base, masked_sums=ahead))).prepared
+        ot.accept(prepared.extension, sum(step.choices for step in self.steps))
+        bind = pb.Bind(query_id=head.query_id, binding=head.binding(), label_only=self.label_only)
+        peer.ask(pb.Round(bind=bind))
+        self._ask_all(peer, self._query(), ot)
         peer.close()
 
-    def view_of_s1(self, model: ModelS1, observer: Observer) -> None:
-        """model: S1's own shares and ciphertexts of the weights, which belong to its view."""
-        tools = Tools(self.public, self.rerandomiser, INLINE, self.params)
-        peer = ObservedPeer(MemoryPeer(Scripted(self._replies)), observer)
-        query = query_s1(model, bytes(16), "packed", tools, peer, observer=observer)
-        query.prepare()
-        head = QueryHead(secrets.token_bytes(16), "user", bytes(16), self.plan.hash, "packed", False, 1)
-        finish(query.classify(head, self._units()))
-        peer.close()
+    def _query(self) -> Iterator[Exchange]:
+        picture = picture_mask(self.picture, self.params)
+        if self.engine == "packed":
+            return packed_query(self.packed, picture, self.steps, self.label_only)
+        return TextbookQuery(self.textbook, picture, self.label_only).exchanges()
 
-    def _replies(self, opening: pb.Round) -> Script:
-        """S2's side of a query, made of nothing."""
-        base = BaseSender(opening.open_query.session_id)
-        yield pb.Round(query_opened=pb.QueryOpened(base_ot=base.first()))
-        extension = secrets.token_bytes(prepare_bytes(sum(step.choices for step in self.steps)))
-        yield pb.Round(prepared=pb.Prepared(extension=extension))
-        yield pb.Round(import_factors=pb.ImportFactors(factors=self._zeros(self.picture.plaintexts)))
-        circuits = iter(self.steps)
-        yield self._corrections(next(circuits))
-        stages = self.layout.schedule.stages
-        for stage in stages[1:]:
-            layers = [self.layout.step(step) for step in stage.linear]
-            yield pb.Round(encrypted_shares=pb.EncryptedShares(ciphertexts=self._zeros(_shares(layers))))
-            yield self._corrections(next(circuits)) if stage.outputs else pb.Round(answered=pb.Answered())
+    def _ask_all(
+        self, peer: Peer, exchanges: Iterator[Exchange], ot: ExtensionSender, base: bytes = b""
+    ) -> None:
+        """S1's side of a conversation. base: what its first message takes along."""
+        corrections = b""
+        for number, exchange in enumerate(exchanges):
+            request = self._request(exchange, ot, corrections)
+            if base and not number:
+                request.masked_plaintexts.base_ot = base
+            reply = peer.ask(request).corrections
+            corrections = reply.bits
+            if isinstance(exchange.reply, Corrections) and exchange.reply.extension:
+                ot.accept(reply.extension, exchange.reply.step.choices)
 
-    def _units(self) -> list[mpz]:
+    def _request(self, exchange: Exchange, ot: ExtensionSender, corrections: bytes) -> pb.Round:
+        match exchange.request:
+            case Masked(body=body) as masked:
+                return _message(body, ciphertexts=self._masked(masked))
+            case Operands(count=count):
+                sides = [[secrets.randbelow(int(self.public.n)) for _ in range(count)] for _ in range(2)]
+                left, right = (self._for_s2([mpz(each) for each in side]) for side in sides)
+                return _message("smp_operands", left=left, right=right)
+            case Circuit() as circuit:
+                return pb.Round(garbled_batch=simulated(circuit, ot, corrections))
+            case Bare(body=body):
+                return _message(body)
+
+    def _query_replies(self, opening: pb.Round) -> Script:
+        """S2's side of a query."""
+        yield _message("query_opened", base_ot=BaseSender(opening.open_query.session_id).first())
+        transfers = prepare_bytes(sum(step.choices for step in self.steps))
+        yield _message("prepared", extension=secrets.token_bytes(transfers))
+        yield _message("import_factors", factors=self._zeros(self.picture.plaintexts))
+        for exchange in self._query():
+            yield self._reply(exchange)
+
+    def _import_replies(self, opening: pb.Round) -> Script:
+        """S2's side of an import."""
+        pairs = [self.models.segments(node) for node in self.plan.linear_nodes]
+        yield _message(
+            "import_opened",
+            factors=self._zeros(sum(weights.plaintexts for weights, _ in pairs)),
+            differences=self._zeros(sum(biases.plaintexts for _, biases in pairs)),
+            base_ot=BaseSender(opening.open_import.import_id).first(),
+        )
+        for exchange in import_of(self.models):
+            yield self._reply(exchange)
+
+    def _reply(self, exchange: Exchange) -> pb.Round:
+        match exchange.reply:
+            case Corrections(step=step, extension=extension):
+                made = _random_bits(step.choices)
+                assert len(made) == correction_bytes(step.choices)
+                transfers = secrets.token_bytes(prepare_bytes(step.choices)) if extension else b""
+                return _message("corrections", bits=made, extension=transfers)
+            case Ciphertexts(body=body, field=field, count=count):
+                return _message(body, **{field: self._zeros(count)})
+            case Bare(body=body):
+                return _message(body)
+
+    def _head(self) -> QueryHead:
+        query_id = secrets.token_bytes(16)
+        return QueryHead(query_id, "user", bytes(16), self.plan.hash, self.engine, self.label_only, 1)
+
+    def _claimed(self, head: QueryHead) -> Claimed:
+        return Claimed(head, list(self._units(self.picture.plaintexts)))
+
+    def _halves(self) -> model_s1.Halves:
+        """A client's of a model: uniform units, and uniform numbers below N."""
+        pairs = {node.name: self.models.segments(node) for node in self.plan.linear_nodes}
+        return {
+            name: (self._units(weights.plaintexts), self._units(biases.plaintexts))
+            for name, (weights, biases) in pairs.items()
+        }
+
+    def _units(self, count: int) -> list[mpz]:
         n = int(self.public.n)
-        return [mpz(1 + secrets.randbelow(n - 1)) for _ in range(self.picture.plaintexts)]
+        return [mpz(1 + secrets.randbelow(n - 1)) for _ in range(count)]
 
-    def _for_s2(self, plaintexts: Sequence[mpz]) -> bytes:
+    def _masked(self, masked: Masked) -> bytes:
+        """Encryptions of masks alone."""
+        drawn: list[mpz] = []
+        for count, mask in masked.masks:
+            width = mask.slot_bytes or (mask.bits + 8) // 8
+            drawn += draw_masks(count, mask.slots, width, mask.bits, mask.offset)[0]
+        return self._for_s2(drawn)
+
+    def _for_s2(self, plaintexts: list[mpz]) -> bytes:
         return self.rerandomiser.freshen([self.public.raw(m) for m in plaintexts]).to_bytes()
-
-    def _masks(self, count: int, slots: Slots) -> bytes:
-        return self._for_s2(draw_masks(count, slots.count, slots.bytes, slots.mask_bits, slots.offset)[0])
 
     def _zeros(self, count: int) -> bytes:
         return self.encryptor.encrypt([0] * count).to_bytes()
 
-    @staticmethod
-    def _circuit(step: Step) -> pb.Round:
-        counts = step.counts
-        batch = pb.GarbledBatch(
-            tables=secrets.token_bytes(counts.table_bytes),
-            garbler_labels=secrets.token_bytes(counts.garbler_label_bytes),
-            masked_labels=secrets.token_bytes(masked_bytes(step.choices)),
-            decode=_random_bits(counts.output_bits),
-        )
-        return pb.Round(garbled_batch=batch)
 
-    @staticmethod
-    def _corrections(step: Step) -> pb.Round:
-        made = _random_bits(step.choices)
-        assert len(made) == correction_bytes(step.choices)
-        return pb.Round(corrections=pb.Corrections(bits=made))
+def simulated(circuit: Circuit, ot: ExtensionSender, corrections: bytes) -> pb.GarbledBatch:
+    """A garbled circuit from its output alone: every label uniform, one a wire; the decoding bits make the
+    output what it is to be (Bellare, Hoang, Rogaway, CCS 2012, 4)."""
+    step, counts = circuit.step, circuit.step.counts
+    tables, own = (secrets.token_bytes(size) for size in (counts.table_bytes, counts.garbler_label_bytes))
+    chosen = np.frombuffer(secrets.token_bytes(16 * step.choices), np.uint8).reshape(-1, 16)
+    raw = evaluate(
+        step.program,
+        step.garbler,
+        step.evaluator,
+        tables=tables,
+        garbler_labels=own,
+        evaluator_labels=chosen,
+        decode=bytes(counts.decode_bytes),
+        counts=counts,
+    )
+    wanted = {
+        name: random_bits(shape[0] - circuit.top, int(np.prod(shape[1:])), circuit.top).reshape(shape)
+        for name, shape in counts.outputs
+    }
+    shapes = dict(counts.outputs)
+    decode = np.packbits(flatten(shapes, raw) ^ flatten(shapes, wanted), bitorder="little")
+    return pb.GarbledBatch(
+        tables=tables,
+        garbler_labels=own,
+        masked_labels=ot.send(np.stack([chosen, chosen], axis=1), corrections),
+        decode=decode.tobytes(),
+    )
 
 
-def _shares(layers: Sequence[LayerLayout]) -> int:
-    return sum(int(layer.tap_blocks.sum()) for layer in layers)
+def _transfers(session: bytes, point: bytes) -> tuple[bytes, ExtensionSender]:
+    """S1's reply to the base transfers, and its side of the extension."""
+    choices = random_choices()
+    base = BaseReceiver(session, point, choices)
+    return base.reply, ExtensionSender(base.keys, choices, session)
+
+
+def _message(body: str, **fields: bytes) -> pb.Round:
+    made = pb.Round()
+    part = getattr(made, body)
+    part.SetInParent()
+    for name, value in fields.items():
+        setattr(part, name, value)
+    return made
 
 
 def _random_bits(count: int) -> bytes:

@@ -1,51 +1,144 @@
-"""What each cloud sees can be made without picture, weights and answer, and nobody can tell."""
+"""What each cloud sees can be made without picture, weights and answer, and nobody can tell.
+
+Real and simulated views of every kind of conversation pass the same tests, alone and together; with many
+views, a trained distinguisher tells them apart no better than a coin. Where an engine makes a mistake,
+both see it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
 import pytest
 
 from tests.protocol.clouds import Clouds
+from tests.views import broken
 from tests.views.simulator import Simulator
-from tests.views.small import PLAN, TINY, Watched, model, two_classes
+from tests.views.small import PLAN, TINY, Picture, Watched, model, two_classes
 from twinveil.plan import Plan
-from twinveil.views.audit import audit
-from twinveil.views.view import View
+from twinveil.views.audit import Report, audit
 
 KEY_BITS = 256
 
+Mistake = Callable[[], AbstractContextManager[None]]
+Seen = tuple[Mistake, str]
+"""A mistake, and the field of a view in which it shows."""
 
-def real_and_simulated(plan: Plan, count: int) -> tuple[dict[str, list[View]], dict[str, list[View]]]:
-    """Views of queries, by cloud; real and simulated ones take turns."""
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of conversation; mistakes that show in it at S1 and at S2, and where."""
+
+    kind: str
+    engine: str
+    label_only: bool
+    at_s1: Seen
+    at_s2: Seen
+
+    def __str__(self) -> str:
+        return f"{self.kind}, {self.engine}" + ", label only" * self.label_only
+
+
+PICTURE = (broken.unpacked_products, "half image: values")
+SUMS = (broken.zero_sum_masks, "decrypted online conv: values")
+VALUES = (broken.zero_textbook_masks, "decrypted conv: values")
+WEIGHTS = (
+    (broken.unpacked_products, "half weights conv: values"),
+    (broken.zero_import_masks, "output weights"),
+)
+
+CASES = [
+    Case("query", "packed", False, PICTURE, (broken.zero_shares, "output image: values")),
+    Case("query", "packed", True, PICTURE, SUMS),
+    Case("query", "textbook", False, PICTURE, VALUES),
+    Case("query", "textbook", True, PICTURE, VALUES),
+    Case("import", "packed", False, *WEIGHTS),
+    Case("import", "textbook", False, *WEIGHTS),
+]
+
+
+def queries(case: Case, plan: Plan, pictures: Sequence[Picture]) -> tuple[Watched, Watched]:
+    """Real and simulated ones, by turns."""
     real, made = Watched(), Watched()
-    clouds = Clouds(model(plan), KEY_BITS, observers=real.observer)
-    simulator = Simulator(plan, KEY_BITS)
-    for picture in two_classes(count // 2, plan):
-        clouds.classify(picture[None])
-        simulator.view_of_s1(clouds.s1, made.observer("cloud_s1"))
-        simulator.view_of_s2(clouds.s2, made.observer("cloud_s2"))
-    return {cloud: real.queries(cloud) for cloud in real.views}, made.views
+    clouds = Clouds(model(plan), KEY_BITS, (case.engine,), observers=real.observer)
+    simulator = Simulator(plan, KEY_BITS, case.engine, case.label_only)
+    for picture in pictures:
+        clouds.classify(picture[None], case.engine, case.label_only)
+        simulator.query_at_s1(made.observer("cloud_s1"))
+        simulator.query_at_s2(made.observer("cloud_s2"))
+    return real, made
 
 
-def compare(plan: Plan, count: int) -> None:
-    real, made = real_and_simulated(plan, count)
-    for cloud in real:
-        assert len(real[cloud]) == len(made[cloud]) == count
-        classes = {id(view): "real" for view in real[cloud]} | {id(view): "simulated" for view in made[cloud]}
-        alone = audit(made[cloud])
+def imports(case: Case, plan: Plan, count: int, fill: int | None) -> tuple[Watched, Watched]:
+    real, made = Watched(), Watched()
+    simulator = Simulator(plan, KEY_BITS, case.engine)
+    for number in range(count):
+        Clouds(model(plan, number, fill), KEY_BITS, (case.engine,), observers=real.observer)
+        simulator.import_at_s1(made.observer("cloud_s1"))
+        simulator.import_at_s2(made.observer("cloud_s2"))
+    return real, made
+
+
+def reports(case: Case, plan: Plan, count: int, black: bool = False) -> dict[str, Report]:
+    """By cloud: real and simulated views judged as views of one kind that are of two classes.
+
+    black: pictures and packed weights are all 0.
+    """
+    if case.kind == "query":
+        pictures = [np.zeros(plan.image_shape, np.uint8)] * count if black else two_classes(count // 2, plan)
+        real, made = queries(case, plan, pictures)
+    else:
+        real, made = imports(case, plan, count, -128 if black else None)
+    found = {}
+    for cloud, simulated in made.views.items():
+        alone = audit(simulated)
         assert alone.clean, alone.alarms
-        together = audit([*real[cloud], *made[cloud]], classes)
-        assert together.clean, together.alarms
-        (kind,) = together.kinds
-        assert kind.views == 2 * count
-        (guess,) = together.guesses
-        assert guess.guesses == count
-        assert guess.p > 1e-6
+        kept = [view for view in real.views[cloud] if view.subject.kind == case.kind]
+        assert len(kept) == len(simulated) == count
+        classes = {id(view): "real" for view in kept} | {id(view): "simulated" for view in simulated}
+        found[cloud] = audit([*kept, *simulated], classes)
+        assert [guess.guesses for guess in found[cloud].guesses] == [count]
+    return found
 
 
-def test_simulated_views_pass_for_real_ones() -> None:
-    compare(TINY, 12)
+@contextmanager
+def mistakes(case: Case) -> Iterator[None]:
+    with case.at_s1[0](), case.at_s2[0]():
+        yield
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_simulated_views_pass_for_real_ones(case: Case) -> None:
+    for report in reports(case, TINY, 8).values():
+        assert report.clean, report.alarms
+        assert [(kind.what, kind.views) for kind in report.kinds] == [(str(case), 16)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_mistake_tells_real_views_from_simulated_ones(case: Case) -> None:
+    with mistakes(case):
+        found = reports(case, TINY, 8, black=True)
+    for cloud, (_, where) in (("cloud_s1", case.at_s1), ("cloud_s2", case.at_s2)):
+        alarms = found[cloud].alarms
+        assert any(alarm.startswith(f"{cloud}, {where}") for alarm in alarms), alarms
 
 
 @pytest.mark.heavy
-def test_many_simulated_views_pass_for_real_ones() -> None:
-    compare(PLAN, 60)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_distinguisher_cannot_tell_simulated_views(case: Case) -> None:
+    """Enough views for it to learn, if there were anything."""
+    plan, count = (PLAN, 60) if case is CASES[0] else (TINY, 24)
+    for report in reports(case, plan, count).values():
+        assert report.clean, report.alarms
+        assert report.guesses[0].p > 1e-6
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_distinguisher_sees_a_mistake(case: Case) -> None:
+    with mistakes(case):
+        for report in reports(case, TINY, 24, black=True).values():
+            assert report.guesses[0].p < 1e-6

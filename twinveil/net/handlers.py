@@ -40,7 +40,9 @@ class ProvisionHandler(Protocol):
 
     def list_models(self) -> Sequence[ModelEntry]: ...
 
-    def remove_model(self, model: str, version: str) -> None: ...
+    def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
+        """Raises NotAllowed unless it is this caller's own."""
+        ...
 
 
 class CatalogueHandler(Protocol):

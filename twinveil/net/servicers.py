@@ -113,7 +113,7 @@ class ProvisionServicer(provision_pb2_grpc.ProvisionServicer):
 
     def RemoveModel(self, request: RemoveModelRequest, context: grpc.ServicerContext) -> RemoveModelReply:
         _check_name(request.model, request.version)
-        self._handler.remove_model(request.model, request.version)
+        self._handler.remove_model(request.model, request.version, caller(context))
         return RemoveModelReply()
 
 

@@ -109,7 +109,7 @@ class Clouds:
                 self.secret,
                 INLINE,
                 self.params,
-                lambda _: claim,
+                lambda *_: claim,
                 False,
                 Meter(),
                 observer=s2,

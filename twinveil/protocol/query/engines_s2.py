@@ -18,7 +18,7 @@ from twinveil.protocol.observer import NOBODY, Observer, Topic
 from twinveil.protocol.packed.layout import MAX_PICTURES, PackedLayout
 from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.protocol.packed.steps import steps as packed_steps
-from twinveil.protocol.query.s2 import Claim, query
+from twinveil.protocol.query.s2 import Claiming, query
 from twinveil.protocol.textbook.s2 import TextbookS2
 from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.rpc import rounds_pb2 as pb
@@ -30,7 +30,7 @@ def query_s2(
     key: SecretKey,
     workers: Workers,
     params: Params,
-    claim: Callable[[bytes], Claim],
+    claim: Claiming,
     label_only: bool,
     meter: Meter,
     watch: Callable[[EngineS2], None] = lambda engine: None,

@@ -48,6 +48,9 @@ class Claim(Protocol):
         """S2's half of the answer, for the waiting user."""
 
 
+Claiming = Callable[[bytes, Callable[[QueryHead], None]], Claim]
+
+
 def query(
     opening: pb.OpenQuery,
     plan: Plan,
@@ -56,12 +59,13 @@ def query(
     key: SecretKey,
     workers: Workers,
     params: Params,
-    claim: Callable[[bytes], Claim],
+    claim: Claiming,
     label_only: bool,
     meter: Meter,
     observer: Observer = NOBODY,
 ) -> Script:
-    """The conversation after `opening`. claim(query id) waits for the user's half and takes it.
+    """The conversation after `opening`. claim(query id, check) waits for the user's half and takes it, unless
+    check(head) raises: then the half stays for the conversation that it belongs to.
 
     label_only: the owner's policy; a query for the vector is then refused.
     """
@@ -85,14 +89,17 @@ def query(
     request = yield pb.Round(prepared=pb.Prepared(extension=extension))
 
     bind = expect(request, "bind").bind
-    claimed = claim(bind.query_id)
-    same = hmac.compare_digest(bind.binding, claimed.head.binding())
-    if not same or bind.label_only != claimed.head.label_only:
-        raise PeerMismatch("the user told the two clouds different things about this query")
-    if not claimed.head.fits(opening.import_id, opening.engine, opening.pictures):
-        raise PeerMismatch("this conversation was opened for another kind of query")
-    if label_only and not claimed.head.label_only:
-        raise NotAllowed("the owner allows only the label of this model: ask for the label only")
+
+    def check(head: QueryHead) -> None:
+        same = hmac.compare_digest(bind.binding, head.binding())
+        if not same or bind.label_only != head.label_only:
+            raise PeerMismatch("the user told the two clouds different things about this query")
+        if not head.fits(opening.import_id, opening.engine, opening.pictures):
+            raise PeerMismatch("this conversation was opened for another kind of query")
+        if label_only and not head.label_only:
+            raise NotAllowed("the owner allows only the label of this model: ask for the label only")
+
+    claimed = claim(bind.query_id, check)
     observer.half(IMAGE, claimed.half)
     circuits = Circuits(iter(steps), ot, observer)
     layout = picture_segment(plan, opening.pictures, key_bits=params.key_bits, sigma=params.sigma)

@@ -1,0 +1,66 @@
+"""Halves that no honest client sends: pixels and weights out of their range, blindings that do not belong."""
+
+from __future__ import annotations
+
+import secrets
+
+from tests.security.world import World, blinding_of
+from twinveil.blinding import picture_segment
+from twinveil.halves import model_segments
+from twinveil.plan import Plan
+
+CRAFTED = (
+    "inconsistent",
+    "N - 1",
+    "(N - 1) / 2",
+    "1",
+    "0 but for the guard",
+    "one pixel of 2^120",
+    "no guard",
+    "all slots full and more",
+    "a multiple of p",
+    "1 and 1",
+    "N - 1 and N - 1",
+)
+
+
+def crafted(kind: str, world: World, packed_bits: int) -> tuple[int, int]:
+    """A, M^-1 of one plaintext, or two numbers that belong to none."""
+    n = int(world.public.n)
+    plaintext = {
+        "N - 1": n - 1,
+        "(N - 1) / 2": (n - 1) // 2,
+        "1": 1,
+        "0 but for the guard": 1 << packed_bits,
+        "one pixel of 2^120": (1 << packed_bits) + (1 << 120),
+        "no guard": (1 << packed_bits) - 1,
+        "all slots full and more": (1 << (packed_bits + 40)) - 1,
+        "a multiple of p": 3 * int(world.secret._p),
+    }.get(kind)
+    if plaintext is not None:
+        return blinding_of(plaintext, world.public.n)
+    pairs = {"1 and 1": (1, 1), "N - 1 and N - 1": (n - 1, n - 1)}
+    return pairs.get(kind) or (secrets.randbelow(n - 1) + 1, secrets.randbelow(n - 1) + 1)
+
+
+def encoded(pairs: list[tuple[int, int]], world: World) -> tuple[bytes, bytes]:
+    width = world.public.bits // 8
+    return (
+        b"".join(a.to_bytes(width, "big") for a, _ in pairs),
+        b"".join(b.to_bytes(width, "big") for _, b in pairs),
+    )
+
+
+def crafted_query(kind: str, world: World, plan: Plan) -> tuple[bytes, bytes]:
+    layout = picture_segment(plan, 1, key_bits=world.params.key_bits, sigma=world.params.sigma)
+    return encoded([crafted(kind, world, layout.packed_bits) for _ in range(layout.plaintexts)], world)
+
+
+def crafted_model(kind: str, world: World, plan: Plan) -> tuple[bytes, bytes]:
+    """Weights and biases alike; a bias's halves b', r are any two numbers below N."""
+    pairs = [
+        crafted(kind, world, layout.packed_bits)
+        for _, _, layout in model_segments(plan, world.params)
+        for _ in range(layout.plaintexts)
+    ]
+    return encoded(pairs, world)

@@ -1,0 +1,138 @@
+"""Holds a ledger against the plan: all that S2 saw is a value in its public range plus a draw of the planned
+bits. Ranges and widths are worked out here, from the plan and sigma alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from tests.security.ledger import Ledger, Whole
+from tests.security.world import World
+from twinveil.blinding import COUNT_BITS, GUARD_BITS, Segment, picture_segment
+from twinveil.plan import Plan
+from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
+from twinveil.protocol.textbook.steps import pool_windows
+from twinveil.schedule import schedule
+
+
+def settle(ledger: Ledger, world: World, plan: Plan) -> None:
+    """A packed query: every slot of every sum."""
+    layout = PackedLayout(plan, world.params.key_bits, world.params.sigma)
+    assert ledger.settled()
+    sums = iter(ledger.sums)
+    due = [(layer, False) for layer in layout.layers.values()]
+    due += [(layout.step(step), True) for stage in layout.schedule.stages for step in stage.linear]
+    for layer, online in due:
+        slots = layer.online if online else layer.ahead
+        low, high = reach(layer, plan, online)
+        for _ in range(layer.online_sums if online else layer.ahead_sums):
+            masked = next(sums)
+            values = masked.values()
+            assert (masked.slots, masked.mask_bits) == (slots.count, slots.mask_bits)
+            assert all(low <= value <= high for value in values)
+            assert masked.offset + low >= 0
+            assert high + masked.offset + (1 << masked.mask_bits) <= 1 << (8 * masked.slot_bytes)
+            assert (high - low + 1) << world.params.sigma <= 1 << masked.mask_bits
+    assert next(sums, None) is None
+
+
+def reach(layer: LayerLayout, plan: Plan, online: bool) -> tuple[int, int]:
+    """Least and largest sum of a layer, from public data."""
+    taps, top = plan.taps(layer.node), (1 << layer.bits) - 1
+    if online:
+        return 0, taps * top * top
+    most = taps * top * (1 << (layer.node.weight_bits - 1)) + (1 << (layer.bits - 1))
+    return -most, most
+
+
+def settle_picture(ledger: Ledger, world: World, plan: Plan, honest: bool) -> None:
+    """The picture's whole plaintexts come first in a query. honest: P is what a client packs."""
+    picture = picture_segment(plan, 1, key_bits=world.params.key_bits, sigma=world.params.sigma)
+    _settle_plaintexts(ledger.wholes[: picture.plaintexts], [picture], world, honest)
+
+
+def settle_textbook(ledger: Ledger, world: World, plan: Plan, honest: bool = True) -> None:
+    """A textbook query: every value, every factor, every output of a circuit that is no record."""
+    assert ledger.settled()
+    assert not ledger.sums
+    settle_picture(ledger, world, plan, honest)
+    picture = picture_segment(plan, 1, key_bits=world.params.key_bits, sigma=world.params.sigma)
+    n, margin = int(world.public.n), world.params.sigma + COUNT_BITS
+    due = list(textbook_values(plan))
+    for (seen, mask, bits), value_bits in zip(ledger.wholes[picture.plaintexts :], due, strict=True):
+        assert bits == value_bits + margin
+        assert mask < 1 << bits
+        assert 0 <= seen - mask < 1 << value_bits
+    widest = 1 << max(plan.bits.values())
+    assert len(ledger.factors) == 2 * products(plan)
+    for seen, mask, below in ledger.factors:
+        assert below == n
+        assert (seen - mask + widest) % n < 2 * widest
+    pixels = int(np.prod(plan.image_shape))
+    activations = [
+        relu.bits
+        for stage in schedule(plan).stages
+        for relu in stage.relus
+        for _ in range(int(np.prod(plan.shapes[relu.source])))
+    ]
+    _settle_outputs(ledger, [plan.image_bits] * pixels + activations, margin)
+
+
+def textbook_values(plan: Plan) -> Iterator[int]:
+    """Bits of every value that S2 decrypts under a mask, in order: SACT's twice, SMAP's by window."""
+    stages = schedule(plan)
+    for stage in stages.stages:
+        for relu in stage.relus:
+            yield from [plan.bits[relu.source]] * (2 * int(np.prod(plan.shapes[relu.source])))
+        for pool in stage.pools:
+            source = stages.pieces[pool.source]
+            for members in pool_windows(pool, source.shape):
+                yield from [source.bits] * (members.size if len(members) > 1 else 0)
+    yield from [plan.output.accumulator_bits] * plan.output.out_features
+
+
+def products(plan: Plan) -> int:
+    """SMP's of a textbook query: layers, x t of SACT, R MR of SMAP."""
+    stages = schedule(plan)
+    linear = sum(plan.products(node) for node in plan.linear_nodes)
+    records = sum(int(np.prod(plan.shapes[relu.source])) for stage in stages.stages for relu in stage.relus)
+    pooled = sum(
+        members.size
+        for stage in stages.stages
+        for pool in stage.pools
+        for members in pool_windows(pool, stages.pieces[pool.source].shape)
+        if len(members) > 1
+    )
+    return linear + records + pooled
+
+
+def settle_import(ledger: Ledger, world: World, plan: Plan, honest: bool) -> None:
+    """An import: the whole plaintexts, and every weight and bias as the circuits give it out."""
+    assert ledger.settled()
+    layout = ImportLayout(plan, world.params, ("packed",))
+    parts = [part for node in plan.linear_nodes for part in layout.parts(node)]
+    _settle_plaintexts(ledger.wholes, [each for part in parts for each in part], world, honest)
+    sorted_parts = [sorted(part, key=lambda each: each.name) for part in parts]
+    widths = [each.bits for part in sorted_parts for each in part for _ in range(each.count)]
+    _settle_outputs(ledger, widths, world.params.sigma + (len(widths) - 1).bit_length())
+
+
+def _settle_plaintexts(
+    wholes: Sequence[Whole], segments: Sequence[Segment], world: World, honest: bool
+) -> None:
+    """z = P + mask modulo N, the mask wider than an honest P by sigma + COUNT_BITS bits."""
+    n = int(world.public.n)
+    due = [each for each in segments for _ in range(each.plaintexts)]
+    for (seen, mask, bits), segment in zip(wholes, due, strict=True):
+        assert bits == segment.packed_bits + GUARD_BITS + world.params.sigma + COUNT_BITS
+        assert mask < 1 << bits < n >> 1
+        assert not honest or (seen - mask) % n >> segment.packed_bits == 1
+
+
+def _settle_outputs(ledger: Ledger, widths: Sequence[int], margin: int) -> None:
+    for (seen, mask, bits), value_bits in zip(ledger.outputs, widths, strict=True):
+        assert bits == value_bits + margin
+        assert mask < 1 << bits
+        assert 0 <= seen - mask < 1 << value_bits

@@ -1,0 +1,74 @@
+"""Clients and what is theirs: an owner its models, a waiting half its place and time."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cloud_s2.provision import ProvisionS2
+from cloud_s2.queries import QueriesS2
+from tests.security.world import OWNER, USER, World, finish, tiny_model, tiny_plan
+from twinveil.errors import NotAllowed, PeerUnavailable, UnknownModel
+
+SECOND = replace(OWNER, name="second", fingerprint=b"2" * 32)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    made.outsource(tiny_model())
+    return made
+
+
+def test_a_model_is_removed_by_its_owner_alone(world: World) -> None:
+    for restarted in (False, True):
+        if restarted:
+            world.start()
+        for provision in (world.provision1, world.provision2):
+            with pytest.raises(NotAllowed, match="belongs to owner/main"):
+                provision.remove_model("tiny", "1", SECOND)
+            assert len(provision.list_models()) == 1
+    renewed = replace(OWNER, fingerprint=b"n" * 32)
+    for provision in (world.provision1, world.provision2):
+        provision.remove_model("tiny", "1", renewed)
+        assert not provision.list_models()
+        with pytest.raises(UnknownModel):
+            provision.remove_model("tiny", "1", SECOND)
+
+
+def test_a_model_from_before_owners_were_kept_is_anyones(world: World) -> None:
+    for role in ("s1", "s2"):
+        path = world.root / role / "tiny@1" / "record.json"
+        path.write_text(
+            json.dumps({name: v for name, v in json.loads(path.read_text()).items() if name != "owner"})
+        )
+    for provision in (world.provision1, world.provision2):
+        provision.remove_model("tiny", "1", SECOND)
+
+
+def test_a_half_that_is_never_taken_up_does_not_keep_its_place(world: World) -> None:
+    """The conftest lets a heartbeat be a millisecond."""
+    queries = QueriesS2(world.models2, world.params, world.public.n, unclaimed=0.01)
+    waiting = queries.classify(world.query(tiny_plan()).s2, USER)
+    with pytest.raises(PeerUnavailable, match="did not take up"):
+        finish(waiting)
+    assert queries.running == 0
+    provision = ProvisionS2(world.models2, world.params, world.public, unclaimed=0.01)
+    _, half = world.halves(tiny_model())
+    with pytest.raises(PeerUnavailable, match="did not take up"):
+        finish(provision.outsource(world.header(tiny_plan(), "late"), iter([half]), OWNER))
+
+
+def test_a_half_that_was_taken_up_waits_longer(world: World) -> None:
+    world.queries2 = QueriesS2(world.models2, world.params, world.public.n, unclaimed=0.01)
+    query = world.query(tiny_plan())
+    waiting = world.queries2.classify(query.s2, USER)
+    next(waiting)
+    pending = world.queries2.claim(query.s2.query_id, 1.0, lambda head: None)
+    for _ in range(100):
+        next(waiting)
+    pending.deliver(b"answer")
+    assert finish(waiting).half == b"answer"

@@ -1,0 +1,144 @@
+"""A role that can be killed at one exact place: python -m tests.system.mortal FOLDER ROLE OPTIONS...
+
+Once FOLDER holds a file "ROLE, PLACE", the process kills itself with SIGKILL when it comes to that place; the
+file is gone then. FOLDER/told gets the digest of everything one-time that passes between the clouds (as S1
+sends and gets it) and of everything masked that S2 decrypts or evaluates. A file "ROLE, repeating" gives
+the role a generator that begins anew with every start: what nobody should ever do.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import os
+import random
+import runpy
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.security.life import one_time
+
+PLACES = {
+    "cloud_s1": {
+        "beginning": "cloud_s1.queries:QueriesS1.classify",
+        "preparing": "twinveil.protocol.packed.s1:PackedS1.prepare",
+        "online": "twinveil.protocol.packed.s1:PackedS1.sact_smap",
+        "before the answer": "twinveil.protocol.query.s1:QueryS1._answer",
+        "importing": "twinveil.protocol.model.s1:_keep",
+        "before its commit": "twinveil.store:Staged.commit",
+    },
+    "cloud_s2": {
+        "beginning": "cloud_s2.queries:QueriesS2.classify",
+        "preparing": "twinveil.protocol.packed.s2:PackedS2.prepare",
+        "online": "twinveil.protocol.packed.s2:PackedS2.sums",
+        "before the answer": "cloud_s2.queries:Pending.deliver",
+        "importing": "twinveil.protocol.garbled:EvaluatorSide.evaluate",
+        "before its commit": "twinveil.store:Staged.commit",
+        "after its commit": "cloud_s2.provision:PendingImport.finish",
+    },
+    "user": {
+        "beginning": "user.client:_ask_both",
+        "online": "tests.system.mortal_user:progress",
+        "before the answer": "user.client:_figures",
+    },
+}
+"""The function on whose call the process ends, by role and place."""
+
+REPEATING = "repeating"
+TOLD = "told"
+
+
+def flag(folder: Path, role: str, place: str) -> Path:
+    return folder / f"{role}, {place}"
+
+
+def before(target: str, act: Callable[..., None]) -> None:
+    """From now on `act` is called with a function's arguments before the function is."""
+
+    def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            act(*arguments)
+            return function(*arguments, **named)
+
+        return call
+
+    _replace(target, wrapped)
+
+
+def after(target: str, act: Callable[[Any], None]) -> None:
+    """From now on `act` is called with what a function returned."""
+
+    def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            result = function(*arguments, **named)
+            act(result)
+            return result
+
+        return call
+
+    _replace(target, wrapped)
+
+
+def _replace(target: str, wrapped: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    module, _, path = target.partition(":")
+    *owners, name = path.split(".")
+    owner = functools.reduce(getattr, owners, importlib.import_module(module))
+    setattr(owner, name, wrapped(getattr(owner, name)))
+
+
+def die_if(file: Path) -> None:
+    if file.exists():
+        file.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Teller:
+    """Appends digests to a file; each is there before anything else happens."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", buffering=1)
+
+    def pieces(self, pieces: list[bytes]) -> None:
+        digests = [hashlib.sha256(each).hexdigest()[:24] for each in pieces]
+        self._file.write("".join(f"{each}\n" for each in digests))
+
+    def install(self) -> None:
+        before("twinveil.net.grpc_peer:GrpcPeer.ask", lambda _, message: self.pieces(one_time(message)))
+        after("twinveil.net.grpc_peer:GrpcPeer.ask", lambda reply: self.pieces(one_time(reply)))
+        after(
+            "twinveil.crypto.secret_key:SecretKey.decrypt",
+            lambda found: self.pieces([str(each).encode() for each in found]),
+        )
+        after(
+            "twinveil.protocol.garbled:EvaluatorSide.evaluate",
+            lambda outputs: self.pieces([np.packbits(bits).tobytes() for bits in outputs.values()]),
+        )
+
+
+def repeat() -> None:
+    source = random.Random(1)
+    os.urandom = source.randbytes
+
+
+def main() -> None:
+    folder, role = Path(sys.argv[1]), sys.argv[2]
+    if flag(folder, role, REPEATING).exists():
+        repeat()
+    for place, target in PLACES[role].items():
+        file = flag(folder, role, place)
+        before(target, lambda *_, file=file: die_if(file))
+    Teller(folder / TOLD).install()
+    del sys.argv[1:3]
+    runpy.run_module("tests.system.mortal_user" if role == "user" else role, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""What the clouds say to one another, in order, from public data alone: sizes, widths, circuits.
+
+Both views are made of this list: a request is what S2 is shown, a reply what S1 is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from twinveil.blinding import COUNT_BITS, GUARD_BITS, Segment
+from twinveil.params import Params
+from twinveil.protocol.garbled import Step
+from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.observer import Mask
+from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
+from twinveil.protocol.shares import windows
+from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
+from twinveil.schedule import LinearStep, PoolStep, ReluStep
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Ciphertexts of masked plaintexts, so many under each mask."""
+
+    body: str
+    masks: Sequence[tuple[int, Mask]]
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """A garbled circuit; `top` bits above every output's mask are 0."""
+
+    step: Step
+    top: int = 0
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Both sides of so many products."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """S2's choice bits for a circuit; with the transfers themselves where none were made ahead."""
+
+    step: Step
+    extension: bool = False
+
+
+@dataclass(frozen=True)
+class Ciphertexts:
+    """So many ciphertexts that S2 made."""
+
+    body: str
+    field: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A message that says nothing but its name."""
+
+    body: str
+
+
+class Exchange(NamedTuple):
+    request: Masked | Circuit | Operands | Bare
+    reply: Corrections | Ciphertexts | Bare
+
+
+ANSWERED, DONE, COMMIT = Bare("answered"), Bare("done"), Bare("commit")
+
+
+def picture_mask(picture: Segment, params: Params) -> Masked:
+    bits = picture.packed_bits + GUARD_BITS + params.sigma + COUNT_BITS
+    return Masked("masked_plaintexts", [(picture.plaintexts, Mask(bits))])
+
+
+def packed_query(
+    layout: PackedLayout, picture: Masked, steps: Sequence[Step], label_only: bool
+) -> Iterator[Exchange]:
+    """From the picture on; the last of `steps` is the label's."""
+    circuits = iter(steps)
+    step = next(circuits)
+    yield Exchange(picture, Corrections(step))
+    stages = layout.schedule.stages
+    for stage in stages[1:]:
+        layers = [layout.step(each) for each in stage.linear]
+        yield Exchange(Circuit(step), _shares(sum(int(layer.tap_blocks.sum()) for layer in layers)))
+        step = next(circuits)
+        sums = Masked("masked_sums", [(layer.online_sums, layer.online.mask) for layer in layers])
+        last = stage is stages[-1] and not label_only
+        yield Exchange(sums, ANSWERED if last else Corrections(step))
+    if label_only:
+        yield Exchange(Circuit(step), ANSWERED)
+
+
+def ahead_sums(layers: Sequence[LayerLayout]) -> list[tuple[int, Mask]]:
+    return [(layer.ahead_sums, layer.ahead.mask) for layer in layers]
+
+
+class TextbookQuery:
+    """The textbook engine's messages, function by function."""
+
+    def __init__(self, layout: TextbookLayout, picture: Masked, label_only: bool) -> None:
+        self._layout, self._picture, self._label_only = layout, picture, label_only
+        self._circuits = iter(layout.steps())
+
+    def exchanges(self) -> Iterator[Exchange]:
+        plan, step = self._layout.plan, next(self._circuits)
+        yield Exchange(self._picture, Corrections(step))
+        yield Exchange(Circuit(step, top=1), _shares(int(np.prod(plan.image_shape))))
+        stages = self._layout.schedule.stages
+        yield from self._pools(stages[0].pools)
+        for stage in stages[1:]:
+            for linear in stage.linear:
+                yield from _products(self._taps(linear))
+            for relu in stage.relus:
+                yield from self._sact(relu)
+            yield from self._pools(stage.pools)
+        dense, step = plan.output, next(self._circuits)
+        scores = self._masked(dense.out_features, dense.accumulator_bits, signed=True)
+        yield Exchange(scores, Corrections(step) if self._label_only else ANSWERED)
+        if self._label_only:
+            yield Exchange(Circuit(step), ANSWERED)
+
+    def _sact(self, relu: ReluStep) -> Iterator[Exchange]:
+        plan = self._layout.plan
+        count, bits = int(np.prod(plan.shapes[relu.source])), plan.bits[relu.source]
+        yield from self._record(count, bits, signed=True)
+        step = next(self._circuits)
+        yield Exchange(self._masked(count, bits, signed=False), Corrections(step))
+        yield Exchange(Circuit(step, top=1), _shares(count))
+
+    def _pools(self, pools: Sequence[PoolStep]) -> Iterator[Exchange]:
+        for pool in pools:
+            source = self._layout.schedule.pieces[pool.source]
+            for members in pool_windows(pool, source.shape):
+                if len(members) > 1:
+                    yield from self._record(members.size, source.bits, signed=False)
+
+    def _record(self, count: int, bits: int, *, signed: bool) -> Iterator[Exchange]:
+        step = next(self._circuits)
+        yield Exchange(self._masked(count, bits, signed=signed), Corrections(step))
+        yield Exchange(Circuit(step), Ciphertexts("record_bits", "ciphertexts", count))
+        yield from _products(count)
+
+    def _masked(self, count: int, bits: int, *, signed: bool) -> Masked:
+        offset = 1 << (bits - 1) if signed else 0
+        return Masked("masked_sums", [(count, Mask(self._layout.mask_bits(bits), offset))])
+
+    def _taps(self, step: LinearStep) -> int:
+        """Products of a layer whose factors are not padding."""
+        shape, out = (self._layout.plan.shapes[name] for name in (step.node.source, step.node.name))
+        ones = np.ones((shape[0], 1, *shape[1:]), np.uint64)
+        return int(windows(ones, step.node).sum()) * out[0]
+
+
+def import_of(layout: ImportLayout) -> Iterator[Exchange]:
+    """From the first layer to the commit."""
+    for node in layout.plan.linear_nodes:
+        parts = layout.parts(node)
+        for part in parts:
+            step = layout.step(part)
+            masks = [(each.plaintexts, Mask(layout.plaintext_mask_bits(each))) for each in part]
+            yield Exchange(Masked("masked_plaintexts", masks), Corrections(step, extension=True))
+            kept = sum(len(placement.slots) for placement in layout.placements(node))
+            yield Exchange(Circuit(step, top=1), _shares(kept) if part is parts[-1] else DONE)
+    yield Exchange(COMMIT, DONE)
+
+
+def _shares(count: int) -> Ciphertexts:
+    return Ciphertexts("encrypted_shares", "ciphertexts", count)
+
+
+def _products(count: int) -> Iterator[Exchange]:
+    for start in range(0, count, BATCH):
+        size = min(BATCH, count - start)
+        yield Exchange(Operands(size), Ciphertexts("smp_products", "products", size))

@@ -20,7 +20,7 @@ from twinveil.errors import BadConfiguration, BadInput, BadPlan
 from twinveil.kits.making import AUTHORITY, TLS, make_kits
 from twinveil.kits.project import read_project
 from twinveil.net.address import Ready, check
-from twinveil.net.certificates import load_authority
+from twinveil.net.certificates import issue, load_authority, make_authority
 from twinveil.net.credentials import TlsFiles, read
 from twinveil.params import Params
 from twinveil.preflight import here
@@ -152,6 +152,15 @@ def test_a_sealing_store_that_does_not_open_is_not_left_locked(
         Store(file, bytes(32))
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         made[0].execute("SELECT 1")
+
+
+def test_a_certificate_of_an_unknown_version(tmp_path: Path) -> None:
+    tls = issue(make_authority(), "user", "alice", tmp_path)
+    der = ssl.PEM_cert_to_DER_cert(tls.certificate.read_text())
+    third = bytes.fromhex("a003020102")
+    tls.certificate.write_text(ssl.DER_cert_to_PEM_cert(der.replace(third, third[:-1] + b"\x22", 1)))
+    with pytest.raises(BadConfiguration):
+        read(tls)
 
 
 def with_unknown_key(certificate: Path) -> None:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -27,7 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from twinveil.errors import BadConfiguration
 from twinveil.net.credentials import TlsFiles, server_name
 from twinveil.net.files import replace
-from twinveil.net.identity import role_uri
+from twinveil.net.identity import MALFORMED, role_uri
 
 AUTHORITY_DAYS = 3650
 ROLE_DAYS = 365
@@ -119,7 +118,7 @@ def load_authority(folder: Path) -> Authority:
         raise BadConfiguration(
             f"{error.filename}: {error.strerror}: without the authority's key no certificate can be issued"
         ) from None
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except MALFORMED:
         raise BadConfiguration(f"{folder}: the authority's key or certificate is no PEM file") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certified:
         raise BadConfiguration(f"{path}: this is not the key of {folder / 'authority.pem'}")

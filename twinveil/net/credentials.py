@@ -14,10 +14,10 @@ from pathlib import Path
 
 import grpc
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from twinveil.errors import BadConfiguration
+from twinveil.net.identity import MALFORMED
 
 RENEWAL_TRIES, RENEWAL_SECONDS = 5, 0.05
 """Three files are replaced one after the other: key and certificate may differ for a moment."""
@@ -73,7 +73,7 @@ def read(files: TlsFiles) -> _Content:
         certificate = x509.load_pem_x509_certificate(content["certificate"])
         certified = certificate.public_key()
         key = load_pem_private_key(content["key"], None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except MALFORMED:
         raise BadConfiguration(f"{files.certificate.parent}: a certificate or key is no PEM file") from None
     if certified != key.public_key():
         raise BadConfiguration(f"{files.key}: this is not the key of {files.certificate}")

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from twinveil.errors import NotAllowed
@@ -20,13 +21,16 @@ INSECURE_ROLE_KEY = "twinveil-role"
 
 _callers: WeakKeyDictionary[grpc.ServicerContext, PeerIdentity] = WeakKeyDictionary()
 
-_MALFORMED = (
+MALFORMED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.ExtensionNotFound,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-"""What reading a certificate may raise beside ValueError."""
+"""What reading a certificate that comes from anywhere may raise."""
 
 _URI = re.compile(r"twinveil://(owner|cloud_s1|cloud_s2|user)/([A-Za-z0-9][A-Za-z0-9._-]{0,63})")
 
@@ -69,7 +73,7 @@ def from_certificate(pem: bytes) -> PeerIdentity:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, *_MALFORMED):
+    except MALFORMED:
         raise NotAllowed("the certificate names no Twinveil role (SAN URI twinveil://role/NAME)") from None
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) != 1:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import psutil
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 
 from twinveil.errors import BadConfiguration, NotAllowed, TwinveilError
 from twinveil.net.address import split
 from twinveil.net.channel import connect
 from twinveil.net.credentials import TlsFiles, read, server_name
-from twinveil.net.identity import parse_uri
+from twinveil.net.identity import MALFORMED, parse_uri
 from twinveil.pinning import read_pin
 from twinveil.preflight.finding import Finding, failure, note, ok
 from twinveil.preflight.kit import Kit
@@ -66,7 +66,7 @@ def certificates(kit: Kit, tls: TlsFiles) -> Iterator[Finding]:
     try:
         certificate.verify_directly_issued_by(authority)
         yield ok("authority", authority.subject.rfc4514_string())
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except (InvalidSignature, *MALFORMED):
         yield failure("authority", "the certificate comes from another authority", f"{RENEW}, for all roles")
     yield identity(kit, certificate)
     yield in_date("certificate's dates", certificate, RENEW)
@@ -81,7 +81,7 @@ def identity(kit: Kit, certificate: x509.Certificate) -> Finding:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         [uri] = names.get_values_for_type(x509.UniformResourceIdentifier)
         found = "/".join(parse_uri(uri))
-    except (x509.ExtensionNotFound, ValueError, NotAllowed):
+    except (NotAllowed, *MALFORMED):
         return failure("role", "the certificate names no role of Twinveil", remedy)
     if found != wanted or server_name(kit.role) not in names.get_values_for_type(x509.DNSName):
         return failure("role", f"the certificate is {found}'s, the configuration is {wanted}'s", remedy)

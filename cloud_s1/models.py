@@ -11,7 +11,8 @@ import numpy.typing as npt
 from gmpy2 import mpz
 
 from twinveil.crypto.public_key import PublicKey
-from twinveil.plan import Plan
+from twinveil.errors import BadInput
+from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.store import Arrays, ModelStore, Record, Staged
 
@@ -31,11 +32,17 @@ class ModelsS1:
         return self.store.stage(record, to_arrays(model, key))
 
     def load(self, record: Record, key: PublicKey) -> ModelS1:
+        """Raises BadInput if its numbers are damaged or encrypted under another key."""
+        if record.fingerprint != key.fingerprint:
+            raise BadInput(
+                f"the stored model {record.model} {record.version} is encrypted under another key than "
+                "cloud_s2's: remove and outsource it again"
+            )
         with self._lock:
             if record.import_id not in self._loaded:
                 if len(self._loaded) >= MAX_LOADED:
                     self._loaded.pop(next(iter(self._loaded)))
-                self._loaded[record.import_id] = from_arrays(record.plan, self.store.arrays(record), key)
+                self._loaded[record.import_id] = from_arrays(record.layout, self.store.arrays(record), key)
             return self._loaded[record.import_id]
 
     def forget(self, import_id: bytes) -> None:
@@ -56,9 +63,9 @@ def to_arrays(model: ModelS1, key: PublicKey) -> Arrays:
     return arrays
 
 
-def from_arrays(plan: Plan, arrays: Arrays, key: PublicKey) -> ModelS1:
+def from_arrays(layout: ImportLayout, arrays: Arrays, key: PublicKey) -> ModelS1:
     """Inverse of to_arrays; every ciphertext is checked again."""
-    model = ModelS1(plan)
+    model = ModelS1(layout)
     for name, array in arrays.items():
         what, *rest = name.split("/")
         if what == "share":

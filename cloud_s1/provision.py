@@ -13,10 +13,9 @@ from twinveil.net.identity import PeerIdentity
 from twinveil.net.observed import ObservedPeer
 from twinveil.parallel import Workers
 from twinveil.protocol.conversation import expect
-from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1, import_model
 from twinveil.protocol.observer import NOBODY, Observer
-from twinveil.requests import read_header, refuse_other_owner
+from twinveil.requests import read_header
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
@@ -46,7 +45,6 @@ class ProvisionS1:
         record = read_header(header, caller, tools.params, tools.key)
         self._models.store.refuse_existing(record.model, record.version)
         self._models.store.refuse_known(record.import_id)
-        layout = ImportLayout(record.plan, tools.params, record.engines)
         half = model_half(record.plan, tools.params, tools.key.n, collect(data))
         observer = self._observers()
         try:
@@ -55,7 +53,7 @@ class ProvisionS1:
                 work = import_model(
                     peer.ask,
                     record.import_id,
-                    layout,
+                    record.layout,
                     half,
                     tools.key,
                     tools.rerandomiser,
@@ -80,11 +78,10 @@ class ProvisionS1:
         return record.entry()
 
     def list_models(self) -> Sequence[ModelEntry]:
-        return [record.entry() for record in self._models.store.records()]
+        return self._models.store.entries()
 
     def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
-        record = self._models.store.find(model, version)
-        refuse_other_owner(record, caller)
-        self._models.store.remove(model, version)
-        self._models.forget(record.import_id)
-        self._removed(record.import_id)
+        record = self._models.store.remove(model, version, caller.name)
+        if record is not None:
+            self._models.forget(record.import_id)
+            self._removed(record.import_id)

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.crypto.nonces import Rerandomiser
+from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import Tally
 from twinveil.net.channel import Link, Me, connect
 from twinveil.net.grpc_peer import GrpcPeer

@@ -18,7 +18,6 @@ from twinveil.parallel import Workers
 from twinveil.params import Params
 from twinveil.protocol.conversation import Script, Scripted
 from twinveil.protocol.meter import Meter
-from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s2 import import_model
 from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.binding import QueryHead
@@ -59,8 +58,9 @@ class Conversations:
         pending = self.provision.claim(opening.import_id, HALF_SECONDS)
         try:
             record = pending.record
-            layout = ImportLayout(record.plan, self.params, record.engines)
-            model = yield from import_model(opening, layout, pending.half, self.key, self.workers, observer)
+            model = yield from import_model(
+                opening, record.layout, pending.half, self.key, self.workers, observer
+            )
             self.models.keep(record, model)
             pending.finish()
             yield pb.Round(done=pb.Done())

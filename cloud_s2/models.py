@@ -39,5 +39,5 @@ class ModelsS2:
                 if len(self._loaded) >= MAX_LOADED:
                     self._loaded.pop(next(iter(self._loaded)))
                 shares = {name: share.astype(np.uint64) for name, share in arrays.items()}
-                self._loaded[import_id] = ModelS2(record.plan, shares)
+                self._loaded[import_id] = ModelS2(record.layout, shares)
             return record, self._loaded[import_id]

@@ -13,7 +13,7 @@ from twinveil.halves import Half, collect, model_half
 from twinveil.net.identity import PeerIdentity
 from twinveil.params import Params
 from twinveil.rendezvous import Rendezvous
-from twinveil.requests import read_header, refuse_other_owner
+from twinveil.requests import read_header
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
 from twinveil.store import Record
@@ -85,8 +85,7 @@ class ProvisionS2:
             self._pending.withdraw(record.import_id)
 
     def list_models(self) -> Sequence[ModelEntry]:
-        return [record.entry() for record in self._models.store.records()]
+        return self._models.store.entries()
 
     def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
-        refuse_other_owner(self._models.store.find(model, version), caller)
-        self._models.store.remove(model, version)
+        self._models.store.remove(model, version, caller.name)

@@ -53,15 +53,19 @@ class Contact:
 
 @dataclass(frozen=True)
 class Placed:
-    """A model as the clouds hold it; either may miss it after an accident."""
+    """A model as the clouds hold it; either may miss it after an accident.
+
+    trouble: why a cloud that holds it cannot use it, or empty.
+    """
 
     entry: ModelEntry
     at_s1: bool
     at_s2: bool
+    trouble: str = ""
 
     @property
     def whole(self) -> bool:
-        return self.at_s1 and self.at_s2
+        return self.at_s1 and self.at_s2 and not self.trouble
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,14 @@ class Clouds:
         """Every model at either cloud, by name and version."""
         by_cloud = [_list(link) for link in (self.s1, self.s2)]
         named = [{(e.model, e.version): e for e in entries} for entries in by_cloud]
-        return [
-            Placed((named[0] | named[1])[name], name in named[0], name in named[1])
-            for name in sorted(named[0].keys() | named[1].keys())
-        ]
+        placed = []
+        for name in sorted(named[0].keys() | named[1].keys()):
+            at_s1, at_s2 = (each.get(name) for each in named)
+            there = [each for each in (at_s1, at_s2) if each is not None]
+            trouble = next((each.trouble for each in there if each.trouble), "")
+            entry = next((each for each in there if not each.trouble), there[0])
+            placed.append(Placed(entry, at_s1 is not None, at_s2 is not None, trouble))
+        return placed
 
     def remove(self, model: str, version: str) -> None:
         """From both clouds. Raises UnknownModel if neither has it."""

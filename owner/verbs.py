@@ -119,7 +119,7 @@ def models(settings: OwnerSettings, as_json: Json = False) -> None:
     for row in rows:
         if not row["whole"]:
             Console().print(
-                f"{row['model']} {row['version']} is at one cloud only and of no use: "
+                f"{row['trouble'] or '{model} {version} is at one cloud only and of no use'.format(**row)}: "
                 f"twinveil remove {row['model']} {row['version']}",
                 highlight=False,
                 soft_wrap=True,
@@ -159,6 +159,7 @@ def _row(placed: Placed, offered: bool) -> dict[str, object]:
         "cloud_s1": placed.at_s1,
         "cloud_s2": placed.at_s2,
         "whole": placed.whole,
+        "trouble": placed.trouble,
         "offered": offered,
     }
 

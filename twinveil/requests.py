@@ -51,7 +51,7 @@ def read_header(header: ModelHeader, caller: PeerIdentity, params: Params, key: 
     if header.key_fingerprint.hex() != key.fingerprint:
         raise PeerMismatch("this model was blinded for another key: fetch cloud_s2's key again")
     plan = Plan.from_json(header.plan_json)
-    engines = ImportLayout(plan, params, tuple(header.engines)).engines
+    layout = ImportLayout(plan, params, tuple(header.engines))
     multiplied, added = model_plaintexts(plan, params)
     size = (multiplied + added) * half_bytes(key.n)
     if (header.multiplied, header.added, header.data_bytes) != (multiplied, added, size):
@@ -60,20 +60,8 @@ def read_header(header: ModelHeader, caller: PeerIdentity, params: Params, key: 
         header.model,
         header.version,
         header.import_id,
-        plan,
-        engines,
+        layout,
         header.label_only,
         key.fingerprint,
         caller.name,
     )
-
-
-def refuse_other_owner(record: Record, caller: PeerIdentity) -> None:
-    """Raises NotAllowed unless the caller outsourced this model, or nobody knows who did.
-
-    The name in the certificate counts, which stays the same when certificates are renewed.
-    """
-    if record.owner not in ("", caller.name):
-        raise NotAllowed(
-            f"model {record.model} {record.version} belongs to owner/{record.owner}: nobody else removes it"
-        )

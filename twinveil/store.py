@@ -1,6 +1,6 @@
 """A cloud's models on disk: each there whole or not at all, checksummed, by name and version.
 
-ROOT/NAME@VERSION/record.json     who, which plan, which key; SHA-256 of the arrays
+ROOT/NAME@VERSION/record.json     who, which plan, which key; SHA-256 of the layout and of the arrays
 ROOT/NAME@VERSION/arrays.safetensors
 ROOT/.incoming-*                  not yet a model; swept at start
 """
@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,26 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from twinveil.errors import AlreadyUsed, BadInput, BadPlan, ModelExists, TwinveilError, UnknownModel
+from twinveil.errors import (
+    AlreadyUsed,
+    BadInput,
+    BadPlan,
+    InvalidKey,
+    ModelExists,
+    NotAllowed,
+    UnknownModel,
+)
+from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.plan import Plan
+from twinveil.protocol.model.layout import ImportLayout
 from twinveil.rpc.types_pb2 import ModelEntry
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-FORMAT = 2
-"""Raised whenever the layout of stored ciphertexts changes (slots, widths, the largest query): a model of
-another layout would give wrong answers, so it is refused."""
-
 _INCOMING = ".incoming-"
 _RECORD = "record.json"
 _ARRAYS = "arrays.safetensors"
-_TEXTS = ("model", "version", "import_id", "fingerprint", "arrays_sha256")
+_TEXTS = ("model", "version", "import_id", "fingerprint", "owner", "layout_sha256", "arrays_sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +49,26 @@ class Record:
     """What a cloud knows of a model beside its numbers.
 
     import_id: 16 bytes that both clouds got from the owner; a query names it, so halves of different imports
-    of one name never meet. fingerprint: hex, of the key that everything is encrypted under.
-    owner: the name in the certificate of who outsourced it; empty in a record from before that was kept.
+    of one name never meet. layout: the plan, the engines, and where each value sits.
+    fingerprint: hex, of the key that everything is encrypted under.
+    owner: the name in the certificate of who outsourced it.
     """
 
     model: str
     version: str
     import_id: bytes
-    plan: Plan
-    engines: tuple[str, ...]
+    layout: ImportLayout
     label_only: bool
     fingerprint: str
-    owner: str = ""
+    owner: str
+
+    @property
+    def plan(self) -> Plan:
+        return self.layout.plan
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        return self.layout.engines
 
     @property
     def folder(self) -> str:
@@ -80,38 +94,50 @@ class Record:
                 "label_only": self.label_only,
                 "fingerprint": self.fingerprint,
                 "owner": self.owner,
+                "key_bits": self.layout.params.key_bits,
+                "sigma": self.layout.params.sigma,
+                "layout_sha256": self.layout.digest.hex(),
                 "arrays_sha256": digest,
-                "format": FORMAT,
             },
             indent=1,
         )
 
     @classmethod
     def from_json(cls, text: str | bytes) -> tuple[Record, str]:
-        """The record and the digest of its arrays. Raises BadInput for anything else."""
+        """The record and the digest of its arrays. Raises BadInput for anything else, also for another layout
+        than this version gives the same plan: its ciphertexts would be read wrongly.
+        """
         try:
             data: dict[str, Any] = json.loads(text)
-            engines, label_only = data["engines"], data["label_only"]
-            owner = data.get("owner", "")
-            texts = (*(data[name] for name in _TEXTS), *engines, owner)
+            engines, label_only, sizes = (
+                data["engines"],
+                data["label_only"],
+                (data["key_bits"], data["sigma"]),
+            )
+            texts = (*(data[name] for name in _TEXTS), *engines)
             if not isinstance(label_only, bool) or not all(isinstance(each, str) for each in texts):
                 raise TypeError
+            if not all(type(size) is int for size in sizes):
+                raise TypeError
             plan = Plan.from_json(json.dumps(data["plan"]))
+            params = Params(*sizes, insecure_small_key=sizes[0] < MIN_KEY_BITS)
+            layout = ImportLayout(plan, params, tuple(engines))
             import_id = bytes.fromhex(data["import_id"])
-        except (ValueError, KeyError, TypeError, RecursionError, BadPlan):
-            raise BadInput("this is no record of a model") from None
+            digest = layout.digest.hex()
+        except (ValueError, KeyError, TypeError, RecursionError, BadPlan, InvalidKey):
+            raise BadInput("this is no record of a model of this version of Twinveil") from None
+        if digest != data["layout_sha256"]:
+            raise BadInput("another version of Twinveil laid this model out in another way")
         record = cls(
             data["model"],
             data["version"],
             import_id,
-            plan,
-            tuple(engines),
+            layout,
             label_only,
             data["fingerprint"],
-            owner,
+            data["owner"],
         )
-        # Arrays of another layout have no digest that could fit.
-        return record, data["arrays_sha256"] if data.get("format") == FORMAT else ""
+        return record, data["arrays_sha256"]
 
 
 class Staged:
@@ -143,22 +169,24 @@ class ModelStore:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def records(self) -> Sequence[Record]:
-        """Every model, by name and version. A folder that cannot be read is no model."""
-        found = []
+        """Every model that can be used, by name and version."""
+        return [each for each in self._all() if isinstance(each, Record)]
+
+    def entries(self) -> Sequence[ModelEntry]:
+        """Every model, by name and version; one that cannot be used says why."""
+        return [each.entry() if isinstance(each, Record) else each for each in self._all()]
+
+    def _all(self) -> Iterator[Record | ModelEntry]:
         for folder in sorted(self._root.glob("*@*")):
             try:
-                found.append(self._read(folder)[0])
-            except TwinveilError:
-                continue
-        return found
+                yield self._read(folder)[0]
+            except BadInput as error:
+                model, _, version = folder.name.partition("@")
+                yield ModelEntry(model=model, version=version, trouble=str(error))
 
     def find(self, model: str, version: str) -> Record:
         """Raises UnknownModel, naming the models that are there."""
-        folder = self._root / f"{model}@{version}"
-        if not (folder / _RECORD).is_file():
-            there = ", ".join(f"{r.model} {r.version}" for r in self.records()) or "none"
-            raise UnknownModel(f"there is no model {model} {version} here (models: {there})")
-        return self._read(folder)[0]
+        return self._read(self._folder(model, version))[0]
 
     def arrays(self, record: Record) -> Arrays:
         """The model's numbers. Raises BadInput if they are damaged."""
@@ -170,10 +198,7 @@ class ModelStore:
                 raise ValueError
             return load(data)
         except (OSError, ValueError, SafetensorError):
-            raise BadInput(
-                f"the stored model {record.model} {record.version} is damaged or of another version of "
-                "Twinveil: remove and outsource it again"
-            ) from None
+            raise _refused(folder, "its numbers are damaged") from None
 
     def stage(self, record: Record, arrays: Arrays) -> Staged:
         """Write everything to disk, beside the models."""
@@ -202,24 +227,45 @@ class ModelStore:
             folder.rename(self._root / record.folder)
             _sync(self._root)
 
-    def remove(self, model: str, version: str) -> None:
-        record = self.find(model, version)
+    def remove(self, model: str, version: str, owner: str) -> Record | None:
+        """Also a model that cannot be used any more, which has no record.
+
+        owner: the name in the caller's certificate, which stays the same when that is renewed. Raises
+        UnknownModel, or NotAllowed for another owner's model.
+        """
+        removed = next((r for r in self.records() if (r.model, r.version) == (model, version)), None)
+        if removed is not None and removed.owner != owner:
+            raise NotAllowed(
+                f"model {model} {version} belongs to owner/{removed.owner}: nobody else removes it"
+            )
+        doomed = self._root / f"{_INCOMING}{secrets.token_hex(8)}"
         with self._lock:
             # Renamed first: a removal that is cut short leaves no half of a model.
-            doomed = self._root / f"{_INCOMING}{secrets.token_hex(8)}"
-            (self._root / record.folder).rename(doomed)
+            self._folder(model, version).rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
+        return removed
+
+    def _folder(self, model: str, version: str) -> Path:
+        folder = self._root / f"{model}@{version}"
+        if not folder.is_dir():
+            there = ", ".join(f"{r.model} {r.version}" for r in self.records()) or "none"
+            raise UnknownModel(f"there is no model {model} {version} here (models: {there})")
+        return folder
 
     def _read(self, folder: Path) -> tuple[Record, str]:
         try:
             record, digest = Record.from_json((folder / _RECORD).read_bytes())
             if record.folder != folder.name:
                 raise BadInput("the record lies in another model's folder")
-        except (OSError, BadInput):
-            raise BadInput(
-                f"the stored model {folder.name} is damaged: remove and outsource it again"
-            ) from None
+        except OSError as error:
+            raise _refused(folder, f"its record cannot be read: {error.strerror}") from None
+        except BadInput as error:
+            raise _refused(folder, str(error)) from None
         return record, digest
+
+
+def _refused(folder: Path, why: str) -> BadInput:
+    return BadInput(f"the stored model {folder.name} cannot be used, {why}: remove and outsource it again")
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from twinveil import answers, blinding
 from twinveil.crypto.keygen import generate
-from twinveil.crypto.public_key import Rerandomiser
+from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.net.memory import MemoryPeer

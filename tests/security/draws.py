@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from twinveil.blinding import Blinding, blind
+from twinveil.crypto.nonces import Encryptor, Rerandomiser, draw
 from twinveil.crypto.packing import draw_masks
-from twinveil.crypto.public_key import Encryptor, PublicKey, Rerandomiser, draw
+from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import Tally
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.garbler import garble

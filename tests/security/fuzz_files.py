@@ -29,8 +29,10 @@ from twinveil.images import load_picture
 from twinveil.model_files import load_model, save_model
 from twinveil.net.certificates import issue, make_authority
 from twinveil.net.identity import from_certificate
+from twinveil.params import Params
 from twinveil.pinning import pinned_key
 from twinveil.plan import Plan
+from twinveil.protocol.model.layout import ImportLayout
 from twinveil.settings import EVERY_SETTING, CloudS1Settings, CloudS2Settings
 from twinveil.store import Record
 
@@ -77,7 +79,11 @@ def parsers(folder: Path) -> Iterator[tuple[str, Target]]:
     """Texts from clients, peers and disks."""
     key, plan = secret_key(), tiny_plan()
     public, private = key.public_key.to_jwk(), key.to_jwk()
-    record = json.loads(Record("m", "1", bytes(16), plan, ("packed",), False, "00").to_json("00"))
+    record = json.loads(
+        Record("m", "1", bytes(16), ImportLayout(plan, Params(), ("packed",)), False, "00", "main").to_json(
+            "00"
+        )
+    )
     issued = issue(make_authority(), "user", "alice", folder / "tls")
     certificate = ssl.PEM_cert_to_DER_cert(issued.certificate.read_text())
     pin = folder / "pin"

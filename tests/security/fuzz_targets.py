@@ -85,7 +85,7 @@ def _wire(world: World) -> Iterator[tuple[str, Target]]:
             protocol_version=1,
             session_id=bytes(16),
             import_id=import_id,
-            plan_hash=tiny_plan().hash,
+            layout=world.models1.store.find("tiny", "1").layout.digest,
             engine="packed",
             pictures=1,
         )

@@ -80,14 +80,14 @@ SPECIAL: dict[str, list[tuple[str, object, str]]] = {
         *(("protocol_version", version, "PeerMismatch") for version in (0, 2, UINT32)),
         *(("session_id", bytes(size), "InvalidMessage") for size in (0, 15, 17, 1025)),
         *(("import_id", unknown, "UnknownModel") for unknown in (b"", bytes(15), bytes(16), bytes(17))),
-        *(("plan_hash", other, "PeerMismatch") for other in (b"", bytes(31), bytes(32), bytes(33))),
+        *(("layout", other, "PeerMismatch") for other in (b"", bytes(31), bytes(32), bytes(33))),
         *(("engine", name, "BadInput") for name in ("", "PACKED", "preprocessed", "packed ")),
         *(("pictures", count, "TooMuch") for count in (0, 65, UINT32)),
     ],
     "open_import": [
         *(("protocol_version", version, "PeerMismatch") for version in (0, 2, UINT32)),
         *(("import_id", unknown, "PeerUnavailable") for unknown in (b"", bytes(15), bytes(16), bytes(17))),
-        *(("plan_hash", other, "PeerMismatch") for other in (b"", bytes(31), bytes(32), bytes(33))),
+        *(("layout", other, "PeerMismatch") for other in (b"", bytes(31), bytes(32), bytes(33))),
         *(
             ("engines", names, "PeerMismatch")
             for names in ([], ["packed"], ["textbook", "packed"], ["packed", "textbook", "packed"], ["", ""])

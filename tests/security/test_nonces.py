@@ -17,8 +17,8 @@ from tests.security.nonces import Nonces, full_findings, halves_of
 from tests.security.peers import Watching
 from tests.security.smooth import SmoothKey, smooth_key
 from tests.security.world import World, tiny_model
-from twinveil.crypto import public_key as module
-from twinveil.crypto.public_key import Encryptor, FreshCiphertexts, NonceSource, Rerandomiser
+from twinveil.crypto import nonces as module
+from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NonceSource, Rerandomiser
 from twinveil.parallel import INLINE, Workers
 from twinveil.plan import Conv, Dense, Plan, QuantisedModel, Relu
 

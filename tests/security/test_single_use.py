@@ -19,7 +19,7 @@ import pytest
 from tests.crypto_keys import secret_key
 from tests.security.draws import draw_all
 from tests.security.world import S1, USER, World, finish, tiny_model, tiny_plan
-from twinveil.crypto.public_key import Encryptor, Rerandomiser
+from twinveil.crypto.nonces import Encryptor, Rerandomiser
 from twinveil.crypto.tally import Tally
 from twinveil.errors import AlreadyUsed, OutOfOrder
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices

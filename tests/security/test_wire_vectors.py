@@ -12,7 +12,7 @@ import pytest
 
 from tests.crypto_keys import secret_key
 from tests.security.stand_ins import Serving, called
-from tests.security.world import S1, World, tiny_model, tiny_plan
+from tests.security.world import S1, World, tiny_model
 from twinveil.errors import TwinveilError
 from twinveil.net.chunks import CHUNK_BYTES, Limits, cut
 from twinveil.net.grpc_peer import RoundsServicer
@@ -21,7 +21,7 @@ from twinveil.rpc import rounds_pb2 as pb
 
 OPENING = pb.Round(
     open_query=pb.OpenQuery(
-        protocol_version=1, session_id=bytes(16), plan_hash=tiny_plan().hash, engine="packed", pictures=1
+        protocol_version=1, session_id=bytes(16), layout=bytes(32), engine="packed", pictures=1
     )
 )
 FULL = bytes(CHUNK_BYTES)
@@ -79,7 +79,9 @@ def _varint(number: int) -> bytes:
 
 def test_malformed_streams(tmp_path: Path) -> None:
     world = World(tmp_path)
-    OPENING.open_query.import_id = world.outsource(tiny_model()).import_id
+    world.outsource(tiny_model())
+    record = world.models1.store.find("tiny", "1")
+    OPENING.open_query.import_id, OPENING.open_query.layout = record.import_id, record.layout.digest
     servicer = RoundsServicer(
         world.conversations.open, Limits(message_bytes=4 << 20, conversation_bytes=8 << 20)
     )

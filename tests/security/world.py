@@ -29,7 +29,8 @@ from cloud_s2.queries import QueriesS2
 from tests.crypto_keys import secret_key
 from twinveil import answers
 from twinveil.blinding import blind_values, picture_segment
-from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.crypto.nonces import Rerandomiser
+from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.halves import model_plaintexts, model_segments

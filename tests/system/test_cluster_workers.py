@@ -22,7 +22,7 @@ from twinveil.bench.networks import write
 from twinveil.bench.session import session
 from twinveil.cluster_workers import cluster_workers
 from twinveil.crypto.multiexp import Job, multi_exponentiate_all
-from twinveil.crypto.public_key import Rerandomiser
+from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.tally import Tally
 from twinveil.errors import BadConfiguration, PeerUnavailable
 from twinveil.model_files import load_model

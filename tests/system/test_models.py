@@ -18,7 +18,7 @@ from owner.outsource import Release, outsource
 from tests.networks import small_icnn_model
 from tests.system.town import Town, pictures, small_model, stored, town, wait_until
 from twinveil import oracle
-from twinveil.errors import NotAllowed, PeerUnavailable, TwinveilError, UnknownModel
+from twinveil.errors import ModelExists, NotAllowed, PeerUnavailable, TwinveilError, UnknownModel
 from twinveil.net.certificates import issue
 from twinveil.net.channel import Me
 from twinveil.store import ModelStore
@@ -78,6 +78,25 @@ def test_a_model_that_one_cloud_lost_is_marked_and_can_be_removed(shared: Town) 
     shared.outsource(stored(model), "torn")
     with shared.client() as client:
         [made] = client.classify(pictures(model, 1), "torn")
+    assert list(made.vector) == oracle.run(model, pictures(model, 1)[0]).tolist()
+
+
+@pytest.mark.parametrize("role", ["cloud_s1", "cloud_s2"])
+def test_a_model_of_another_layout_is_named_refused_and_can_be_replaced(shared: Town, role: str) -> None:
+    model, name = small_model(32), f"older-{role[-1]}"
+    shared.outsource(stored(model), name)
+    record = shared.cluster.state(role) / "models" / f"{name}@1" / "record.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"layout_sha256": "00" * 32}))
+    assert not shared.models()[name, "1"].whole
+    assert "another version of Twinveil" in shared.twinveil("models").stdout
+    with shared.client() as client, pytest.raises(TwinveilError, match=r"outsource"):
+        client.classify(pictures(model, 1), name)
+    with pytest.raises(ModelExists):
+        shared.outsource(stored(model), name)
+    assert shared.twinveil("remove", name, "1").returncode == 0
+    shared.outsource(stored(model), name)
+    with shared.client() as client:
+        [made] = client.classify(pictures(model, 1), name)
     assert list(made.vector) == oracle.run(model, pictures(model, 1)[0]).tolist()
 
 

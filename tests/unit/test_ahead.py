@@ -10,6 +10,8 @@ from typing import Any
 from cloud_s1.ahead import Ahead, Prepared
 from tests.networks import random_model
 from twinveil.errors import PeerUnavailable
+from twinveil.params import Params
+from twinveil.protocol.model.layout import ImportLayout
 from twinveil.store import Record
 
 
@@ -47,7 +49,9 @@ class Maker:
         return Prepared(record, engine, Query(self.gate, self.fails), wire, wire)  # type: ignore[arg-type]
 
 
-RECORD = Record("m", "1", bytes(16), random_model(1).plan, ("packed",), False, "00")
+RECORD = Record(
+    "m", "1", bytes(16), ImportLayout(random_model(1).plan, Params(), ("packed",)), False, "00", "main"
+)
 
 
 def after_one_query(maker: Maker) -> Ahead:

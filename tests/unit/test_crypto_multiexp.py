@@ -17,7 +17,6 @@ from tests.crypto_keys import secret_key
 from twinveil.crypto.fixed_base import FixedBase
 from twinveil.crypto.multiexp import (
     Buckets,
-    FixedBases,
     Job,
     Tables,
     multi_exponentiate,
@@ -27,6 +26,7 @@ from twinveil.crypto.multiexp import (
     predict_all,
     shift_combine,
 )
+from twinveil.crypto.multiexp_fixed import FixedBases
 from twinveil.crypto.multiexp_schedule import choose
 from twinveil.crypto.normal_form import linear_forms, normalise, product
 from twinveil.crypto.tally import MODMUL_N, MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2, Tally
@@ -143,7 +143,7 @@ def test_counts_are_what_is_performed(schedule: Buckets | Tables, monkeypatch: p
     monkeypatch.setattr(multiexp, "value", spied_value)
     monkeypatch.setattr(multiexp, "ONE", one)
 
-    real_raise, real_tables = multiexp._raise, multiexp._tables
+    real_raise, real_tables = multiexp._raise, multiexp.group_tables
 
     def spied_raise(factors: list[mpz], *rest: Any) -> Any:
         return real_raise([Spy(f, "half") for f in factors], *rest)
@@ -151,10 +151,10 @@ def test_counts_are_what_is_performed(schedule: Buckets | Tables, monkeypatch: p
     def spied_tables(*arguments: Any) -> Any:
         tables = real_tables(*arguments)
         halves = [[Spy(f, "half") for f in table] for table in tables.factors]
-        return multiexp._GroupTables(halves, tables.ks)
+        return multiexp.GroupTables(halves, tables.ks)
 
     monkeypatch.setattr(multiexp, "_raise", spied_raise)
-    monkeypatch.setattr(multiexp, "_tables", spied_tables)
+    monkeypatch.setattr(multiexp, "group_tables", spied_tables)
     Spy.counts = {}
     bases, outputs, bits = 13, 7, 5
     values, exponents = units(bases), draw(outputs, bases, bits)

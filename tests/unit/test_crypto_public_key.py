@@ -20,14 +20,8 @@ from hypothesis import strategies as st
 
 from tests.crypto_keys import secret_key, toy
 from twinveil.crypto.keygen import generate
-from twinveil.crypto.public_key import (
-    Encryptor,
-    FreshCiphertexts,
-    NoncePool,
-    PublicKey,
-    Rerandomiser,
-    nonce_counts,
-)
+from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NoncePool, Rerandomiser, nonce_counts
+from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N2, Tally
 from twinveil.errors import AlreadyUsed, InvalidCiphertext, InvalidKey

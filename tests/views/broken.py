@@ -17,9 +17,9 @@ from gmpy2 import mpz
 
 from twinveil import blinding
 from twinveil.blinding import Blinding, Segment
+from twinveil.crypto import nonces as keys
 from twinveil.crypto import packing
-from twinveil.crypto import public_key as keys
-from twinveil.crypto.public_key import FreshCiphertexts, Rerandomiser
+from twinveil.crypto.nonces import FreshCiphertexts, Rerandomiser
 from twinveil.protocol.engine import Link
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.packed import layout

@@ -30,8 +30,8 @@ from tests.views.exchanges import (
     picture_mask,
 )
 from twinveil.blinding import picture_segment
+from twinveil.crypto.nonces import Encryptor, Rerandomiser
 from twinveil.crypto.packing import draw_masks
-from twinveil.crypto.public_key import Encryptor, Rerandomiser
 from twinveil.crypto.tally import Tally
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.circuit import flatten
@@ -109,7 +109,7 @@ class Simulator:
         opening = pb.OpenImport(
             protocol_version=PROTOCOL_VERSION,
             import_id=secrets.token_bytes(16),
-            plan_hash=self.plan.hash,
+            layout=self.models.digest,
             engines=self.models.engines,
         )
         opened = peer.ask(pb.Round(open_import=opening)).import_opened
@@ -138,7 +138,7 @@ class Simulator:
             protocol_version=PROTOCOL_VERSION,
             session_id=secrets.token_bytes(16),
             import_id=head.import_id,
-            plan_hash=self.plan.hash,
+            layout=self.models.digest,
             engine=self.engine,
             pictures=1,
         )

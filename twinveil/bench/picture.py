@@ -13,7 +13,7 @@ from twinveil.bench.networks import some_pictures
 from twinveil.bench.processes import MIB, watched
 from twinveil.bench.session import Query, Session, session
 from twinveil.crypto.keygen import generate
-from twinveil.crypto.public_key import Encryptor
+from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.estimate.machine import Machine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 
-from twinveil.crypto.public_key import Encryptor, Rerandomiser
+from twinveil.crypto.nonces import Encryptor, Rerandomiser
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.errors import TwinveilError
@@ -17,6 +17,7 @@ from twinveil.params import Params
 from twinveil.plan import IMAGE, Dense, Plan
 from twinveil.protocol.conversation import Script, Scripted
 from twinveil.protocol.meter import Meter
+from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.textbook.s1 import TextbookS1
 from twinveil.protocol.textbook.s2 import TextbookS2
@@ -34,9 +35,8 @@ class TextbookSmp:
         self._layout = TextbookLayout(Plan((1, 1, 2), 8, (Dense("dense", IMAGE, 2, 8, 20),), 0), params)
         self.tally = Tally()
         rerandomiser = Rerandomiser(key.public_key, self.tally)
-        self._s1 = TextbookS1(
-            ModelS1(self._layout.plan), self._layout, key.public_key, rerandomiser, self.tally
-        )
+        model = ModelS1(ImportLayout(self._layout.plan, params, ("textbook",)))
+        self._s1 = TextbookS1(model, self._layout, key.public_key, rerandomiser, self.tally)
 
     def run(self, products: int) -> tuple[float, CountedPeer]:
         """Seconds of both sides for that many products, and the traffic; every product is checked."""

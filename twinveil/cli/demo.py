@@ -169,6 +169,8 @@ def _outsource(
         if row["whole"] and row["offered"] and row["plan_hash"] == stored.model.plan.hash.hex():
             console.print("the clouds hold the model already")
             return name
+        if row["trouble"]:
+            console.print(row["trouble"], soft_wrap=True)
         _verb(console, "remove", name, version, *reach)
     made = _verb(
         console,

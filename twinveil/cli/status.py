@@ -17,6 +17,7 @@ from twinveil.config import settle
 from twinveil.errors import PeerUnavailable, TwinveilError
 from twinveil.net.channel import connect
 from twinveil.net.identity import ROLES
+from twinveil.rpc.types_pb2 import ModelEntry
 from twinveil.settings import EVERY_SETTING, CallerSettings
 
 
@@ -92,13 +93,17 @@ def ask(settings: CallerSettings, role: str) -> RoleStatus:
         version=reply.twinveil_version,
         protocol=reply.protocol_version,
         key_fingerprint=reply.key_fingerprint.hex(),
-        models=tuple(f"{entry.model} {entry.version}" for entry in reply.models),
+        models=tuple(_named(entry) for entry in reply.models),
         running_queries=reply.running_queries,
         prepared_queries=reply.prepared_queries,
         uptime_seconds=round(reply.uptime_seconds, 1),
         memory_bytes=reply.memory_bytes,
         pid=reply.pid,
     )
+
+
+def _named(entry: ModelEntry) -> str:
+    return f"{entry.model} {entry.version}" + (" (cannot be used)" if entry.trouble else "")
 
 
 def _table(answers: list[RoleStatus]) -> Table:

@@ -8,9 +8,8 @@ buckets (Pippenger 1976; Bernstein, Doumen, Lange, Oosterwijk, INDOCRYPT 2012, s
     into signed windows; for each output and window a base or its inverse goes to the bucket of its digit, and
     a running product raises bucket d to d. Good for many bases: windows + 2 buckets/bases steps a term.
 tables (Straus 1964, in groups): for each group of bases all products of digits of one window are made once
-for
-    all outputs; a window of a group is one multiplication. Good for few bases and many outputs, and for bases
-    that never change (`FixedBases`).
+    for all outputs; a window of a group is one multiplication. Good for few bases and many outputs, and for
+    bases that never change (`multiexp_fixed`).
 
 Which schedule, and its windows, follow from (bases, outputs, bits) alone, and no step is left out for a zero
 digit. So counts are exact and known beforehand (`predict`), and the order of operations does not depend on
@@ -19,9 +18,6 @@ the exponents; which operands are touched does (memory access is not hidden).
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -38,7 +34,6 @@ from twinveil.parallel import INLINE, Workers
 
 __all__ = [
     "Buckets",
-    "FixedBases",
     "Job",
     "Tables",
     "multi_exponentiate",
@@ -64,27 +59,29 @@ def multi_exponentiate(
     bases: units modulo `modulus`, which is N^2. exponents: (outputs, bases), below 2^bits, bits <= 64.
     Raises ValueError for shapes or widths that do not fit, ZeroDivisionError if a base is no unit.
     """
-    n = _root(modulus)
-    outputs = _checked(len(bases), exponents, bits)
+    n = root(modulus)
+    outputs = checked_outputs(len(bases), exponents, bits)
     schedule = schedule or choose(len(bases), outputs, bits)
     forms = normalise(bases, n)
     if isinstance(schedule, Buckets):
         results = _with_buckets(forms, exponents, bits, schedule, n, modulus)
     else:
-        tables = _tables(forms, schedule, n)
-        results = _with_tables(tables, exponents, bits, schedule, n, modulus)
+        tables = group_tables(forms, schedule, n)
+        results = with_tables(tables, exponents, bits, schedule, n, modulus)
     tally += schedule.counts(len(bases), outputs, bits)
     return results
 
 
-def _root(modulus: mpz) -> mpz:
+def root(modulus: mpz) -> mpz:
+    """N of N^2; ValueError for anything else."""
     n, rest = gmpy2.isqrt_rem(modulus)
     if rest:
         raise ValueError("the modulus is not the square of N")
     return n
 
 
-def _checked(bases: int, exponents: NDArray[np.uint64], bits: int) -> int:
+def checked_outputs(bases: int, exponents: NDArray[np.uint64], bits: int) -> int:
+    """The number of outputs; ValueError unless exponents are uint64 (outputs, bases) below 2^bits."""
     if exponents.dtype != np.uint64 or exponents.ndim != 2 or exponents.shape[1] != bases:
         raise ValueError(f"exponents must be uint64 of shape (outputs, {bases})")
     if not 1 <= bits <= MAX_BITS:
@@ -163,14 +160,14 @@ TABLE_BATCH = 352
 
 
 @dataclass(frozen=True, slots=True)
-class _GroupTables:
+class GroupTables:
     """For every group its products of digits: half-size factors, and the k of their normal forms."""
 
     factors: list[list[mpz]]
     ks: list[list[mpz]]
 
 
-def _tables(forms: Sequence[Normal], schedule: Tables, n: mpz) -> _GroupTables:
+def group_tables(forms: Sequence[Normal], schedule: Tables, n: mpz) -> GroupTables:
     """Entry sum_i d_i 2^(window i) of a group is prod_i base_i^d_i."""
     factors, ks = [], []
     start = 0
@@ -185,7 +182,7 @@ def _tables(forms: Sequence[Normal], schedule: Tables, n: mpz) -> _GroupTables:
         start += size
         factors.append([entry.u for entry in table])
         ks.append([entry.k for entry in table])
-    return _GroupTables(factors, ks)
+    return GroupTables(factors, ks)
 
 
 def _indices(exponents: NDArray[np.uint64], bits: int, schedule: Tables) -> NDArray[np.uint64]:
@@ -202,14 +199,15 @@ def _indices(exponents: NDArray[np.uint64], bits: int, schedule: Tables) -> NDAr
     return np.stack(steps, axis=1)
 
 
-def _with_tables(
-    tables: _GroupTables,
+def with_tables(
+    tables: GroupTables,
     exponents: NDArray[np.uint64],
     bits: int,
     schedule: Tables,
     n: mpz,
     modulus: mpz,
 ) -> list[mpz]:
+    """prod_t bases[t]^exponents[o, t] for every row o, from the tables on these bases."""
     indices = _indices(exponents, bits, schedule)
     outputs, steps, _ = indices.shape
     results: list[mpz] = []
@@ -259,7 +257,7 @@ class Job(NamedTuple):
     bits: int
 
 
-class _Parcel(NamedTuple):
+class Parcel(NamedTuple):
     """A job, or some outputs of one, as bytes for a worker process."""
 
     bases: bytes
@@ -282,12 +280,12 @@ def multi_exponentiate_all(
     modulus_bytes = modulus.to_bytes(size, "little")
     parcels, owners = [], []
     for owner, job in enumerate(jobs):
-        outputs = _checked(len(job.bases), job.exponents, job.bits)
+        outputs = checked_outputs(len(job.bases), job.exponents, job.bits)
         bases = pack_numbers(job.bases, size)
         start = 0
-        for share in _shares(outputs, len(jobs), workers.count):
+        for share in shares(outputs, len(jobs), workers.count):
             block = np.ascontiguousarray(job.exponents[start : start + share])
-            parcels.append(_Parcel(bases, block.tobytes(), share, job.bits, modulus_bytes))
+            parcels.append(Parcel(bases, block.tobytes(), share, job.bits, modulus_bytes))
             owners.append(owner)
             start += share
     results: list[list[mpz]] = [[] for _ in jobs]
@@ -301,19 +299,19 @@ def predict_all(shapes: Sequence[tuple[int, int, int]], parts: int = 1) -> Tally
     """Operations of `multi_exponentiate_all` for jobs of shape (bases, outputs, bits) on `parts` workers."""
     tally = Tally()
     for bases, outputs, bits in shapes:
-        for share in _shares(outputs, len(shapes), parts):
+        for share in shares(outputs, len(shapes), parts):
             tally += predict(bases, share, bits)
     return tally
 
 
-def _shares(outputs: int, jobs: int, parts: int) -> tuple[int, ...]:
+def shares(outputs: int, jobs: int, parts: int) -> tuple[int, ...]:
     """How the outputs of one of `jobs` jobs are cut so that every worker has something to do."""
     pieces = 1 if jobs >= parts else min(outputs, -(-parts // jobs))
     small, more = divmod(outputs, pieces)
     return (small + 1,) * more + (small,) * (pieces - more)
 
 
-def _run_parcel(parcel: _Parcel) -> tuple[bytes, dict[str, int]]:
+def _run_parcel(parcel: Parcel) -> tuple[bytes, dict[str, int]]:
     size = len(parcel.modulus)
     bases = unpack_numbers(parcel.bases, size)
     exponents = np.frombuffer(parcel.exponents, dtype=np.uint64).reshape(parcel.outputs, len(bases))
@@ -332,107 +330,3 @@ def pack_numbers(values: Sequence[mpz], size: int) -> bytes:
 def unpack_numbers(data: bytes, size: int) -> list[mpz]:
     """The inverse of `pack_numbers`."""
     return [mpz.from_bytes(data[at : at + size], "little") for at in range(0, len(data), size)]
-
-
-FIXED_GROUP = 8
-"""Bases in a group of fixed tables: 255 products of 2 * (N + 48) bytes for 8 bases, 19 KiB a base at 2048
-bits."""
-
-
-class FixedBases:
-    """Tables on bases that never change, such as an encrypted model: made once, kept in memory.
-
-    A term of b bits costs b/group half multiplications and nothing else. A process makes the tables when it
-    first needs them: this one for work done here, each worker for its share. `memory_bytes` says what they
-    take in each. They are counted once, here.
-    """
-
-    __slots__ = ("_bases", "_digest", "_modulus", "_n", "_tables", "count", "schedule")
-
-    def __init__(self, bases: Sequence[mpz], modulus: mpz, tally: Tally, group: int = FIXED_GROUP) -> None:
-        self.count = len(bases)
-        self.schedule = Tables(min(group, len(bases)), 1)
-        self._n = _root(modulus)
-        self._modulus = modulus
-        self._bases = pack_numbers(bases, self._size)
-        self._digest = hashlib.sha256(self._bases + bytes([group]) + self._n.to_bytes(self._size)).digest()
-        self._tables: _GroupTables | None = None
-        tally += self.schedule.table_counts(self.count)
-
-    @property
-    def _size(self) -> int:
-        return int(self._modulus.bit_length() + 7) // 8
-
-    @property
-    def memory_bytes(self) -> int:
-        """What the tables take in one process: two numbers below N an entry, with Python's overhead."""
-        return _table_bytes(self.schedule, self.count, self._n)
-
-    def counts(self, outputs: int, bits: int) -> dict[str, int]:
-        """Operations of one `power` (without the tables)."""
-        return self.schedule.power_counts(self.count, outputs, bits)
-
-    def power(
-        self, exponents: NDArray[np.uint64], bits: int, tally: Tally, workers: Workers = INLINE
-    ) -> list[mpz]:
-        """prod_t bases[t]^exponents[o, t] for every row o; as `multi_exponentiate`."""
-        outputs = _checked(self.count, exponents, bits)
-        if workers.count == 1 or outputs == 1:
-            results = _with_tables(self._own_tables(), exponents, bits, self.schedule, self._n, self._modulus)
-        else:
-            parcels, start = [], 0
-            for share in _shares(outputs, 1, workers.count):
-                block = np.ascontiguousarray(exponents[start : start + share]).tobytes()
-                modulus = self._modulus.to_bytes(self._size, "little")
-                parcel = _Parcel(self._bases, block, share, bits, modulus)
-                parcels.append((self._digest, self.schedule, parcel))
-                start += share
-            results = []
-            for data in workers.map(_run_fixed, parcels):
-                results += unpack_numbers(data, self._size)
-        tally += self.counts(outputs, bits)
-        return results
-
-    def _own_tables(self) -> _GroupTables:
-        if self._tables is None:
-            bases = unpack_numbers(self._bases, self._size)
-            self._tables = _tables(normalise(bases, self._n), self.schedule, self._n)
-        return self._tables
-
-
-OVERHEAD_BYTES = 56
-"""Of one mpz in a list: object header, allocation, pointer."""
-MAX_CACHED_BYTES = 256 << 20
-"""Tables on fixed bases that one worker keeps."""
-
-_cache: OrderedDict[bytes, tuple[_GroupTables, int]] = OrderedDict()
-_cache_lock = threading.Lock()
-
-
-def _run_fixed(order: tuple[bytes, Tables, _Parcel]) -> bytes:
-    digest, schedule, parcel = order
-    size = len(parcel.modulus)
-    modulus = mpz.from_bytes(parcel.modulus, "little")
-    n = _root(modulus)
-    tables = _cached_tables(digest, schedule, parcel, n)
-    count = len(parcel.bases) // size
-    exponents = np.frombuffer(parcel.exponents, dtype=np.uint64).reshape(parcel.outputs, count)
-    return pack_numbers(_with_tables(tables, exponents, parcel.bits, schedule, n, modulus), size)
-
-
-def _cached_tables(digest: bytes, schedule: Tables, parcel: _Parcel, n: mpz) -> _GroupTables:
-    """This process's tables for one set of bases; sets used longest ago make room."""
-    with _cache_lock:
-        if digest not in _cache:
-            bases = unpack_numbers(parcel.bases, len(parcel.modulus))
-            needed = _table_bytes(schedule, len(bases), n)
-            while _cache and needed + sum(size for _, size in _cache.values()) > MAX_CACHED_BYTES:
-                _cache.popitem(last=False)
-            _cache[digest] = _tables(normalise(bases, n), schedule, n), needed
-        _cache.move_to_end(digest)
-        return _cache[digest][0]
-
-
-def _table_bytes(schedule: Tables, count: int, n: mpz) -> int:
-    entries = sum(1 << (size * schedule.window) for size in schedule.groups(count))
-    return entries * 2 * (int(n.bit_length()) // 8 + OVERHEAD_BYTES)

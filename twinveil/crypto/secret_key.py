@@ -34,14 +34,8 @@ import numpy as np
 from gmpy2 import mpz
 
 from twinveil.crypto.multiexp import multi_exponentiate, operation_count
-from twinveil.crypto.public_key import (
-    Encryptor,
-    FreshCiphertexts,
-    NoncePool,
-    PublicKey,
-    from_base64,
-    to_base64,
-)
+from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NoncePool
+from twinveil.crypto.public_key import PublicKey, from_base64, to_base64
 from twinveil.crypto.tally import MODMUL_P2, POWER_P2, Tally, time_of
 from twinveil.errors import InvalidKey, TwinveilError
 from twinveil.parallel import INLINE, Workers, powers

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from twinveil.crypto.multiexp import FIXED_GROUP, predict_all, shift_combine_counts
+from twinveil.crypto.multiexp import predict_all, shift_combine_counts
+from twinveil.crypto.multiexp_fixed import FIXED_GROUP
 from twinveil.crypto.multiexp_schedule import Tables
-from twinveil.crypto.public_key import PublicKey, encrypt_counts, nonce_counts
+from twinveil.crypto.nonces import encrypt_counts, nonce_counts
+from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N2, Tally
 from twinveil.estimate.cost import Cost, Costs, corrections, function, garbled_batch

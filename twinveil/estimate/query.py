@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twinveil.blinding import picture_segment
-from twinveil.crypto.public_key import PublicKey, encrypt_counts, nonce_counts
+from twinveil.crypto.nonces import encrypt_counts, nonce_counts
+from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N2, POWER_N2
 from twinveil.errors import BadInput
@@ -90,7 +91,7 @@ def _prepare(
         protocol_version=PROTOCOL_VERSION,
         session_id=ID_BYTES,
         import_id=ID_BYTES,
-        plan_hash=HASH_BYTES,
+        layout=HASH_BYTES,
         engine=len(name.encode()),
         pictures=pictures,
     )

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from twinveil.crypto.fixed_base import WINDOW
-from twinveil.crypto.multiexp import FIXED_GROUP, MAX_CACHED_BYTES, OVERHEAD_BYTES
+from twinveil.crypto.multiexp_fixed import FIXED_GROUP, MAX_CACHED_BYTES, OVERHEAD_BYTES
 from twinveil.crypto.multiexp_schedule import Tables
-from twinveil.crypto.public_key import Reach, exponent_bits
+from twinveil.crypto.nonces import Reach, exponent_bits
 from twinveil.estimate.cost import Cost, Costs
 from twinveil.estimate.machine import Machine
 from twinveil.garbling.circuit import AND_BYTES

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from twinveil.crypto.public_key import PublicKey, Rerandomiser, encrypt_counts, nonce_counts
+from twinveil.crypto.nonces import Rerandomiser, encrypt_counts, nonce_counts
+from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import INVERSE_N2, MODMUL_N, MODMUL_N2, MUL_N, POWER_N2, Tally
 from twinveil.estimate.cost import Cost, Costs, corrections, function, garbled_batch

@@ -17,7 +17,7 @@ from gmpy2 import mpz
 
 from twinveil import answers, blinding
 from twinveil.crypto.keygen import generate
-from twinveil.crypto.public_key import Rerandomiser
+from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.tally import Tally
 from twinveil.halves import model_half, model_segments
 from twinveil.net.chunks import Limits

@@ -165,11 +165,12 @@ class OpenImport(_message.Message):
 
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     IMPORT_ID_FIELD_NUMBER: _builtins.int
-    PLAN_HASH_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     import_id: _builtins.bytes
-    plan_hash: _builtins.bytes
+    layout: _builtins.bytes
+    """SHA-256 of plan, engines, key size and every slot and width, as S1 has them"""
     @_builtins.property
     def engines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -177,12 +178,12 @@ class OpenImport(_message.Message):
         *,
         protocol_version: _builtins.int = ...,
         import_id: _builtins.bytes = ...,
-        plan_hash: _builtins.bytes = ...,
+        layout: _builtins.bytes = ...,
         engines: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "import_id", b"import_id", "plan_hash", b"plan_hash", "protocol_version", b"protocol_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "import_id", b"import_id", "layout", b"layout", "protocol_version", b"protocol_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -256,13 +257,14 @@ class OpenQuery(_message.Message):
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     IMPORT_ID_FIELD_NUMBER: _builtins.int
-    PLAN_HASH_FIELD_NUMBER: _builtins.int
+    LAYOUT_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     PICTURES_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     session_id: _builtins.bytes
     import_id: _builtins.bytes
-    plan_hash: _builtins.bytes
+    layout: _builtins.bytes
+    """as in OpenImport"""
     engine: _builtins.str
     pictures: _builtins.int
     def __init__(
@@ -271,13 +273,13 @@ class OpenQuery(_message.Message):
         protocol_version: _builtins.int = ...,
         session_id: _builtins.bytes = ...,
         import_id: _builtins.bytes = ...,
-        plan_hash: _builtins.bytes = ...,
+        layout: _builtins.bytes = ...,
         engine: _builtins.str = ...,
         pictures: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "import_id", b"import_id", "pictures", b"pictures", "plan_hash", b"plan_hash", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "import_id", b"import_id", "layout", b"layout", "pictures", b"pictures", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -59,12 +59,15 @@ class ModelEntry(_message.Message):
     PLAN_HASH_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
     LABEL_ONLY_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     plan_hash: _builtins.bytes
     """SHA-256 of the plan's canonical JSON"""
     label_only: _builtins.bool
     """the owner's policy: a query may ask for the label and nothing more"""
+    trouble: _builtins.str
+    """why a stored model cannot be used; all but its name is empty then"""
     @_builtins.property
     def engines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """engines it was imported for"""
@@ -77,10 +80,11 @@ class ModelEntry(_message.Message):
         plan_hash: _builtins.bytes = ...,
         engines: _abc.Iterable[_builtins.str] | None = ...,
         label_only: _builtins.bool = ...,
+        trouble: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "label_only", b"label_only", "model", b"model", "plan_hash", b"plan_hash", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "label_only", b"label_only", "model", b"model", "plan_hash", b"plan_hash", "trouble", b"trouble", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

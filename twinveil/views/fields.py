@@ -24,7 +24,7 @@ Levels = npt.NDArray[np.uint8]
 CIPHERTEXTS = frozenset({"factors", "differences", "ciphertexts", "masked_sums", "left", "right", "products"})
 RANDOM_BYTES = frozenset({"base_ot", "extension", "tables", "garbler_labels", "masked_labels"})
 RANDOM_BITS = frozenset({"bits", "decode"})
-PUBLIC = frozenset({"session_id", "import_id", "plan_hash", "query_id", "binding"})
+PUBLIC = frozenset({"session_id", "import_id", "layout", "query_id", "binding"})
 
 FINE_BITS = 16
 """From this width on, a value's place in its range is as good as continuous."""

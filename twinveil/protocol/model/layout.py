@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,15 @@ class ImportLayout:
     @cached_property
     def packed(self) -> PackedLayout:
         return PackedLayout(self.plan, self.params.key_bits, self.params.sigma)
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over all that says where a value sits and how wide it and its mask are.
+
+        S1, S2 and every model on their disks must mean the same, or answers would be wrong without a word: so
+        it is stored with a model and compared at the start of every conversation.
+        """
+        return digest_of(self)
 
     def segments(self, node: Linear) -> tuple[Segment, Segment]:
         return layer_segments(self.plan, node, key_bits=self.params.key_bits, sigma=self.params.sigma)
@@ -97,3 +107,23 @@ class Placement:
     segment: Segment
     slots: npt.NDArray[np.int64]
     slot_bytes: int
+
+
+@lru_cache(64)
+def digest_of(layout: ImportLayout) -> bytes:
+    digest = hashlib.sha256(b"twinveil layout")
+
+    def add(*fields: object) -> None:
+        digest.update(repr(fields).encode())
+
+    add(layout.plan.hash, layout.params.key_bits, layout.params.sigma, layout.engines)
+    for node in layout.plan.linear_nodes:
+        for segment in (each for part in layout.parts(node) for each in part):
+            add(segment, layout.mask_bits(segment), layout.plaintext_mask_bits(segment))
+        if "packed" in layout.engines:
+            layer = layout.packed.layers[node.name]
+            add(layer.online, layer.ahead, layer.group)
+        for placement in layout.placements(node):
+            add(placement.engine, placement.slot_bytes, placement.slots.shape)
+            digest.update(placement.slots.astype("<i8").tobytes())
+    return digest.digest()

@@ -25,7 +25,8 @@ import numpy as np
 from gmpy2 import mpz
 
 from twinveil.blinding import Blinding, Segment
-from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.crypto.nonces import Rerandomiser
+from twinveil.crypto.public_key import PublicKey
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
 from twinveil.garbling.bits import bits_to_integers
 from twinveil.garbling.ot_extension import ExtensionSender
@@ -53,10 +54,14 @@ class ModelS1:
     kernels, biases: E(K), E(b) by engine and layer, in the order of the engine's placement.
     """
 
-    plan: Plan
+    layout: ImportLayout
     shares: dict[str, Words] = field(default_factory=dict, repr=False)
     kernels: dict[tuple[str, str], list[mpz]] = field(default_factory=dict, repr=False)
     biases: dict[tuple[str, str], list[mpz]] = field(default_factory=dict, repr=False)
+
+    @property
+    def plan(self) -> Plan:
+        return self.layout.plan
 
     @cached_property
     def tables(self) -> KernelTables:
@@ -86,7 +91,7 @@ def import_model(
     opening = pb.OpenImport(
         protocol_version=PROTOCOL_VERSION,
         import_id=import_id,
-        plan_hash=plan.hash,
+        layout=layout.digest,
         engines=list(layout.engines),
     )
     opened = expect(ask(pb.Round(open_import=opening)), "import_opened").import_opened
@@ -97,7 +102,7 @@ def import_model(
     base = BaseReceiver(import_id, opened.base_ot, choices)
     ot: ExtensionSender | None = None
 
-    model = ModelS1(plan)
+    model = ModelS1(layout)
     for node in plan.linear_nodes:
         yield node.name
         own = {name: iter(half) for name, half in zip(("weights", "biases"), halves[node.name], strict=True)}

@@ -32,8 +32,12 @@ Halves = Mapping[str, tuple[Sequence[mpz], Sequence[mpz]]]
 class ModelS2:
     """What S2 keeps of a model: its shares K2 by layer, modulo 2^accumulator_bits."""
 
-    plan: Plan
+    layout: ImportLayout
     shares: dict[str, Words] = field(default_factory=dict, repr=False)
+
+    @property
+    def plan(self) -> Plan:
+        return self.layout.plan
 
 
 def check_opening(message: pb.OpenImport, layout: ImportLayout) -> None:
@@ -43,8 +47,11 @@ def check_opening(message: pb.OpenImport, layout: ImportLayout) -> None:
             f"cloud_s1 speaks protocol version {message.protocol_version}, this cloud {PROTOCOL_VERSION}: "
             "install the same version on both"
         )
-    if message.plan_hash != layout.plan.hash or tuple(message.engines) != layout.engines:
-        raise PeerMismatch("the owner sent the two clouds different plans: outsource the model again")
+    if tuple(message.engines) != layout.engines or message.layout != layout.digest:
+        raise PeerMismatch(
+            "the owner sent the two clouds different plans, or they run different versions of Twinveil: "
+            "install the same version on both and outsource the model again"
+        )
 
 
 def import_model(
@@ -76,7 +83,7 @@ def import_model(
         )
     )
     ot: ExtensionReceiver | None = None
-    model = ModelS2(plan)
+    model = ModelS2(layout)
     for node in plan.linear_nodes:
         found: dict[str, list[Bits]] = {"weights": [], "biases": []}
         parts = layout.parts(node)

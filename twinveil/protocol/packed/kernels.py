@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from gmpy2 import mpz
 
-from twinveil.crypto.multiexp import FixedBases, Job, multi_exponentiate_all, shift_combine
+from twinveil.crypto.multiexp import Job, multi_exponentiate_all, shift_combine
+from twinveil.crypto.multiexp_fixed import FixedBases
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import MODMUL_N2, Tally
 from twinveil.parallel import Workers

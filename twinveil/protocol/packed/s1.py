@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from gmpy2 import mpz
 
+from twinveil.crypto.nonces import FreshCiphertexts, NoncePool, Rerandomiser
 from twinveil.crypto.packing import draw_masks
-from twinveil.crypto.public_key import FreshCiphertexts, NoncePool, PublicKey, Rerandomiser
+from twinveil.crypto.public_key import PublicKey
 from twinveil.garbling.bits import to_bits
 from twinveil.parallel import Workers
 from twinveil.protocol.conversation import expect

@@ -10,8 +10,8 @@ from collections.abc import Generator, Mapping
 import numpy as np
 from gmpy2 import mpz
 
+from twinveil.crypto.nonces import FreshCiphertexts, NoncePool
 from twinveil.crypto.packing import pack, unpack_low
-from twinveil.crypto.public_key import FreshCiphertexts, NoncePool
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.parallel import Workers

@@ -27,14 +27,9 @@ class QueryHead:
     label_only: bool
     pictures: int
 
-    def fits(self, import_id: bytes, plan_hash: bytes, engine: str, pictures: int) -> bool:
-        """Whether this query is of the kind that a conversation was opened for."""
-        return (self.import_id, self.plan_hash, self.engine, self.pictures) == (
-            import_id,
-            plan_hash,
-            engine,
-            pictures,
-        )
+    def fits(self, import_id: bytes, engine: str, pictures: int) -> bool:
+        """Whether this query is of the kind that a conversation was opened for (one import has one plan)."""
+        return (self.import_id, self.engine, self.pictures) == (import_id, engine, pictures)
 
     def binding(self) -> bytes:
         """SHA-256 over all fields, each with its length: equal only if both clouds were told the same."""

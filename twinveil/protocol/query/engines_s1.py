@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from twinveil.crypto.public_key import Rerandomiser
+from twinveil.crypto.nonces import Rerandomiser
 from twinveil.errors import BadInput
 from twinveil.net.counted import CountedPeer
 from twinveil.net.peer import Peer
@@ -54,4 +54,7 @@ def query_s1(
         raise BadInput(f"there is no engine {engine_name!r}: use {' or '.join(ENGINES)}")
     watch(engine)
     observer.about(Topic("query", plan, engine_name, pictures, tools.key.n, params.sigma))
-    return QueryS1(counted, plan, import_id, engine_name, engine, steps, tools, meter, pictures, observer)
+    digest = model.layout.digest
+    return QueryS1(
+        counted, plan, digest, import_id, engine_name, engine, steps, tools, meter, pictures, observer
+    )

@@ -38,8 +38,10 @@ def query_s2(
 ) -> Script:
     """S2's conversation for one query of `model`. label_only is the owner's policy."""
     plan = model.plan
-    if opening.plan_hash != plan.hash:
-        raise PeerMismatch("cloud_s1 has another plan for this model: outsource the model again")
+    if opening.layout != model.layout.digest:
+        raise PeerMismatch(
+            "cloud_s1 lays this model out in another way: install the same version of Twinveil on both clouds"
+        )
     if not 1 <= opening.pictures <= MAX_PICTURES:
         raise TooMuch(f"a query has 1 to {MAX_PICTURES} pictures, not {opening.pictures}")
     engine: EngineS2

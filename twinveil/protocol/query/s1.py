@@ -21,7 +21,8 @@ import gmpy2
 from gmpy2 import mpz
 
 from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
-from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.crypto.nonces import Rerandomiser
+from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import POWER_N2
 from twinveil.errors import OutOfOrder
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
@@ -71,6 +72,7 @@ class QueryS1(SingleUse):
         self,
         peer: CountedPeer,
         plan: Plan,
+        layout: bytes,
         import_id: bytes,
         engine_name: str,
         engine: EngineS1,
@@ -82,6 +84,7 @@ class QueryS1(SingleUse):
     ) -> None:
         self._peer = peer
         self._plan = plan
+        self._layout = layout
         self._import_id = import_id
         self._engine_name = engine_name
         self._engine = engine
@@ -108,7 +111,7 @@ class QueryS1(SingleUse):
                 protocol_version=PROTOCOL_VERSION,
                 session_id=session,
                 import_id=self._import_id,
-                plan_hash=self._plan.hash,
+                layout=self._layout,
                 engine=self._engine_name,
                 pictures=self._pictures,
             )

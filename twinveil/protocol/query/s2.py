@@ -94,7 +94,7 @@ def query(
         same = hmac.compare_digest(bind.binding, head.binding())
         if not same or bind.label_only != head.label_only:
             raise PeerMismatch("the user told the two clouds different things about this query")
-        if not head.fits(opening.import_id, opening.plan_hash, opening.engine, opening.pictures):
+        if not head.fits(opening.import_id, opening.engine, opening.pictures):
             raise PeerMismatch("this conversation was opened for another kind of query")
         if label_only and not head.label_only:
             raise NotAllowed("the owner allows only the label of this model: ask for the label only")

@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from gmpy2 import mpz
 
-from twinveil.crypto.public_key import PublicKey, Rerandomiser
+from twinveil.crypto.nonces import Rerandomiser
+from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import MODMUL_N, MUL_N, Tally
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.plan import IMAGE

@@ -1,0 +1,121 @@
+"""Models on a cloud's disk: read back as they were, or refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.networks import random_model
+from twinveil.errors import BadInput, ModelExists, UnknownModel
+from twinveil.params import Params
+from twinveil.protocol.model import layout as model_layout
+from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.packed import layout as packed_layout
+from twinveil.store import ModelStore, Record
+
+LAYOUT = ImportLayout(random_model(1).plan, Params(), ("packed", "textbook"))
+RECORD = Record("digits", "1", bytes(16), LAYOUT, True, "ab" * 32, "main")
+ARRAYS = {"share/dense": np.arange(5, dtype=np.uint32)}
+
+
+@pytest.fixture(autouse=True)
+def fresh_digests() -> Iterator[None]:
+    yield
+    model_layout.digest_of.cache_clear()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    store = ModelStore(tmp_path)
+    with store.stage(RECORD, ARRAYS) as staged:
+        staged.commit()
+    return store
+
+
+@pytest.fixture
+def record_file(store: ModelStore, tmp_path: Path) -> Path:
+    return tmp_path / "digits@1" / "record.json"
+
+
+def test_a_model_is_read_back(store: ModelStore, tmp_path: Path) -> None:
+    again = ModelStore(tmp_path)
+    assert again.find("digits", "1") == RECORD
+    assert again.records() == [RECORD]
+    assert again.arrays(RECORD)["share/dense"].tolist() == [0, 1, 2, 3, 4]
+    assert [each.trouble for each in again.entries()] == [""]
+    with pytest.raises(ModelExists):
+        store.refuse_existing("digits", "1")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (packed_layout, "MAX_PICTURES", 1 << 12),
+        (packed_layout, "MIN_COUNT_BITS", 40),
+        (model_layout, "GUARD_BITS", 3),
+    ],
+)
+def test_a_model_laid_out_in_another_way_is_refused(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch, module: object, name: str, value: int
+) -> None:
+    monkeypatch.setattr(module, name, value)
+    model_layout.digest_of.cache_clear()
+    for refused in (lambda: store.find("digits", "1"), lambda: store.arrays(RECORD)):
+        with pytest.raises(BadInput, match=r"another version of Twinveil .* remove and outsource it again"):
+            refused()
+    assert not store.records()
+    [entry] = store.entries()
+    assert (entry.model, entry.version) == ("digits", "1")
+    assert "another version" in entry.trouble
+    store.remove("digits", "1", "main")
+    assert not store.entries()
+    with store.stage(RECORD, ARRAYS) as staged:
+        staged.commit()
+    assert store.find("digits", "1") == RECORD
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(LAYOUT, params=Params(3072)),
+        replace(LAYOUT, params=Params(sigma=48)),
+        replace(LAYOUT, engines=("packed",)),
+        replace(LAYOUT, engines=("textbook", "packed")),
+        replace(LAYOUT, plan=random_model(2).plan),
+    ],
+)
+def test_layouts_that_differ_have_digests_that_differ(other: ImportLayout) -> None:
+    assert other.digest != LAYOUT.digest
+
+
+@pytest.mark.parametrize(
+    "change", [{"layout_sha256": "00" * 32}, {"key_bits": 3072}, {"sigma": 41}, {"key_bits": "2048"}]
+)
+def test_a_changed_record_is_refused(store: ModelStore, record_file: Path, change: dict[str, object]) -> None:
+    record_file.write_text(json.dumps(json.loads(record_file.read_text()) | change))
+    with pytest.raises(BadInput, match="cannot be used"):
+        store.find("digits", "1")
+
+
+@pytest.mark.parametrize("name", ["record.json", "arrays.safetensors"])
+def test_a_missing_or_damaged_file_is_said_and_can_be_removed(
+    store: ModelStore, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / "digits@1" / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(BadInput, match="remove and outsource it again"):
+        store.arrays(RECORD)
+    file.unlink()
+    with pytest.raises(BadInput, match="remove and outsource it again"):
+        store.arrays(RECORD)
+    store.remove("digits", "1", "main")
+    with pytest.raises(UnknownModel):
+        store.remove("digits", "1", "main")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,288 @@
+"""Nonces, and the ciphertexts that may be sent because of them.
+
+Every nonce in the system is a power of the public key's one h. Towards the key holder that is not enough:
+with p and q at hand it sees the nonce rho itself. What S1 sends there is c rho with rho = h^s, s uniform on
+[0, 2^(|N| + SLACK)): within 2^-SLACK of uniform on <h>, whatever power of h the nonces inside c are. So the
+sent nonce is uniform and independent of everything, Jacobi symbols and smooth parts of p - 1, q - 1
+included. That holds only because *every* nonce is a power of the same h: a single r^N among them would show
+its residue class modulo <h>. Short exponents (2 kappa bits) serve on the way to a party without the factors,
+where indistinguishability is enough; the two kinds of pools cannot be confused.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Sequence
+from typing import ClassVar, Literal, NoReturn, final
+
+import gmpy2
+from gmpy2 import mpz
+
+from twinveil.crypto.fixed_base import FixedBase, fixed_base
+from twinveil.crypto.public_key import PublicKey
+from twinveil.crypto.tally import INVERSE_N, MODMUL_N2, MUL_N, POWER_N2, Tally
+from twinveil.errors import AlreadyUsed
+from twinveil.parallel import INLINE, Workers
+from twinveil.params import KAPPA
+
+SLACK_BITS = 64
+"""Full nonce exponents are this much longer than N: 2^20 nonces a query stay within 2^-44 of uniform."""
+SHORT_EXPONENT_BITS = 2 * KAPPA
+
+_MINT = object()
+"""What `FreshCiphertexts` asks for; it does not leave this module."""
+
+
+@final
+class FreshCiphertexts:
+    """Ciphertexts, each with a fresh nonce of its own: the only type with a wire form.
+
+    Made by a `Rerandomiser` or an `Encryptor`, by nothing else.
+    """
+
+    __slots__ = ("_values", "_width")
+    _values: tuple[mpz, ...]
+    _width: int
+
+    def __init__(self, mint: object, values: Sequence[mpz], width: int) -> None:
+        if mint is not _MINT:
+            raise TypeError("fresh ciphertexts are made by a Rerandomiser or by encryption only")
+        object.__setattr__(self, "_values", tuple(values))
+        object.__setattr__(self, "_width", width)
+
+    def to_bytes(self) -> bytes:
+        """Fixed width, big endian, one after the other; read by `PublicKey.parse`."""
+        return b"".join([value.to_bytes(self._width, "big") for value in self._values])
+
+    def __getitem__(self, part: slice) -> FreshCiphertexts:
+        return FreshCiphertexts(_MINT, self._values[part], self._width)
+
+    @staticmethod
+    def join(batches: Sequence[FreshCiphertexts]) -> FreshCiphertexts:
+        """One batch of all, in order; all under one key."""
+        widths = {batch._width for batch in batches}
+        if len(widths) != 1:
+            raise ValueError("only batches of one key can be joined, and at least one")
+        values = [value for batch in batches for value in batch._values]
+        return FreshCiphertexts(_MINT, values, widths.pop())
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError("fresh ciphertexts are sent, not computed with")
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("fresh ciphertexts are immutable")
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a ciphertext is neither true nor false; ask for len()")
+
+    def __repr__(self) -> str:
+        return f"FreshCiphertexts({len(self)} of {self._width} bytes)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("fresh ciphertexts have one wire form, to_bytes()")
+
+
+Reach = Literal["full", "short"]
+"""Of a nonce's exponent: full towards the key holder, short towards a party without the factors."""
+
+
+def exponent_bits(n_bits: int, reach: Reach) -> int:
+    """Length of the exponent of h."""
+    return n_bits + SLACK_BITS if reach == "full" else SHORT_EXPONENT_BITS
+
+
+@final
+class NoncePool:
+    """Nonces drawn ahead for one key and one reach; each is handed out once, in this process only."""
+
+    __slots__ = ("_lock", "_nonces", "_process", "fingerprint", "reach")
+
+    def __init__(self, fingerprint: str, reach: Reach, nonces: Sequence[mpz] = ()) -> None:
+        self.fingerprint = fingerprint
+        self.reach = reach
+        self._nonces = list(nonces)
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> list[mpz]:
+        """`count` nonces, gone from the pool; AlreadyUsed if it has fewer or was copied by a fork."""
+        with self._lock:
+            self._alive()
+            if count > len(self._nonces):
+                raise AlreadyUsed(f"{count} nonces are asked for and {len(self._nonces)} are left")
+            cut = len(self._nonces) - count
+            taken = self._nonces[cut:]
+            del self._nonces[cut:]
+            return taken
+
+    def take_up_to(self, count: int) -> list[mpz]:
+        """As many of `count` nonces as there are."""
+        with self._lock:
+            self._alive()
+            cut = max(len(self._nonces) - count, 0)
+            taken = self._nonces[cut:]
+            del self._nonces[cut:]
+            return taken
+
+    def absorb(self, other: NoncePool) -> None:
+        """Take over all that `other` has left."""
+        if (self.fingerprint, self.reach) != (other.fingerprint, other.reach):
+            raise ValueError("nonces of another key or reach")
+        nonces = other.take_up_to(len(other))
+        with self._lock:
+            self._alive()
+            self._nonces += nonces
+
+    def _alive(self) -> None:
+        if os.getpid() != self._process:
+            raise AlreadyUsed("these nonces belong to the process that drew them")
+
+    def __len__(self) -> int:
+        return len(self._nonces)
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("ask a nonce pool for its len()")
+
+    def __repr__(self) -> str:
+        return f"NoncePool({len(self)} {self.reach} nonces)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("nonces do not leave their process")
+
+
+class NonceSource:
+    """Draws nonces h^s of one reach, from a window table that each process makes once."""
+
+    reach: ClassVar[Reach]
+    __slots__ = ("public_key", "tally")
+
+    def __init__(self, public_key: PublicKey, tally: Tally) -> None:
+        self.public_key = public_key
+        self.tally = tally
+
+    def prepare(self, workers: Workers = INLINE) -> None:
+        """Make the window table now, here and in every worker, and count it (once)."""
+        table(self.public_key, self.reach, self.tally)
+        if workers.count > 1:
+            workers.map(_draw_in_worker, [(self.public_key, self.reach, 1)] * workers.count)
+
+    def nonces(self, count: int, workers: Workers = INLINE) -> NoncePool:
+        """A pool of `count` new nonces."""
+        return NoncePool(self.public_key.fingerprint, self.reach, self._draw(count, workers))
+
+    def _draw(self, count: int, workers: Workers) -> list[mpz]:
+        key = self.public_key
+        pieces = min(workers.count, count)
+        if pieces <= 1:
+            return draw(key, self.reach, count, self.tally)
+        shares = [count // pieces + (piece < count % pieces) for piece in range(pieces)]
+        width = key.ciphertext_bytes
+        drawn: list[mpz] = []
+        for data, counts in workers.map(_draw_in_worker, [(key, self.reach, share) for share in shares]):
+            drawn += [mpz.from_bytes(data[at : at + width], "big") for at in range(0, len(data), width)]
+            self.tally += counts
+        return drawn
+
+    def _multiply(self, values: Sequence[mpz], pool: NoncePool | None, workers: Workers) -> FreshCiphertexts:
+        key = self.public_key
+        nonces: list[mpz] = []
+        if pool is not None:
+            if (pool.fingerprint, pool.reach) != (key.fingerprint, self.reach):
+                raise ValueError(f"the pool has {pool.reach} nonces or nonces of another key")
+            nonces = pool.take_up_to(len(values))
+        if len(nonces) < len(values):
+            nonces += self._draw(len(values) - len(nonces), workers)
+        modulus = key.n_squared
+        fresh = [value * nonce % modulus for value, nonce in zip(values, nonces, strict=True)]
+        self.tally.add(MODMUL_N2, len(values))
+        return FreshCiphertexts(_MINT, fresh, key.ciphertext_bytes)
+
+
+@final
+class Rerandomiser(NonceSource):
+    """Makes ciphertexts fit to be sent to the key holder: full nonces, see the top of this file."""
+
+    reach: ClassVar[Reach] = "full"
+    __slots__ = ()
+
+    def freshen(
+        self, values: Sequence[mpz], nonces: NoncePool | None = None, workers: Workers = INLINE
+    ) -> FreshCiphertexts:
+        """Each value times a nonce of its own: from the pool as far as it goes, else drawn now."""
+        return self._multiply(values, nonces, workers)
+
+    def freshen_fully(self, values: Sequence[mpz]) -> FreshCiphertexts:
+        """Each value times r^N, r uniform in Z*_N: the published way, a full power each.
+
+        The sent nonce is uniform over all N-th residues, whatever the nonces inside were, so that it needs no
+        common h.
+        """
+        key = self.public_key
+        fresh = []
+        for value in values:
+            r = mpz(secrets.randbelow(int(key.n)))
+            while gmpy2.gcd(r, key.n) != 1:
+                r = mpz(secrets.randbelow(int(key.n)))
+            fresh.append(value * gmpy2.powmod(r, key.n, key.n_squared) % key.n_squared)
+        self.tally += self.freshen_fully_counts(len(fresh))
+        return FreshCiphertexts(_MINT, fresh, key.ciphertext_bytes)
+
+    @staticmethod
+    def freshen_fully_counts(count: int) -> dict[str, int]:
+        """Operations of `freshen_fully`."""
+        return {INVERSE_N: count, POWER_N2: count, MODMUL_N2: count}
+
+
+@final
+class Encryptor(NonceSource):
+    """Encrypts on the way to a party without the factors: short nonces, so never towards the key holder.
+
+    The key holder encrypts with it, too: its nonces by CRT would be 15 % cheaper (67 us against 80 us at 2048
+    bits), at the price of tables that depend on p and q in memory and of no worker processes.
+    """
+
+    reach: ClassVar[Reach] = "short"
+    __slots__ = ()
+
+    def encrypt(
+        self, plaintexts: Sequence[int], nonces: NoncePool | None = None, workers: Workers = INLINE
+    ) -> FreshCiphertexts:
+        """Fresh encryptions, two multiplications each once a nonce is there."""
+        self.tally.add(MUL_N, len(plaintexts))
+        return self._multiply([self.public_key.raw(m) for m in plaintexts], nonces, workers)
+
+
+def table(public_key: PublicKey, reach: Reach, tally: Tally) -> FixedBase:
+    """This process's window table on h; made on first use, which the tally counts."""
+    bits = exponent_bits(public_key.bits, reach)
+    return fixed_base(public_key.h, public_key.n, bits, tally)
+
+
+def draw(public_key: PublicKey, reach: Reach, count: int, tally: Tally) -> list[mpz]:
+    """`count` nonces h^s, s uniform from the operating system."""
+    bits = exponent_bits(public_key.bits, reach)
+    exponents = [secrets.randbits(bits) for _ in range(count)]
+    return table(public_key, reach, Tally()).powers(exponents, tally)
+
+
+def _draw_in_worker(order: tuple[PublicKey, Reach, int]) -> tuple[bytes, dict[str, int]]:
+    public_key, reach, count = order
+    tally = Tally()
+    width = public_key.ciphertext_bytes
+    data = b"".join([nonce.to_bytes(width, "big") for nonce in draw(public_key, reach, count, tally)])
+    return data, tally.as_dict()
+
+
+def encrypt_counts(count: int) -> dict[str, int]:
+    """Operations of `Encryptor.encrypt` where the nonces are there."""
+    return {MUL_N: count, MODMUL_N2: count}
+
+
+def nonce_counts(n_bits: int, reach: Reach, count: int) -> dict[str, int]:
+    """Operations of `count` nonces, without the table."""
+    return FixedBase.power_counts(exponent_bits(n_bits, reach), count)

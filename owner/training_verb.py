@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from owner.picture_size import picture_size
 from twinveil.card import ModelCard, Polarity, check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
@@ -22,8 +22,6 @@ from twinveil.settings import OwnerSettings
 if TYPE_CHECKING:
     from owner.datasets import DataSet
     from owner.train import TrainOptions
-
-_SIZE = re.compile(r"([0-9]{1,4})(?:x([0-9]{1,4}))?")
 
 
 @with_settings(OwnerSettings, "state")
@@ -132,10 +130,7 @@ def _asked(size: str | None, colour: bool) -> tuple[int, int, int] | None:
     channels = 3 if colour else 1
     if size is None:
         return (3, 32, 32) if colour else None
-    match = _SIZE.fullmatch(size)
-    if match is None or not (5 <= int(match[1]) <= 1024 and 5 <= int(match[2] or match[1]) <= 1024):
-        raise BadInput(f"--image-size must be like 28 or 56x46, each from 5 to 1024, not {size!r}")
-    return (channels, int(match[1]), int(match[2] or match[1]))
+    return (channels, *picture_size(size))
 
 
 def _summary(card: ModelCard, folder: Path, seconds: float) -> Table:

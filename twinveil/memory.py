@@ -15,7 +15,7 @@ def keep_freed_memory() -> None:
     """Keep up to KEPT_BYTES of freed memory for the next array instead of giving it back page by page.
 
     Garbling makes and drops arrays of megabytes; without this, page faults take up to 40 % of its time. All
-    threads share what is kept: an arena each would let a cloud grow with every thread that once served a query.
+    threads share what is kept: an arena each would let a cloud grow with every thread that ever served.
     Only glibc knows the settings; elsewhere nothing happens.
     """
     with suppress(OSError, AttributeError):

@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from twinveil.errors import (
     BadPlan,
     InvalidKey,
     ModelExists,
-    NotAllowed,
     UnknownModel,
 )
 from twinveil.params import MIN_KEY_BITS, Params
@@ -227,17 +226,11 @@ class ModelStore:
             folder.rename(self._root / record.folder)
             _sync(self._root)
 
-    def remove(self, model: str, version: str, owner: str) -> Record | None:
-        """Also a model that cannot be used any more, which has no record.
-
-        owner: the name in the caller's certificate, which stays the same when that is renewed. Raises
-        UnknownModel, or NotAllowed for another owner's model.
-        """
+    def remove(self, model: str, version: str, check: Callable[[Record], None]) -> Record | None:
+        """What is removed, if its record can be read still. Raises UnknownModel, or what `check` raises."""
         removed = next((r for r in self.records() if (r.model, r.version) == (model, version)), None)
-        if removed is not None and removed.owner != owner:
-            raise NotAllowed(
-                f"model {model} {version} belongs to owner/{removed.owner}: nobody else removes it"
-            )
+        if removed is not None:
+            check(removed)
         doomed = self._root / f"{_INCOMING}{secrets.token_hex(8)}"
         with self._lock:
             # Renamed first: a removal that is cut short leaves no half of a model.

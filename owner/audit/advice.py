@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from owner.audit.features import LABEL, PICTURE, SCORES
-from owner.audit.inversion import Attacked, Inverted
+from owner.audit.findings import Attacked, Inverted
 from owner.audit.risk import Level, Risk
 
 _ORDER: tuple[Level, ...] = ("low", "not measured", "attacker too weak", "medium", "high")
@@ -54,24 +54,20 @@ def _features(inner: Sequence[Attacked]) -> Choice:
         return _not_measured("features shared")
     safe = [each.name for each in inner if each.level == "low"]
     where = f"Share features of {', '.join(safe)} only" if safe else "No layer measured is safe to share"
-    return Choice(
-        "features shared",
-        worst.level,
-        worst.risk,
-        f"{where}. The worst layer is {worst.name}, the least telling one {min(inner, key=_upper).name} "
-        f"({min(inner, key=_upper).risk}).",
-    )
+    best = min(inner, key=_upper)
+    text = f"{where}. The worst layer is {worst.name}, the least telling one {best.name}, risk {best.risk}."
+    return Choice("features shared", worst.level, worst.risk, text)
 
 
 def _single(name: str, attacked: Attacked | None, who: str) -> Choice:
     if attacked is None:
         return _not_measured(name)
-    found = attacked.comparison.attack.neighbour.mean()
-    known = max(
-        attacked.comparison.mean_picture.neighbour.mean(), attacked.comparison.shuffled.neighbour.mean()
+    found = attacked.comparison
+    known = max(found.mean_picture.neighbour.mean(), found.shuffled.neighbour.mean())
+    text = (
+        f"{_words(attacked.level)} For {who}: the reconstruction leads back to the right class among the "
+        f"others' pictures in {found.attack.neighbour.mean():.0%} of cases (baselines: {known:.0%})."
     )
-    text = f"{_words(attacked.level)} For {who}: the reconstruction leads back to the right class among the "
-    text += f"others' pictures in {found:.0%} of cases (baselines: {known:.0%})."
     return Choice(name, attacked.level, attacked.risk, text)
 
 
@@ -79,29 +75,23 @@ def _protocol(audit: Inverted) -> Choice:
     name = "encrypted protocol"
     if not audit.views:
         return _not_measured(name)
-    worst = max(audit.views, key=lambda view: _upper(view.attack))
-    failed = [view for view in audit.views if not view.hidden]
-    if not failed:
-        return Choice(
-            name,
-            "low",
-            worst.attack.risk,
-            "Nothing that either cloud sees gives more than the baselines do, while the same attack succeeds "
-            "once the masks are off. What the user is told (scores or label) comes on top; both clouds "
-            "together would see everything.",
-        )
-    weak = all(not view.control_succeeds for view in failed)
-    what = ", ".join(f"{view.cloud}: {view.attack.name}" for view in failed)
-    text = (
-        f"Not shown to be safe ({what}): the attack fails on the unmasked control, too. Record more queries."
-    )
-    if weak:
-        return Choice(name, "attacker too weak", worst.attack.risk, text)
+    risk = max((view.attack for view in audit.views), key=_upper).risk
+    leaking = [f"{view.cloud}: {view.attack.name}" for view in audit.views if view.leaks]
+    if leaking:
+        text = f"A view gives something away ({', '.join(leaking)}): do not use it before it is explained."
+        return Choice(name, "high", risk, text)
+    unproven = [f"{view.cloud}: {view.attack.name}" for view in audit.views if not view.control_succeeds]
+    if unproven:
+        what = ", ".join(unproven)
+        text = f"Not shown to be safe ({what}): the attack fails without masks, too. Record more queries."
+        return Choice(name, "attacker too weak", risk, text)
     return Choice(
         name,
-        "high",
-        worst.attack.risk,
-        f"A view gives something away ({what}): do not use it before it is explained.",
+        "low",
+        risk,
+        "What either cloud sees of a query tells its picture no better than another query's view does, while "
+        "the same attack succeeds once the masks are off. What the user is told (scores or label) comes on "
+        "top; both clouds together would see everything.",
     )
 
 

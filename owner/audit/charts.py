@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 _GAP = 2
-_WIDTH, _PLOT = 380, 154
+_WIDTH, _PLOT = 320, 140
 _LEFT, _RIGHT, _TOP = 34, 12, 12
 
 

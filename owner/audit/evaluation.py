@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from owner.audit.material import scaled
 from owner.audit.metrics import cosine, nearest_neighbour, psnr, ssim
 from owner.audit.risk import Risk, Values, risk
 from owner.audit.subjects import Group
@@ -40,8 +41,11 @@ class Targets:
 
     @property
     def pictures(self) -> Tensor:
-        """Values 0 .. 1."""
-        return torch.from_numpy(self.group.pictures).float() / 255
+        return scaled(self.group.pictures)
+
+    def recognised(self) -> float:
+        """Share of the originals themselves that the recogniser names rightly."""
+        return float(self.measure(self.pictures).recognised.mean())
 
     def measure(self, made: Tensor) -> Measured:
         """made: (n, channels, height, width) or one picture for all, values 0 .. 1."""

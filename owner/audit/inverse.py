@@ -13,6 +13,7 @@ residual blocks.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -52,7 +53,7 @@ def inverse_network(features: Sequence[int], picture: Shape, architecture: Archi
     return FlatInverse(math.prod(features), picture, widths)
 
 
-class Inverse(nn.Module):
+class Inverse(nn.Module, ABC):
     """Pictures (n, channels, height, width), values around 0 .. 1, of standardised features.
 
     Before training it gives the ridge regression of the samples, or their mean picture where it has no map.
@@ -70,8 +71,9 @@ class Inverse(nn.Module):
             pictures = pictures + self.linear(features.flatten(1)).reshape(-1, *self.picture)
         return pictures
 
+    @abstractmethod
     def grown(self, features: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What the network adds to the mean picture and the linear map."""
 
     @torch.no_grad()
     def start_from(self, mean: Tensor, weights: Tensor | None) -> None:

@@ -20,9 +20,9 @@ CONTRAST, BRIGHTNESS = 0.2, 20.0
 """Uniform in +- this: share of the contrast, and levels of 255."""
 
 
-def pixels(pictures: Picture) -> Tensor:
-    """0 .. 255 in floating point."""
-    return torch.from_numpy(pictures).float()
+def scaled(pictures: Picture) -> Tensor:
+    """Pictures as reconstructions are: values 0 .. 1."""
+    return torch.from_numpy(pictures).float() / 255
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,23 @@ class LayerMaterial:
 
     def pair(self, group: Group) -> tuple[Tensor, Tensor]:
         """Features and pictures (0 .. 1) of a group."""
-        return self._pair(pixels(group.pictures))
+        return self._pair(torch.from_numpy(group.pictures).float())
 
-    def _pair(self, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        parts = [self.extractor(part, self.layer) for part in torch.split(wanted, 128)]
-        return torch.cat(parts), wanted / 255
+    def _pair(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Of whole numbers 0 .. 255: what the recogniser takes."""
+        parts = [self.extractor(part, self.layer) for part in torch.split(pixels, 128)]
+        return torch.cat(parts), pixels / 255
 
     def _sample(self, source: torch.Generator) -> tuple[Tensor, Tensor]:
-        wanted = pixels(self.split.sample.pictures)
-        count = len(wanted)
+        pixels = torch.from_numpy(self.split.sample.pictures).float()
+        count = len(pixels)
         if self.split.by == "person":
             mirrored = torch.rand(count, generator=source) < 0.5
-            wanted = torch.where(mirrored.reshape(-1, 1, 1, 1), wanted.flip(3), wanted)
-        bent = distort(wanted, DISTORTIONS, source)
+            pixels = torch.where(mirrored.reshape(-1, 1, 1, 1), pixels.flip(3), pixels)
+        bent = distort(pixels, DISTORTIONS, source)
         gain, lift = (
             (torch.rand(count, 1, 1, 1, generator=source) * 2 - 1) * limit for limit in (CONTRAST, BRIGHTNESS)
         )
         bent = ((bent - 128) * (1 + gain) + 128 + lift).round().clamp(0, 255)
         kept = torch.rand(count, generator=source) < 0.5
-        return self._pair(torch.where(kept.reshape(-1, 1, 1, 1), wanted, bent))
+        return self._pair(torch.where(kept.reshape(-1, 1, 1, 1), pixels, bent))

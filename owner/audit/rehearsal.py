@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from owner.audit.views import Views
 from twinveil.errors import TwinveilError
 from twinveil.images import Picture
 from twinveil.rehearsal.arrays import load_views
-
-Views = dict[str, np.typing.NDArray[np.generic]]
 
 
 def rehearse(

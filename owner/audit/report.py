@@ -9,10 +9,13 @@ from torch import Tensor
 
 from owner.audit.advice import Choice, choices
 from owner.audit.charts import Line, line_chart, strip
-from owner.audit.inversion import SHOWN, Attacked, Inverted, ViewAttacked
+from owner.audit.findings import Attacked, Inverted, ViewAttacked
+from owner.audit.material import scaled
+from owner.audit.permutation import VERDICT
 from owner.audit.results import Subject, settings
 from owner.audit.risk import FORMULA, STRONG_ENOUGH
 from owner.audit.style import STYLE
+from owner.audit.subjects import Group
 from twinveil.version import VERSION
 
 _CAUTION = (
@@ -23,6 +26,9 @@ _LIMITS = (
     "targets can do more; no figure here is a proof of privacy. Membership inference and model "
     "extraction are other questions."
 )
+
+SHOWN = 8
+"""Pictures in a row."""
 
 
 def to_html(audit: Inverted, subject: Subject) -> str:
@@ -69,7 +75,7 @@ def _strength(audit: Inverted) -> str:
         "<h2>Is the attacker strong enough?</h2>"
         f"<p>Given the pictures themselves as features, it gives others’ held-out pictures back with SSIM "
         f"{found}; {STRONG_ENOUGH} is wanted: {verdict}. The recogniser names "
-        f"{audit.recogniser_accuracy:.0%} of the attacked originals rightly.</p>"
+        f"{audit.accuracy:.0%} of the attacked originals rightly.</p>"
     )
 
 
@@ -79,18 +85,16 @@ def _row(name: str, note: str, pictures: Tensor) -> str:
 
 
 def _pictures(audit: Inverted) -> str:
-    rows = [_row("original", "", audit.originals)]
-    rows += [
-        _row(each.name, f"{_shape(each.shape)} · SSIM {each.comparison.attack.ssim.mean():.2f}", each.shown)
-        for each in audit.layers
-    ]
-    mean = audit.mean_picture.expand_as(audit.originals)
-    ssim = audit.layers[0].comparison.mean_picture.ssim.mean()
-    rows.append(_row("baseline", f"mean picture · SSIM {ssim:.2f}", mean))
+    targets = audit.split.target
+    places = shown(targets)
+    rows = [_row("original", "", scaled(targets.pictures[places]))]
+    rows += [_row(each.name, _note(each), each.made[places]) for each in audit.layers]
+    rows.append(_baseline(audit, audit.layers[0], len(places)))
+    whose = "of somebody" if audit.split.by == "person" else "that"
     return (
-        "<h2>Original and rebuilt, layer by layer</h2><p class='soft'>Each column is one picture of somebody "
-        f"the attacker never learned from ({min(SHOWN, len(audit.originals))} of {len(audit.split.target)})."
-        f"</p>{''.join(rows)}"
+        "<h2>Original and rebuilt, layer by layer</h2>"
+        f"<p class='soft'>Each column is one picture {whose} the attacker never learned from "
+        f"({len(places)} of {len(targets)}).</p>{''.join(rows)}"
     )
 
 
@@ -134,8 +138,7 @@ def _charts(layers: Sequence[Attacked]) -> str:
 
 
 def _table(title: str, layers: Sequence[Attacked]) -> str:
-    head = "layer,features,risk,95 % interval,level,SSIM,B,PSNR,cosine"
-    head += ",recognised / shuffled,neighbour / shuffled"
+    head = "layer,features,risk,95 % interval,level,SSIM,B,PSNR,cosine,recogniser,neighbour"
     rows = []
     for each in layers:
         found, shuffled = each.comparison.attack, each.comparison.shuffled
@@ -156,37 +159,58 @@ def _table(title: str, layers: Sequence[Attacked]) -> str:
     header = "".join(f"<th>{name}</th>" for name in head.split(","))
     return (
         f"<h2>{escape(title)}</h2><div class='scroll'><table><thead><tr>{header}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div><p class='soft'>{escape(FORMULA)}.</p>"
+        f"<tbody>{''.join(rows)}</tbody></table></div><p class='soft'>{escape(FORMULA)}. Recogniser, "
+        "neighbour: share found again by the recogniser, by the nearest neighbour / of shuffled features.</p>"
     )
 
 
 def _views(audit: Inverted) -> str:
     title = "<h2>What the clouds see of a query</h2>"
-    if not audit.views:
+    if audit.recorded is None:
         return f"{title}<p>Not part of this audit (--queries 0).</p>"
-    rows = [_row("original", "", audit.views_originals)]
+    targets = audit.recorded.target
+    places = shown(targets)
+    rows = [_row("original", "", scaled(targets.pictures[places]))]
     for view in audit.views:
-        rows.append(_row(f"{view.cloud}: {view.attack.name}", _note(view.attack), view.attack.shown))
-        rows.append(_row("the same without masks", f"control · {_note(view.control)}", view.control.shown))
-    rows.append(_row("baseline", "mean picture", audit.mean_picture.expand_as(audit.views_originals)))
+        rows.append(_row(f"{view.cloud}: {view.attack.name}", _note(view.attack), view.attack.made[places]))
+        control = view.control
+        rows.append(_row("the same without masks", f"control · {_note(control)}", control.made[places]))
+    rows.append(_baseline(audit, audit.views[0].attack, len(places)))
     verdicts = "".join(f"<li>{_verdict(view)}</li>" for view in audit.views)
     return (
         f"{title}<p>{audit.queries} pictures went through the real protocol, one query each, both clouds "
         "recorded. The attacker knows the pictures of the sample subjects and gets each cloud’s view; as a "
-        f"control, the same view with the masks taken off.</p><ul>{verdicts}</ul>{''.join(rows)}"
+        "control, the same view with the masks taken off.</p>"
+        f"<ul>{verdicts}</ul><p class='soft'>{escape(VERDICT)}</p>{''.join(rows)}"
     )
 
 
 def _verdict(view: ViewAttacked) -> str:
-    tone = "low" if view.hidden else "high" if view.control_succeeds else "none"
+    tone = "high" if view.leaks else "low" if view.hidden else "none"
     return (
         f"{view.cloud}, {escape(view.attack.name)}: <span class='level {tone}'>{escape(view.verdict)}</span>"
-        f"; risk {view.attack.risk}, without masks {view.control.risk}"
+        f" (p = {view.p:.5f}); risk {view.attack.risk}, without masks {view.control.risk} "
+        f"(p = {view.control_p:.5f})"
     )
+
+
+def _baseline(audit: Inverted, attacked: Attacked, count: int) -> str:
+    note = f"mean picture · SSIM {attacked.comparison.mean_picture.ssim.mean():.2f}"
+    return _row("baseline", note, audit.mean_picture.expand(count, -1, -1, -1))
 
 
 def _note(attacked: Attacked) -> str:
     return f"{_shape(attacked.shape)} · SSIM {attacked.comparison.attack.ssim.mean():.2f}"
+
+
+def shown(group: Group) -> list[int]:
+    """Places of up to SHOWN pictures, of as many classes as can be."""
+    rank: dict[int, int] = {}
+    order = []
+    for place, label in enumerate(group.labels.tolist()):
+        rank[label] = rank.get(label, -1) + 1
+        order.append((rank[label], place))
+    return [place for _, place in sorted(order)[:SHOWN]]
 
 
 def _settings(audit: Inverted, subject: Subject) -> str:

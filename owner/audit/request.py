@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from owner.audit.attack import AttackOptions
 from owner.audit.features import LABEL, PICTURE, SCORES
+from owner.audit.findings import AuditOptions, Inverted
 from owner.audit.inverse import Architecture
-from owner.audit.inversion import AuditOptions, Inversion, Inverted, Step
+from owner.audit.inversion import Inversion, Step
 from owner.audit.rehearsal import rehearse
 from owner.audit.risk import Thresholds
 from owner.audit.subjects import Split, SplitBy, split
@@ -84,17 +85,29 @@ class Request:
     queries: int | None = None
     views: Path | None = None
     key_bits: int = 512
-    thresholds: tuple[float, float] = (0.1, 0.4)
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
     def options(self) -> AuditOptions:
         """Raises BadInput."""
-        attack = AttackOptions(
-            epochs=self.epochs or (_QUICK_EPOCHS if self.quick else _EPOCHS),
-            patience=_QUICK_PATIENCE if self.quick else _PATIENCE,
-            seed=self.seed,
+        epochs, patience, layers = (
+            (_QUICK_EPOCHS, _QUICK_PATIENCE, _QUICK_LAYERS) if self.quick else (_EPOCHS, _PATIENCE, None)
         )
-        layers = self.layers or (_QUICK_LAYERS if self.quick else None)
-        return AuditOptions(attack, self.attackers, Thresholds(*self.thresholds), layers)
+        attack = AttackOptions(
+            epochs=epochs if self.epochs is None else self.epochs, patience=patience, seed=self.seed
+        )
+        return AuditOptions(attack, self.attackers, self.thresholds, self.layers or layers)
+
+    def split(self, data: DataSet) -> Split:
+        """Raises BadInput."""
+        limit = _QUICK_PICTURES if self.quick else _PICTURES
+        return split(data, self.seed, self.by, limit if self.limit is None else self.limit)
+
+    def record(self, parts: Split) -> Recorded | None:
+        """The pictures that go through the protocol; None: no queries. Raises BadInput."""
+        queries = self.queries
+        if queries is None:
+            queries = 0 if self.quick else _QUERIES
+        return Recorded.choose(parts, queries, self.seed) if queries else None
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,7 @@ class Prepared:
             return None
         kept = self.request.views
         if kept is not None and kept.exists():
-            views = load_views(kept)
+            views: Views = load_views(kept)
         else:
             pictures = self.recorded.pictures
             views = rehearse(
@@ -127,8 +140,7 @@ class Prepared:
         return views
 
     def attack(self, seen: Views | None, step: Step) -> Inverted:
-        self.inversion.report_to(step)
-        return self.inversion.run(self.recorded, seen)
+        return self.inversion.run(self.recorded, seen, step)
 
 
 def prepare(request: Request, scratch: Path, step: Step) -> Prepared:
@@ -139,10 +151,8 @@ def prepare(request: Request, scratch: Path, step: Step) -> Prepared:
     options = request.options()
     step(0, 0, "loading the data set")
     data = request.source.load()
-    limit = request.limit or (_QUICK_PICTURES if request.quick else _PICTURES)
-    parts = split(data, request.seed, request.by, limit)
-    queries = request.queries if request.queries is not None else 0 if request.quick else _QUERIES
-    recorded = Recorded.choose(parts, queries, request.seed) if queries else None
+    parts = request.split(data)
+    recorded = request.record(parts)
     if request.folder is None:
         untrained = ICNN(data.image_shape, len(data.class_names), batch_norm=False)
         Inversion(untrained, parts, options)  # an unknown layer is named now, not after training

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from owner.audit.advice import choices
-from owner.audit.inversion import Attacked, Inverted, ViewAttacked
+from owner.audit.findings import Attacked, Inverted, ViewAttacked
 from owner.audit.material import BRIGHTNESS, CONTRAST, DISTORTIONS
 from owner.audit.metrics import SSIM_SIGMA, SSIM_WINDOW
+from owner.audit.permutation import VERDICT
 from owner.audit.risk import CONFIDENCE, DRAWS, FORMULA, STRONG_ENOUGH
 from twinveil.version import VERSION
 
@@ -38,7 +39,7 @@ def to_json(audit: Inverted, subject: Subject) -> dict[str, Any]:
             "target_pictures": len(split.target),
             "target_classes": sorted({split.class_names[label] for label in split.target.labels.tolist()}),
         },
-        "recogniser_accuracy_on_targets": audit.recogniser_accuracy,
+        "recogniser_accuracy_on_targets": audit.accuracy,
         "settings": settings(audit, subject),
         "attacker_strength": [
             {"features": gate.kind, "ssim": gate.ssim, "wanted": STRONG_ENOUGH, "passed": gate.passed}
@@ -69,6 +70,7 @@ def settings(audit: Inverted, subject: Subject) -> dict[str, Any]:
         "thresholds": asdict(options.thresholds),
         "confidence": f"{CONFIDENCE:.0%} bootstrap over target subjects, {DRAWS} draws",
         "recorded_queries": audit.queries,
+        "verdict_on_views": VERDICT,
         "rehearsal_key_bits": subject.key_bits,
     }
 
@@ -91,6 +93,8 @@ def _view(each: ViewAttacked) -> dict[str, Any]:
     return {
         "cloud": each.cloud,
         "verdict": each.verdict,
+        "p": each.p,
+        "p_unmasked": each.control_p,
         "attack": _attacked(each.attack),
         "unmasked_control": _attacked(each.control),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,5 +77,6 @@ def _span(features: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh((features @ features.T).double())
     keep = values > values.max() * 1e-6
     keep[-1] = True  # features that never vary have one direction, of nothing
-    chosen: Sequence[Tensor] = (values[keep].flip(0)[:MAX_FLAT], vectors[:, keep].flip(1)[:, :MAX_FLAT])
-    return (features.T.double() @ chosen[1] / chosen[0].sqrt()).float()
+    largest, directions = values[keep].flip(0)[:MAX_FLAT], vectors[:, keep].flip(1)[:, :MAX_FLAT]
+    basis: Tensor = features.T.double() @ directions / largest.sqrt()
+    return basis.float()

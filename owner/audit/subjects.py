@@ -83,11 +83,12 @@ def split(data: DataSet, seed: int, by: SplitBy | None = None, limit: int | None
     pictures = np.concatenate([data.train, data.held_out])
     labels = np.concatenate([data.train_labels, data.held_out_labels])
     source = np.random.default_rng(seed)
-    chosen = spread(labels, min(limit or len(labels), len(labels)), source)
+    count = len(labels) if limit is None else min(max(limit, 0), len(labels))
+    chosen = spread(labels, count, source)
     pictures, labels = pictures[chosen], labels[chosen]
     subjects = labels if by == "person" else np.arange(len(labels), dtype=np.int64)
     known = source.permutation(np.unique(subjects))
-    least, what = (MIN_SUBJECTS, "persons") if by == "person" else (MIN_PICTURES, "pictures")
+    least, what = (MIN_SUBJECTS, "people") if by == "person" else (MIN_PICTURES, "pictures")
     if len(known) < least:
         raise BadInput(
             f"data set {data.name} has {len(known)} {what}; an audit needs {least}, to keep those that the "

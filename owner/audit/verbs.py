@@ -23,7 +23,7 @@ from twinveil.net.files import replace
 from twinveil.settings import OwnerSettings
 
 if TYPE_CHECKING:
-    from owner.audit.inversion import Inverted
+    from owner.audit.findings import Inverted
     from owner.audit.request import Request
 
 audit = typer.Typer(
@@ -106,6 +106,7 @@ def inversion(
     console = Console(stderr=True)
     with steps("loading", console):
         from owner.audit.request import Request, Source
+        from owner.audit.risk import Thresholds
 
         folder = None if model is None else find_model(model, settings.state)
         source = Source.of(None if folder is None else load_card(folder), data, quick)
@@ -122,7 +123,7 @@ def inversion(
             queries=queries,
             views=views,
             key_bits=key_bits,
-            thresholds=(low, high),
+            thresholds=Thresholds(low, high),
         )
     _check_writable(report, as_json)
     with tempfile.TemporaryDirectory() as scratch:
@@ -191,7 +192,7 @@ def _print(result: Inverted, console: Console) -> None:
         console.print(f"attacker on {gate.kind} features: SSIM {gate.ssim:.3f}, {word}", highlight=False)
     for view in result.views:
         console.print(
-            f"{view.cloud}, {view.attack.name}: {view.verdict}; risk {view.attack.risk}, "
+            f"{view.cloud}, {view.attack.name}: {view.verdict}, p {view.p:.5f}; risk {view.attack.risk}, "
             f"without masks {view.control.risk}",
             highlight=False,
             soft_wrap=True,

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from owner.audit.attack import Material
-from owner.audit.material import pixels
-from owner.audit.subjects import Group, Split, spread
+from owner.audit.material import scaled
+from owner.audit.subjects import TARGET_SHARE, VALIDATION_SHARE, Group, Split, spread
 from twinveil.errors import BadInput
 
 Views = Mapping[str, npt.NDArray[np.generic]]
 
-MIN_QUERIES = 24
+MIN_QUERIES = 40
+"""A quarter of them are targets: ten can be paired in enough ways for a verdict."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Recorded:
         if queries < MIN_QUERIES:
             raise BadInput(f"{queries} queries are too few to attack the views: take at least {MIN_QUERIES}")
         source = np.random.default_rng([seed, queries])
-        target, validation = max(4, round(queries * 0.25)), max(2, round(queries * 0.1))
+        target, validation = round(queries * TARGET_SHARE), round(queries * VALIDATION_SHARE)
         counts = (queries - target - validation, validation, target)
         groups = (split.sample, split.validation, split.target)
         return cls(
@@ -73,8 +74,8 @@ class Recorded:
     def material(self, features: Tensor) -> tuple[Material, Tensor]:
         """For the attacker to learn from, and the features of the targets. No distortions: no new queries."""
         learn, stop = len(self.sample), len(self.sample) + len(self.validation)
-        sample = (features[:learn], pixels(self.sample.pictures) / 255)
-        validation = (features[learn:stop], pixels(self.validation.pictures) / 255)
+        sample = (features[:learn], scaled(self.sample.pictures))
+        validation = (features[learn:stop], scaled(self.validation.pictures))
         return Material(lambda _: sample, validation), features[stop:]
 
 

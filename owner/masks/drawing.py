@@ -5,7 +5,7 @@ The seed decides every mask. Each has a shape of its own, and a share drawn unif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -108,11 +108,3 @@ SHAPES: dict[str, Shape] = {"brush": _brush, "blobs": _blobs, "polygons": _polyg
 
 def _ellipse(pen: ImageDraw.ImageDraw, y: float, x: float, tall: float, wide: float) -> None:
     pen.ellipse((x - wide, y - tall, x + wide, y + tall), fill=1)
-
-
-def by_group(masks: Sequence[Mask]) -> list[list[Mask]]:
-    """The masks of every group, in order; a group may be empty."""
-    groups: list[list[Mask]] = [[] for _ in GROUPS]
-    for mask in masks:
-        groups[group_of(mask)].append(mask)
-    return groups

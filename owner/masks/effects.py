@@ -7,6 +7,7 @@ recogniser instead, so that is said too.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from owner.masks.statistics import Figure
 from owner.masks.tables import Attacked, Effect, Group, Rules
@@ -14,43 +15,47 @@ from owner.masks.tables import Attacked, Effect, Group, Rules
 PUBLISHED_GROUPS = ("0.4-0.5", "0.5-0.6")
 """Where the publication found more than 30 points; below 0.4 it found less."""
 
+Named = Sequence[tuple[str, Figure]]
+
 
 def effects(groups: Sequence[Group], attacked: Sequence[Attacked], rules: Rules) -> tuple[Effect, ...]:
     judged = [each for each in attacked if each.verdict != "attacker too weak"]
-    gaps = [(f"group {each.name}", each.difference) for each in groups if each.difference is not None]
-    drops = [(f"mask {each.name}", each.difference) for each in judged]
+    gaps = [(each.name, each.difference) for each in groups if each.difference is not None]
+    small = [(name, gap) for name, gap in gaps if name not in PUBLISHED_GROUPS]
+    drops = [(each.name, each.difference) for each in judged]
+    after = [
+        (f"{each.name} ({interval(each.original_before)} before repair)", each.original_after)
+        for each in judged
+    ]
+    first, second, theirs = (
+        f"{each:g}" for each in (rules.threshold1, rules.threshold2, rules.simple_original)
+    )
     return (
         _effect(
-            f"drop of more than {rules.threshold1:g} points between the recognisers, in some group",
+            f"drop of more than {first} points between the recognisers, in some group",
             gaps,
             rules.threshold1,
+            "above",
         ),
-        _where(gaps, rules),
         _effect(
-            f"drop of more than {rules.threshold2:g} points by repair, under some candidate",
+            f"it takes more than 0.4 of the picture to come above {first} points",
+            small,
+            rules.threshold1,
+            "below",
+        ),
+        _effect(
+            f"drop of more than {second} points by repair, under some candidate",
             drops,
             rules.threshold2,
+            "above",
         ),
-        _hidden(judged, rules),
+        _effect(
+            f"repaired pictures keep the original recogniser below {theirs} %, under every candidate",
+            after,
+            rules.simple_original,
+            "below",
+        ),
     )
-
-
-def _hidden(judged: Sequence[Attacked], rules: Rules) -> Effect:
-    """Whether repair gives the original recogniser back what the masks have taken from it."""
-    limit = rules.simple_original
-    claim = f"repaired pictures keep the original recogniser below {limit:g} %, under every candidate"
-    if not judged:
-        return Effect(claim, "not tested", "nothing was left that could be judged")
-    best = max(judged, key=lambda each: each.original_after.mean)
-    before, after = interval(best.original_before), interval(best.original_after)
-    evidence = f"highest of {len(judged)}: mask {best.name}, {after} after repair, {before} before"
-    if best.original_after.low is None:
-        return Effect(claim, "not settled", evidence)
-    if any((each.original_after.low or 0) > limit for each in judged):
-        return Effect(claim, "does not appear", evidence)
-    if all((each.original_after.high or 100) < limit for each in judged):
-        return Effect(claim, "appears", evidence)
-    return Effect(claim, "not settled", evidence)
 
 
 def interval(found: Figure) -> str:
@@ -59,29 +64,16 @@ def interval(found: Figure) -> str:
     return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
-def _effect(claim: str, found: Sequence[tuple[str, Figure]], threshold: float) -> Effect:
+def _effect(claim: str, found: Named, threshold: float, claimed: Literal["above", "below"]) -> Effect:
+    """claimed: some figure is above the threshold, or all are below it."""
     if not found:
         return Effect(claim, "not tested", "nothing was left that could be judged")
-    name, best = max(found, key=lambda each: each[1].mean)
-    evidence = f"largest of {len(found)}: {name}, {interval(best)}"
-    if any(each.low is None for _, each in found):
-        return Effect(claim, "not settled", evidence)
+    name, largest = max(found, key=lambda each: each[1].mean)
+    evidence = f"largest of {len(found)} is {name}: {interval(largest)}"
     if any(each.low is not None and each.low > threshold for _, each in found):
-        return Effect(claim, "appears", evidence)
-    if all(each.high is not None and each.high < threshold for _, each in found):
-        return Effect(claim, "does not appear", evidence)
-    return Effect(claim, "not settled", evidence)
-
-
-def _where(gaps: Sequence[tuple[str, Figure]], rules: Rules) -> Effect:
-    """The publication kept the two groups above 0.4 and none below."""
-    claim = f"it takes more than 0.4 of the picture to come above {rules.threshold1:g} points"
-    small = [(name, each) for name, each in gaps if name.removeprefix("group ") not in PUBLISHED_GROUPS]
-    if not small or any(each.low is None for _, each in small):
-        return Effect(claim, "not tested" if not small else "not settled", "see the first table")
-    wide = [f"{name} {interval(each)}" for name, each in small if (each.low or 0) > rules.threshold1]
-    if wide:
-        return Effect(claim, "does not appear", f"above it already: {', '.join(wide)}")
-    if all(each.high is not None and each.high < rules.threshold1 for _, each in small):
-        return Effect(claim, "appears", "every smaller group lies below")
-    return Effect(claim, "not settled", "some smaller group's interval holds the threshold")
+        lies = "above"
+    elif all(each.high is not None and each.high < threshold for _, each in found):
+        lies = "below"
+    else:
+        return Effect(claim, "not settled", evidence)
+    return Effect(claim, "appears" if lies == claimed else "does not appear", evidence)

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from owner.masks.recogniser import Recogniser
-from owner.masks.results import Rule, read_known
+from owner.masks.results import read_known
 from owner.masks.study import Study, one_thread
+from owner.masks.tables import Rule
 from twinveil.card import PictureSpec
 from twinveil.errors import BadInput
 from twinveil.images import Picture, load_picture
@@ -51,7 +52,7 @@ class Recognition:
 
     @classmethod
     def load(cls, folder: str | Path, masks: Sequence[Mask] = (), rule: Rule = "published") -> Recognition:
-        """From a study's folder. masks: by default the targets that were selected by `rule`.
+        """From a study's folder. masks: of the study; by default those that were selected by `rule`.
 
         Raises BadInput if nothing was selected, or for a mask that was not measured in the study.
         """
@@ -59,14 +60,20 @@ class Recognition:
         known, study = read_known(place), Study.load(place)
         if not masks:
             by_name = {mask.name: mask for mask in study.masks}
-            masks = [by_name[name] for name in known.targets[rule]]
+            masks = [by_name[name] for name in known.selected[rule]]
         if not masks:
-            why = f" ({known.notes[0]})" if known.notes else ""
-            raise BadInput(f"the {rule} rule has selected no target mask{why}: give --mask or another --rule")
+            others = [f"--rule {other} ({len(names)})" for other, names in known.selected.items() if names]
+            raise BadInput(
+                f"the {rule} rule has selected no mask ({known.empty[rule]}): "
+                f"give {' or '.join([*others, '--mask FILE'])}"
+            )
         for mask in masks:
             if mask.digest not in known.accuracy:
-                raise BadInput(f"mask {mask.name} is none of the masks of {place}: nobody knows its accuracy")
-        ranked = sorted(masks, key=lambda mask: (-known.accuracy[mask.digest], mask.name))
+                raise BadInput(
+                    f"mask {mask.name} is none of the masks of {place}, so that nobody knows its accuracy: "
+                    "study it with twinveil mask train --masks"
+                )
+        ranked = sorted(masks, key=lambda mask: -known.accuracy[mask.digest])
         network = study.recogniser("masked", study.settings.first_seed)
         spec = PictureSpec(study.data.image_shape, study.data.polarity)
         return cls(network, ranked, study.data.class_names, spec)

@@ -60,7 +60,7 @@ def render(study: Study, selection: Selection, attacker: Attacker) -> str:
 
 def _head(study: Study, selection: Selection) -> str:
     data, settings = study.data, study.settings
-    chosen = ", ".join(selection.targets) or "none"
+    chosen, nearest = (", ".join(selection.of(rule)) or "none" for rule in ("published", "nearest"))
     _, height, width = settings.image_shape
     text = (
         f"{escape(data.name)}: {len(data.class_names)} classes, {len(data.train)} training and "
@@ -70,7 +70,8 @@ def _head(study: Study, selection: Selection) -> str:
     notes = "".join(f"<li>{escape(note)}</li>" for note in selection.notes)
     return (
         f'<p class="lead">Target mask: <strong>{escape(chosen)}</strong>. By the simpler rule: '
-        f"{len(selection.simple_targets)}.</p><p>{text}</p>" + (f"<ul>{notes}</ul>" if notes else "")
+        f"{len(selection.simple_targets)}. Nearest candidate: {escape(nearest)}.</p><p>{text}</p>"
+        + (f"<ul>{notes}</ul>" if notes else "")
     )
 
 
@@ -144,7 +145,7 @@ def _attacked(each: Attacked) -> str:
         f'<td data-label="Fourth">{_figure(each.fourth)}</td>'
         f'<td data-label="Fifth">{_figure(each.fifth)}</td>'
         f'<td data-label="Fourth − fifth">{_figure(each.difference)}</td>'
-        f'<td data-label="Repair, dB over mean">{each.gain:.2f}</td>'
+        f'<td data-label="Repair, dB over mean">{_figure(each.gain)}</td>'
         f'<td data-label="Original, before → after">{each.original_before.mean:.2f} → '
         f'{each.original_after.mean:.2f}</td><td data-label="Verdict">{escape(verdict)}</td></tr>'
     )
@@ -198,10 +199,9 @@ def _to_show(selection: Selection) -> list[tuple[Attacked, str]]:
     if selection.targets:
         return [(by_name[selection.targets[0]], "The target mask of the published order.")]
     shown = []
-    if selection.candidates:
-        nearest = max(selection.candidates, key=lambda each: each.difference.mean)
-        words = f"No target mask was found; this candidate came nearest ({escape(nearest.why)})."
-        shown.append((nearest, words))
+    for name in selection.nearest:
+        words = f"No target mask was found; this candidate came nearest ({escape(by_name[name].why)})."
+        shown.append((by_name[name], words))
     if selection.simple_targets:
         shown.append((by_name[selection.simple_targets[0]], "The most accurate mask of the simpler rule."))
     return shown

@@ -2,7 +2,8 @@
 
 FOLDER/selection.json          every number: settings, rules, both tables, all masks, what training took
 FOLDER/targets/NAME.png        target masks by the published order
-FOLDER/targets-simple/NAME.png     and by the simpler rule
+FOLDER/targets-simple/NAME.png     by the simpler rule
+FOLDER/nearest/NAME.png            the judged candidate that loses most by repair, be it a target or not
 """
 
 from __future__ import annotations
@@ -11,35 +12,32 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from owner.masks.study import Study
-from owner.masks.tables import Selection
+from owner.masks.tables import Rule, Selection
 from twinveil.errors import BadInput
 from twinveil.net.files import replace
 
-Rule = Literal["published", "simple"]
-
 NAME = "selection.json"
-PLACES: dict[Rule, str] = {"published": "targets", "simple": "targets-simple"}
+PLACES: dict[Rule, str] = {"published": "targets", "simple": "targets-simple", "nearest": "nearest"}
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What recognition needs to know of a selection. accuracy: third, in per cent, by digest."""
+    """What recognition needs to know of a selection. accuracy: third, in per cent, by digest.
+
+    selected: names, by rule; empty: why a rule has selected nothing.
+    """
 
     accuracy: dict[str, float]
-    targets: dict[Rule, tuple[str, ...]]
-    notes: tuple[str, ...]
+    selected: dict[Rule, tuple[str, ...]]
+    empty: dict[Rule, str]
 
 
 def write_results(study: Study, selection: Selection) -> Path:
     """selection.json and the target masks; what an earlier selection left is replaced. Raises BadInput."""
     masks = {mask.name: mask for mask in study.masks}
-    chosen: dict[Rule, tuple[str, ...]] = {
-        "published": selection.targets,
-        "simple": selection.simple_targets,
-    }
     data = study.data
     content = {
         "study": asdict(study.settings),
@@ -54,11 +52,11 @@ def write_results(study: Study, selection: Selection) -> Path:
     }
     path = study.folder / NAME
     try:
-        for rule, names in chosen.items():
-            place = study.folder / PLACES[rule]
+        for rule, name in PLACES.items():
+            place = study.folder / name
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
-            for name in names:
+            for name in selection.of(rule):
                 replace(place / f"{name}.png", masks[name].to_png(), 0o644)
         replace(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(), 0o644)
     except OSError as error:
@@ -75,10 +73,13 @@ def read_known(folder: Path) -> Known:
             {
                 "published": tuple(selection["targets"]),
                 "simple": tuple(selection["simple_targets"]),
+                "nearest": tuple(selection["nearest"]),
             },
-            tuple(selection["notes"]),
+            dict(selection["empty"]),
         )
     except FileNotFoundError:
         raise BadInput(f"{folder} has no selection: run twinveil mask select") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{folder / NAME} cannot be read: {type(error).__name__}") from None
+        raise BadInput(
+            f"{folder / NAME} cannot be read ({type(error).__name__}): run twinveil mask select again"
+        ) from None

@@ -23,36 +23,36 @@ import numpy as np
 from owner.masks.effects import effects
 from owner.masks.measure import Attack, Hits, Measured
 from owner.masks.statistics import Figure, figure
-from owner.masks.tables import Attacked, Group, Row, Rules, Selection, Verdict
+from owner.masks.tables import Attacked, Group, Row, Rule, Rules, Selection, Verdict, exact
 from twinveil.masks import GROUP_NAMES
 
 
 def select(measured: Measured, attack: Callable[[str], Attack], rules: Rules) -> Selection:
     """Groups, candidates and targets. `attack` is asked for candidates and masks of the simpler rule only."""
-    notes: list[str] = []
+    ties: list[str] = []
     groups = [_group(index, measured, rules) for index in range(len(GROUP_NAMES))]
     kept = [index for index, group in enumerate(groups) if group.kept]
-    if not kept:
-        notes.append(_no_group(groups, rules))
-    chosen = {place for index in kept for place in _candidates(index, measured, rules, notes)}
+    chosen = {place for index in kept for place in _candidates(index, measured, rules, ties)}
     simple = {place for place in range(len(measured.masks)) if _is_simple(place, measured, rules)}
     rows = [
         replace(_row(place, measured), candidate=place in chosen, simple=place in simple)
         for place in range(len(measured.masks))
     ]
-    attacked = [_attacked(place, measured, attack(rows[place].name), rules) for place in sorted(chosen)]
-    under_simple = [
-        _simple_verdict(_attacked(place, measured, attack(rows[place].name), rules))
-        for place in sorted(simple)
-    ]
-    if not simple:
-        notes.append(_no_simple(measured, rules))
-    elif not any(each.verdict == "target" for each in under_simple):
-        notes.append(
-            f"simpler rule: all {len(simple)} masks that pass it meet an attacker too weak to judge them"
-        )
-    if chosen and not any(each.verdict == "target" for each in attacked):
-        notes.append(_no_target(attacked, rules))
+    attacked, under_simple = (
+        [_attacked(place, measured, attack(rows[place].name), rules) for place in sorted(places)]
+        for places in (chosen, simple)
+    )
+    under_simple = [_simple_verdict(each) for each in under_simple]
+    targets = _ranked(attacked, "target masks", ties)
+    simple_targets = _ranked(under_simple, "simpler rule", ties)
+    nearest = _nearest(attacked, ties)
+    empty: dict[Rule, str] = {}
+    if not targets:
+        empty["published"] = _no_target(attacked, nearest) if chosen else _no_group(groups)
+    if not simple_targets:
+        empty["simple"] = _no_simple(len(simple), measured, rules)
+    if not nearest:
+        empty["nearest"] = empty["published"]
     return Selection(
         rules,
         measured.pictures,
@@ -62,10 +62,12 @@ def select(measured: Measured, attack: Callable[[str], Attack], rules: Rules) ->
         tuple(rows),
         tuple(attacked),
         tuple(under_simple),
-        _ranked(attacked, "target masks", notes),
-        _ranked(under_simple, "simpler rule", notes),
+        _names(targets),
+        _names(simple_targets),
+        _names(nearest[:1]),
+        empty,
         effects(groups, attacked, rules),
-        tuple(notes),
+        (*dict.fromkeys(empty.values()), *ties),
     )
 
 
@@ -77,7 +79,7 @@ def _group(index: int, measured: Measured, rules: Rules) -> Group:
     each = measured.pictures * len(places)
     first, second = (hits[:, places].sum(axis=1) for hits in (measured.masked, measured.original))
     gap = _percent(first - second, each)
-    is_wide = gap > Fraction(rules.threshold1)
+    is_wide = gap > exact(rules.threshold1)
     why = _against(gap, rules.threshold1, "points")
     if is_wide and len(places) < 2:
         is_wide, why = False, f"{why}, but one mask alone is no choice: at least two candidates a group"
@@ -92,7 +94,7 @@ def _group(index: int, measured: Measured, rules: Rules) -> Group:
     )
 
 
-def _candidates(index: int, measured: Measured, rules: Rules, notes: list[str]) -> list[int]:
+def _candidates(index: int, measured: Measured, rules: Rules, ties: list[str]) -> list[int]:
     """The masks of a group with the highest third accuracy; who ties with the last of them stays too."""
     hits = measured.masked.sum(axis=0)
     order = sorted(_places(index, measured), key=lambda place: (-hits[place], measured.masks[place].name))
@@ -101,7 +103,7 @@ def _candidates(index: int, measured: Measured, rules: Rules, notes: list[str]) 
     if len(kept) > rules.candidates:
         tied = [measured.masks[place].name for place in kept if hits[place] == least]
         share = float(_percent(least, measured.pictures * len(measured.masked)))
-        notes.append(
+        ties.append(
             f"group {GROUP_NAMES[index]}: {', '.join(tied)} tie at {share:.2f} % for the last of "
             f"{rules.candidates} places; all stay"
         )
@@ -110,35 +112,37 @@ def _candidates(index: int, measured: Measured, rules: Rules, notes: list[str]) 
 
 def _attacked(place: int, measured: Measured, attack: Attack, rules: Rules) -> Attacked:
     row, pictures = measured.masks[place], measured.pictures
-    fourth, before = measured.masked[:, place], measured.original[:, place]
-    drop = _percent(fourth - attack.masked, pictures)
-    repaired = float(np.mean(attack.repaired))
-    gain = repaired - attack.mean
-    accuracy = _percent(fourth, pictures)
-    verdict: Verdict
-    if accuracy <= Fraction(rules.floor):
-        verdict = "attacker too weak"
-        why = f"masked-image recogniser at {float(accuracy):.2f} %, not above the floor of {rules.floor:g} %"
-    elif gain < rules.gain:
-        verdict = "attacker too weak"
-        why = f"the repair beats the mean by {gain:.2f} dB, {rules.gain - gain:.2f} short of {rules.gain:g}"
-    else:
-        verdict = "target" if drop > Fraction(rules.threshold2) else "below the threshold"
-        why = _against(drop, rules.threshold2, "points")
+    fourth = measured.masked[:, place]
+    gain = figure([each - attack.mean for each in attack.repaired])
+    verdict, why = _verdict(
+        _percent(fourth, pictures), gain.mean, _percent(fourth - attack.masked, pictures), rules
+    )
     return Attacked(
         row.name,
         row.group,
         _figure(fourth, pictures),
         _figure(attack.masked, pictures),
         _figure(fourth - attack.masked, pictures),
-        _figure(before, pictures),
+        _figure(measured.original[:, place], pictures),
         _figure(attack.original, pictures),
-        repaired,
+        figure(attack.repaired),
         attack.mean,
         gain,
         verdict,
         why,
     )
+
+
+def _verdict(fourth: Fraction, gain: float, drop: Fraction, rules: Rules) -> tuple[Verdict, str]:
+    weak = []
+    if fourth <= exact(rules.floor):
+        weak.append(f"masked-image recogniser at {_against(fourth, rules.floor, '%')}")
+    if gain < rules.gain:
+        weak.append(f"repair over mean at {_against(Fraction(gain), rules.gain, 'dB')}")
+    if weak:
+        return "attacker too weak", "; ".join(weak)
+    is_target = drop > exact(rules.threshold2)
+    return "target" if is_target else "below the threshold", _against(drop, rules.threshold2, "points")
 
 
 def _simple_verdict(attacked: Attacked) -> Attacked:
@@ -151,7 +155,7 @@ def _simple_verdict(attacked: Attacked) -> Attacked:
 def _is_simple(place: int, measured: Measured, rules: Rules) -> bool:
     ours = _percent(measured.masked[:, place], measured.pictures)
     theirs = _percent(measured.original[:, place], measured.pictures)
-    return ours > Fraction(rules.simple_masked) and theirs < Fraction(rules.simple_original)
+    return ours > exact(rules.simple_masked) and theirs < exact(rules.simple_original)
 
 
 def _row(place: int, measured: Measured) -> Row:
@@ -166,58 +170,76 @@ def _row(place: int, measured: Measured) -> Row:
     )
 
 
-def _ranked(attacked: Sequence[Attacked], title: str, notes: list[str]) -> tuple[str, ...]:
+def _ranked(attacked: Sequence[Attacked], title: str, ties: list[str]) -> list[Attacked]:
     """Targets by fourth accuracy, then by their difference, then by name."""
     targets = sorted(
         (each for each in attacked if each.verdict == "target"),
         key=lambda each: (-each.fourth.mean, -each.difference.mean, each.name),
     )
-    if len(targets) > 1 and targets[0].fourth.mean == targets[1].fourth.mean:
-        tied = [each.name for each in targets if each.fourth.mean == targets[0].fourth.mean]
-        notes.append(
-            f"{title}: {', '.join(tied)} tie at {targets[0].fourth.mean:.2f} %; {targets[0].name} "
-            "leads by its larger difference, or by name where that is equal too"
+    tied = [each.name for each in targets if each.fourth.mean == targets[0].fourth.mean]
+    if len(tied) > 1:
+        ties.append(
+            f"{title}: {', '.join(tied)} tie at {targets[0].fourth.mean:.2f} %; {tied[0]} leads by its "
+            "larger difference, or by name where that is equal too"
         )
-    return tuple(each.name for each in targets)
+    return targets
 
 
-def _no_group(groups: Sequence[Group], rules: Rules) -> str:
-    wide = [each for each in groups if each.difference is not None]
-    best = max(wide, key=lambda each: each.difference.mean if each.difference else 0.0)
+def _nearest(attacked: Sequence[Attacked], ties: list[str]) -> list[Attacked]:
+    """Candidates that could be judged, by their difference, then by fourth accuracy, then by name."""
+    judged = sorted(
+        (each for each in attacked if each.verdict != "attacker too weak"),
+        key=lambda each: (-each.difference.mean, -each.fourth.mean, each.name),
+    )
+    tied = [each.name for each in judged if each.difference.mean == judged[0].difference.mean]
+    if len(tied) > 1:
+        ties.append(
+            f"nearest candidate: {', '.join(tied)} tie at {judged[0].difference.mean:.2f} points; {tied[0]} "
+            "leads by its higher fourth accuracy, or by name where that is equal too"
+        )
+    return judged
+
+
+def _no_group(groups: Sequence[Group]) -> str:
+    gaps = [(group.difference.mean, group) for group in groups if group.difference is not None]
+    _, best = max(gaps, key=lambda each: each[0])
     return f"no group is kept: the largest first minus second accuracy is that of {best.name}, {best.why}"
 
 
-def _no_target(attacked: Sequence[Attacked], rules: Rules) -> str:
-    judged = [each for each in attacked if each.verdict != "attacker too weak"]
+def _no_target(attacked: Sequence[Attacked], judged: Sequence[Attacked]) -> str:
     if not judged:
-        return f"no target mask: for all {len(attacked)} candidates the attacker is too weak to judge them"
-    best = max(judged, key=lambda each: each.difference.mean)
+        return (
+            f"no target mask: for all {len(attacked)} candidates the attacker is too weak to judge them "
+            f"({attacked[0].name}: {attacked[0].why})"
+        )
     return (
-        f"no target mask: of {len(judged)} candidates judged, {best.name} has the largest fourth minus fifth "
-        f"accuracy, {best.why}"
+        f"no target mask: of {len(judged)} candidates judged, {judged[0].name} has the largest fourth minus "
+        f"fifth accuracy, {judged[0].why}"
     )
 
 
-def _no_simple(measured: Measured, rules: Rules) -> str:
+def _no_simple(passing: int, measured: Measured, rules: Rules) -> str:
+    if passing:
+        return f"simpler rule: all {passing} masks that pass it meet an attacker too weak to judge them"
     each = measured.pictures * len(measured.masked)
-    ours, theirs = measured.masked.sum(axis=0), measured.original.sum(axis=0)
-    above = int(np.count_nonzero(100 * ours > rules.simple_masked * each))
-    below = int(np.count_nonzero(100 * theirs < rules.simple_original * each))
+    ours = [_percent(hits, each) for hits in measured.masked.sum(axis=0)]
+    theirs = [_percent(hits, each) for hits in measured.original.sum(axis=0)]
+    above = sum(found > exact(rules.simple_masked) for found in ours)
+    below = sum(found < exact(rules.simple_original) for found in theirs)
     return (
         f"simpler rule: no mask passes; {above} of {len(ours)} have the masked-image recogniser above "
-        f"{rules.simple_masked:g} % (best {100 * ours.max() / each:.2f} %), {below} the original one below "
-        f"{rules.simple_original:g} % (lowest {100 * theirs.min() / each:.2f} %)"
+        f"{rules.simple_masked:g} % (best {float(max(ours)):.2f} %), {below} the original one below "
+        f"{rules.simple_original:g} % (lowest {float(min(theirs)):.2f} %)"
     )
 
 
 def _against(found: Fraction, threshold: float, unit: str) -> str:
     """Above or below, and by how much."""
-    value, gap = float(found), abs(float(found - Fraction(threshold)))
-    if found > Fraction(threshold):
-        return f"{value:.2f} {unit}, {gap:.2f} above {threshold:g}"
-    return f"{value:.2f} {unit}, " + (
-        f"{gap:.2f} short of {threshold:g}" if gap else f"not above {threshold:g}"
-    )
+    gap = found - exact(threshold)
+    if gap == 0:
+        return f"{float(found):.2f} {unit}, not above {threshold:g}"
+    far = f"{abs(float(gap)):.2f}" if abs(gap) >= Fraction(1, 100) else "less than 0.01"
+    return f"{float(found):.2f} {unit}, {far} {'above' if gap > 0 else 'short of'} {threshold:g}"
 
 
 def _places(index: int, measured: Measured) -> list[int]:
@@ -231,4 +253,9 @@ def _percent(hits: Hits | np.int64, each: int) -> Fraction:
 
 
 def _figure(hits: Hits, each: int) -> Figure:
-    return figure([100 * int(value) / each for value in hits])
+    """In per cent. Equal sums give equal means, to the last bit: what ties is seen to tie."""
+    return figure([100 * int(value) for value in hits]).over(each)
+
+
+def _names(attacked: Sequence[Attacked]) -> tuple[str, ...]:
+    return tuple(each.name for each in attacked)

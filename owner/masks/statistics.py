@@ -27,6 +27,10 @@ class Figure:
     low: float | None
     high: float | None
 
+    def over(self, divisor: int) -> Figure:
+        low, high = (None if end is None else end / divisor for end in (self.low, self.high))
+        return Figure(tuple(value / divisor for value in self.runs), self.mean / divisor, low, high)
+
 
 def figure(values: Sequence[float]) -> Figure:
     """Of 1 to 31 values. The interval speaks of the seeds of training, not of the choice of pictures."""

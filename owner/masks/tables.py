@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from owner.masks.statistics import Figure
 from twinveil.errors import BadInput
 
+Rule = Literal["published", "simple", "nearest"]
 Verdict = Literal["target", "below the threshold", "attacker too weak"]
 
 
@@ -35,6 +37,11 @@ class Rules:
                 raise BadInput(f"{name} must be 0 to 100, not {getattr(self, name)}")
         if not 0 <= self.gain <= 60:
             raise BadInput(f"gain must be 0 to 60 dB, not {self.gain}")
+
+
+def exact(threshold: float) -> Fraction:
+    """The number as it is written: 30.1 is 301/10, which no float is."""
+    return Fraction(str(threshold))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ class Attacked:
     """A mask under attack: a row of the second table.
 
     original_before, original_after: the original recogniser on covered and on repaired pictures.
-    gain: dB by which the repair beats filling with the mean.
+    repaired_psnr, mean_psnr: in dB, of the repair and of filling with the mean; gain: their difference.
     """
 
     name: str
@@ -79,9 +86,9 @@ class Attacked:
     difference: Figure
     original_before: Figure
     original_after: Figure
-    repaired_psnr: float
+    repaired_psnr: Figure
     mean_psnr: float
-    gain: float
+    gain: Figure
     verdict: Verdict
     why: str
 
@@ -97,7 +104,12 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Everything that was measured and decided. targets, simple_targets: names, the most accurate first."""
+    """Everything that was measured and decided.
+
+    targets, simple_targets: names, the most accurate first. nearest: the judged candidate with the largest
+    fourth minus fifth accuracy, if there is one. empty: why a rule has selected nothing. notes: that, and
+    ties.
+    """
 
     rules: Rules
     pictures: int
@@ -109,5 +121,12 @@ class Selection:
     simple: tuple[Attacked, ...]
     targets: tuple[str, ...]
     simple_targets: tuple[str, ...]
+    nearest: tuple[str, ...]
+    empty: dict[Rule, str]
     effects: tuple[Effect, ...]
     notes: tuple[str, ...]
+
+    def of(self, rule: Rule) -> tuple[str, ...]:
+        """Names of the masks that a rule has selected."""
+        chosen = {"published": self.targets, "simple": self.simple_targets, "nearest": self.nearest}
+        return chosen[rule]

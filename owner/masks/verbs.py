@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from owner.masks.tables import Rule, Rules
+from owner.picture_size import picture_size
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
-from twinveil.errors import BadInput
 from twinveil.masks import load_mask, load_masks
 from twinveil.settings import OwnerSettings
 
-if TYPE_CHECKING:
-    from owner.masks.tables import Selection
-
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Choose and use recognition masks.")
 
-_SIZE = re.compile(r"([0-9]{1,4})(?:x([0-9]{1,4}))?")
-
+_RULES = Rules()
 Folder = Annotated[Path | None, typer.Option(help="Folder of the study. Default: STATE/masks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -78,10 +73,10 @@ def train(
         from owner.masks.study import Study, StudySettings
         from owner.pictures import write_held_out
 
-        height, width_of = _size(image_size)
+        size = picture_size(image_size)
         asked = StudySettings(
             data,
-            (3 if colour else 1, height, width_of),
+            (3 if colour else 1, *size),
             test_each,
             repair_data,
             runs,
@@ -89,7 +84,6 @@ def train(
             RecogniserSettings(width, epochs),
             RepairSettings(repair_width, recurrences, repair_epochs),
         )
-        size = (height, width_of)
         chosen = draw_masks(size, masks_each, masks_seed) if masks is None else load_masks(masks, size)
         study = Study(place, asked, chosen)
         if held_out is not None:
@@ -113,23 +107,25 @@ def select(
     folder: Folder = None,
     threshold1: Annotated[
         float, typer.Option(help="Points that first minus second accuracy of a group must exceed.")
-    ] = 30.0,
+    ] = _RULES.threshold1,
     threshold2: Annotated[
         float, typer.Option(help="Points that fourth minus fifth accuracy of a mask must exceed.")
-    ] = 7.0,
-    candidates: Annotated[int, typer.Option(help="Masks that stay in each group, at least two.")] = 3,
+    ] = _RULES.threshold2,
+    candidates: Annotated[
+        int, typer.Option(help="Masks to keep in each group, two or more.")
+    ] = _RULES.candidates,
     floor: Annotated[
         float, typer.Option(help="Per cent that the masked-image recogniser must exceed under a judged mask.")
-    ] = 50.0,
+    ] = _RULES.floor,
     gain: Annotated[
         float, typer.Option(help="dB by which the repair must beat filling with the mean.")
-    ] = 3.0,
+    ] = _RULES.gain,
     simple_masked: Annotated[
         float, typer.Option(help="Simpler rule: per cent for the masked-image recogniser to exceed.")
-    ] = 80.0,
+    ] = _RULES.simple_masked,
     simple_original: Annotated[
         float, typer.Option(help="Simpler rule: per cent for the original recogniser to stay below.")
-    ] = 50.0,
+    ] = _RULES.simple_original,
     report: Annotated[
         Path | None, typer.Option(help="HTML report. Default: report.html in the study's folder.")
     ] = None,
@@ -144,7 +140,7 @@ def select(
         from owner.masks.results import write_results
         from owner.masks.selection import select
         from owner.masks.study import Study
-        from owner.masks.tables import Rules
+        from owner.masks.summary import show
 
         rules = Rules(threshold1, threshold2, candidates, floor, gain, simple_masked, simple_original)
         study = Study.load(place)
@@ -159,7 +155,7 @@ def select(
     if as_json:
         typer.echo(path.read_text())
     else:
-        _show(selection, place, page)
+        show(Console(), study, selection, page)
 
 
 @app.command()
@@ -170,20 +166,23 @@ def recognise(
     folder: Folder = None,
     mask: Annotated[
         list[Path] | None,
-        typer.Option(help="A mask of the study; may be repeated. Default: the target masks selected."),
+        typer.Option(help="A mask of the study, as a file; may be repeated. Default: those of --rule."),
     ] = None,
     choose: Annotated[
         Literal["accurate", "random"],
         typer.Option(help="Of several masks: the most accurate, or any of them for every picture."),
     ] = "accurate",
     rule: Annotated[
-        Literal["published", "simple"],
-        typer.Option(help="Whose target masks: the published order's, or the simpler rule's."),
+        Rule,
+        typer.Option(
+            help="Whose masks: the published order's targets, the simpler rule's, or the nearest candidate, "
+            "which loses most by repair whether or not that passes threshold 2."
+        ),
     ] = "published",
     seed: Annotated[int | None, typer.Option(min=0, help="Makes random choices repeat.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Cover pictures with a target mask and recognise what is left to see."""
+    """Cover pictures with a mask and recognise what is left to see."""
     with steps("loading the recogniser", Console(stderr=True)):
         from owner.masks.recognition import Recognition
 
@@ -199,58 +198,3 @@ def recognise(
     for file, each in zip(pictures, found, strict=True):
         table.add_row(str(file), f"[bold]{each.class_name}[/bold]", f"{each.share:.1%}", each.mask)
     Console().print(table)
-
-
-def _show(selection: Selection, place: Path, page: Path) -> None:
-    from owner.masks.effects import interval
-
-    console = Console()
-    table = Table(
-        "covered", "masks", "first", "second", "difference [95 %]", "", title="Groups", title_justify="left"
-    )
-    for group in selection.groups:
-        if group.first and group.second and group.difference:
-            figures = (f"{group.first.mean:.2f}", f"{group.second.mean:.2f}", interval(group.difference))
-        else:
-            figures = ("", "", "")
-        table.add_row(
-            group.name, str(group.masks), *map(escape, figures), "kept" if group.kept else group.why
-        )
-    console.print(table)
-    table = Table(
-        "mask", "fourth", "fifth", "difference [95 %]", "verdict", title="Candidates", title_justify="left"
-    )
-    for each in selection.candidates:
-        table.add_row(
-            f"{each.group}/{each.name}",
-            f"{each.fourth.mean:.2f}",
-            f"{each.fifth.mean:.2f}",
-            escape(interval(each.difference)),
-            each.verdict if each.verdict == "target" else f"{each.verdict}: {each.why}",
-        )
-    console.print(table)
-    for note in selection.notes:
-        console.print(note, soft_wrap=True, highlight=False, markup=False)
-    for effect in selection.effects:
-        console.print(
-            f"{effect.claim}: {effect.verdict} ({effect.evidence})",
-            soft_wrap=True,
-            highlight=False,
-            markup=False,
-        )
-    names = ", ".join(selection.targets) or "none"
-    simple = len(selection.simple_targets)
-    console.print(
-        f"target masks: {names}; by the simpler rule: {simple}. "
-        f"Numbers: {place}/selection.json, report: {page}",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
-    )
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise BadInput(f"--image-size must be like 32 or 56x48, not {text!r}")
-    return int(match[1]), int(match[2] or match[1])

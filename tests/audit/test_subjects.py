@@ -39,7 +39,7 @@ def test_the_seed_decides() -> None:
 
 def test_too_few_people() -> None:
     assert len(split(people(MIN_SUBJECTS), 1).sample)
-    with pytest.raises(BadInput, match=f"has 5 persons; an audit needs {MIN_SUBJECTS}"):
+    with pytest.raises(BadInput, match=f"has 5 people; an audit needs {MIN_SUBJECTS}"):
         split(people(MIN_SUBJECTS - 1), 1)
     with pytest.raises(BadInput, match="has 30 pictures"):
         split(digits(), 1, limit=30)

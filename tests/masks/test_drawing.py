@@ -7,9 +7,13 @@ import numpy.typing as npt
 import pytest
 
 from owner.masks import drawing
-from owner.masks.drawing import SHAPES, by_group, draw_masks
+from owner.masks.drawing import SHAPES, draw_masks
 from twinveil.errors import BadInput
-from twinveil.masks import GROUPS, group_of
+from twinveil.masks import GROUPS, Mask, group_of
+
+
+def by_group(masks: list[Mask]) -> list[list[Mask]]:
+    return [[mask for mask in masks if group_of(mask) == group] for group in range(len(GROUPS))]
 
 
 @pytest.mark.parametrize("size", [(8, 8), (32, 32), (56, 46)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
@@ -78,7 +79,7 @@ def test_the_published_tables_give_the_published_choice() -> None:
         assert rows[name].fourth.mean == pytest.approx(before)
         assert rows[name].fifth.mean == pytest.approx(after)
         assert rows[name].difference.mean == pytest.approx(before - after)
-    assert selection.targets == ("1478",)
+    assert selection.targets == selection.nearest == ("1478",)
     assert rows["1478"].why == "7.02 points, 0.02 above 7"
     assert rows["0007"].why == "5.50 points, 1.50 short of 7"
     assert selection.notes == ()
@@ -109,10 +110,27 @@ def test_thresholds_are_to_be_exceeded_not_met() -> None:
     assert selection.targets == ("b",)
 
 
+def test_thresholds_are_the_numbers_that_were_typed() -> None:
+    """29.9 points are not above 29.9, though the float of that name is a little smaller."""
+    masks = [("0.4-0.5", name, 70.0, 40.1) for name in "ab"]
+    [group] = [
+        each for each in select(measured(masks), attack({}), Rules(threshold1=29.9)).groups if each.masks
+    ]
+    assert (group.kept, group.why) == (False, "29.90 points, not above 29.9")
+    assert not select(measured(masks), attack({"a": 40.1}), Rules(threshold2=29.9)).targets
+
+
+def test_a_gap_that_rounds_to_nothing_is_not_called_nothing() -> None:
+    made = measured([("0.4-0.5", name, 70.0, 40.0) for name in "ab"], runs=3)
+    made.masked[0, 0] += 1
+    assert select(made, attack({}, runs=3), Rules()).groups[4].why == "30.00 points, less than 0.01 above 30"
+
+
 def test_an_empty_first_step_says_by_how_much() -> None:
     masks = [("0.3-0.4", "a", 80.0, 60.0), ("0.3-0.4", "b", 80.0, 58.0)]
     selection = select(measured(masks), attack({}), Rules())
-    assert selection.candidates == selection.targets == ()
+    assert selection.candidates == selection.targets == selection.nearest == ()
+    assert selection.empty["published"] == selection.empty["nearest"] == selection.notes[0]
     assert selection.notes[0] == (
         "no group is kept: the largest first minus second accuracy is that of 0.3-0.4, "
         "21.00 points, 9.00 short of 30"
@@ -123,9 +141,11 @@ def test_an_empty_last_step_says_by_how_much() -> None:
     masks = [("0.4-0.5", "a", 85.0, 20.0), ("0.4-0.5", "b", 84.0, 20.0)]
     selection = select(measured(masks), attack({"a": 84.0, "b": 79.0}), Rules())
     assert selection.targets == ()
-    assert "no target mask: of 2 candidates judged, b has the largest" in selection.notes[-1]
-    assert "5.00 points, 2.00 short of 7" in selection.notes[-1]
+    assert selection.empty == {"published": selection.notes[0]}
+    assert "no target mask: of 2 candidates judged, b has the largest" in selection.notes[0]
+    assert "5.00 points, 2.00 short of 7" in selection.notes[0]
     assert selection.simple_targets == ("a", "b")
+    assert selection.nearest == ("b",)
 
 
 def test_ties_for_the_last_place_all_stay_and_are_named() -> None:
@@ -142,6 +162,35 @@ def test_ties_between_targets_are_named() -> None:
     assert any("target masks: b, a tie at 90.00 %; b leads" in note for note in selection.notes)
 
 
+def test_why_nothing_was_selected_is_told_before_ties() -> None:
+    masks = [("0.5-0.6", name, 90.0, 10.0) for name in "abc"]
+    selection = select(measured(masks), attack({"a": 88.0, "b": 85.0, "c": 85.0}), Rules(candidates=2))
+    assert selection.notes[0] == selection.empty["published"]
+    assert selection.notes[0].startswith("no target mask: of 3 candidates judged, b has")
+    assert any("b, c tie at 5.00 points; b leads" in note for note in selection.notes[1:])
+
+
+def test_equal_counts_tie_however_they_are_spread_over_runs() -> None:
+    """452 hits of 5 x 120 both; the mean of the runs' percentages differs in its last bit."""
+    one, other = (90, 90, 90, 90, 92), (90, 90, 90, 91, 91)
+    means = [math.fsum(100 * hit / 120 for hit in each) / 5 for each in (one, other)]
+    assert means[0] != means[1]
+    made = measured([("0.5-0.6", name, 0.0, 0.0) for name in "ab"], runs=5)
+    rows = select(
+        replace(made, pictures=120, masked=np.array([one, other]).T), attack({}, runs=5), Rules()
+    ).masks
+    assert rows[0].third.mean == rows[1].third.mean
+
+
+def test_the_nearest_candidate_is_one_that_was_judged() -> None:
+    masks = [("0.5-0.6", "a", 90.0, 10.0), ("0.5-0.6", "b", 80.0, 10.0), ("0.5-0.6", "c", 50.0, 10.0)]
+    selection = select(measured(masks), attack({"a": 89.0, "b": 75.0, "c": 10.0}), Rules())
+    assert selection.candidates[2].verdict == "attacker too weak"
+    assert selection.nearest == ("b",)
+    assert selection.of("nearest") == ("b",)
+    assert selection.of("published") == ()
+
+
 def test_a_mask_alone_in_its_group_is_no_choice() -> None:
     selection = select(measured([("0.5-0.6", "a", 90.0, 10.0)]), attack({}), Rules())
     assert selection.candidates == ()
@@ -151,7 +200,7 @@ def test_a_mask_alone_in_its_group_is_no_choice() -> None:
 def test_a_weak_repair_judges_nothing() -> None:
     selection = published(gain=2.9)
     assert {each.verdict for each in selection.candidates} == {"attacker too weak"}
-    assert "by 2.90 dB, 0.10 short of 3" in selection.candidates[0].why
+    assert selection.candidates[0].why == "repair over mean at 2.90 dB, 0.10 short of 3"
     assert selection.targets == selection.simple_targets == ()
     assert any("for all 6 candidates the attacker is too weak" in note for note in selection.notes)
     assert any(note.startswith("simpler rule: all 6 masks") for note in selection.notes)
@@ -161,7 +210,15 @@ def test_a_weak_recogniser_judges_nothing() -> None:
     masks = [("0.5-0.6", "a", 50.0, 10.0), ("0.5-0.6", "b", 50.01, 10.0)]
     selection = select(measured(masks), attack({"a": 10.0, "b": 10.0}), Rules())
     assert [each.verdict for each in selection.candidates] == ["attacker too weak", "target"]
-    assert "masked-image recogniser at 50.00 %, not above the floor of 50 %" in selection.candidates[0].why
+    assert selection.candidates[0].why == "masked-image recogniser at 50.00 %, not above 50"
+
+
+def test_a_mask_that_is_weak_twice_is_told_both() -> None:
+    masks = [("0.5-0.6", name, 45.0, 10.0) for name in "ab"]
+    [first, _] = select(measured(masks), attack({}, gain=1.0), Rules()).candidates
+    assert first.why == (
+        "masked-image recogniser at 45.00 %, 5.00 short of 50; repair over mean at 1.00 dB, 2.00 short of 3"
+    )
 
 
 def test_the_simpler_rule() -> None:
@@ -184,7 +241,7 @@ def test_effects_are_read_off_the_intervals() -> None:
     made = measured(masks, runs=4)
     claims = select(made, attack({"a": 89.0, "b": 88.0}, runs=4), Rules()).effects
     assert [each.verdict for each in claims] == ["appears", "not tested", "does not appear", "appears"]
-    assert "mask b, 2.00 [2.00, 2.00]" in claims[2].evidence
+    assert claims[2].evidence == "largest of 2 is b: 2.00 [2.00, 2.00]"
     one = select(measured(masks), attack({}), Rules()).effects
     assert one[0].verdict == "not settled"
     weak = select(made, attack({}, gain=0.0, runs=4), Rules()).effects
@@ -200,7 +257,7 @@ def test_an_original_recogniser_that_repair_helps_is_told() -> None:
 
     found = select(measured(masks, runs=4), helped, Rules()).effects[3]
     assert found.verdict == "does not appear"
-    assert "mask b, 95.00 [95.00, 95.00] after repair, 10.00 [10.00, 10.00] before" in found.evidence
+    assert found.evidence == "largest of 2 is b (10.00 [10.00, 10.00] before repair): 95.00 [95.00, 95.00]"
 
 
 def test_it_matters_where_the_gap_opens() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,8 +144,11 @@ def test_select_writes_numbers_masks_and_a_report(trained: Study, mask_verb: Com
     assert set(numbers["training_seconds"]) == set(trained.seconds())
     simple_masks = {path.stem for path in (trained.folder / "targets-simple").iterdir()}
     assert simple_masks == set(numbers["selection"]["simple_targets"])
-    targets = {path.stem for path in (trained.folder / "targets").iterdir()}
-    assert targets == set(numbers["selection"]["targets"])
+    for place, rule in (("targets", "targets"), ("nearest", "nearest")):
+        there = {path.stem for path in (trained.folder / place).iterdir()}
+        assert there == set(numbers["selection"][rule])
+    for each in numbers["selection"]["candidates"]:
+        assert len(each["repaired_psnr"]["runs"]) == len(each["gain"]["runs"]) == 2
     assert "<h1>Recognition masks</h1>" in (trained.folder / "report.html").read_text()
 
 
@@ -165,6 +169,9 @@ def test_the_report_holds_itself_together(trained: Study) -> None:
         assert words in page
     strict = render(trained, select(measure(trained), attacker, Rules(threshold1=100)), attacker)
     assert "no group is kept" in strict
+    assert "Nearest candidate: none." in strict
+    stopped = select(measure(trained), attacker, replace(LENIENT, threshold2=100))
+    assert f"Nearest candidate: {stopped.nearest[0]}." in render(trained, stopped, attacker)
 
 
 def selected(trained: Study, mask_verb: Command) -> None:
@@ -209,6 +216,20 @@ def test_recognition_by_the_most_accurate_and_by_any_mask(
     assert same == alone
 
 
+def test_of_equally_accurate_masks_the_first_that_was_selected_is_used(
+    trained: Study, mask_verb: Command
+) -> None:
+    selected(trained, mask_verb)
+    path = trained.folder / NAME
+    content = json.loads(path.read_text())
+    for row in content["selection"]["masks"]:
+        row["third"]["mean"] = 50.0
+    names = sorted(content["selection"]["simple_targets"], reverse=True)
+    content["selection"]["simple_targets"] = names
+    path.write_text(json.dumps(content))
+    assert [mask.name for mask in Recognition.load(trained.folder, rule="simple").masks] == names
+
+
 def test_recognition_never_relaxes_an_empty_selection(
     trained: Study, mask_verb: Command, tmp_path: Path
 ) -> None:
@@ -217,7 +238,34 @@ def test_recognition_never_relaxes_an_empty_selection(
     code, _, error = mask_verb("recognise", tmp_path / "any.png", "--folder", trained.folder)
     assert code == 2
     last = error.strip().splitlines()[-1]
-    assert last.startswith("error: the published rule has selected no target mask (no group is kept: ")
+    assert last.startswith("error: the published rule has selected no mask (no group is kept: ")
+    assert last.endswith("): give --mask FILE")
+
+
+def test_without_a_target_mask_the_next_step_is_named_and_asked_for(
+    trained: Study, mask_verb: Command, tmp_path: Path
+) -> None:
+    """threshold 2 stops every mask; the simpler rule and the nearest candidate stay, each on request only."""
+    Image.fromarray(trained.data.held_out[0][0]).save(tmp_path / "one.png")
+    lenient = ("--threshold1=0", "--threshold2=100", "--floor=0", "--gain=0", "--candidates=2")
+    simple = ("--simple-masked=0", "--simple-original=100")
+    code, shown, _ = mask_verb("select", "--folder", trained.folder, *lenient, *simple)
+    assert code == 0
+    numbers = json.loads((trained.folder / NAME).read_text())["selection"]
+    first = numbers["simple_targets"][0]
+    assert "target masks: 0\n" in shown
+    assert f"report: {trained.folder}/report.html" in shown
+    assert f"next: twinveil mask recognise PICTURE --folder {trained.folder} --rule simple" in shown
+    assert f"or: twinveil train digits --mask {trained.folder}/targets-simple/{first}.png" in shown
+    use = ("recognise", tmp_path / "one.png", "--folder", trained.folder)
+    code, _, error = mask_verb(*use)
+    assert code == 2
+    assert "no target mask: of " in error
+    assert re.search(r"give --rule simple \(\d+\) or --rule nearest \(1\) or --mask FILE$", error.strip())
+    for rule, place in (("simple", "simple_targets"), ("nearest", "nearest")):
+        code, shown, _ = mask_verb(*use, "--rule", rule, "--json")
+        assert code == 0
+        assert json.loads(shown)[0]["mask"] == numbers[place][0]
 
 
 def failing(mask_verb: Command, *arguments: str | Path) -> str:
@@ -247,7 +295,7 @@ def test_bad_input_is_one_line(mask_verb: Command, trained: Study, tmp_path: Pat
         (("train", "digits", "--image-size", "9", "--folder", study), "multiples of 4"),
         (
             ("train", "digits", "--image-size", "big", "--folder", study),
-            "--image-size must be like 32 or 56x48",
+            "--image-size must be like 28 or 56x46",
         ),
         (("train", "nowhere", "--folder", study), "nowhere is neither a folder nor a known data set"),
         (("train", "digits", "--runs", "0", "--folder", study), "runs must be 1 to 31, not 0"),

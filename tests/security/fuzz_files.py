@@ -80,7 +80,7 @@ def parsers(folder: Path) -> Iterator[tuple[str, Target]]:
     key, plan = secret_key(), tiny_plan()
     public, private = key.public_key.to_jwk(), key.to_jwk()
     record = json.loads(
-        Record("m", "1", bytes(16), ImportLayout(plan, Params(), ("packed",)), False, "00", "main").to_json(
+        Record("m", "1", bytes(16), ImportLayout(plan, Params(), ("packed",)), False, "00", "alice").to_json(
             "00"
         )
     )

@@ -21,6 +21,7 @@ from twinveil.net.chunks import Assembler, Limits, cut, parse
 from twinveil.net.peer import Peer
 from twinveil.net.servicers import InferenceServicer, ProvisionServicer
 from twinveil.protocol.circuits import label
+from twinveil.protocol.model.layout import PROTOCOL_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.provision_pb2 import ModelChunk
 
@@ -82,7 +83,7 @@ def _wire(world: World) -> Iterator[tuple[str, Target]]:
     import_id = world.models1.store.find("tiny", "1").import_id
     opening = pb.Round(
         open_query=pb.OpenQuery(
-            protocol_version=1,
+            protocol_version=PROTOCOL_VERSION,
             session_id=bytes(16),
             import_id=import_id,
             layout=world.models1.store.find("tiny", "1").layout.digest,
@@ -90,7 +91,9 @@ def _wire(world: World) -> Iterator[tuple[str, Target]]:
             pictures=1,
         )
     )
-    opening_import = pb.Round(open_import=pb.OpenImport(protocol_version=1, import_id=import_id))
+    opening_import = pb.Round(
+        open_import=pb.OpenImport(protocol_version=PROTOCOL_VERSION, import_id=import_id)
+    )
     bodies = [each.name for each in pb.Round.DESCRIPTOR.fields]
 
     def openings(source: random.Random) -> None:

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from tests.security import faults
 from tests.security.faults import of_body, set_field
 from twinveil.crypto.secret_key import SecretKey
+from twinveil.protocol.model.layout import PROTOCOL_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 
 CIPHERTEXTS = {
@@ -31,6 +32,7 @@ SIZED = {
 }
 POINTS = ("prepare", "masked_plaintexts", "import_opened", "query_opened")
 UINT32 = (1 << 32) - 1
+OTHER_VERSIONS = (0, PROTOCOL_VERSION - 1, PROTOCOL_VERSION + 1, UINT32)
 
 OPENINGS = {"open_import": "PeerUnavailable", "open_query": "UnknownModel"}
 """What an empty opening of either kind of conversation ends with."""
@@ -77,7 +79,7 @@ def _all(key: SecretKey, body: str, part: Message) -> Iterator[tuple[str, Vector
 
 SPECIAL: dict[str, list[tuple[str, object, str]]] = {
     "open_query": [
-        *(("protocol_version", version, "PeerMismatch") for version in (0, 2, UINT32)),
+        *(("protocol_version", version, "PeerMismatch") for version in OTHER_VERSIONS),
         *(("session_id", bytes(size), "InvalidMessage") for size in (0, 15, 17, 1025)),
         *(("import_id", unknown, "UnknownModel") for unknown in (b"", bytes(15), bytes(16), bytes(17))),
         *(("layout", other, "PeerMismatch") for other in (b"", bytes(31), bytes(32), bytes(33))),
@@ -85,7 +87,7 @@ SPECIAL: dict[str, list[tuple[str, object, str]]] = {
         *(("pictures", count, "TooMuch") for count in (0, 65, UINT32)),
     ],
     "open_import": [
-        *(("protocol_version", version, "PeerMismatch") for version in (0, 2, UINT32)),
+        *(("protocol_version", version, "PeerMismatch") for version in OTHER_VERSIONS),
         *(("import_id", unknown, "PeerUnavailable") for unknown in (b"", bytes(15), bytes(16), bytes(17))),
         *(("layout", other, "PeerMismatch") for other in (b"", bytes(31), bytes(32), bytes(33))),
         *(

@@ -1,4 +1,5 @@
-"""Over a whole query no (key, tweak) of the garbling hash repeats; every batch has a fresh start point."""
+"""Over a whole query no (key, tweak) of the garbling hash repeats, and no key serves more than a block; every
+batch has a fresh start point."""
 
 from __future__ import annotations
 
@@ -13,52 +14,73 @@ from tests.security.peers import Watching
 from tests.security.world import World, tiny_model, tiny_plan
 from twinveil.garbling import evaluator, garbler, hashing, ot_extension
 from twinveil.garbling.circuit import START_POINT_BYTES
-from twinveil.garbling.labels import Labels, Words
 
-GARBLERS_BLOCKS = 4
-"""Blocks an instance: two at the evaluator, who hashes the same labels under the same keys."""
-
-SMALL_CHUNK = 24
-"""Instances in one call of AES, so that the small network here takes several."""
+BLOCK = 8
+CHUNK = 3 * BLOCK
+"""Instances under one key, and in one chunk, so that the small network here takes several."""
 
 
 class Calls:
-    """Every use of the hash: (AES key, tweak), for gates and for transfers, S1's garbling side alone."""
+    """Every use of the hash: (AES key, tweak), for gates, S1's side alone, and for transfers.
+
+    Seen where AES is called, so that what counts is which key really meets which tweak.
+    """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.gates: Counter[tuple[bytes, int]] = Counter()
         self.transfers: Counter[tuple[bytes, int]] = Counter()
         self.start_points: list[bytes] = []
-        self._key = b""
-        gate_key, hash_labels, tweak = hashing.gate_key, hashing.hash_labels, hashing.Scratch.tweak
-        calls = self
+        aes, tweak, calls = hashing.aes, hashing.Scratch.tweak, self
+        blocks: hashing.Words
+        tweaks: npt.NDArray[np.uint64]
 
-        def key_of(start_point: bytes, gate: int) -> bytes:
-            calls._key = gate_key(start_point, gate)
-            return calls._key
-
-        def hashed(key: bytes, labels: Labels, tweaks: npt.NDArray[np.uint64]) -> Words:
-            calls.transfers.update((key, int(tweak)) for tweak in tweaks)
-            return hash_labels(key, labels, tweaks)
-
-        def tweaked(scratch: hashing.Scratch, first: int) -> None:
+        def tweaked(scratch: hashing.Scratch) -> None:
+            nonlocal blocks, tweaks
             before = scratch.tweaked.copy()
-            tweak(scratch, first)
-            if len(scratch.blocks) == GARBLERS_BLOCKS:
-                used = before ^ scratch.tweaked
-                calls.gates.update((calls._key, int(each)) for each in used.reshape(-1))
+            tweak(scratch)
+            blocks, tweaks = scratch.blocks, before ^ scratch.tweaked
+
+        def recorded(key: bytes) -> hashing.Encrypt:
+            encrypt = aes(key)
+
+            def call(plain: memoryview, out: memoryview) -> object:
+                row, first = divmod(address(plain) - address(blocks.data), blocks.strides[0])
+                step, last = len(blocks) // len(tweaks), first + len(plain)
+                if row % step == 0:
+                    used = tweaks[row // step, first // 16 : last // 16].tolist()
+                    calls.note(len(blocks), [(key, each) for each in used])
+                return encrypt(plain, out)
+
+            return call
 
         class Garbler(garbler.Garbler):
             def __init__(self, start_point: bytes, tables: npt.NDArray[np.uint64]) -> None:
                 calls.start_points.append(start_point)
                 super().__init__(start_point, tables)
 
-        patch.setattr(garbler, "gate_key", key_of)
-        patch.setattr(garbler, "Garbler", Garbler)
+        patch.setattr(hashing, "aes", recorded)
         patch.setattr(hashing.Scratch, "tweak", tweaked)
-        patch.setattr(ot_extension, "hash_labels", hashed)
-        for module in (hashing, garbler, evaluator):
-            patch.setattr(module, "CHUNK", SMALL_CHUNK)
+        patch.setattr(garbler, "Garbler", Garbler)
+        patch.setattr(hashing, "_ROW", CHUNK + 4)
+        for module in (hashing, garbler, evaluator, ot_extension):
+            patch.setattr(module, "BLOCK", BLOCK)
+            patch.setattr(module, "CHUNK", CHUNK, raising=False)
+
+    def note(self, width: int, used: list[tuple[bytes, int]]) -> None:
+        """width: blocks an instance: 1 for a transfer, 2 for the evaluator, 4 for the garbler."""
+        if width == 1:
+            self.transfers.update(used)
+        elif width == 4:
+            self.gates.update(used)
+
+
+def address(buffer: memoryview) -> int:
+    return int(np.asarray(buffer).__array_interface__["data"][0])
+
+
+def largest_share(used: Counter[tuple[bytes, int]]) -> int:
+    """Most tweaks under one key."""
+    return max(Counter(key for key, _ in used).values())
 
 
 @pytest.fixture
@@ -79,7 +101,8 @@ def test_no_key_and_tweak_twice(world: World, monkeypatch: pytest.MonkeyPatch, e
     # Three for each transfer: S2's own pad, and both of S1's under secrets that differ.
     assert set(calls.transfers.values()) == {3}
     assert not {key for key, _ in calls.gates} & {key for key, _ in calls.transfers}
-    assert len({key for key, _ in calls.transfers}) == 2
+    assert largest_share(calls.gates) == 2 * BLOCK
+    assert largest_share(calls.transfers) == BLOCK
     assert len(set(calls.start_points)) == len(calls.start_points) >= 6
     sent = [
         each.garbled_batch.tables[:START_POINT_BYTES]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from math import log2
 from pathlib import Path
+
+from twinveil.garbling.hashing import BLOCK
 
 TESTS = Path(__file__).parents[1]
 TEXT = (TESTS.parent / "SECURITY.md").read_text()
@@ -26,3 +29,8 @@ def test_every_link_leads_somewhere() -> None:
 def test_every_file_that_is_named_exists() -> None:
     for name in re.findall(r"`((?:crypto|net|protocol|garbling)/[\w/]+\.py|blinding\.py|params\.py)`", TEXT):
         assert "test_" in name or (TESTS.parent / "twinveil" / name).is_file(), name
+
+
+def test_the_bits_of_garbling_and_transfers_follow_from_the_block() -> None:
+    assert f"127 - log2(2 · {BLOCK}) = {127 - log2(2 * BLOCK):g} bits" in TEXT
+    assert f"128 - log2({BLOCK}) = {128 - log2(BLOCK):g}." in TEXT

@@ -50,7 +50,7 @@ class Maker:
 
 
 RECORD = Record(
-    "m", "1", bytes(16), ImportLayout(random_model(1).plan, Params(), ("packed",)), False, "00", "main"
+    "m", "1", bytes(16), ImportLayout(random_model(1).plan, Params(), ("packed",)), False, "00", "alice"
 )
 
 

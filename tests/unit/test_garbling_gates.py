@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Any
 
@@ -25,7 +26,7 @@ from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.labels import random_labels, words
 
 Inputs = Mapping[str, Wires]
-CHUNK = hashing.CHUNK
+BLOCK, CHUNK = hashing.BLOCK, hashing.CHUNK
 
 
 def every_gate(g: Gates, a: Inputs, b: Inputs) -> dict[str, Wires]:
@@ -59,7 +60,7 @@ def test_truth_tables_for_every_permute_bit() -> None:
     assert out["constants"].all()
 
 
-@pytest.mark.parametrize("instances", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5])
+@pytest.mark.parametrize("instances", [0, 1, BLOCK, BLOCK + 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5])
 def test_instances_across_chunks(instances: int) -> None:
     rng = np.random.default_rng(instances)
     x, y = rng.integers(0, 2, (2, 1, instances)).astype(bool)
@@ -247,24 +248,29 @@ def test_secrets_stay_out_of_repr_and_pickle() -> None:
             pickle.dumps(secret)
 
 
+Ledger = list[tuple[int, bytes]]
+
+
+def recording(ledger: Ledger) -> Callable[[bytes, int, range], list[hashing.Encrypt]]:
+    """`block_ciphers` that write down what each key encrypts: the key as an integer, and 16 bytes."""
+
+    def cipher(key: bytes) -> hashing.Encrypt:
+        encrypt, number = hashing.aes(key), int.from_bytes(key, "little")
+
+        def encrypt_and_write(plain: memoryview, out: memoryview) -> object:
+            ledger.extend((number, plain[at : at + 16].tobytes()) for at in range(0, len(plain), 16))
+            return encrypt(plain, out)
+
+        return encrypt_and_write
+
+    return lambda *block: [cipher(key) for key in hashing.block_keys(*block)]
+
+
 def test_no_key_and_tweak_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every AES call of a run is written down: one key a gate, no block twice under a key."""
-    ledgers: dict[str, list[tuple[bytes, bytes]]] = {"garbler": [], "evaluator": []}
-
-    def recording(party: str) -> type[hashing.BlockCipher]:
-        class Recording(hashing.BlockCipher):
-            def __init__(self, key: bytes) -> None:
-                super().__init__(key)
-                self.key = key
-
-            def encrypt(self, blocks: Any, out: Any) -> None:
-                ledgers[party] += [(self.key, block.tobytes()) for block in blocks.reshape(-1, 16)]
-                super().encrypt(blocks, out)
-
-        return Recording
-
-    monkeypatch.setattr(garbler_module, "BlockCipher", recording("garbler"))
-    monkeypatch.setattr(evaluator_module, "BlockCipher", recording("evaluator"))
+    """Every AES call of a run is written down: one key a block of a gate, nothing twice under a key."""
+    ledgers: dict[str, Ledger] = {"garbler": [], "evaluator": []}
+    monkeypatch.setattr(garbler_module, "block_ciphers", recording(ledgers["garbler"]))
+    monkeypatch.setattr(evaluator_module, "block_ciphers", recording(ledgers["evaluator"]))
     # Shared wires, constants, and more instances than a chunk holds.
     instances = CHUNK + 100
     shape = (1, instances)
@@ -290,30 +296,25 @@ def test_no_key_and_tweak_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     for party, blocks in (("garbler", 4), ("evaluator", 2)):
         seen = ledgers[party]
         assert len(seen) == len(set(seen)) == 4 * blocks * instances
-        gates = [int.from_bytes(key, "little") ^ start for key, _ in seen]
-        assert sorted(set(gates)) == [0, 1, 2, 3]
-        assert all(gates.count(gate) == blocks * instances for gate in range(4))
+        used = Counter(key ^ start for key, _ in seen)
+        assert used == {
+            gate << 64 | block: blocks * min(BLOCK, instances - block * BLOCK)
+            for gate in range(4)
+            for block in range(-(-instances // BLOCK))
+        }
 
 
-def test_tweaks_are_two_for_each_instance() -> None:
-    """With all labels 0 the first word of a block is the tweak alone."""
-    seen: list[int] = []
-
-    class Tap(hashing.BlockCipher):
-        def encrypt(self, blocks: Any, out: Any) -> None:
-            seen.extend(int(word) for word in blocks.view("<u8")[0::2])
-            super().encrypt(blocks, out)
-
+def test_tweaks_are_two_for_each_instance_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all labels 0 the first word of what AES gets is the tweak alone."""
+    seen: Ledger = []
+    monkeypatch.setattr(evaluator_module, "block_ciphers", recording(seen))
     instances = 2 * CHUNK + 7
     backend = Evaluator(bytes(16), np.zeros(4 * instances, np.uint64))
     wires = backend.constant(np.zeros((1, instances), np.bool_))
-    original = evaluator_module.BlockCipher
-    evaluator_module.BlockCipher = Tap  # type: ignore[misc]
-    try:
-        backend.and_(wires, wires)
-    finally:
-        evaluator_module.BlockCipher = original  # type: ignore[misc]
-    assert sorted(seen) == list(range(2 * instances))
+    backend.and_(wires, wires)
+    assert sorted((key, int.from_bytes(block, "little")) for key, block in seen) == [
+        (instance // BLOCK, 2 * (instance % BLOCK) + half) for instance in range(instances) for half in (0, 1)
+    ]
 
 
 def test_half_gates_against_the_papers_formulas() -> None:
@@ -328,10 +329,10 @@ def test_half_gates_against_the_papers_formulas() -> None:
         return int.from_bytes(words(labels).tobytes(), "little")
 
     def h(label: int, tweak: int) -> int:
-        array = np.frombuffer(label.to_bytes(16, "little"), "V16")
-        return int.from_bytes(
-            hashing.hash_labels(start, array, np.array([tweak], np.uint64)).tobytes(), "little"
-        )
+        source, out = np.zeros((2, tweak + 1, 2), np.uint64)
+        source[tweak] = np.frombuffer(label.to_bytes(16, "little"), np.uint64)
+        hashing.hash_labels(hashing.block_ciphers(start, 0, range(1)), source, out)
+        return int.from_bytes(out[tweak].tobytes(), "little")
 
     a0, b0, delta = number(a), number(b), number(backend.invert(a)) ^ number(a)
     p_a, p_b = a0 & 1, b0 & 1

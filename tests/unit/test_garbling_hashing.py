@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from twinveil.garbling.hashing import CHUNK, gate_key, hash_labels, sigma
+from twinveil.garbling.hashing import BLOCK, CHUNK, block_ciphers, block_keys, hash_labels, sigma
 from twinveil.garbling.labels import LABEL, random_labels, words
 
 
@@ -32,61 +32,81 @@ def integers(labels: np.ndarray) -> list[int]:
     return [int.from_bytes(word.tobytes(), "little") for word in words(labels)]
 
 
+def hashed(start_point: bytes, gate: int, labels: np.ndarray) -> np.ndarray:
+    """The hashes of labels that are instances 0, 1, ... of a gate call."""
+    out = np.empty_like(words(labels))
+    hash_labels(block_ciphers(start_point, gate, range(len(labels))), words(labels), out)
+    return out.reshape(-1).view(LABEL)
+
+
 KNOWN = [
-    # key, label, tweak, hash: all hexadecimal, label and hash as bytes on the wire
+    # start point, gate, instance, label, hash: bytes on the wire in hexadecimal
     (
         "00000000000000000000000000000000",
-        "00000000000000000000000000000000",
         0,
+        0,
+        "00000000000000000000000000000000",
         "66e94bd4ef8a2c3b884cfa59ca342b2e",
     ),
     (
         "00000000000000000000000000000000",
-        "00000000000000000000000000000000",
+        0,
         1,
+        "00000000000000000000000000000000",
         "47711816e91d6ff059bbbf2bf58e0fd3",
     ),
     (
         "00000000000000000000000000000000",
-        "01000000000000000000000000000000",
         0,
+        0,
+        "01000000000000000000000000000000",
         "14d0b423e2c50fb9f8dce928b469f3ee",
     ),
     (
         "000102030405060708090a0b0c0d0e0f",
-        "00112233445566778899aabbccddeeff",
         0,
+        0,
+        "00112233445566778899aabbccddeeff",
         "0a3f1466c93fa0668bf26abb343640fb",
     ),
     (
         "000102030405060708090a0b0c0d0e0f",
+        7,
+        511,
         "00112233445566778899aabbccddeeff",
-        2**64 - 1,
-        "ba68caf193e3e57df821b3c4d6287b0d",
+        "e4b53c88f637ff2555e5999e8ce33601",
+    ),
+    (
+        "000102030405060708090a0b0c0d0e0f",
+        7,
+        512,
+        "00112233445566778899aabbccddeeff",
+        "704eeb37e2829dcc521410b5df0e5645",
     ),
     (
         "ffffffffffffffffffffffffffffffff",
-        "ffffffffffffffffffffffffffffffff",
+        1000,
         12345,
-        "b4055fb4a0c10d3f38bea3aee5918563",
+        "ffffffffffffffffffffffffffffffff",
+        "cf66ae8c3ee2cca3557cce5b1290ae24",
     ),
 ]
 
 
-@pytest.mark.parametrize(("key", "label", "tweak", "expected"), KNOWN)
-def test_known_answers(key: str, label: str, tweak: int, expected: str) -> None:
-    labels = np.frombuffer(bytes.fromhex(label), LABEL)
-    result = hash_labels(bytes.fromhex(key), labels, np.array([tweak], np.uint64))
-    assert result.tobytes().hex() == expected
+@pytest.mark.parametrize(("start", "gate", "instance", "label", "expected"), KNOWN)
+def test_known_answers(start: str, gate: int, instance: int, label: str, expected: str) -> None:
+    labels = np.frombuffer(bytes(16 * instance) + bytes.fromhex(label), LABEL)
+    assert hashed(bytes.fromhex(start), gate, labels)[instance].tobytes().hex() == expected
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
-def test_equals_the_reference_across_chunks(count: int) -> None:
-    key, labels = os.urandom(16), random_labels(count)
-    tweaks = np.arange(count, dtype=np.uint64) * np.uint64(3) + np.uint64(1 << 40)
-    result = integers(hash_labels(key, labels, tweaks).reshape(-1).view(LABEL))
-    for at in {*range(min(count, 5)), *range(max(count - 5, 0), count), *range(count)[CHUNK - 2 : CHUNK + 2]}:
-        assert result[at] == reference_hash(key, integers(labels[at : at + 1])[0], int(tweaks[at]))
+@pytest.mark.parametrize("count", [0, 1, 7, BLOCK, BLOCK + 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
+def test_equals_the_reference_across_blocks_and_chunks(count: int) -> None:
+    start, labels = os.urandom(16), random_labels(count)
+    result = integers(hashed(start, 3, labels))
+    edges = {edge + step for edge in (0, BLOCK, CHUNK, count) for step in range(-2, 2)}
+    for at in edges & {*range(count)}:
+        key = (int.from_bytes(start, "little") ^ 3 << 64 ^ at // BLOCK).to_bytes(16, "little")
+        assert result[at] == reference_hash(key, integers(labels[at : at + 1])[0], at % BLOCK)
 
 
 def test_sigma_is_a_linear_orthomorphism() -> None:
@@ -113,12 +133,14 @@ def rank(columns: list[int]) -> int:
     return len(basis)
 
 
-def test_gate_keys_are_the_start_point_xor_the_gate() -> None:
+def test_keys_are_the_start_point_xor_block_and_gate() -> None:
     start = os.urandom(16)
-    assert gate_key(start, 0) == start
-    keys = {gate_key(start, gate) for gate in range(5000)}
-    assert len(keys) == 5000
-    assert int.from_bytes(gate_key(start, 4097), "little") ^ int.from_bytes(start, "little") == 4097
+    assert block_keys(start, 0, range(1)) == [start]
+    assert block_keys(start, 5, range(0)) == []
+    keys = [key for gate in range(50) for key in block_keys(start, gate, range(99 * BLOCK + 1))]
+    offsets = [int.from_bytes(key, "little") ^ int.from_bytes(start, "little") for key in keys]
+    assert offsets == [gate << 64 | block for gate in range(50) for block in range(100)]
+    assert block_keys(start, 5, range(3 * BLOCK, 5 * BLOCK + 1)) == keys[503:506]
 
 
 def test_random_labels_differ_from_call_to_call() -> None:

@@ -20,8 +20,7 @@ from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.bit_matrix import transpose
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.circuit import flatten
-from twinveil.garbling.hashing import hash_labels
-from twinveil.garbling.labels import LABEL
+from twinveil.garbling.hashing import BLOCK, Encrypt, block_ciphers, block_keys, hash_labels
 from twinveil.garbling.ot_extension import (
     ExtensionReceiver,
     ExtensionSender,
@@ -155,20 +154,20 @@ def test_pads_and_streams_never_repeat() -> None:
     assert len(pads) == 2 * (5 + 128 + 200 + 1)
 
 
-def test_tweaks_never_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[tuple[bytes, int]] = []
-    original = ot_extension.hash_labels
+def test_keys_never_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each key is one block's, in one `prepare` of one session."""
+    used: list[bytes] = []
 
-    def recorded(key: bytes, labels: np.ndarray, tweaks: np.ndarray) -> np.ndarray:
-        used.extend((key, int(tweak)) for tweak in tweaks)
-        return original(key, labels, tweaks)
+    def recorded(start_point: bytes, gate: int, instances: range) -> list[Encrypt]:
+        used.extend(block_keys(start_point, gate, instances))
+        return block_ciphers(start_point, gate, instances)
 
-    monkeypatch.setattr(ot_extension, "hash_labels", recorded)
+    monkeypatch.setattr(ot_extension, "block_ciphers", recorded)
     for session in (b"one", b"two"):
         receiver, _ = pair(session)
-        for count in (5, 128, 200, 1):
+        for count in (5, BLOCK, 2 * BLOCK + 200, 1):
             receiver.prepare(count)
-    assert len(used) == len(set(used)) == 2 * 334
+    assert len(used) == len(set(used)) == 2 * 6
 
 
 def test_corrections_hide_the_choice_bits() -> None:
@@ -243,10 +242,10 @@ def test_known_answers() -> None:
     masked = sender.send(np.zeros((24, 2, 16), np.uint8), bytes(3))
     for place, index, u in ((0, 0, bytes(range(128)) * 2), (15, 15, bytes(range(128)) * 2)):
         assert masked[32 * place : 32 * place + 32] == reference_pads(ideal.transfer(keys, s), s, u, 2, index)
-    # The second stretch starts at the next whole AES block of the streams.
-    assert masked[-32:] == reference_pads(ideal.transfer(keys, s), s, bytes(range(128, 256)), 1, 7, 128)
+    # The second stretch starts at the next whole block of transfers.
+    assert masked[-32:] == reference_pads(ideal.transfer(keys, s), s, bytes(range(128, 256)), 1, 7, BLOCK)
     assert masked[:32].hex() == "0305eb2094bdeb2ed10186a72b6aee0c0b33d3cbf402f6b4226a66feea9eec83"
-    assert masked[-32:].hex() == "3f5b15c7b6cf564514f02bde8362b528e175a42c277445cf509ce615a6edb145"
+    assert masked[-32:].hex() == "89edb8aa21001a54e9eba0814ab7668836d9bacf874b2d90c6ee230cb2d760ca"
 
 
 def reference_pads(
@@ -260,9 +259,17 @@ def reference_pads(
         bit = stream[at // 8] >> at % 8 & 1
         q |= (bit ^ int(s[i]) & u[row_bytes * i + at // 8] >> at % 8 & 1) << i
     delta = sum(1 << i for i in range(128) if s[i])
-    key = hashlib.sha256(b"twinveil OT extension v1" + SESSION).digest()[:16]
-    labels = np.frombuffer(q.to_bytes(16, "little") + (q ^ delta).to_bytes(16, "little"), LABEL)
-    return hash_labels(key, labels, np.array([first + at] * 2, np.uint64)).tobytes()
+    start = hashlib.sha256(b"twinveil OT extension v1" + SESSION).digest()[:16]
+    index = first + at
+    ciphers = block_ciphers(start, 0, range(index - index % BLOCK, index + 1))
+    return b"".join(hash_at(index % BLOCK, ciphers, label) for label in (q, q ^ delta))
+
+
+def hash_at(tweak: int, ciphers: list[Encrypt], label: int) -> bytes:
+    source, out = np.zeros((2, tweak + 1, 2), np.uint64)
+    source[tweak] = np.frombuffer(label.to_bytes(16, "little"), np.uint64)
+    hash_labels(ciphers, source, out)
+    return out[tweak].tobytes()
 
 
 @pytest.mark.parametrize("size", [1, 3, 16, 4095, 4096, 4097, 9000])

@@ -19,7 +19,7 @@ from twinveil.protocol.packed import layout as packed_layout
 from twinveil.store import ModelStore, Record
 
 LAYOUT = ImportLayout(random_model(1).plan, Params(), ("packed", "textbook"))
-RECORD = Record("digits", "1", bytes(16), LAYOUT, True, "ab" * 32, "main")
+RECORD = Record("digits", "1", bytes(16), LAYOUT, True, "ab" * 32, "alice")
 ARRAYS = {"share/dense": np.arange(5, dtype=np.uint32)}
 
 
@@ -72,7 +72,7 @@ def test_a_model_laid_out_in_another_way_is_refused(
     [entry] = store.entries()
     assert (entry.model, entry.version) == ("digits", "1")
     assert "another version" in entry.trouble
-    store.remove("digits", "1", "main")
+    store.remove("digits", "1", lambda record: None)
     assert not store.entries()
     with store.stage(RECORD, ARRAYS) as staged:
         staged.commit()
@@ -115,7 +115,7 @@ def test_a_missing_or_damaged_file_is_said_and_can_be_removed(
     file.unlink()
     with pytest.raises(BadInput, match="remove and outsource it again"):
         store.arrays(RECORD)
-    store.remove("digits", "1", "main")
+    store.remove("digits", "1", lambda record: None)
     with pytest.raises(UnknownModel):
-        store.remove("digits", "1", "main")
+        store.remove("digits", "1", lambda record: None)
     assert not list(tmp_path.iterdir())

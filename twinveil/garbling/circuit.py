@@ -39,7 +39,7 @@ class Counts:
     """Everything about a circuit's size, from its program and shapes alone."""
 
     gates: int
-    """Calls of `and_`: AES keys, and the sequential depth."""
+    """Calls of `and_`: the sequential depth."""
     and_gates: int
     """AND gates over all instances."""
     garbler_bits: int

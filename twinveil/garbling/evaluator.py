@@ -9,6 +9,7 @@ Nothing here depends on what the labels say: sizes are checked first, then any c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from twinveil.errors import InvalidMessage
 from twinveil.garbling.circuit import START_POINT_BYTES, Counts, Program, Shapes, count, join, split
 from twinveil.garbling.gates import Wires
-from twinveil.garbling.hashing import CHUNK, BlockCipher, Workspace, gate_key, permute_mask, sigma
+from twinveil.garbling.hashing import BLOCK, CHUNK, Encrypt, Workspace, block_ciphers, permute_mask, sigma
 from twinveil.garbling.labels import (
     LABEL,
     LABEL_BYTES,
@@ -65,12 +66,13 @@ class Evaluator:
         a, b = align(a, b)
         out = np.empty(a.shape, LABEL)
         left, right, active = words(a), words(b), words(out)
-        cipher = BlockCipher(gate_key(self._start_point, self._gate))
+        ciphers = block_ciphers(self._start_point, self._gate, range(len(active)))
         self._gate += 1
         tables = self._next_tables(len(active))
         for start in range(0, len(active), CHUNK):
             part = slice(start, start + CHUNK)
-            self._half_gates(cipher, start, left[part], right[part], tables[:, part], active[part])
+            own = ciphers[start // BLOCK : (start + CHUNK) // BLOCK]
+            self._half_gates(own, left[part], right[part], tables[:, part], active[part])
         return out
 
     def _next_tables(self, instances: int) -> npt.NDArray[np.uint64]:
@@ -80,22 +82,21 @@ class Evaluator:
 
     def _half_gates(
         self,
-        cipher: BlockCipher,
-        first: int,
+        ciphers: Sequence[Encrypt],
         a: Words,
         b: Words,
         tables: npt.NDArray[np.uint64],
         active: Words,
     ) -> None:
-        """Active labels of at most CHUNK instances, numbered from `first`."""
+        """Active labels of at most CHUNK instances, and the ciphers of their blocks."""
         work = self._workspace.sized(len(a))
         blocks, images, fold = work.blocks, work.images, work.fold
 
         sigma(a, blocks[0])
         sigma(b, blocks[1])
         np.bitwise_xor(blocks[0], blocks[1], out=fold)
-        work.tweak(first)
-        work.encrypt(cipher)
+        work.tweak()
+        work.encrypt(ciphers)
 
         permute_mask(a, work.mask_a)
         permute_mask(b, work.mask_b)

@@ -14,6 +14,7 @@ Public constants are wires with the label 0 in the evaluator's hands: zero label
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -32,7 +33,7 @@ from twinveil.garbling.circuit import (
     split,
 )
 from twinveil.garbling.gates import Wires
-from twinveil.garbling.hashing import CHUNK, BlockCipher, Workspace, gate_key, permute_mask, sigma
+from twinveil.garbling.hashing import BLOCK, CHUNK, Encrypt, Workspace, block_ciphers, permute_mask, sigma
 from twinveil.garbling.labels import (
     LABEL,
     LABEL_BYTES,
@@ -96,12 +97,13 @@ class Garbler:
         a, b = align(a, b)
         out = np.empty(a.shape, LABEL)
         left, right, zero = words(a), words(b), words(out)
-        cipher = BlockCipher(gate_key(self._start_point, self._gate))
+        ciphers = block_ciphers(self._start_point, self._gate, range(len(zero)))
         self._gate += 1
         tables = self._next_tables(len(zero))
         for start in range(0, len(zero), CHUNK):
             part = slice(start, start + CHUNK)
-            self._half_gates(cipher, start, left[part], right[part], tables[:, part], zero[part])
+            own = ciphers[start // BLOCK : (start + CHUNK) // BLOCK]
+            self._half_gates(own, left[part], right[part], tables[:, part], zero[part])
         return out
 
     def _next_tables(self, instances: int) -> npt.NDArray[np.uint64]:
@@ -111,14 +113,13 @@ class Garbler:
 
     def _half_gates(
         self,
-        cipher: BlockCipher,
-        first: int,
+        ciphers: Sequence[Encrypt],
         a: Words,
         b: Words,
         tables: npt.NDArray[np.uint64],
         zero: Words,
     ) -> None:
-        """Tables and zero labels of at most CHUNK instances, numbered from `first`."""
+        """Tables and zero labels of at most CHUNK instances, and the ciphers of their blocks."""
         size = len(a)
         work = self._workspace.sized(size)
         blocks, images, fold = work.blocks, work.images, work.fold
@@ -127,9 +128,9 @@ class Garbler:
         sigma(a, blocks[0])
         sigma(b, blocks[2])
         np.bitwise_xor(blocks[0], blocks[2], out=fold)
-        work.tweak(first)
+        work.tweak()
         np.bitwise_xor(blocks[0::2], sigma_delta, out=blocks[1::2])
-        work.encrypt(cipher)
+        work.encrypt(ciphers)
 
         # sigma is linear: H(A0, j) xor H(A1, j) = image xor image xor sigma(Delta).
         pairs = blocks[:2]

@@ -2,8 +2,8 @@
 
 A circuit is a Python function over bundles of wires. A bundle is a numpy array of shape (bits, *batch),
 bit 0 least significant; its dtype is the backend's. Slicing, reshaping, gathering and joining are plain
-numpy and free. A bundle is never written to after it is made. One `and_` call is one batch of AND gates
-under one AES key: the fewer calls, the faster.
+numpy and free. A bundle is never written to after it is made. One `and_` call is one batch of AND gates, with
+AES keys of its own: the fewer calls, the faster.
 """
 
 from __future__ import annotations

@@ -3,32 +3,50 @@
     H_k(x, i) = AES_k(sigma(x) xor i) xor sigma(x),    sigma(xL || xR) = (xL xor xR) || xL
 
 sigma is a linear orthomorphism, so labels that differ by Delta enter and leave AES at differences that
-nobody without Delta can relate (Guo, Katz, Wang, Yu: ePrint 2019/074, MMO with sigma). One AES
-key for all gates would lose log2(gates) bits when many circuits are attacked at once; therefore every gate
-call has the key k = S xor gate index with S fresh for each batch (Guo, Katz, Wang, Weng, Yu: ePrint
-2019/1168, where the key carries the tweak). Within one key the tweak i separates the instances;
-it is XORed after sigma. Two blocks under one key coincide only if two labels, which are uniform or differ
-by 0 or by the secret Delta, differ by exactly sigma^-1(i xor i'): probability 2^-128 for each pair.
+nobody without Delta can relate (Guo, Katz, Wang, Yu: ePrint 2019/074, MMO with sigma). One call of AES
+under a key tries a guess of Delta for every hidden input under that key at once, so one key for all gates
+would lose log2(2 gates) bits, over all circuits that have it. Therefore keys change, as where the key carries
+the tweak (Guo, Katz, Wang, Weng, Yu: ePrint 2019/1168): each block of BLOCK instances of a gate call has the
+key k = S xor (block, gate), with S fresh for each batch. There are two hidden inputs an instance, so that
+log2(2 BLOCK) bits are lost. Transfers are the instances of one gate, number 0, with one hidden input each.
 
-Byte order: xL is a label's first word, and i is XORed into the first word (little-endian) of the block.
+Within one key the tweak separates the instances; it is XORed after sigma. Two inputs of AES under one key
+coincide only if two labels, which are uniform or differ by 0 or by the secret Delta, differ by exactly
+sigma^-1(i xor i'): probability 2^-128 for each pair.
+
+Byte order: xL is a label's first word, and i is XORed into the first word (little-endian) of what AES gets.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
-import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from twinveil.garbling.labels import LABEL_BYTES, Bytes, Labels, Words, words
+from twinveil.garbling.labels import LABEL_BYTES, Bytes, Words
 
-CHUNK = 4000
-"""Instances worked on at a time: their blocks stay in the second-level cache. Not a power of two, or the
-buffers' rows would lie a multiple of 4096 bytes apart, and every load would wait for another row's store."""
+BLOCK = 512
+"""Instances of a gate, or transfers, under one AES key. Half as many would be one bit more; to set up a key
+takes as long as to encrypt a thousand labels with it, which is what bounds it from below."""
+
+CHUNK = 7 * BLOCK
+"""Instances worked on at a time, whole blocks: what AES gets and gives stays in the second-level cache."""
+
+_ROW = CHUNK + 4
+"""Labels from row to row of a buffer. Were rows a multiple of 4096 bytes apart, every load would wait for
+another row's store."""
 
 _SIZES_KEPT = 64
 
 AES_SLACK = LABEL_BYTES - 1
 """`update_into` wants this many bytes more than it writes."""
+
+# ECB is the bare block cipher here; the mode of operation is the hash above.
+_ECB = modes.ECB()  # noqa: S305
+
+Encrypt = Callable[[memoryview, memoryview], object]
+"""AES under one key: of plain bytes, into a place for as many and AES_SLACK more."""
 
 
 def sigma(labels: Words, out: Words) -> None:
@@ -37,88 +55,95 @@ def sigma(labels: Words, out: Words) -> None:
     out[:, 1] = labels[:, 0]
 
 
-class BlockCipher:
-    """AES-ECB under one key over word buffers."""
+def block_keys(start_point: bytes, gate: int, instances: range) -> list[bytes]:
+    """AES keys of the blocks that hold `instances` of gate call number `gate`: 16 bytes each.
 
-    __slots__ = ("_encryptor",)
-
-    def __init__(self, key: bytes) -> None:
-        # ECB is the bare block cipher here; the mode of operation is the hash above.
-        self._encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305
-
-    def encrypt(self, blocks: Bytes, out: Bytes) -> None:
-        """Encrypt contiguous bytes into `out`, which has AES_SLACK bytes to spare."""
-        self._encryptor.update_into(blocks.data, out.data)
+    The block's number is XORed into the first word of S, the gate's into the second.
+    """
+    base = int.from_bytes(start_point, "little") ^ gate << 64
+    blocks = range(instances.start // BLOCK, -(-instances.stop // BLOCK))
+    return [(base ^ block).to_bytes(LABEL_BYTES, "little") for block in blocks]
 
 
-def gate_key(start_point: bytes, gate: int) -> bytes:
-    """AES key of gate call number `gate`: S xor gate, 16 bytes."""
-    key = int.from_bytes(start_point, "little") ^ gate
-    return key.to_bytes(LABEL_BYTES, "little")
+def aes(key: bytes) -> Encrypt:
+    """The block cipher under one key."""
+    return Cipher(algorithms.AES(key), _ECB).encryptor().update_into
 
 
-def hash_labels(key: bytes, labels: Labels, tweaks: npt.NDArray[np.uint64]) -> Words:
-    """H_k(label, tweak) for labels and tweaks of equal count; (n, 2) words."""
-    cipher = BlockCipher(key)
-    source = words(labels)
-    result = np.empty_like(source)
-    blocks = np.empty(LABEL_BYTES * CHUNK, np.uint8)
-    images = np.empty(LABEL_BYTES * CHUNK + AES_SLACK, np.uint8)
-    for start in range(0, len(source), CHUNK):
-        part = source[start : start + CHUNK]
-        size = LABEL_BYTES * len(part)
-        block = blocks[:size].view("<u8").reshape(-1, 2)
-        target = result[start : start + CHUNK]
-        sigma(part, target)
-        block[:, 1] = target[:, 1]
-        np.bitwise_xor(target[:, 0], tweaks[start : start + CHUNK], out=block[:, 0])
-        cipher.encrypt(blocks[:size], images)
-        target ^= images[:size].view("<u8").reshape(-1, 2)
-    return result
+def block_ciphers(start_point: bytes, gate: int, instances: range) -> list[Encrypt]:
+    """AES under each of `block_keys`."""
+    return [aes(key) for key in block_keys(start_point, gate, instances)]
+
+
+def hash_labels(ciphers: Sequence[Encrypt], labels: Words, out: Words) -> None:
+    """out = H_k(label, tweak), both (n, 2): label i has the tweak i % BLOCK and the cipher i // BLOCK."""
+    workspace = Workspace(1)
+    for start in range(0, len(labels), CHUNK):
+        part = slice(start, start + CHUNK)
+        work = workspace.sized(len(labels[part]))
+        sigma(labels[part], work.fold)
+        work.blocks[0] = work.fold
+        work.tweak()
+        work.encrypt(ciphers[start // BLOCK : (start + CHUNK) // BLOCK])
+        np.bitwise_xor(work.fold, work.images[0], out=out[part])
 
 
 class Scratch:
-    """Buffers for a chunk of `size` instances, `width` blocks each.
+    """Buffers for a chunk of `size` instances, `width` AES blocks each.
 
     blocks: input of AES, (width, size, 2); images: its output, same layout. tweaked: first words of the
-    blocks that get the tweaks of their half, (2, size). mask_a, mask_b, fold: (size, 2).
+    blocks that get the tweaks of their half, (halves, size). mask_a, mask_b, fold: (size, 2).
     """
 
-    __slots__ = ("_input", "_output", "blocks", "fold", "images", "mask_a", "mask_b", "tweaked", "tweaks")
+    __slots__ = ("_pieces", "blocks", "fold", "images", "mask_a", "mask_b", "tweaked", "tweaks")
 
     def __init__(self, workspace: Workspace, size: int) -> None:
-        width = workspace.width
-        used = LABEL_BYTES * width * size
-        self._input = workspace.blocks[:used]
-        self._output = workspace.images[: used + AES_SLACK]
-        self.blocks: Words = self._input.view("<u8").reshape(width, size, 2)
-        self.images: Words = self._output[:used].view("<u8").reshape(width, size, 2)
-        self.tweaked = self.blocks[:: width // 2, :, 0]
+        self.blocks: Words = workspace.blocks[:, :size]
+        self.images: Words = workspace.images[:, :size]
+        self.tweaked = self.blocks[:: workspace.width // workspace.halves, :, 0]
         self.mask_a, self.mask_b, self.fold = (mask[:size] for mask in workspace.masks)
         self.tweaks = workspace.tweaks[:, :size]
+        self._pieces = [
+            [workspace.piece(row, start, min(start + BLOCK, size)) for row in range(workspace.width)]
+            for start in range(0, size, BLOCK)
+        ]
 
-    def encrypt(self, cipher: BlockCipher) -> None:
-        """images = AES(blocks)"""
-        cipher.encrypt(self._input, self._output)
+    def encrypt(self, ciphers: Sequence[Encrypt]) -> None:
+        """images = AES(blocks), each block of instances under its own key."""
+        for encrypt, pieces in zip(ciphers, self._pieces, strict=True):
+            for plain, image in pieces:
+                encrypt(plain, image)
 
-    def tweak(self, first: int) -> None:
-        """XOR the tweaks of instances `first` and following into their blocks."""
-        self.tweaked ^= self.tweaks + np.uint64(2 * first) if first else self.tweaks
+    def tweak(self) -> None:
+        """XOR the instances' tweaks into their blocks."""
+        self.tweaked ^= self.tweaks
 
 
 class Workspace:
-    """Memory for the half gates of one chunk, and the views on it for chunks of each size."""
+    """Memory for the hashes of one chunk, and the views on it for chunks of each size.
 
-    __slots__ = ("_views", "blocks", "images", "masks", "tweaks", "width")
+    width: AES blocks an instance: 1 for a transfer, 2 for the evaluator and 4 for the garbler of a gate.
+    """
+
+    __slots__ = ("_input", "_output", "_views", "blocks", "halves", "images", "masks", "tweaks", "width")
 
     def __init__(self, width: int) -> None:
         self.width = width
-        self.blocks: Bytes = np.empty(LABEL_BYTES * CHUNK * width, np.uint8)
-        self.images: Bytes = np.empty(LABEL_BYTES * CHUNK * width + AES_SLACK, np.uint8)
-        self.masks: Words = np.empty((3, CHUNK, 2), np.uint64)
-        # Instance i has the tweaks 2i (garbler's half) and 2i + 1 (evaluator's half).
-        self.tweaks = np.arange(2 * CHUNK, dtype=np.uint64).reshape(CHUNK, 2).T.copy()
+        self._input: Bytes = np.empty(LABEL_BYTES * _ROW * width, np.uint8)
+        self._output: Bytes = np.empty(LABEL_BYTES * _ROW * width + AES_SLACK, np.uint8)
+        self.blocks: Words = self._input.view("<u8").reshape(width, _ROW, 2)
+        self.images: Words = self._output[:-AES_SLACK].view("<u8").reshape(width, _ROW, 2)
+        self.masks: Words = np.empty((3, _ROW, 2), np.uint64)
+        # Instance i of a block has the tweak i, or 2i for the garbler's half and 2i + 1 for the evaluator's.
+        self.halves = min(width, 2)
+        tweaks = np.arange(self.halves * BLOCK, dtype=np.uint64).reshape(BLOCK, self.halves)
+        self.tweaks = np.tile(tweaks.T, CHUNK // BLOCK)
         self._views: dict[int, Scratch] = {}
+
+    def piece(self, row: int, start: int, stop: int) -> tuple[memoryview, memoryview]:
+        """Instances `start` to `stop` of a row: bytes for AES, and where their images go."""
+        first, last = (LABEL_BYTES * (row * _ROW + instance) for instance in (start, stop))
+        return self._input.data[first:last], self._output.data[first : last + AES_SLACK]
 
     def sized(self, size: int) -> Scratch:
         """Views for `size` <= CHUNK instances; a layer asks for the same few sizes again and again."""

@@ -10,8 +10,8 @@ Ishai, Kilian, Nissim, Petrank (CRYPTO 2003), semi-honest, in the form of Asharo
     online:  d_j = b_j xor c_j              ->   e_j0 = x_j0 xor pad_(d_j), e_j1 = x_j1 xor pad_(1 - d_j)
              x_j = e_j(b_j) xor H(t_j, j)   <-
 
-G is AES-CTR under the seed, one stretch of counters for each `prepare`; H is the hash of `hashing` under a
-key made from the session, with the OT's index as tweak: s takes the place of Delta. Every index is used
+G is AES-CTR under the seed, one stretch of counters for each `prepare`; H is the hash of `hashing` with a
+start point made from the session, OT number j as instance j: s takes the place of Delta. Every index is used
 once, in order, on both sides; after a failure the session's other OTs are not to be used.
 """
 
@@ -20,16 +20,17 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import deque
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from twinveil.errors import InvalidMessage, OutOfOrder
 from twinveil.garbling.base_ot import BASE_COUNT
 from twinveil.garbling.bit_matrix import transpose
-from twinveil.garbling.hashing import hash_labels
-from twinveil.garbling.labels import LABEL, LABEL_BYTES, Bools, Bytes
+from twinveil.garbling.hashing import BLOCK, Encrypt, block_ciphers, hash_labels
+from twinveil.garbling.labels import LABEL, LABEL_BYTES, Bools, Bytes, words
 
 COUNT_MAX = 1 << 24
 """OTs in one `prepare`: 256 MiB of u; more than any circuit of a plan wants."""
@@ -56,7 +57,7 @@ class ExtensionReceiver:
     def __init__(self, keys: Bytes, session: bytes) -> None:
         _check_array(keys, (BASE_COUNT, 2, LABEL_BYTES))
         self._keys = (keys[:, 0].copy(), keys[:, 1].copy())
-        self._hash_key = _hash_key(session)
+        self._start_point = _start_point(session)
         self._made = 0
         self._choices = np.zeros(0, np.bool_)
         self._pads = np.zeros((0, LABEL_BYTES), np.uint8)
@@ -82,10 +83,12 @@ class ExtensionReceiver:
         u ^= rows
         u ^= packed
         choices = np.unpackbits(packed, count=count, bitorder="little").view(np.bool_)
-        pads = _pads(self._hash_key, transpose(rows)[:count], self._made)
+        columns, pads = transpose(rows)[:count], np.empty((count, LABEL_BYTES), np.uint8)
+        ciphers = _ciphers(self._start_point, self._made, count)
+        hash_labels(ciphers, words(columns), words(pads))
         self._made += _stretch(count)
         self._choices = np.concatenate([self._choices, choices])
-        self._pads = np.concatenate([self._pads, pads])
+        self._pads = _joined(self._pads, pads)
         return u.tobytes()
 
     def correct(self, choice_bits: Bools) -> bytes:
@@ -128,8 +131,8 @@ class ExtensionSender:
             raise InvalidMessage(f"the extension wants {BASE_COUNT} choice bits")
         self._keys = keys.copy()
         self._s_rows = np.negative(s.astype(np.uint8))[:, None]
-        self._s = np.packbits(s, bitorder="little")
-        self._hash_key = _hash_key(session)
+        self._s = np.packbits(s, bitorder="little").view("<u8")
+        self._start_point = _start_point(session)
         self._made = 0
         self._pads = np.zeros((0, 2), LABEL)
 
@@ -158,11 +161,15 @@ class ExtensionSender:
         rows ^= np.frombuffer(u, np.uint8).reshape(BASE_COUNT, size) & self._s_rows
         columns = transpose(rows)[:count]
         pads = np.empty((count, 2), LABEL)
-        pads[:, 0] = _pads(self._hash_key, columns, self._made).view(LABEL)[:, 0]
-        columns ^= self._s
-        pads[:, 1] = _pads(self._hash_key, columns, self._made).view(LABEL)[:, 0]
+        both = words(pads).reshape(count, 2, 2)
+        ciphers = _ciphers(self._start_point, self._made, count)
+        labels = words(columns)
+        hash_labels(ciphers, labels, both[:, 0])
+        for word in (0, 1):
+            labels[:, word] ^= self._s[word]
+        hash_labels(ciphers, labels, both[:, 1])
         self._made += _stretch(count)
-        self._pads = np.concatenate([self._pads, pads])
+        self._pads = _joined(self._pads, pads)
 
     def send(self, pairs: Bytes, corrections: bytes) -> bytes:
         """Masked pairs for the receiver's corrections; uses up the next n indices.
@@ -178,9 +185,13 @@ class ExtensionSender:
             raise OutOfOrder(f"{count} oblivious transfers are wanted, {self.available} are prepared")
         pads, self._pads = self._pads[:count], self._pads[count:]
         swapped = np.unpackbits(np.frombuffer(corrections, np.uint8), count=count, bitorder="little")
-        order = np.stack([swapped, swapped ^ 1], axis=1)
-        masks = np.take_along_axis(pads, order.astype(np.intp), axis=1)
-        return (masks.view(np.uint8).reshape(pairs.shape) ^ pairs).tobytes()
+        order = np.arange(0, 2 * count, 2) + swapped
+        masks, flat = np.empty_like(pads), pads.reshape(-1)
+        masks[:, 0] = flat[order]
+        masks[:, 1] = flat[order ^ 1]
+        masked = words(masks)
+        masked ^= words(pairs)
+        return masked.tobytes()
 
 
 def _row_bytes(count: int) -> int:
@@ -188,8 +199,8 @@ def _row_bytes(count: int) -> int:
 
 
 def _stretch(count: int) -> int:
-    """Indices that one `prepare` takes from the index space: whole AES blocks of every seed's stream."""
-    return 128 * ((count + 127) // 128)
+    """Indices that one `prepare` takes from the index space: whole blocks, each with a key to itself."""
+    return BLOCK * -(-count // BLOCK)
 
 
 def _streams(keys: Bytes, start: int, size: int) -> Bytes:
@@ -201,14 +212,18 @@ def _streams(keys: Bytes, start: int, size: int) -> Bytes:
     return out[:, :size]
 
 
-def _pads(hash_key: bytes, rows: Bytes, first: int) -> Bytes:
-    """H(row, index) for rows uint8 (n, 16) with indices from `first` on; uint8 (n, 16)."""
-    tweaks = np.arange(first, first + len(rows), dtype=np.uint64)
-    return hash_labels(hash_key, rows.reshape(-1).view(LABEL), tweaks).view(np.uint8)
+def _ciphers(start_point: bytes, first: int, count: int) -> list[Encrypt]:
+    """For the hash of `count` indices from `first` on, the start of a block."""
+    return block_ciphers(start_point, 0, range(first, first + count))
 
 
-def _hash_key(session: bytes) -> bytes:
-    """The hash's AES key belongs to this session alone."""
+def _joined(left: npt.NDArray[Any], made: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """What is left and what is new; copies nothing where nothing is left."""
+    return np.concatenate([left, made]) if len(left) else made
+
+
+def _start_point(session: bytes) -> bytes:
+    """The hash's AES keys belong to this session alone."""
     return hashlib.sha256(_DOMAIN + session).digest()[:LABEL_BYTES]
 
 

@@ -18,7 +18,8 @@ from twinveil.protocol.circuits import import_weights
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.packed.layout import PackedLayout
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+"""Between the clouds: raised whenever a message changes, or how labels and pads in one are hashed."""
 ENGINES = ("packed", "textbook")
 PART_PLAINTEXTS = 32
 """Plaintexts of weights in one circuit: some twenty megabytes of tables at 2048 bits."""

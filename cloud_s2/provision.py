@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 
 from cloud_s2.models import ModelsS2
-from cloud_s2.queries import HEARTBEAT, UNCLAIMED_SECONDS
+from cloud_s2.queries import HEARTBEAT
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import PeerUnavailable, TwinveilError
 from twinveil.halves import Half, collect, model_half
@@ -51,9 +51,7 @@ class PendingImport:
 class ProvisionS2:
     """A ProvisionHandler. unclaimed: seconds that a half waits for S1 to begin its import."""
 
-    def __init__(
-        self, models: ModelsS2, params: Params, key: PublicKey, unclaimed: float = UNCLAIMED_SECONDS
-    ) -> None:
+    def __init__(self, models: ModelsS2, params: Params, key: PublicKey, unclaimed: float) -> None:
         self._models = models
         self._params = params
         self._key = key

@@ -22,8 +22,6 @@ HEARTBEAT = 0.5
 """Seconds between signs of life to a waiting user, by which a user that went away is noticed."""
 
 ANSWER_SECONDS = 3600.0
-UNCLAIMED_SECONDS = 900.0
-"""How long a client's half waits for cloud S1 to begin."""
 
 
 class Pending:
@@ -63,9 +61,7 @@ class QueriesS2:
     unclaimed: seconds that a half waits for its conversation; S1 may have to prepare the query first.
     """
 
-    def __init__(
-        self, models: ModelsS2, params: Params, n: mpz, unclaimed: float = UNCLAIMED_SECONDS
-    ) -> None:
+    def __init__(self, models: ModelsS2, params: Params, n: mpz, unclaimed: float) -> None:
         self._models = models
         self._params = params
         self._n = n

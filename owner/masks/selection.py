@@ -254,7 +254,7 @@ def _percent(hits: Hits | np.int64, each: int) -> Fraction:
 
 def _figure(hits: Hits, each: int) -> Figure:
     """In per cent. Equal sums give equal means, to the last bit: what ties is seen to tie."""
-    return figure([int(value) for value in hits]).times(100 / each)
+    return figure([100 * int(value) for value in hits]).over(each)
 
 
 def _names(attacked: Sequence[Attacked]) -> tuple[str, ...]:

@@ -27,9 +27,9 @@ class Figure:
     low: float | None
     high: float | None
 
-    def times(self, factor: float) -> Figure:
-        ends = (None if end is None else end * factor for end in (self.low, self.high))
-        return Figure(tuple(value * factor for value in self.runs), self.mean * factor, *ends)
+    def over(self, divisor: int) -> Figure:
+        low, high = (None if end is None else end / divisor for end in (self.low, self.high))
+        return Figure(tuple(value / divisor for value in self.runs), self.mean / divisor, low, high)
 
 
 def figure(values: Sequence[float]) -> Figure:

@@ -111,8 +111,8 @@ def test_a_view_that_shows_the_picture_gives_something_away(result: Inverted) ->
     recorded = result.recorded
     assert recorded is not None
     seen = fake_views(recorded)
-    options = dataclasses.replace(FEW, layers=("label",))
-    audit = Inversion(untrained(dataclasses.replace(people(24, side=8))), result.split, options)
+    options = AuditOptions(AttackOptions(epochs=2), layers=("label",))
+    audit = Inversion(untrained(people(24, side=8)), result.split, options)
     found = audit.run(recorded, seen | {"s2_picture": seen["unmasked_picture"]})
     verdicts = {view.attack.name: view.verdict for view in found.views}
     assert verdicts["its share of the picture"] == "GIVES SOMETHING AWAY"

@@ -216,6 +216,20 @@ def test_recognition_by_the_most_accurate_and_by_any_mask(
     assert same == alone
 
 
+def test_of_equally_accurate_masks_the_first_that_was_selected_is_used(
+    trained: Study, mask_verb: Command
+) -> None:
+    selected(trained, mask_verb)
+    path = trained.folder / NAME
+    content = json.loads(path.read_text())
+    for row in content["selection"]["masks"]:
+        row["third"]["mean"] = 50.0
+    names = sorted(content["selection"]["simple_targets"], reverse=True)
+    content["selection"]["simple_targets"] = names
+    path.write_text(json.dumps(content))
+    assert [mask.name for mask in Recognition.load(trained.folder, rule="simple").masks] == names
+
+
 def test_recognition_never_relaxes_an_empty_selection(
     trained: Study, mask_verb: Command, tmp_path: Path
 ) -> None:
@@ -237,7 +251,8 @@ def test_without_a_target_mask_the_next_step_is_named_and_asked_for(
     simple = ("--simple-masked=0", "--simple-original=100")
     code, shown, _ = mask_verb("select", "--folder", trained.folder, *lenient, *simple)
     assert code == 0
-    first = json.loads((trained.folder / NAME).read_text())["selection"]["simple_targets"][0]
+    numbers = json.loads((trained.folder / NAME).read_text())["selection"]
+    first = numbers["simple_targets"][0]
     assert "target masks: 0\n" in shown
     assert f"report: {trained.folder}/report.html" in shown
     assert f"next: twinveil mask recognise PICTURE --folder {trained.folder} --rule simple" in shown
@@ -247,10 +262,10 @@ def test_without_a_target_mask_the_next_step_is_named_and_asked_for(
     assert code == 2
     assert "no target mask: of " in error
     assert re.search(r"give --rule simple \(\d+\) or --rule nearest \(1\) or --mask FILE$", error.strip())
-    for rule, place in (("simple", "targets-simple"), ("nearest", "nearest")):
+    for rule, place in (("simple", "simple_targets"), ("nearest", "nearest")):
         code, shown, _ = mask_verb(*use, "--rule", rule, "--json")
         assert code == 0
-        assert (trained.folder / place / f"{json.loads(shown)[0]['mask']}.png").is_file()
+        assert json.loads(shown)[0]["mask"] == numbers[place][0]
 
 
 def failing(mask_verb: Command, *arguments: str | Path) -> str:

@@ -52,6 +52,9 @@ S1 = PeerIdentity("cloud_s1", "main", b"1" * 32, True)
 OWNER = PeerIdentity("owner", "main", b"o" * 32, True)
 USER = PeerIdentity("user", "main", b"u" * 32, True)
 
+UNCLAIMED = 60.0
+"""Seconds that a half waits for S1."""
+
 KEY_BITS = 256
 """Enough for the networks here; what is shown does not depend on it."""
 
@@ -138,8 +141,8 @@ class World:
     def start(self) -> None:
         """Both clouds as after a start: what they hold comes from their disks."""
         self.models2 = ModelsS2(self.root / "s2")
-        self.provision2 = ProvisionS2(self.models2, self.params, self.public)
-        self.queries2 = QueriesS2(self.models2, self.params, self.public.n)
+        self.provision2 = ProvisionS2(self.models2, self.params, self.public, UNCLAIMED)
+        self.queries2 = QueriesS2(self.models2, self.params, self.public.n, UNCLAIMED)
         self.conversations = Conversations(
             self.secret, self.params, INLINE, self.models2, self.provision2, self.queries2
         )

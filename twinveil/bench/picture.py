@@ -16,7 +16,7 @@ from twinveil.crypto.keygen import generate
 from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
-from twinveil.estimate.machine import Machine
+from twinveil.estimate.machine import Machine, measure, typical
 from twinveil.estimate.query import estimate
 from twinveil.estimate.seconds import AHEAD, latency, memory, of_query, rounds, sustained
 from twinveil.params import Params
@@ -57,20 +57,28 @@ class Measured:
     machine: Machine
 
 
-def measure_picture(wanted: Wanted, machine: Machine, say: Say) -> Measured:
-    """Latency with all made ahead, then a stream with nothing ahead; D before, between and after."""
+def measure_picture(wanted: Wanted, say: Say) -> Measured:
+    """Latency with all made ahead, then a stream with nothing ahead; calibrated before, between and after."""
     key = generate(wanted.params)
-    d = decryption_seconds(key)
+    d: list[float] = []
+    machines: list[Machine] = []
+
+    def calibrate() -> None:
+        say(f"{wanted.params.key_bits} bits: calibrating")
+        d.extend(decryption_seconds(key))
+        machines.append(measure(wanted.params.key_bits))
+
+    calibrate()
     say(f"{wanted.params.key_bits} bits: prepared queries")
     with _running(wanted, prepare=1) as running, watched(running.cluster.pids) as sampled:
         prepared = _prepared(running, wanted, say)
         prepared_peak = sampled.restart()
-    d += decryption_seconds(key)
+    calibrate()
     say(f"{wanted.params.key_bits} bits: one picture after the other")
     with _running(wanted, prepare=0) as running:
         stream, peaks = _stream(running, wanted, say)
-    d += decryption_seconds(key)
-    return Measured(prepared, prepared_peak, stream, peaks, d, machine)
+    calibrate()
+    return Measured(prepared, prepared_peak, stream, peaks, d, typical(machines))
 
 
 def _running(wanted: Wanted, prepare: int) -> Any:

@@ -22,7 +22,7 @@ from twinveil.cli.estimate import sizes
 from twinveil.cli.progress import steps
 from twinveil.crypto.keygen import generate
 from twinveil.errors import BadInput
-from twinveil.estimate.machine import measure
+from twinveil.estimate.machine import measure, typical
 from twinveil.model_files import find_model, load_card, load_plan
 from twinveil.params import MIN_KEY_BITS, Params
 
@@ -84,7 +84,8 @@ def bench(
         say("steps by themselves")
         figures["steps"] = [each.as_dict() for each in all_steps(generate(first.params), first.params, quick)]
         if growth:
-            figures["growth"] = list(grow(first, measure(bits[0]), say, quick))
+            machine = typical([measure(bits[0]) for _ in range(3)])
+            figures["growth"] = list(grow(first, machine, say, quick))
         if security:
             figures["security"] = measure_security(first, say)
     console.print(tables(figures))
@@ -130,12 +131,10 @@ def _wanted(
 
 def _key_size(wanted: Wanted, say: Say) -> dict[str, Any]:
     """Every figure at one key size."""
-    say(f"{wanted.params.key_bits} bits: calibrating")
-    machine = measure(wanted.params.key_bits)
     say(f"{wanted.params.key_bits} bits: {PRODUCTS} products of the textbook protocol")
     seconds, _ = TextbookSmp(generate(wanted.params), wanted.params).run(PRODUCTS)
     products = function_products(wanted.plan, wanted.params)
-    measured = measure_picture(wanted, machine, say)
+    measured = measure_picture(wanted, say)
     detail = summarise(measured, wanted, sum(products.values()) * seconds / PRODUCTS)
     for name, count in products.items():
         if name in detail["functions"]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import median
 
 import gmpy2
 import numpy as np
@@ -78,6 +79,16 @@ def measure(key_bits: int) -> Machine:
         transfer=transfer,
         base=base,
         byte=_byte(),
+    )
+
+
+def typical(machines: Sequence[Machine]) -> Machine:
+    """The median of each figure: one that was measured while the machine had other work does not count."""
+    first = machines[0]
+    costs = {kind: median(each.costs[kind] for each in machines) for kind in first.costs}
+    seconds = ("garble", "evaluate", "prepare", "transfer", "base", "byte")
+    return replace(
+        first, costs=costs, **{name: median(getattr(each, name) for each in machines) for name in seconds}
     )
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gmpy2 import mpz
 
 from twinveil.crypto.public_key import PublicKey
-from twinveil.errors import BadInput
+from twinveil.errors import PeerMismatch
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.store import Arrays, ModelStore, Record, Staged
@@ -32,9 +32,9 @@ class ModelsS1:
         return self.store.stage(record, to_arrays(model, key))
 
     def load(self, record: Record, key: PublicKey) -> ModelS1:
-        """Raises BadInput if its numbers are damaged or encrypted under another key."""
+        """Raises PeerMismatch if it is encrypted under another key, BadInput if its numbers are damaged."""
         if record.fingerprint != key.fingerprint:
-            raise BadInput(
+            raise PeerMismatch(
                 f"the stored model {record.model} {record.version} is encrypted under another key than "
                 "cloud_s2's: remove and outsource it again"
             )

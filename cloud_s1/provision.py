@@ -15,7 +15,7 @@ from twinveil.parallel import Workers
 from twinveil.protocol.conversation import expect
 from twinveil.protocol.model.s1 import ModelS1, import_model
 from twinveil.protocol.observer import NOBODY, Observer
-from twinveil.requests import read_header, refuse_other_owner
+from twinveil.requests import read_header
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
@@ -81,7 +81,7 @@ class ProvisionS1:
         return self._models.store.entries()
 
     def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
-        record = self._models.store.remove(model, version, lambda record: refuse_other_owner(record, caller))
+        record = self._models.store.remove(model, version, caller.name)
         if record is not None:
             self._models.forget(record.import_id)
             self._removed(record.import_id)

@@ -41,3 +41,7 @@ class ModelsS2:
                 shares = {name: share.astype(np.uint64) for name, share in arrays.items()}
                 self._loaded[import_id] = ModelS2(record.layout, shares)
             return record, self._loaded[import_id]
+
+    def forget(self, import_id: bytes) -> None:
+        with self._lock:
+            self._loaded.pop(import_id, None)

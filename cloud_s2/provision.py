@@ -13,7 +13,7 @@ from twinveil.halves import Half, collect, model_half
 from twinveil.net.identity import PeerIdentity
 from twinveil.params import Params
 from twinveil.rendezvous import Rendezvous
-from twinveil.requests import read_header, refuse_other_owner
+from twinveil.requests import read_header
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
 from twinveil.store import Record
@@ -88,4 +88,6 @@ class ProvisionS2:
         return self._models.store.entries()
 
     def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
-        self._models.store.remove(model, version, lambda record: refuse_other_owner(record, caller))
+        record = self._models.store.remove(model, version, caller.name)
+        if record is not None:
+            self._models.forget(record.import_id)

@@ -67,6 +67,7 @@ class QueriesS2:
         self._n = n
         self._unclaimed = unclaimed
         self._pending: Rendezvous[Pending] = Rendezvous("query")
+        self._lock = threading.Lock()
         self.running = 0
 
     def claim(self, query_id: bytes, seconds: float, check: Callable[[QueryHead], None]) -> Pending:
@@ -81,7 +82,8 @@ class QueriesS2:
         pending = Pending(head, half)
         self._pending.deposit(query.query_id, pending)
         waited = 0.0
-        self.running += 1
+        with self._lock:
+            self.running += 1
         try:
             while waited < (ANSWER_SECONDS if pending.claimed else self._unclaimed):
                 answer = pending.wait(HEARTBEAT)
@@ -92,5 +94,6 @@ class QueriesS2:
             done = "finish" if pending.claimed else "take up"
             raise PeerUnavailable(f"cloud_s1 did not {done} this query in time: ask again")
         finally:
-            self.running -= 1
+            with self._lock:
+                self.running -= 1
             self._pending.withdraw(query.query_id)

@@ -110,7 +110,8 @@ class Clouds:
         """After a failed import: take away what only one cloud has kept of it."""
         with suppress(TwinveilError):
             for placed in self.models():
-                if (placed.entry.model, placed.entry.version) == (model, version) and not placed.whole:
+                named = (placed.entry.model, placed.entry.version) == (model, version)
+                if named and placed.at_s1 != placed.at_s2 and not placed.trouble:
                     self.remove(model, version)
 
 

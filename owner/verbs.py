@@ -118,9 +118,9 @@ def models(settings: OwnerSettings, as_json: Json = False) -> None:
     Console().print(table if rows else "the clouds hold no model", highlight=False)
     for row in rows:
         if not row["whole"]:
+            why = row["trouble"] or f"{row['model']} {row['version']} is at one cloud only and of no use"
             Console().print(
-                f"{row['trouble'] or '{model} {version} is at one cloud only and of no use'.format(**row)}: "
-                f"twinveil remove {row['model']} {row['version']}",
+                f"{why}: twinveil remove {row['model']} {row['version']}",
                 highlight=False,
                 soft_wrap=True,
             )

@@ -65,14 +65,3 @@ def read_header(header: ModelHeader, caller: PeerIdentity, params: Params, key: 
         key.fingerprint,
         caller.name,
     )
-
-
-def refuse_other_owner(record: Record, caller: PeerIdentity) -> None:
-    """Raises NotAllowed unless the caller outsourced this model.
-
-    The name in the certificate counts, which stays the same when certificates are renewed.
-    """
-    if record.owner != caller.name:
-        raise NotAllowed(
-            f"model {record.model} {record.version} belongs to owner/{record.owner}: nobody else removes it"
-        )

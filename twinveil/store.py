@@ -13,7 +13,8 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from twinveil.errors import (
-    AlreadyUsed,
-    BadInput,
-    BadPlan,
-    InvalidKey,
-    ModelExists,
-    UnknownModel,
-)
+from twinveil.errors import AlreadyUsed, BadInput, ModelExists, NotAllowed, TwinveilError, UnknownModel
 from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.plan import Plan
 from twinveil.protocol.model.layout import ImportLayout
@@ -94,7 +88,6 @@ class Record:
                 "fingerprint": self.fingerprint,
                 "owner": self.owner,
                 "key_bits": self.layout.params.key_bits,
-                "sigma": self.layout.params.sigma,
                 "layout_sha256": self.layout.digest.hex(),
                 "arrays_sha256": digest,
             },
@@ -108,22 +101,18 @@ class Record:
         """
         try:
             data: dict[str, Any] = json.loads(text)
-            engines, label_only, sizes = (
-                data["engines"],
-                data["label_only"],
-                (data["key_bits"], data["sigma"]),
-            )
+            engines, label_only, key_bits = data["engines"], data["label_only"], data["key_bits"]
             texts = (*(data[name] for name in _TEXTS), *engines)
             if not isinstance(label_only, bool) or not all(isinstance(each, str) for each in texts):
                 raise TypeError
-            if not all(type(size) is int for size in sizes):
+            if type(key_bits) is not int:
                 raise TypeError
             plan = Plan.from_json(json.dumps(data["plan"]))
-            params = Params(*sizes, insecure_small_key=sizes[0] < MIN_KEY_BITS)
+            params = Params(key_bits, insecure_small_key=key_bits < MIN_KEY_BITS)
             layout = ImportLayout(plan, params, tuple(engines))
             import_id = bytes.fromhex(data["import_id"])
             digest = layout.digest.hex()
-        except (ValueError, KeyError, TypeError, RecursionError, BadPlan, InvalidKey):
+        except (ValueError, KeyError, TypeError, RecursionError, TwinveilError):
             raise BadInput("this is no record of a model of this version of Twinveil") from None
         if digest != data["layout_sha256"]:
             raise BadInput("another version of Twinveil laid this model out in another way")
@@ -226,15 +215,22 @@ class ModelStore:
             folder.rename(self._root / record.folder)
             _sync(self._root)
 
-    def remove(self, model: str, version: str, check: Callable[[Record], None]) -> Record | None:
-        """What is removed, if its record can be read still. Raises UnknownModel, or what `check` raises."""
-        removed = next((r for r in self.records() if (r.model, r.version) == (model, version)), None)
-        if removed is not None:
-            check(removed)
+    def remove(self, model: str, version: str, owner: str) -> Record | None:
+        """Take this owner's model away, also one that cannot be used any more, which has no record to return.
+
+        Raises UnknownModel, NotAllowed for another owner's, or BadInput if nobody can tell whose it is now.
+        """
         doomed = self._root / f"{_INCOMING}{secrets.token_hex(8)}"
         with self._lock:
+            folder = self._folder(model, version)
+            theirs = _owner(folder)
+            if theirs not in (None, owner):
+                raise NotAllowed(f"model {model} {version} belongs to owner/{theirs}: nobody else removes it")
+            removed = None
+            with suppress(BadInput):
+                removed = self._read(folder)[0]
             # Renamed first: a removal that is cut short leaves no half of a model.
-            self._folder(model, version).rename(doomed)
+            folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
         return removed
 
@@ -255,6 +251,19 @@ class ModelStore:
         except BadInput as error:
             raise _refused(folder, str(error)) from None
         return record, digest
+
+
+def _owner(folder: Path) -> str | None:
+    """Whose model it is, of whatever version; None where the record says nothing any more."""
+    try:
+        owner = json.loads((folder / _RECORD).read_bytes())["owner"]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _refused(folder, f"its record cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return owner if isinstance(owner, str) else None
 
 
 def _refused(folder: Path, why: str) -> BadInput:

@@ -60,12 +60,12 @@ class Recognition:
         known, study = read_known(place), Study.load(place)
         if not masks:
             by_name = {mask.name: mask for mask in study.masks}
-            masks = [by_name[name] for name in known.selected[rule]]
+            masks = [by_name[name] for name in known.selected[rule] if name in by_name]
         if not masks:
             others = [f"--rule {other} ({len(names)})" for other, names in known.selected.items() if names]
+            why = known.empty.get(rule, "none of its masks is in the study")
             raise BadInput(
-                f"the {rule} rule has selected no mask ({known.empty[rule]}): "
-                f"give {' or '.join([*others, '--mask FILE'])}"
+                f"the {rule} rule has selected no mask ({why}): give {' or '.join([*others, '--mask FILE'])}"
             )
         for mask in masks:
             if mask.digest not in known.accuracy:

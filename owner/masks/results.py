@@ -56,8 +56,8 @@ def write_results(study: Study, selection: Selection) -> Path:
             place = study.folder / name
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
-            for name in selection.of(rule):
-                replace(place / f"{name}.png", masks[name].to_png(), 0o644)
+            for mask in selection.of(rule):
+                replace(place / f"{mask}.png", masks[mask].to_png(), 0o644)
         replace(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(), 0o644)
     except OSError as error:
         raise BadInput(f"{study.folder} cannot be written: {error.strerror or error}") from None

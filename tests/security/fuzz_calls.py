@@ -40,7 +40,7 @@ from twinveil.net.servicers import (
     ProvisionServicer,
     StatusServicer,
 )
-from twinveil.protocol.model.layout import PROTOCOL_VERSION
+from twinveil.protocol.model.layout import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.catalogue_pb2 import GetModelRequest
 from twinveil.rpc.gateway_pb2 import Picture
@@ -145,7 +145,7 @@ def _honest(world: World, rig: Rig) -> Mapping[str, tuple[Honest, PeerIdentity]]
     query, header = world.query(plan), world.header(plan, "new")
     record = world.models1.store.find("tiny", "1")
     opening = pb.OpenQuery(
-        protocol_version=PROTOCOL_VERSION,
+        protocol_version=ROUNDS_VERSION,
         session_id=bytes(16),
         import_id=record.import_id,
         layout=record.layout.digest,

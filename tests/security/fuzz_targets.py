@@ -19,7 +19,7 @@ from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
 from twinveil.net.chunks import Assembler, Limits, cut, parse
 from twinveil.protocol.circuits import label
-from twinveil.protocol.model.layout import PROTOCOL_VERSION
+from twinveil.protocol.model.layout import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 
 
@@ -39,7 +39,7 @@ def _wire(world: World) -> Iterator[tuple[str, Target]]:
     import_id = world.models1.store.find("tiny", "1").import_id
     opening = pb.Round(
         open_query=pb.OpenQuery(
-            protocol_version=PROTOCOL_VERSION,
+            protocol_version=ROUNDS_VERSION,
             session_id=bytes(16),
             import_id=import_id,
             layout=world.models1.store.find("tiny", "1").layout.digest,
@@ -47,9 +47,7 @@ def _wire(world: World) -> Iterator[tuple[str, Target]]:
             pictures=1,
         )
     )
-    opening_import = pb.Round(
-        open_import=pb.OpenImport(protocol_version=PROTOCOL_VERSION, import_id=import_id)
-    )
+    opening_import = pb.Round(open_import=pb.OpenImport(protocol_version=ROUNDS_VERSION, import_id=import_id))
     bodies = [each.name for each in pb.Round.DESCRIPTOR.fields]
 
     def openings(source: random.Random) -> None:

@@ -44,7 +44,11 @@ class Telling(Between):
 
 def tell(message: pb.Round) -> None:
     for piece in one_time(message):
-        print(hashlib.sha256(piece).hexdigest()[:24])
+        print(digest(piece))
+
+
+def digest(piece: bytes) -> str:
+    return hashlib.sha256(piece).hexdigest()[:24]
 
 
 def one_time(message: pb.Round) -> list[bytes]:

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from tests.security import faults
 from tests.security.faults import of_body, set_field
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.protocol.model.layout import PROTOCOL_VERSION
+from twinveil.protocol.model.layout import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 
 CIPHERTEXTS = {
@@ -32,7 +32,7 @@ SIZED = {
 }
 POINTS = ("prepare", "masked_plaintexts", "import_opened", "query_opened")
 UINT32 = (1 << 32) - 1
-OTHER_VERSIONS = (0, PROTOCOL_VERSION - 1, PROTOCOL_VERSION + 1, UINT32)
+OTHER_VERSIONS = (0, ROUNDS_VERSION + 1, UINT32)
 
 OPENINGS = {"open_import": "PeerUnavailable", "open_query": "UnknownModel"}
 """What an empty opening of either kind of conversation ends with."""

@@ -16,7 +16,7 @@ from owner.catalogue import Released
 from tests.security.fuzz_disk import PROJECT, _networks, _rehearsals, _studies, _views
 from tests.security.world import tiny_plan
 from twinveil import config
-from twinveil.errors import BadConfiguration, BadInput, BadPlan
+from twinveil.errors import BadConfiguration, BadInput, BadPlan, TwinveilError
 from twinveil.kits.making import AUTHORITY, TLS, make_kits
 from twinveil.kits.project import read_project
 from twinveil.net.address import Ready, check
@@ -29,7 +29,6 @@ from twinveil.protocol.model.layout import ImportLayout
 from twinveil.rpc.inference_pb2 import AnswerHalf
 from twinveil.sealing.device import Device
 from twinveil.sealing.server.store import Store
-from twinveil.store import Record
 from user.client import _figures
 
 DEEP, LONG = "[" * 3000, "9" * 5000
@@ -186,8 +185,6 @@ def test_certificates_with_keys_of_unknown_algorithms(tmp_path: Path) -> None:
         load_authority(tmp_path / "kits" / AUTHORITY)
 
 
-def test_a_record_with_masks_wider_than_its_key() -> None:
-    layout = ImportLayout(tiny_plan(), Params(), ("packed",))
-    content = json.loads(Record("m", "1", bytes(16), layout, False, "00", "main").to_json("00"))
-    with pytest.raises(BadInput):
-        Record.from_json(json.dumps(content | {"sigma": 10**6}))
+def test_a_layout_with_masks_wider_than_its_key() -> None:
+    with pytest.raises(TwinveilError):
+        _ = ImportLayout(tiny_plan(), Params(sigma=10**6), ("packed",)).digest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tests.security.settle import settle, settle_import, settle_picture, settle_
 from tests.security.world import World, tiny_model
 from twinveil import oracle
 from twinveil.plan import Plan
-from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.model.layout import ImportLayout, digest_of
 from twinveil.protocol.packed import layout as packed_layout
 from twinveil.protocol.packed.layout import Slots
 from twinveil.protocol.query import s1 as query_s1
@@ -47,21 +47,34 @@ def shorter(honest: Any) -> Any:
     return lambda *arguments: honest(*arguments) - LESS
 
 
-def short_online(honest: Callable[..., Slots]) -> Callable[..., Slots]:
-    def slots(bits: int, negative: bool, margin: int, room: int, what: str) -> Slots:
-        return honest(bits, negative, margin if negative else margin - LESS, room, what)
+def short_sums(ahead: bool, less: int) -> Callable[[Callable[..., Slots]], Callable[..., Slots]]:
+    """Of the two kinds, those made ahead may be negative; their slots have to hold an import's u + R, too."""
 
-    return slots
+    def change(honest: Callable[..., Slots]) -> Callable[..., Slots]:
+        def slots(bits: int, negative: bool, margin: int, room: int, what: str) -> Slots:
+            return honest(bits, negative, margin - less if negative == ahead else margin, room, what)
+
+        return slots
+
+    return change
 
 
 SHORT = {
     "a picture": ("packed", query_s1, "COUNT_BITS", shorter),
-    "sums of the packed engine": ("packed", packed_layout, "_slots", short_online),
+    "sums of the packed engine": ("packed", packed_layout, "_slots", short_sums(False, LESS)),
+    "sums made ahead": ("packed", packed_layout, "_slots", short_sums(True, 16)),
     "values of the textbook engine": ("textbook", TextbookLayout, "mask_bits", shorter),
     "plaintexts of an import": ("import", ImportLayout, "plaintext_mask_bits", shorter),
     "weights out of an import": ("import", ImportLayout, "mask_bits", shorter),
 }
 """What has too short a mask: the conversation, and where its width comes from."""
+
+
+@pytest.fixture(autouse=True)
+def fresh_digests() -> Iterator[None]:
+    """Of layouts, after tests that patch their widths."""
+    yield
+    digest_of.cache_clear()
 
 
 @pytest.mark.parametrize("what", SHORT)

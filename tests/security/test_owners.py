@@ -10,7 +10,7 @@ import pytest
 from cloud_s2.provision import ProvisionS2
 from cloud_s2.queries import QueriesS2
 from tests.security.world import OWNER, USER, World, finish, tiny_model, tiny_plan
-from twinveil.errors import NotAllowed, PeerUnavailable, UnknownModel
+from twinveil.errors import NotAllowed, PeerMismatch, PeerUnavailable, UnknownModel
 
 SECOND = replace(OWNER, name="second", fingerprint=b"2" * 32)
 
@@ -45,6 +45,22 @@ def test_a_model_that_is_of_no_use_is_removed_by_any_owner(world: World) -> None
     for provision in (world.provision1, world.provision2):
         provision.remove_model("tiny", "1", SECOND)
         assert not provision.list_models()
+
+
+def test_a_model_under_another_key_is_refused(world: World) -> None:
+    record = world.models1.store.find("tiny", "1")
+    with pytest.raises(PeerMismatch, match="under another key"):
+        world.models1.load(replace(record, fingerprint="00" * 32), world.public)
+
+
+def test_a_model_that_is_removed_is_forgotten(world: World) -> None:
+    record = world.models1.store.find("tiny", "1")
+    world.models1.load(record, world.public)
+    world.models2.load(record.import_id)
+    for provision in (world.provision1, world.provision2):
+        provision.remove_model("tiny", "1", OWNER)
+    assert not world.models1._loaded
+    assert not world.models2._loaded
 
 
 def test_a_half_that_is_never_taken_up_does_not_keep_its_place(world: World) -> None:

@@ -17,12 +17,12 @@ from twinveil.errors import TwinveilError
 from twinveil.net.chunks import CHUNK_BYTES, Limits, cut
 from twinveil.net.grpc_peer import RoundsServicer
 from twinveil.pinning import pinned_key
-from twinveil.protocol.model.layout import PROTOCOL_VERSION
+from twinveil.protocol.model.layout import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 
 OPENING = pb.Round(
     open_query=pb.OpenQuery(
-        protocol_version=PROTOCOL_VERSION,
+        protocol_version=ROUNDS_VERSION,
         session_id=bytes(16),
         layout=bytes(32),
         engine="packed",

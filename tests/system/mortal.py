@@ -9,7 +9,6 @@ the role a generator that begins anew with every start: what nobody should ever 
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import os
 import random
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.security.life import one_time
+from tests.security.life import digest, one_time
 
 PLACES = {
     "cloud_s1": {
@@ -107,8 +106,7 @@ class Teller:
         self._file = path.open("a", buffering=1)
 
     def pieces(self, pieces: list[bytes]) -> None:
-        digests = [hashlib.sha256(each).hexdigest()[:24] for each in pieces]
-        self._file.write("".join(f"{each}\n" for each in digests))
+        self._file.write("".join(f"{digest(each)}\n" for each in pieces))
 
     def install(self) -> None:
         before("twinveil.net.grpc_peer:GrpcPeer.ask", lambda _, message: self.pieces(one_time(message)))

@@ -93,6 +93,7 @@ def test_a_model_of_another_layout_is_named_refused_and_can_be_replaced(shared: 
         client.classify(pictures(model, 1), name)
     with pytest.raises(ModelExists):
         shared.outsource(stored(model), name)
+    assert shared.models()[name, "1"].trouble, "nothing was removed unasked"
     assert shared.twinveil("remove", name, "1").returncode == 0
     shared.outsource(stored(model), name)
     with shared.client() as client:

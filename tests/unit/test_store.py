@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.networks import random_model
-from twinveil.errors import BadInput, ModelExists, UnknownModel
+from twinveil.errors import BadInput, ModelExists, NotAllowed, UnknownModel
 from twinveil.params import Params
 from twinveil.protocol.model import layout as model_layout
 from twinveil.protocol.model.layout import ImportLayout
@@ -72,7 +73,7 @@ def test_a_model_laid_out_in_another_way_is_refused(
     [entry] = store.entries()
     assert (entry.model, entry.version) == ("digits", "1")
     assert "another version" in entry.trouble
-    store.remove("digits", "1", lambda record: None)
+    store.remove("digits", "1", "alice")
     assert not store.entries()
     with store.stage(RECORD, ARRAYS) as staged:
         staged.commit()
@@ -94,12 +95,46 @@ def test_layouts_that_differ_have_digests_that_differ(other: ImportLayout) -> No
 
 
 @pytest.mark.parametrize(
-    "change", [{"layout_sha256": "00" * 32}, {"key_bits": 3072}, {"sigma": 41}, {"key_bits": "2048"}]
+    "change", [{"layout_sha256": "00" * 32}, {"key_bits": 3072}, {"key_bits": "2048"}, {"owner": 7}]
 )
 def test_a_changed_record_is_refused(store: ModelStore, record_file: Path, change: dict[str, object]) -> None:
     record_file.write_text(json.dumps(json.loads(record_file.read_text()) | change))
     with pytest.raises(BadInput, match="cannot be used"):
         store.find("digits", "1")
+
+
+def test_another_sigma_is_another_layout(store: ModelStore) -> None:
+    """A query runs with this version's sigma, whatever the model was imported with."""
+    other = replace(RECORD, version="2", layout=replace(LAYOUT, params=Params(sigma=48)))
+    with store.stage(other, ARRAYS) as staged:
+        staged.commit()
+    with pytest.raises(BadInput, match="another version of Twinveil"):
+        store.find("digits", "2")
+
+
+@pytest.mark.parametrize("change", [{}, {"layout_sha256": "00" * 32}, {"engines": 7}])
+def test_nobody_removes_anothers_model_of_whatever_version(
+    store: ModelStore, record_file: Path, change: dict[str, object]
+) -> None:
+    record_file.write_text(json.dumps(json.loads(record_file.read_text()) | change))
+    with pytest.raises(NotAllowed, match="belongs to owner/alice"):
+        store.remove("digits", "1", "mallory")
+    store.remove("digits", "1", "alice")
+    assert not store.entries()
+
+
+def test_a_record_that_cannot_be_opened_now_is_nobodys_to_remove(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", busy)
+        for owner in ("alice", "mallory"):
+            with pytest.raises(BadInput, match="Too many open files"):
+                store.remove("digits", "1", owner)
+    assert store.records() == [RECORD]
 
 
 @pytest.mark.parametrize("name", ["record.json", "arrays.safetensors"])
@@ -115,7 +150,7 @@ def test_a_missing_or_damaged_file_is_said_and_can_be_removed(
     file.unlink()
     with pytest.raises(BadInput, match="remove and outsource it again"):
         store.arrays(RECORD)
-    store.remove("digits", "1", lambda record: None)
+    store.remove("digits", "1", "alice")
     with pytest.raises(UnknownModel):
-        store.remove("digits", "1", lambda record: None)
+        store.remove("digits", "1", "alice")
     assert not list(tmp_path.iterdir())

@@ -17,8 +17,7 @@ from gmpy2 import mpz
 
 from twinveil import blinding
 from twinveil.blinding import Blinding, Segment
-from twinveil.crypto import nonces as keys
-from twinveil.crypto import packing
+from twinveil.crypto import nonces, packing
 from twinveil.crypto.nonces import FreshCiphertexts, Rerandomiser
 from twinveil.protocol.engine import Link
 from twinveil.protocol.model import s1 as model_s1
@@ -30,6 +29,10 @@ from twinveil.protocol.textbook.s1 import TextbookS1
 from twinveil.rpc import rounds_pb2 as pb
 
 Words = npt.NDArray[np.uint64]
+
+
+def _no_bits(bits: int, count: int, top: int = 0) -> npt.NDArray[np.bool_]:
+    return np.zeros((bits + top, count), bool)
 
 
 @contextmanager
@@ -69,10 +72,7 @@ def zero_sum_masks() -> Iterator[None]:
 def zero_picture_mask() -> Iterator[None]:
     """S2 decrypts the packed picture as it is."""
 
-    def nothing(bits: int, count: int, top: int = 0) -> npt.NDArray[np.bool_]:
-        return np.zeros((bits + top, count), bool)
-
-    with patched((query_s1, "random_bits", nothing)):
+    with patched((query_s1, "random_bits", _no_bits)):
         yield
 
 
@@ -80,10 +80,7 @@ def zero_picture_mask() -> Iterator[None]:
 def zero_import_masks() -> Iterator[None]:
     """S2 decrypts a model's packed weights as they are, and gets the weights out of the circuit."""
 
-    def nothing(bits: int, count: int, top: int = 0) -> npt.NDArray[np.bool_]:
-        return np.zeros((bits + top, count), bool)
-
-    with patched((model_s1, "random_bits", nothing)):
+    with patched((model_s1, "random_bits", _no_bits)):
         yield
 
 
@@ -172,7 +169,7 @@ def no_rerandomisation() -> Iterator[None]:
     """What S1 sends carries the nonces that S2 made, or powers of them."""
 
     def stale(self: Rerandomiser, values: Sequence[mpz], *_: object, **__: object) -> FreshCiphertexts:
-        return FreshCiphertexts(keys._MINT, values, self.public_key.ciphertext_bytes)
+        return FreshCiphertexts(nonces._MINT, values, self.public_key.ciphertext_bytes)
 
     with patched((Rerandomiser, "freshen", stale), (Rerandomiser, "freshen_fully", stale)):
         yield

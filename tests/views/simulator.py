@@ -47,7 +47,7 @@ from twinveil.protocol.conversation import Script, Scripted
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.model import s2 as model_s2
-from twinveil.protocol.model.layout import PROTOCOL_VERSION, ImportLayout
+from twinveil.protocol.model.layout import ROUNDS_VERSION, ImportLayout
 from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.packed.steps import steps as packed_steps
@@ -107,7 +107,7 @@ class Simulator:
 
         peer = MemoryPeer(ObservedConversation(Scripted(script), observer))
         opening = pb.OpenImport(
-            protocol_version=PROTOCOL_VERSION,
+            protocol_version=ROUNDS_VERSION,
             import_id=secrets.token_bytes(16),
             layout=self.models.digest,
             engines=self.models.engines,
@@ -135,7 +135,7 @@ class Simulator:
 
         peer = MemoryPeer(ObservedConversation(Scripted(script), observer))
         opening = pb.OpenQuery(
-            protocol_version=PROTOCOL_VERSION,
+            protocol_version=ROUNDS_VERSION,
             session_id=secrets.token_bytes(16),
             import_id=head.import_id,
             layout=self.models.digest,

@@ -84,23 +84,32 @@ def _key_sizes(details: Mapping[str, Any], path: Path) -> Path:
 
 
 def _growth(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Seconds by the picture's side, by its channels, and by the number of pictures."""
     rows = [row for row in rows if "error" not in row]
-    figure, (sides, batches) = _axes(2, width=9.0)
-    single = [row for row in rows if row["pictures"] == 1 and row["image_shape"][0] == 1]
-    by_side = {row["image_shape"][1]: row for row in single}
-    sides.plot(list(by_side), [row["seconds"] for row in by_side.values()], "o-", label="measured")
-    sides.plot(list(by_side), [row["predicted_seconds"] for row in by_side.values()], "--", label="predicted")
-    sides.set_xlabel("side of the picture in pixels")
-    sides.set_ylabel("seconds a picture")
-    sides.set_ylim(bottom=0)
-    sides.legend(frameon=False)
-    smallest = min(by_side)
-    many = [row for row in rows if row["image_shape"] == [1, smallest, smallest]]
-    by_count = {row["pictures"]: row for row in many}
-    batches.plot(list(by_count), [row["seconds_a_picture"] for row in by_count.values()], "o-")
-    batches.set_xscale("log", base=2)
-    batches.set_xticks(list(by_count), [str(count) for count in by_count])
-    batches.set_xlabel("pictures asked together")
-    batches.set_ylabel("seconds a picture")
-    batches.set_ylim(bottom=0)
+    figure, panels = _axes(3, width=10.0)
+    smallest = min(row["image_shape"][1] for row in rows)
+    single = [row for row in rows if row["pictures"] == 1]
+    lines = (
+        (
+            "side of the picture in pixels",
+            {r["image_shape"][1]: r for r in single if r["image_shape"][0] == 1},
+        ),
+        ("channels", {r["image_shape"][0]: r for r in single if r["image_shape"][1] == smallest}),
+        (
+            "pictures asked together",
+            {r["pictures"]: r for r in rows if r["image_shape"] == [1, smallest, smallest]},
+        ),
+    )
+    for axis, (label, points) in zip(panels, lines, strict=True):
+        found = [points[at] for at in sorted(points)]
+        axis.plot(sorted(points), [row["seconds_a_picture"] for row in found], "o-", label="measured")
+        predicted = [row["predicted_seconds"] / row["pictures"] for row in found]
+        axis.plot(sorted(points), predicted, "--", label="predicted")
+        axis.set_xlabel(label)
+        axis.set_xticks(sorted(points))
+        axis.set_ylim(bottom=0)
+    panels[2].set_xscale("log", base=2)
+    panels[2].set_xticks(sorted(lines[2][1]), [str(count) for count in sorted(lines[2][1])])
+    panels[0].set_ylabel("seconds a picture")
+    panels[0].legend(frameon=False)
     return _save(figure, path)

@@ -25,7 +25,7 @@ from twinveil.garbling.ot_extension import prepare_bytes
 from twinveil.params import Params
 from twinveil.plan import Plan
 from twinveil.protocol.garbled import Step
-from twinveil.protocol.model.layout import PROTOCOL_VERSION
+from twinveil.protocol.model.layout import ROUNDS_VERSION
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.packed.steps import steps as packed_steps
 from twinveil.protocol.textbook.steps import TextbookLayout
@@ -88,7 +88,7 @@ def _prepare(
     cost = function(costs, "ahead")
     opening = round_bytes(
         "open_query",
-        protocol_version=PROTOCOL_VERSION,
+        protocol_version=ROUNDS_VERSION,
         session_id=ID_BYTES,
         import_id=ID_BYTES,
         layout=HASH_BYTES,

@@ -18,7 +18,10 @@ from twinveil.protocol.circuits import import_weights
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.packed.layout import PackedLayout
 
-PROTOCOL_VERSION = 2
+ROUNDS_VERSION = 1
+"""Of the messages between the clouds, and of what they mean."""
+LAYOUT = b"twinveil layout 1"
+"""Its number is raised when what is stored of a model changes in a way that slots and widths do not show."""
 """Between the clouds: raised whenever a message changes, or how labels and pads in one are hashed."""
 ENGINES = ("packed", "textbook")
 PART_PLAINTEXTS = 32
@@ -50,7 +53,7 @@ class ImportLayout:
         S1, S2 and every model on their disks must mean the same, or answers would be wrong without a word: so
         it is stored with a model and compared at the start of every conversation.
         """
-        return digest_of(self)
+        return digest_of(self.plan, self.params, self.engines)
 
     def segments(self, node: Linear) -> tuple[Segment, Segment]:
         return layer_segments(self.plan, node, key_bits=self.params.key_bits, sigma=self.params.sigma)
@@ -111,17 +114,18 @@ class Placement:
 
 
 @lru_cache(64)
-def digest_of(layout: ImportLayout) -> bytes:
-    digest = hashlib.sha256(b"twinveil layout")
+def digest_of(plan: Plan, params: Params, engines: tuple[str, ...]) -> bytes:
+    # A layout of its own: what the cache holds keeps no layout's slots in memory.
+    layout, digest = ImportLayout(plan, params, engines), hashlib.sha256(LAYOUT)
 
     def add(*fields: object) -> None:
         digest.update(repr(fields).encode())
 
-    add(layout.plan.hash, layout.params.key_bits, layout.params.sigma, layout.engines)
-    for node in layout.plan.linear_nodes:
+    add(plan.hash, params.key_bits, params.sigma, engines)
+    for node in plan.linear_nodes:
         for segment in (each for part in layout.parts(node) for each in part):
             add(segment, layout.mask_bits(segment), layout.plaintext_mask_bits(segment))
-        if "packed" in layout.engines:
+        if "packed" in engines:
             layer = layout.packed.layers[node.name]
             add(layer.online, layer.ahead, layer.group)
         for placement in layout.placements(node):

@@ -35,7 +35,7 @@ from twinveil.plan import Linear, Plan
 from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Ask
 from twinveil.protocol.garbled import GarblerSide
-from twinveil.protocol.model.layout import PROTOCOL_VERSION, ImportLayout, Placement
+from twinveil.protocol.model.layout import ROUNDS_VERSION, ImportLayout, Placement
 from twinveil.protocol.observer import NOBODY, Observer, Topic
 from twinveil.protocol.packed.kernels import KernelTables
 from twinveil.protocol.shares import Words, modulo, negate
@@ -89,7 +89,7 @@ def import_model(
         for what, half in zip(("weights", "biases"), pair, strict=True):
             observer.half(f"{what} {name}", half)
     opening = pb.OpenImport(
-        protocol_version=PROTOCOL_VERSION,
+        protocol_version=ROUNDS_VERSION,
         import_id=import_id,
         layout=layout.digest,
         engines=list(layout.engines),

@@ -19,7 +19,7 @@ from twinveil.parallel import Workers
 from twinveil.plan import Plan
 from twinveil.protocol.conversation import expect
 from twinveil.protocol.garbled import EvaluatorSide
-from twinveil.protocol.model.layout import PROTOCOL_VERSION, ImportLayout
+from twinveil.protocol.model.layout import ROUNDS_VERSION, ImportLayout
 from twinveil.protocol.observer import NOBODY, Mask, Observer, Topic
 from twinveil.protocol.shares import Words, modulo
 from twinveil.protocol.wide import Bits, low_bits, place, to_words
@@ -42,9 +42,9 @@ class ModelS2:
 
 def check_opening(message: pb.OpenImport, layout: ImportLayout) -> None:
     """Raises PeerMismatch unless S1 means the import that the owner described to S2."""
-    if message.protocol_version != PROTOCOL_VERSION:
+    if message.protocol_version != ROUNDS_VERSION:
         raise PeerMismatch(
-            f"cloud_s1 speaks protocol version {message.protocol_version}, this cloud {PROTOCOL_VERSION}: "
+            f"cloud_s1 speaks protocol version {message.protocol_version}, this cloud {ROUNDS_VERSION}: "
             "install the same version on both"
         )
     if tuple(message.engines) != layout.engines or message.layout != layout.digest:

@@ -37,7 +37,7 @@ from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import EngineS1, Link
 from twinveil.protocol.garbled import GarblerSide, Step
 from twinveil.protocol.meter import Meter, nonlinear
-from twinveil.protocol.model.layout import PROTOCOL_VERSION
+from twinveil.protocol.model.layout import ROUNDS_VERSION
 from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.binding import SESSION_BYTES, QueryHead, answer_bytes
 from twinveil.protocol.shares import Words, uniform
@@ -108,7 +108,7 @@ class QueryS1(SingleUse):
         with self.meter.function("ahead"):
             session = secrets.token_bytes(SESSION_BYTES)
             opening = pb.OpenQuery(
-                protocol_version=PROTOCOL_VERSION,
+                protocol_version=ROUNDS_VERSION,
                 session_id=session,
                 import_id=self._import_id,
                 layout=self._layout,

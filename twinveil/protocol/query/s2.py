@@ -25,7 +25,7 @@ from twinveil.protocol.conversation import Script, expect
 from twinveil.protocol.engine import Circuits, EngineS2
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import Meter
-from twinveil.protocol.model.layout import PROTOCOL_VERSION
+from twinveil.protocol.model.layout import ROUNDS_VERSION
 from twinveil.protocol.observer import NOBODY, Mask, Observer
 from twinveil.protocol.query.binding import SESSION_BYTES, QueryHead, answer_bytes
 from twinveil.protocol.shares import Words
@@ -69,9 +69,9 @@ def query(
 
     label_only: the owner's policy; a query for the vector is then refused.
     """
-    if opening.protocol_version != PROTOCOL_VERSION:
+    if opening.protocol_version != ROUNDS_VERSION:
         raise PeerMismatch(
-            f"cloud_s1 speaks protocol version {opening.protocol_version}, this cloud {PROTOCOL_VERSION}: "
+            f"cloud_s1 speaks protocol version {opening.protocol_version}, this cloud {ROUNDS_VERSION}: "
             "install the same version on both"
         )
     if len(opening.session_id) != SESSION_BYTES:

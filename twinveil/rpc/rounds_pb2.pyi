@@ -170,7 +170,7 @@ class OpenImport(_message.Message):
     protocol_version: _builtins.int
     import_id: _builtins.bytes
     layout: _builtins.bytes
-    """SHA-256 of plan, engines, key size and every slot and width, as S1 has them"""
+    """SHA-256 of plan, engines, key size, sigma, and where each weight and bias sits"""
     @_builtins.property
     def engines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(

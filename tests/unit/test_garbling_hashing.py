@@ -72,14 +72,14 @@ KNOWN = [
     (
         "000102030405060708090a0b0c0d0e0f",
         7,
-        511,
+        2047,
         "00112233445566778899aabbccddeeff",
-        "e4b53c88f637ff2555e5999e8ce33601",
+        "0c9a9caa7a28280ef9a0c040159e216f",
     ),
     (
         "000102030405060708090a0b0c0d0e0f",
         7,
-        512,
+        2048,
         "00112233445566778899aabbccddeeff",
         "704eeb37e2829dcc521410b5df0e5645",
     ),
@@ -88,7 +88,7 @@ KNOWN = [
         1000,
         12345,
         "ffffffffffffffffffffffffffffffff",
-        "cf66ae8c3ee2cca3557cce5b1290ae24",
+        "ede798b684170a9a61c8fd6083922f03",
     ),
 ]
 

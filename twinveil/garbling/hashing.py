@@ -26,11 +26,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from twinveil.garbling.labels import LABEL_BYTES, Bytes, Words
 
-BLOCK = 512
+BLOCK = 2048
 """Instances of a gate, or transfers, under one AES key. Half as many would be one bit more; to set up a key
-takes as long as to encrypt a thousand labels with it, which is what bounds it from below."""
+takes as long as to encrypt a thousand labels with it, so that a layer of usual size has one or a few."""
 
-CHUNK = 7 * BLOCK
+CHUNK = 2 * BLOCK
 """Instances worked on at a time, whole blocks: what AES gets and gives stays in the second-level cache."""
 
 _ROW = CHUNK + 4

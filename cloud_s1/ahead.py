@@ -50,9 +50,9 @@ class Ahead:
 
     @property
     def count(self) -> int:
-        """Queries that wait for a picture."""
+        """Queries that wait for a picture, and whose conversation still stands."""
         with self._changed:
-            return len(self._ready)
+            return sum(not prepared.wire.left for prepared in self._ready)
 
     def begin(self) -> None:
         """A query begins: nothing more is prepared until `end`."""

@@ -7,7 +7,6 @@ from contextlib import closing
 
 from cloud_s1.models import ModelsS1
 from cloud_s1.s2 import CloudS2
-from twinveil.errors import PeerUnavailable
 from twinveil.halves import collect, model_half
 from twinveil.net.identity import PeerIdentity
 from twinveil.net.observed import ObservedPeer
@@ -47,34 +46,30 @@ class ProvisionS1:
         self._models.store.refuse_known(record.import_id)
         half = model_half(record.plan, tools.params, tools.key.n, collect(data))
         observer = self._observers()
-        try:
-            with closing(ObservedPeer(self._cloud_s2.peer(), observer)) as peer:
-                layers = len(record.plan.linear_nodes)
-                work = import_model(
-                    peer.ask,
-                    record.import_id,
-                    record.layout,
-                    half,
-                    tools.key,
-                    tools.rerandomiser,
-                    self._workers,
-                    observer,
-                )
-                done = 0
-                while True:
-                    try:
-                        name = next(work)
-                    except StopIteration as end:
-                        model: ModelS1 = end.value
-                        break
-                    yield Progress(stage=done, stages=layers, label=name)
-                    done += 1
-                with self._models.stage(record, model, tools.key) as staged:
-                    expect(peer.ask(pb.Round(commit=pb.Commit())), "done")
-                    staged.commit()
-        except PeerUnavailable:
-            self._cloud_s2.lost()
-            raise
+        with closing(ObservedPeer(self._cloud_s2.peer(), observer)) as peer:
+            layers = len(record.plan.linear_nodes)
+            work = import_model(
+                peer.ask,
+                record.import_id,
+                record.layout,
+                half,
+                tools.key,
+                tools.rerandomiser,
+                self._workers,
+                observer,
+            )
+            done = 0
+            while True:
+                try:
+                    name = next(work)
+                except StopIteration as end:
+                    model: ModelS1 = end.value
+                    break
+                yield Progress(stage=done, stages=layers, label=name)
+                done += 1
+            with self._models.stage(record, model, tools.key) as staged:
+                expect(peer.ask(pb.Round(commit=pb.Commit())), "done")
+                staged.commit()
         return record.entry()
 
     def list_models(self) -> Sequence[ModelEntry]:

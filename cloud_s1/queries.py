@@ -10,7 +10,6 @@ from contextlib import closing
 from cloud_s1.ahead import Ahead, Prepared
 from cloud_s1.models import ModelsS1
 from cloud_s1.s2 import CloudS2
-from twinveil.errors import PeerUnavailable
 from twinveil.net.identity import PeerIdentity
 from twinveil.net.observed import ObservedPeer
 from twinveil.parallel import Workers
@@ -64,9 +63,6 @@ class QueriesS1:
                         figures = json.dumps(prepared.query.meter.as_dict())
                         return AnswerHalf(half=end.value, figures_json=figures)
                     yield Progress(stage=step.stage, stages=step.stages, label=step.label)
-        except PeerUnavailable:
-            self._cloud_s2.lost()
-            raise
         finally:
             with self._lock:
                 self.running -= 1

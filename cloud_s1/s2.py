@@ -55,7 +55,11 @@ class _Way:
 
 
 class CloudS2:
-    """Connects when first needed, and again after S2 was away or certificates were renewed."""
+    """Connects when first needed, and again after S2 was away or certificates were renewed.
+
+    A way on which S2 was once out of reach is left, whoever noticed: its channel would refuse a conversation
+    at once until its next attempt, although S2 may be back. Each new way looks at S2's key again.
+    """
 
     def __init__(self, contact: Contact) -> None:
         self._contact = contact
@@ -71,10 +75,11 @@ class CloudS2:
     def key(self) -> PublicKey:
         """S2's key. Raises PeerUnavailable without S2, PeerMismatch for another key than the pinned one."""
         with self._lock:
+            way = self._connected()
             if self._key is None:
                 contact = self._contact
                 self._key = pinned_key(
-                    self._connected().link.channel,
+                    way.link.channel,
                     contact.pin,
                     contact.fingerprint,
                     contact.insecure_small_key,
@@ -91,19 +96,15 @@ class CloudS2:
         with self._lock:
             way = self._connected()
             way.conversations += 1
-        return GrpcPeer(way.link.channel, self._contact.round_deadline, ended=lambda: self._ended(way))
-
-    def lost(self) -> None:
-        """After a failure: look again who is there before the next conversation. Running ones go on."""
-        with self._lock:
-            self._key = None
-            self._leave()
+        return GrpcPeer(
+            way.link.channel, self._contact.round_deadline, ended=lambda lost: self._ended(way, lost)
+        )
 
     def _connected(self) -> _Way:
         if self._way is not None and self._way.is_outdated:
             self._leave()
         if self._way is None:
-            self._way = _Way(self._contact)
+            self._way, self._key = _Way(self._contact), None
         return self._way
 
     def _leave(self) -> None:
@@ -112,7 +113,10 @@ class CloudS2:
             way.left = True
             way.close_if_done()
 
-    def _ended(self, way: _Way) -> None:
+    def _ended(self, way: _Way, lost: bool) -> None:
         with self._lock:
             way.conversations -= 1
-            way.close_if_done()
+            if lost and way is self._way:
+                self._leave()
+            else:
+                way.close_if_done()

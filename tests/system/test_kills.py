@@ -31,12 +31,14 @@ NAME = "whole"
 
 
 class MortalCluster(LocalCluster):
-    """Its clouds end where they are told to, and can be started again one by one."""
+    """Its clouds end where they are told to, and can be started again one by one.
 
-    def __init__(self, folder: Path) -> None:
+    ahead: queries kept prepared; one that is passes the place "preparing" before it is asked for.
+    """
+
+    def __init__(self, folder: Path, ahead: int) -> None:
         options = {role: list(given) for role, given in cluster_options(512, True).items()}
-        # A query that was prepared ahead would pass its preparation before it is asked for.
-        options["cloud_s1"].append("--prepare=0")
+        options["cloud_s1"].append(f"--prepare={ahead}")
         super().__init__(folder, options)
         self.mortal = self.folder / "mortal"
         self.mortal.mkdir(parents=True)
@@ -66,8 +68,8 @@ class MortalCluster(LocalCluster):
         return (self.mortal / mortal.TOLD).read_text().split()
 
 
-def started(folder: Path) -> Iterator[Town]:
-    with MortalCluster(folder) as cluster:
+def started(folder: Path, ahead: int = 0) -> Iterator[Town]:
+    with MortalCluster(folder, ahead) as cluster:
         yield Town(cluster, 512)
 
 
@@ -119,6 +121,23 @@ def test_a_cloud_is_killed_in_a_query(running: Town, cluster: MortalCluster, rol
     assert len(cluster.told()) > before
     nothing_comes_again(cluster)
     assert wait_until(lambda: set(running.running().values()) == {0})
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("role", ["cloud_s1", "cloud_s2"])
+def test_a_query_prepared_ahead_is_lost_with_a_cloud(tmp_path: Path, role: str) -> None:
+    for running in started(tmp_path, ahead=1):
+        cluster = running.cluster
+        assert isinstance(cluster, MortalCluster)
+        running.outsource(stored(MODEL), NAME)
+        for _ in range(2):
+            ask(running)
+            assert wait_until(lambda: running.status("cloud_s1").prepared_queries == 1)
+            cluster.kill(role)
+            cluster.revive(role)
+            assert wait_until(lambda: running.status("cloud_s1").prepared_queries == 0)
+        ask(running)
+        nothing_comes_again(cluster)
 
 
 @pytest.mark.parametrize(("role", "place"), some("user", "online"))

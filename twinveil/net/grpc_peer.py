@@ -28,7 +28,8 @@ CLOSING_SECONDS = 2.0
 class GrpcPeer:
     """A Peer over a channel to S2. Each ask has to be answered within `deadline` seconds.
 
-    ended: called once, when the conversation is over for this side, however it ended.
+    ended: called once, when the conversation is over for this side, however it ended, with whether the other
+    side was out of reach: its channel may then be one that waits before it tries again.
     """
 
     def __init__(
@@ -37,13 +38,14 @@ class GrpcPeer:
         deadline: float,
         limits: Limits | None = None,
         name: str = "cloud_s2",
-        ended: Callable[[], None] = lambda: None,
+        ended: Callable[[bool], None] = lambda lost: None,
     ) -> None:
         self._deadline = deadline
         self._name = name
         self._ended = ended
         self._sequence = 0
         self._over = False
+        self._lost = False
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._inbox: queue.SimpleQueue[Round | TwinveilError] = queue.SimpleQueue()
         self._replies = Assembler(limits or Limits())
@@ -59,6 +61,7 @@ class GrpcPeer:
         try:
             answer = self._inbox.get(timeout=self._deadline)
         except queue.Empty:
+            self._lost = True
             answer = PeerUnavailable(f"{self._name} did not answer within {self._deadline:g} s")
         if isinstance(answer, TwinveilError):
             self._end()
@@ -80,7 +83,7 @@ class GrpcPeer:
         self._over = True
         self._outbox.put(None)
         self._call.cancel()  # type: ignore[no-untyped-call]
-        self._ended()
+        self._ended(self._lost)
 
     def _outgoing(self) -> Iterator[Chunk]:
         sequence = 0
@@ -101,6 +104,7 @@ class GrpcPeer:
                     self._inbox.put(message)
             self._inbox.put(PeerUnavailable(f"{self._name} ended the conversation"))
         except grpc.RpcError as error:
+            self._lost = isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAVAILABLE
             self._inbox.put(from_rpc_error(error, self._name))
         except TwinveilError as error:
             self._inbox.put(error)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,7 @@ class MortalCluster(LocalCluster):
         return (self.mortal / mortal.TOLD).read_text().split()
 
 
+@contextmanager
 def started(folder: Path, ahead: int = 0) -> Iterator[Town]:
     with MortalCluster(folder, ahead) as cluster:
         yield Town(cluster, 512)
@@ -75,7 +77,7 @@ def started(folder: Path, ahead: int = 0) -> Iterator[Town]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    for made in started(tmp_path_factory.mktemp("town")):
+    with started(tmp_path_factory.mktemp("town")) as made:
         made.outsource(stored(MODEL), NAME)
         yield made
 
@@ -126,7 +128,7 @@ def test_a_cloud_is_killed_in_a_query(running: Town, cluster: MortalCluster, rol
 @pytest.mark.heavy
 @pytest.mark.parametrize("role", ["cloud_s1", "cloud_s2"])
 def test_a_query_prepared_ahead_is_lost_with_a_cloud(tmp_path: Path, role: str) -> None:
-    for running in started(tmp_path, ahead=1):
+    with started(tmp_path, ahead=1) as running:
         cluster = running.cluster
         assert isinstance(cluster, MortalCluster)
         running.outsource(stored(MODEL), NAME)
@@ -198,7 +200,7 @@ def test_a_cloud_is_killed_in_an_import(
 
 @pytest.mark.heavy
 def test_the_check_sees_a_generator_that_begins_anew(tmp_path: Path) -> None:
-    for running in started(tmp_path):
+    with started(tmp_path) as running:
         cluster = running.cluster
         assert isinstance(cluster, MortalCluster)
         running.outsource(stored(MODEL), NAME)

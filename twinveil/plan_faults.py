@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING
@@ -13,10 +14,8 @@ if TYPE_CHECKING:
     from twinveil.plan import Plan
 
 MAX_ACCUMULATOR_BITS = 31
-MAX_VALUES = 1 << 20
-"""Values of one tensor, and weights of one layer."""
-MAX_PRODUCTS = 1 << 26
-"""Multiplications of one layer."""
+LIMITS = {"values": 1 << 20, "weights": 1 << 20, "products": 1 << 26, "window entries": 1 << 23}
+"""Of a whole network, picture included: what a picture costs in time and memory is bounded by these."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -24,8 +23,9 @@ def faults_of(plan: Plan) -> list[str]:
     """Everything that keeps `plan` from being run, in the order of its layers."""
     if not _are_ints(plan.image_shape, 3, 1, 1024):
         return ["the image shape must be three integers from 1 to 1024"]
-    if prod(plan.image_shape) > MAX_VALUES:
-        return [f"the image has more than {MAX_VALUES:,} values"]
+    sizes = Counter({"values": prod(plan.image_shape)})
+    if sizes["values"] > LIMITS["values"]:
+        return [f"the image has more than {LIMITS['values']:,} values"]
     faults = []
     if not _is_int(plan.image_bits, 1, 8):
         faults.append("image_bits must be 1 to 8")
@@ -47,8 +47,9 @@ def faults_of(plan: Plan) -> list[str]:
             activations.add(node.name)
             continue
         shapes[node.name] = output_shape(node, shapes)
-        if too_large := _size_fault(node, shapes):
-            return [*faults, f"layer {node.name!r}: {too_large}"]
+        sizes.update(_sizes(node, shapes))
+        if over := [f"{most:,} {what}" for what, most in LIMITS.items() if sizes[what] > most]:
+            return [*faults, f"the layers up to {node.name!r} have more than {' and '.join(over)}"]
         if isinstance(node, Conv):
             accumulators[node.name] = False
         else:
@@ -110,22 +111,22 @@ def _node_fault(
     return None
 
 
-def _size_fault(node: Node, shapes: Mapping[str, Shape]) -> str | None:
-    """What keeps a cloud from ever running this node: a plan comes from a client, and is paid for here."""
-    outputs, taps = prod(shapes[node.name]), 1
+def _sizes(node: Node, shapes: Mapping[str, Shape]) -> dict[str, int]:
+    """What a cloud pays for this node: a plan comes from a client, and is paid for by the clouds."""
+    shape, taps = shapes[node.name], 0
     match node:
         case Conv():
             taps = shapes[node.source][0] * prod(node.kernel)
         case Dense():
             taps = prod(shapes[node.source])
         case MaxPool():
-            taps = node.size**2
-    weights = shapes[node.name][0] * taps if isinstance(node, Conv | Dense) else 0
-    if outputs > MAX_VALUES or weights > MAX_VALUES:
-        return f"it has more than {MAX_VALUES:,} values or weights"
-    if outputs * taps > MAX_PRODUCTS:
-        return f"it has more than {MAX_PRODUCTS:,} products"
-    return None
+            return {"values": prod(shape), "window entries": prod(shape) * node.size**2}
+    return {
+        "values": prod(shape),
+        "weights": shape[0] * taps,
+        "products": prod(shape) * taps,
+        "window entries": prod(shape[1:]) * taps,
+    }
 
 
 def _window_fault(shape: Shape, kernel: tuple[int, int], stride: int, padding: int) -> str | None:

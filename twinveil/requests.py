@@ -16,6 +16,7 @@ from twinveil.plan import Plan
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.packed.layout import MAX_PICTURES
 from twinveil.protocol.query.binding import QueryHead
+from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.store import Record
@@ -52,6 +53,8 @@ def read_header(header: ModelHeader, caller: PeerIdentity, params: Params, key: 
         raise PeerMismatch("this model was blinded for another key: fetch cloud_s2's key again")
     plan = Plan.from_json(header.plan_json)
     layout = ImportLayout(plan, params, tuple(header.engines))
+    if "textbook" in layout.engines:
+        TextbookLayout(plan, params)  # refuses what no query could run
     multiplied, added = model_plaintexts(plan, params)
     size = (multiplied + added) * half_bytes(key.n)
     if (header.multiplied, header.added, header.data_bytes) != (multiplied, added, size):

@@ -205,7 +205,7 @@ class ModelStore:
             )
 
     def refuse_known(self, import_id: bytes) -> None:
-        """An import id names one import for good, also after a restart."""
+        """An import id names one import as long as its model is here, also after a restart."""
         if any(record.import_id == import_id for record in self.records()):
             raise AlreadyUsed("the id of this model was used before: make a new one")
 

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from tests.networks import random_model, small_icnn_model
+from tests.security.settle import products, textbook_values
+from twinveil.params import Params
+from twinveil.plan import Conv, Dense, MaxPool, Plan, Relu
 from twinveil.protocol.packed.layout import MAX_PICTURES, PackedLayout
 from twinveil.protocol.shares import bilinear, modulo, uniform, windows
+from twinveil.protocol.textbook.steps import TextbookLayout
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -70,3 +74,27 @@ def test_a_model_packed_once_serves_queries_of_any_size() -> None:
     for name, layer in one.layers.items():
         assert layer.ahead == most.layers[name].ahead
         assert (layer.kernel_slots == most.layers[name].kernel_slots).all()
+
+
+POOLS = (MaxPool("pool", "image", 3, 1, 1), MaxPool("last", "pool", 15, 15, 0))
+NODES = (
+    Conv("conv", "last", 1, (1, 1), 1, 0, 8, 20),
+    Relu("relu", "conv", 4, 8),
+    Dense("d", "relu", 2, 8, 20),
+)
+WIDE = Plan((1, 120, 120), 8, (*POOLS, *NODES), 0)
+"""Few products of layers, and more values under masks than 2^16."""
+
+
+@pytest.mark.parametrize("plan", [WIDE, *(random_model(seed).plan for seed in range(10))])
+def test_textbook_masks_hide_all_values_of_a_query(plan: Plan) -> None:
+    layout = TextbookLayout(plan, Params(), limit=None)
+    outputs = sum(int(np.prod(plan.shapes[node.name])) for node in plan.nodes if isinstance(node, Relu))
+    masked = int(np.prod(plan.image_shape)) + outputs + len(list(textbook_values(plan)))
+    assert layout.mask_bits(8) == 8 + 40 + layout.count_bits
+    assert masked <= 1 << layout.count_bits
+    assert layout.products >= products(plan)
+
+
+def test_that_network_needs_wider_masks_than_others() -> None:
+    assert TextbookLayout(WIDE, Params(), limit=None).count_bits == 18

@@ -40,7 +40,7 @@ from twinveil.net.servicers import (
     ProvisionServicer,
     StatusServicer,
 )
-from twinveil.protocol.model.layout import ROUNDS_VERSION
+from twinveil.protocol.conversation import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.catalogue_pb2 import GetModelRequest
 from twinveil.rpc.gateway_pb2 import Picture

@@ -19,7 +19,7 @@ from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
 from twinveil.net.chunks import Assembler, Limits, cut, parse
 from twinveil.protocol.circuits import label
-from twinveil.protocol.model.layout import ROUNDS_VERSION
+from twinveil.protocol.conversation import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 
 
@@ -47,7 +47,9 @@ def _wire(world: World) -> Iterator[tuple[str, Target]]:
             pictures=1,
         )
     )
-    opening_import = pb.Round(open_import=pb.OpenImport(protocol_version=ROUNDS_VERSION, import_id=import_id))
+    opening_import = pb.Round(
+        open_import=pb.OpenImport(protocol_version=ROUNDS_VERSION, session_id=bytes(16), import_id=import_id)
+    )
     bodies = [each.name for each in pb.Round.DESCRIPTOR.fields]
 
     def openings(source: random.Random) -> None:

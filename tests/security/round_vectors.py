@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from tests.security import faults
 from tests.security.faults import of_body, set_field
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.protocol.model.layout import ROUNDS_VERSION
+from twinveil.protocol.conversation import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 
 CIPHERTEXTS = {
@@ -88,6 +88,7 @@ SPECIAL: dict[str, list[tuple[str, object, str]]] = {
     ],
     "open_import": [
         *(("protocol_version", version, "PeerMismatch") for version in OTHER_VERSIONS),
+        *(("session_id", bytes(size), "InvalidMessage") for size in (0, 15, 17, 1025)),
         *(("import_id", unknown, "PeerUnavailable") for unknown in (b"", bytes(15), bytes(16), bytes(17))),
         *(("layout", other, "PeerMismatch") for other in (b"", bytes(31), bytes(32), bytes(33))),
         *(

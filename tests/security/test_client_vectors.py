@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import pytest
 from tests.security import faults
 from tests.security.stand_ins import called
 from tests.security.world import OWNER, USER, World, tiny_model, tiny_plan
-from twinveil.errors import BadPlan, TwinveilError
+from twinveil.errors import BadPlan, TooMuch, TwinveilError
 from twinveil.net.chunks import CHUNK_BYTES
 from twinveil.net.servicers import InferenceServicer, ProvisionServicer
-from twinveil.plan import Conv, Dense, MaxPool, Plan, Relu
+from twinveil.params import Params
+from twinveil.plan import Concat, Conv, Dense, MaxPool, Node, Plan, Relu, Shape
+from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader
 
@@ -252,29 +256,67 @@ def test_plans_round_trip() -> None:
 
 
 POOLED = (MaxPool("pool", "image", 15, 15, 0), Dense("dense", "pool", 2, 8, 31))
-BOMBS = {
-    "image": ((2, 1024, 1024), POOLED, "the image has more"),
-    "weights": ((1, 40, 40), (Dense("dense", "image", 1000, 8, 31),), "values or weights"),
+
+
+def side_by_side(count: int, conv: Conv, shape: Shape) -> Plan:
+    """A network of many convolutions of the same picture, each with its ReLU."""
+    nodes: list[Node] = []
+    for at in range(count):
+        nodes += [replace(conv, name=f"conv{at}"), Relu(f"relu{at}", f"conv{at}", 4, 8)]
+    joined = Concat("joined", tuple(f"relu{at}" for at in range(count)))
+    return Plan(shape, 8, (*nodes, joined, Dense("dense", "joined", 2, 8, 31)), 0)
+
+
+WIDE = Conv("conv", "image", 1, (15, 15), 15, 0, 8, 20)
+NARROW = Conv("conv", "image", 1, (1, 1), 1, 0, 8, 31)
+MANY = Conv("conv", "image", 1021, (1, 1), 1, 0, 12, 31)
+BOMBS: dict[str, tuple[str, Callable[[], object]]] = {
+    "image": ("the image has more", lambda: Plan((2, 1024, 1024), 8, POOLED, 0)),
+    "weights": (
+        "1,048,576 weights",
+        lambda: Plan((1, 40, 40), 8, (Dense("dense", "image", 1000, 8, 31),), 0),
+    ),
+    "weights of many layers": ("1,048,576 weights", lambda: side_by_side(5, WIDE, (1024, 15, 15))),
     "values": (
-        (1, 256, 256),
-        (Conv("conv", "image", 20, (1, 1), 1, 0, 8, 20), Relu("relu", "conv", 4, 8), *POOLED),
-        "values or weights",
+        "1,048,576 values",
+        lambda: side_by_side(1, replace(NARROW, out_channels=20), (1, 256, 256)),
     ),
+    "values of many layers": ("1,048,576 values", lambda: side_by_side(9, NARROW, (1, 256, 256))),
     "products": (
-        (4, 256, 256),
-        (Conv("conv", "image", 8, (9, 9), 1, 4, 8, 31), Relu("relu", "conv", 4, 8), *POOLED),
-        "products",
+        "67,108,864 products",
+        lambda: side_by_side(1, Conv("conv", "image", 10, (15, 15), 1, 7, 8, 31), (1, 180, 180)),
     ),
-    "windows": ((1, 1024, 1024), (MaxPool("pool", "image", 15, 1, 7), POOLED[1]), "products"),
+    "window entries": (
+        "8,388,608 window entries",
+        lambda: side_by_side(1, Conv("conv", "image", 1, (9, 9), 1, 4, 8, 31), (4, 256, 256)),
+    ),
+    "pools": (
+        "8,388,608 window entries",
+        lambda: Plan((1, 512, 512), 8, (MaxPool("pool", "image", 15, 1, 7), *POOLED[1:]), 0),
+    ),
+    "slots": (
+        "kernels take 59,701,458 slots",
+        lambda: ImportLayout(side_by_side(3, WIDE, (245, 15, 285)), Params(), ("packed",)),
+    ),
+    "textbook products": (
+        "the textbook engine runs up to",
+        lambda: TextbookLayout(side_by_side(1, WIDE, (1, 900, 900)), Params()),
+    ),
+    "plaintexts": (
+        "65,536 plaintexts",
+        lambda: ImportLayout(
+            side_by_side(1, MANY, (1024, 1, 1)), Params(256, insecure_small_key=True), ("packed",)
+        ),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_plans_that_no_cloud_could_run(name: str) -> None:
     """A plan comes from a client and is paid for by the clouds: refused when it is read."""
-    shape, nodes, match = BOMBS[name]
-    with pytest.raises(BadPlan, match=match):
-        Plan(shape, 8, nodes, 0)
+    match, make = BOMBS[name]
+    with pytest.raises((BadPlan, TooMuch), match=match):
+        make()
 
 
 @pytest.mark.parametrize("folder", ["s1", "s2"])

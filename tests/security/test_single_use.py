@@ -18,13 +18,15 @@ import pytest
 
 from tests.crypto_keys import secret_key
 from tests.security.draws import draw_all
-from tests.security.world import S1, USER, World, finish, tiny_model, tiny_plan
+from tests.security.peers import At
+from tests.security.world import OWNER, S1, USER, World, finish, tiny_model, tiny_plan
 from twinveil.crypto.nonces import Encryptor, Rerandomiser
 from twinveil.crypto.tally import Tally
 from twinveil.errors import AlreadyUsed, OutOfOrder
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.net.memory import MemoryPeer
+from twinveil.net.peer import Peer
 from twinveil.parallel import Workers
 from twinveil.protocol.circuits import label
 from twinveil.protocol.engine import Circuits, Link
@@ -32,6 +34,7 @@ from twinveil.protocol.garbled import EvaluatorSide, GarblerSide
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.s1 import QueryS1
 from twinveil.requests import read_query
+from twinveil.rpc import rounds_pb2 as pb
 
 WORKERS = 16
 
@@ -267,3 +270,22 @@ def test_a_query_leaves_nothing_on_disk(world: World) -> None:
     before = {path: path.stat().st_mtime_ns for path in world.root.rglob("*")}
     world.ask(world.query(tiny_plan()))
     assert {path: path.stat().st_mtime_ns for path in world.root.rglob("*")} == before
+
+
+def test_an_import_that_comes_again_has_transfers_of_its_own(tmp_path: Path) -> None:
+    """An owner may give a model that was removed its old id; S1 names the conversation, and anew."""
+    world, openings = World(tmp_path), []
+
+    def keep(inner: Peer, message: pb.Round) -> pb.Round:
+        openings.append(message.open_import)
+        return inner.ask(message)
+
+    world.wrap = lambda inner: At(inner, 0, keep)
+    for _ in range(2):
+        world.outsource(tiny_model(), import_id=bytes(16))
+        for cloud in (world.provision1, world.provision2):
+            cloud.remove_model("tiny", "1", OWNER)
+        world.start()
+    first, second = openings
+    assert first.import_id == second.import_id
+    assert first.session_id != second.session_id

@@ -17,7 +17,7 @@ from twinveil.errors import TwinveilError
 from twinveil.net.chunks import CHUNK_BYTES, Limits, cut
 from twinveil.net.grpc_peer import RoundsServicer
 from twinveil.pinning import pinned_key
-from twinveil.protocol.model.layout import ROUNDS_VERSION
+from twinveil.protocol.conversation import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 
 OPENING = pb.Round(

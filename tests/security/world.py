@@ -114,9 +114,6 @@ class Way:
     def peer(self) -> Peer:
         return self._world.wrap(MemoryPeer(self._world.conversations.open(S1)))
 
-    def lost(self) -> None:
-        """The next conversation finds S2 anyway."""
-
 
 @dataclass(frozen=True)
 class Query:
@@ -180,9 +177,11 @@ class World:
         halves: tuple[bytes, bytes] | None = None,
         name: str = "tiny",
         engines: tuple[str, ...] = ("packed",),
+        import_id: bytes | None = None,
     ) -> ModelHeader:
         """Both calls of an owner, through both clouds."""
         header = self.header(model.plan, name, engines)
+        header.import_id = import_id or header.import_id
         for_s1, for_s2 = halves or self.halves(model)
         waiting = self.provision2.outsource(header, iter([for_s2]), OWNER)
         next(waiting)

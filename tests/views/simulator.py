@@ -43,11 +43,11 @@ from twinveil.net.peer import Peer
 from twinveil.parallel import INLINE
 from twinveil.params import Params
 from twinveil.plan import Plan
-from twinveil.protocol.conversation import Script, Scripted
+from twinveil.protocol.conversation import ROUNDS_VERSION, Script, Scripted
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.model import s2 as model_s2
-from twinveil.protocol.model.layout import ROUNDS_VERSION, ImportLayout
+from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.packed.steps import steps as packed_steps
@@ -108,12 +108,13 @@ class Simulator:
         peer = MemoryPeer(ObservedConversation(Scripted(script), observer))
         opening = pb.OpenImport(
             protocol_version=ROUNDS_VERSION,
+            session_id=secrets.token_bytes(16),
             import_id=secrets.token_bytes(16),
             layout=self.models.digest,
             engines=self.models.engines,
         )
         opened = peer.ask(pb.Round(open_import=opening)).import_opened
-        base, ot = _transfers(opening.import_id, opened.base_ot)
+        base, ot = _transfers(opening.session_id, opened.base_ot)
         self._ask_all(peer, import_of(self.models), ot, base)
         peer.close()
         return kept[0]
@@ -202,7 +203,7 @@ class Simulator:
             "import_opened",
             factors=self._zeros(sum(weights.plaintexts for weights, _ in pairs)),
             differences=self._zeros(sum(biases.plaintexts for _, biases in pairs)),
-            base_ot=BaseSender(opening.open_import.import_id).first(),
+            base_ot=BaseSender(opening.open_import.session_id).first(),
         )
         for exchange in import_of(self.models):
             yield self._reply(exchange)

@@ -5,8 +5,10 @@ with p and q at hand it sees the nonce rho itself. What S1 sends there is c rho 
 [0, 2^(|N| + SLACK)): within 2^-SLACK of uniform on <h>, whatever power of h the nonces inside c are. So the
 sent nonce is uniform and independent of everything, Jacobi symbols and smooth parts of p - 1, q - 1
 included. That holds only because *every* nonce is a power of the same h: a single r^N among them would show
-its residue class modulo <h>. Short exponents (2 kappa bits) serve on the way to a party without the factors,
-where indistinguishability is enough; the two kinds of pools cannot be confused.
+its residue class modulo <h>. Short exponents serve on the way to a party without the factors,
+where indistinguishability is enough; the two kinds of pools cannot be confused. Damgard, Jurik and Nielsen
+(2010, section 4.2) draw |N|/2 bits there; 2 kappa bits rest on the short-exponent assumption besides
+(Koshiba, Kurosawa, PKC 2004, for groups of prime order).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ multiplications a ciphertext and prime, about 2 % of the time. So decrypt in bat
 costs twice as much.
 
 The exponents p-1 and q-1 are secret. By default they go through gmpy2's powmod_sec, whose time and memory
-accesses do not depend on them; it takes 1.4 times as long as powmod (1.77 ms against 1.26 ms at 2048 bits),
+accesses do not depend on them; it takes 1.4 to 1.6 times as long as powmod (`twinveil bench --security`),
 runs without Python's lock as powmod does, and `constant_time=False` exists for machines that nobody shares.
 """
 

@@ -24,8 +24,8 @@ from twinveil.garbling.base_ot import BASE_COUNT, POINT_BYTES
 from twinveil.garbling.ot_extension import prepare_bytes
 from twinveil.params import Params
 from twinveil.plan import Plan
+from twinveil.protocol.conversation import ROUNDS_VERSION
 from twinveil.protocol.garbled import Step
-from twinveil.protocol.model.layout import ROUNDS_VERSION
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.packed.steps import steps as packed_steps
 from twinveil.protocol.textbook.steps import TextbookLayout

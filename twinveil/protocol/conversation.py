@@ -11,10 +11,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator
 
-from twinveil.errors import OutOfOrder
+from twinveil.errors import InvalidMessage, OutOfOrder, PeerMismatch
 from twinveil.rpc import rounds_pb2 as pb
 
+ROUNDS_VERSION = 2
+"""Between the clouds: raised whenever a message changes, or how labels and pads in one are hashed."""
+SESSION_BYTES = 16
+"""Of the random name that S1 gives each conversation, import or query: its oblivious transfers' own."""
+
 Script = Generator[pb.Round, pb.Round, None]
+
+
+def check_opening(opening: pb.OpenImport | pb.OpenQuery) -> None:
+    """Raises unless S1 speaks the same version and names the conversation."""
+    if opening.protocol_version != ROUNDS_VERSION:
+        raise PeerMismatch(
+            f"cloud_s1 speaks protocol version {opening.protocol_version}, this cloud {ROUNDS_VERSION}: "
+            "install the same version on both"
+        )
+    if len(opening.session_id) != SESSION_BYTES:
+        raise InvalidMessage(f"a session id has {SESSION_BYTES} bytes, not {len(opening.session_id)}")
 
 
 def expect(message: pb.Round, body: str) -> pb.Round:

@@ -167,10 +167,13 @@ class OpenImport(_message.Message):
     IMPORT_ID_FIELD_NUMBER: _builtins.int
     LAYOUT_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     import_id: _builtins.bytes
     layout: _builtins.bytes
     """SHA-256 of plan, engines, key size, sigma, and where each weight and bias sits"""
+    session_id: _builtins.bytes
+    """random: of this conversation's oblivious transfers"""
     @_builtins.property
     def engines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -180,10 +183,11 @@ class OpenImport(_message.Message):
         import_id: _builtins.bytes = ...,
         layout: _builtins.bytes = ...,
         engines: _abc.Iterable[_builtins.str] | None = ...,
+        session_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "import_id", b"import_id", "layout", b"layout", "protocol_version", b"protocol_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "import_id", b"import_id", "layout", b"layout", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

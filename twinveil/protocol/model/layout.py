@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.blinding import COUNT_BITS, GUARD_BITS, Segment, layer_segments
-from twinveil.errors import BadPlan
+from twinveil.errors import BadPlan, TooMuch
 from twinveil.params import Params
 from twinveil.plan import Linear, Plan
 from twinveil.protocol.circuits import import_weights
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.packed.layout import PackedLayout
 
-ROUNDS_VERSION = 1
-"""Of the messages between the clouds, and of what they mean."""
 LAYOUT = b"twinveil layout 1"
 """Its number is raised when what is stored of a model changes in a way that slots and widths do not show."""
-"""Between the clouds: raised whenever a message changes, or how labels and pads in one are hashed."""
+MAX_KERNEL_SLOTS = 1 << 22
+"""Slots of E(K); the default network has 62,000. A kernel with a long stride has mostly empty ones, so
+that the weights do not bound them."""
 ENGINES = ("packed", "textbook")
 PART_PLAINTEXTS = 32
 """Plaintexts of weights in one circuit: some twenty megabytes of tables at 2048 bits."""
@@ -41,6 +41,19 @@ class ImportLayout:
             raise BadPlan(f"a model is imported for some of the engines {', '.join(ENGINES)}")
         if len(set(self.engines)) < len(self.engines):
             raise BadPlan("each engine is named once")
+        self._refuse_bombs()
+
+    def _refuse_bombs(self) -> None:
+        """A plan comes from a client: its sizes by formula, before anything of such a size is made."""
+        if "packed" in self.engines:
+            slots = sum(layer.kernel_size for layer in self.packed.layers.values())
+            if slots > MAX_KERNEL_SLOTS:
+                raise BadPlan(
+                    f"the network's kernels take {slots:,} slots, {MAX_KERNEL_SLOTS:,} are the most"
+                )
+        segments = (each for node in self.plan.linear_nodes for each in self.segments(node))
+        if sum(each.plaintexts for each in segments) > 1 << COUNT_BITS:
+            raise TooMuch(f"the network has more than {1 << COUNT_BITS:,} plaintexts of weights and biases")
 
     @cached_property
     def packed(self) -> PackedLayout:

@@ -15,6 +15,7 @@ S1 -> S2      commit: now both have the model, whole
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,10 +33,10 @@ from twinveil.garbling.bits import bits_to_integers
 from twinveil.garbling.ot_extension import ExtensionSender
 from twinveil.parallel import Workers
 from twinveil.plan import Linear, Plan
-from twinveil.protocol.conversation import expect
+from twinveil.protocol.conversation import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.protocol.engine import Ask
 from twinveil.protocol.garbled import GarblerSide
-from twinveil.protocol.model.layout import ROUNDS_VERSION, ImportLayout, Placement
+from twinveil.protocol.model.layout import ImportLayout, Placement
 from twinveil.protocol.observer import NOBODY, Observer, Topic
 from twinveil.protocol.packed.kernels import KernelTables
 from twinveil.protocol.shares import Words, modulo, negate
@@ -88,8 +89,10 @@ def import_model(
     for name, pair in halves.items():
         for what, half in zip(("weights", "biases"), pair, strict=True):
             observer.half(f"{what} {name}", half)
+    session = secrets.token_bytes(SESSION_BYTES)
     opening = pb.OpenImport(
         protocol_version=ROUNDS_VERSION,
+        session_id=session,
         import_id=import_id,
         layout=layout.digest,
         engines=list(layout.engines),
@@ -99,7 +102,7 @@ def import_model(
     factors = iter(key.parse(opened.factors, sum(w.plaintexts for w, _ in segments.values())))
     differences = iter(key.parse(opened.differences, sum(b.plaintexts for _, b in segments.values())))
     choices = random_choices()
-    base = BaseReceiver(import_id, opened.base_ot, choices)
+    base = BaseReceiver(session, opened.base_ot, choices)
     ot: ExtensionSender | None = None
 
     model = ModelS1(layout)
@@ -131,7 +134,7 @@ def import_model(
             sent = pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes(), base_ot=base.reply if first else b"")
             chosen = expect(ask(pb.Round(masked_plaintexts=sent)), "corrections").corrections
             if ot is None:
-                ot = ExtensionSender(base.keys, choices, import_id)
+                ot = ExtensionSender(base.keys, choices, session)
             ot.accept(chosen.extension, step.choices)
             reply = ask(pb.Round(garbled_batch=garbler.send(ot, masks, chosen.bits)))
             expect(reply, "encrypted_shares" if part is parts[-1] else "done")

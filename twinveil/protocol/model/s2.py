@@ -17,9 +17,9 @@ from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.ot_extension import ExtensionReceiver
 from twinveil.parallel import Workers
 from twinveil.plan import Plan
-from twinveil.protocol.conversation import expect
+from twinveil.protocol.conversation import check_opening, expect
 from twinveil.protocol.garbled import EvaluatorSide
-from twinveil.protocol.model.layout import ROUNDS_VERSION, ImportLayout
+from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.observer import NOBODY, Mask, Observer, Topic
 from twinveil.protocol.shares import Words, modulo
 from twinveil.protocol.wide import Bits, low_bits, place, to_words
@@ -40,13 +40,8 @@ class ModelS2:
         return self.layout.plan
 
 
-def check_opening(message: pb.OpenImport, layout: ImportLayout) -> None:
+def check_layout(message: pb.OpenImport, layout: ImportLayout) -> None:
     """Raises PeerMismatch unless S1 means the import that the owner described to S2."""
-    if message.protocol_version != ROUNDS_VERSION:
-        raise PeerMismatch(
-            f"cloud_s1 speaks protocol version {message.protocol_version}, this cloud {ROUNDS_VERSION}: "
-            "install the same version on both"
-        )
     if tuple(message.engines) != layout.engines or message.layout != layout.digest:
         raise PeerMismatch(
             "the owner sent the two clouds different plans, or they run different versions of Twinveil: "
@@ -66,7 +61,8 @@ def import_model(
 
     The caller stores the returned model and only then answers Done.
     """
-    check_opening(opening, layout)
+    check_opening(opening)
+    check_layout(opening, layout)
     plan, n = layout.plan, key.public_key.n
     observer.about(Topic("import", plan, "+".join(layout.engines), 0, n, layout.params.sigma))
     for name, pair in halves.items():
@@ -74,7 +70,7 @@ def import_model(
             observer.half(f"{what} {name}", half)
     weights = [m for node in plan.linear_nodes for m in halves[node.name][0]]
     biases = [(n - r) % n for node in plan.linear_nodes for r in halves[node.name][1]]
-    base = BaseSender(opening.import_id)
+    base = BaseSender(opening.session_id)
     request = yield pb.Round(
         import_opened=pb.ImportOpened(
             factors=key.encrypt(weights, workers=workers).to_bytes(),
@@ -90,7 +86,7 @@ def import_model(
         for part in parts:
             masked = expect(request, "masked_plaintexts").masked_plaintexts
             if ot is None:
-                ot = ExtensionReceiver(base.keys(masked.base_ot), opening.import_id)
+                ot = ExtensionReceiver(base.keys(masked.base_ot), opening.session_id)
             step = layout.step(part)
             count = sum(segment.plaintexts for segment in part)
             plaintexts = key.decrypt(key.public_key.parse(masked.ciphertexts, count), workers=workers)

@@ -152,6 +152,20 @@ class LayerLayout:
         """Ciphertexts of sums made ahead: (groups, channel chunks)."""
         return self.groups * self.channel_chunks
 
+    @property
+    def bases(self) -> int:
+        """Weights of all sorts that one slot is multiplied by: kernel rows x span x channels."""
+        match self.node:
+            case Conv():
+                return self.in_shape[0] * self.node.kernel[0] * self.span
+            case _:
+                return int(np.prod(self.in_shape))
+
+    @property
+    def kernel_size(self) -> int:
+        """Slots of E(K), the empty ones counted."""
+        return self.channel_chunks * self.ahead.count * self.bases
+
     @cached_property
     def kernel_slots(self) -> npt.NDArray[np.int64]:
         """(chunks, bases, slots): which weight (index into the flattened kernel) sits where; -1 is none.

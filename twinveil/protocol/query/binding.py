@@ -11,9 +11,6 @@ from dataclasses import dataclass
 
 from twinveil.protocol.shares import Words
 
-SESSION_BYTES = 16
-"""Of the random name of a conversation's oblivious transfers."""
-
 
 @dataclass(frozen=True, slots=True)
 class QueryHead:

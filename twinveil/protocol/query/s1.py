@@ -33,13 +33,12 @@ from twinveil.parallel import Workers
 from twinveil.params import Params
 from twinveil.plan import IMAGE, Plan
 from twinveil.protocol.circuits import label_bits
-from twinveil.protocol.conversation import expect
+from twinveil.protocol.conversation import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.protocol.engine import EngineS1, Link
 from twinveil.protocol.garbled import GarblerSide, Step
 from twinveil.protocol.meter import Meter, nonlinear
-from twinveil.protocol.model.layout import ROUNDS_VERSION
 from twinveil.protocol.observer import NOBODY, Observer
-from twinveil.protocol.query.binding import SESSION_BYTES, QueryHead, answer_bytes
+from twinveil.protocol.query.binding import QueryHead, answer_bytes
 from twinveil.protocol.shares import Words, uniform
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import random_bits

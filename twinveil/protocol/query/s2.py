@@ -14,20 +14,19 @@ from gmpy2 import mpz
 
 from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.errors import InvalidMessage, NotAllowed, PeerMismatch
+from twinveil.errors import NotAllowed, PeerMismatch
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.ot_extension import ExtensionReceiver
 from twinveil.parallel import Workers
 from twinveil.params import Params
 from twinveil.plan import IMAGE, Plan
-from twinveil.protocol.conversation import Script, expect
+from twinveil.protocol.conversation import Script, check_opening, expect
 from twinveil.protocol.engine import Circuits, EngineS2
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import Meter
-from twinveil.protocol.model.layout import ROUNDS_VERSION
 from twinveil.protocol.observer import NOBODY, Mask, Observer
-from twinveil.protocol.query.binding import SESSION_BYTES, QueryHead, answer_bytes
+from twinveil.protocol.query.binding import QueryHead, answer_bytes
 from twinveil.protocol.shares import Words
 from twinveil.protocol.wide import low_bits
 from twinveil.rpc import rounds_pb2 as pb
@@ -69,13 +68,7 @@ def query(
 
     label_only: the owner's policy; a query for the vector is then refused.
     """
-    if opening.protocol_version != ROUNDS_VERSION:
-        raise PeerMismatch(
-            f"cloud_s1 speaks protocol version {opening.protocol_version}, this cloud {ROUNDS_VERSION}: "
-            "install the same version on both"
-        )
-    if len(opening.session_id) != SESSION_BYTES:
-        raise InvalidMessage(f"a session id has {SESSION_BYTES} bytes, not {len(opening.session_id)}")
+    check_opening(opening)
     with meter.function("garbling"):
         base = BaseSender(opening.session_id)
     request = yield pb.Round(query_opened=pb.QueryOpened(base_ot=base.first()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from twinveil.protocol.garbled import Step
 from twinveil.schedule import PoolStep, Schedule, schedule
 
 MAX_PRODUCTS = 4096
-"""Products that a network may have here: each costs seven full powers."""
+"""SMPs of a picture, those of SACT and SMAP counted: each costs seven full powers."""
 
 BATCH = 128
 """Products in one message."""
@@ -26,9 +27,9 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class TextbookLayout:
-    """Widths: a masked value is masked by its own bits + sigma + COUNT_BITS.
+    """Widths: a masked value is masked by its own bits + sigma + count_bits.
 
-    limit: products that the network may have; None where it is only looked at, as in estimates.
+    limit: products that a picture may take; None where it is only looked at, as in estimates.
     """
 
     plan: Plan
@@ -36,10 +37,9 @@ class TextbookLayout:
     limit: int | None = MAX_PRODUCTS
 
     def __post_init__(self) -> None:
-        products = sum(self.plan.products(node) for node in self.plan.linear_nodes)
-        if self.limit is not None and products > self.limit:
+        if self.limit is not None and self.products > self.limit:
             raise BadPlan(
-                f"this network has {products:,} products: the textbook engine runs up to {self.limit:,} "
+                f"a picture takes {self.products:,} products: the textbook engine runs up to {self.limit:,} "
                 "(use the packed engine)"
             )
 
@@ -51,8 +51,38 @@ class TextbookLayout:
     def picture(self) -> Segment:
         return picture_segment(self.plan, 1, key_bits=self.params.key_bits, sigma=self.params.sigma)
 
+    @cached_property
+    def products(self) -> int:
+        """SMPs of one picture, where no window meets padding."""
+        linear = sum(self.plan.products(node) for node in self.plan.linear_nodes)
+        return linear + self._activations + self._pool_members
+
+    @cached_property
+    def count_bits(self) -> int:
+        """ceil(log2(values masked in a query)), at least that of a picture's plaintexts."""
+        # Pixels; SACT's values twice on their way in and once on their way out; SMAP's; SCT's.
+        pixels, scores = self.picture.count, self.plan.output.out_features
+        masked = pixels + 3 * self._activations + self._pool_members + scores
+        return max(COUNT_BITS, (masked - 1).bit_length())
+
     def mask_bits(self, bits: int) -> int:
-        return bits + self.params.sigma + COUNT_BITS
+        return bits + self.params.sigma + self.count_bits
+
+    @cached_property
+    def _activations(self) -> int:
+        relus = (relu for stage in self.schedule.stages for relu in stage.relus)
+        return sum(prod(self.plan.shapes[relu.source]) for relu in relus)
+
+    @cached_property
+    def _pool_members(self) -> int:
+        """Values of all windows, those of one value counted though they are only copied."""
+        members = 0
+        for stage in self.schedule.stages:
+            for pool in stage.pools:
+                channels, height, width = self.schedule.pieces[pool.source].shape
+                rows, columns = (sum(map(len, _spans(side, pool))) for side in (height, width))
+                members += channels * rows * columns
+        return members
 
     def steps(self) -> list[Step]:
         made = [import_weights([self.picture], {IMAGE: self.mask_bits(self.picture.bits)})]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar, cast
@@ -149,9 +150,9 @@ class Clouds:
         s1, s2 = self.observers("cloud_s1"), self.observers("cloud_s2")
         peer = ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2)), s1)
         query = query_s1(self.s1, self.import_id, engine, self.tools, peer, pictures, engines.append, s1)
-        query.prepare()
-        half = finish(query.classify(head, mine))
-        peer.close()
+        with closing(peer):
+            query.prepare()
+            half = finish(query.classify(head, mine))
         look(*engines[:2])
         combine = answers.labels if label_only else answers.class_vectors
         return combine(half, claimed.answer, plan, pictures), query.meter

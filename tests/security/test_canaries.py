@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import base64
 import logging
-import re
 import subprocess
 import sys
 import traceback
@@ -14,10 +12,10 @@ from pathlib import Path
 from typing import NoReturn, cast
 
 import grpc
-import numpy as np
 import pytest
 
 from tests.security import faults
+from tests.security.canaries import PIXELS, WEIGHTS, holds, long_enough, of_key, spellings, with_canaries
 from tests.security.peers import At
 from tests.security.stand_ins import Caller
 from tests.security.world import OWNER, USER, World, finish, tiny_model, tiny_plan
@@ -25,49 +23,17 @@ from twinveil.errors import TwinveilError
 from twinveil.net.peer import Peer
 from twinveil.net.status import boundary
 from twinveil.net.wording import sanitised
-from twinveil.plan import QuantisedModel
 from twinveil.rpc import rounds_pb2 as pb
 
-PIXELS = np.array([201, 17, 233, 94, 58, 249, 131, 66, 187], np.uint8).reshape(1, 3, 3)
-WEIGHTS = np.array([-97, 113, 59, -101, 83, -43, 71, -127], np.int64)
 STEPS = 8
+MODEL = with_canaries(tiny_model())
 REPOSITORY = Path(__file__).parents[2]
-
-
-def canary_model() -> QuantisedModel:
-    model = tiny_model()
-    weights = {name: np.resize(WEIGHTS, each.shape) for name, each in model.weights.items()}
-    return QuantisedModel(model.plan, weights, model.biases)
-
-
-def spellings(numbers: np.ndarray) -> Iterator[str]:
-    """A run of small numbers as a log might have it."""
-    run = [int(each) for each in numbers.reshape(-1)[:4]]
-    yield " ".join(str(each) for each in run[:3])
-    yield bytes(each & 255 for each in run).hex()
-    yield repr(bytes(each & 255 for each in run))[2:-1]
-
-
-def of_number(number: int) -> Iterator[str]:
-    """A long number in every usual base, the middle of it: prefixes and line breaks do not matter."""
-    data = number.to_bytes((number.bit_length() + 7) // 8, "big")
-    encoded = base64.b64encode(data), base64.urlsafe_b64encode(data)
-    for text in (str(number), f"{number:x}", *(each.decode() for each in encoded)):
-        yield text[4:20]
-
-
-def holds(text: str, wanted: set[str]) -> set[str]:
-    """The canaries in a text, as it stands or with all that separates numbers as one space."""
-    squeezed = re.sub(r"[\s,\[\]]+", " ", text)
-    return {each for each in wanted if each in text or each in squeezed}
 
 
 def canaries(world: World) -> set[str]:
     """Everything that must not be found, as text."""
     found = {text for each in (PIXELS, WEIGHTS) for text in spellings(each)}
-    key = world.secret
-    for number in (key._p, key._q, (key._p - 1) * (key._q - 1), *(half[2] for half in key._halves)):
-        found |= set(of_number(int(number)))
+    found |= set(of_key(world.secret))
     record = world.models1.store.find("tiny", "1")
     for shares in (
         world.models1.load(record, world.public).shares,
@@ -75,7 +41,7 @@ def canaries(world: World) -> set[str]:
     ):
         for share in shares.values():
             found |= set(spellings(share))
-    return {text for text in found if len(text) >= 8}
+    return long_enough(found)
 
 
 class Log(logging.Handler):
@@ -154,8 +120,8 @@ def _bent(peer: Peer, message: pb.Round, change: faults.Change) -> pb.Round:
 
 def test_no_canary_in_logs_and_errors(tmp_path: Path, log: Log) -> None:
     world = World(tmp_path)
-    world.outsource(canary_model())
-    world.classify(canary_model(), PIXELS)
+    world.outsource(MODEL)
+    world.classify(MODEL, PIXELS)
     texts = list(attempts(world))
     logging.getLogger("cloud_s1").debug("the end of %r, %r", world, world.models1.store.records())
     held = world.models1.load(world.models1.store.find("tiny", "1"), world.public)
@@ -167,7 +133,7 @@ def test_no_canary_in_logs_and_errors(tmp_path: Path, log: Log) -> None:
 
 def test_the_search_finds_a_canary(tmp_path: Path, log: Log) -> None:
     world = World(tmp_path)
-    world.outsource(canary_model())
+    world.outsource(MODEL)
     key = world.secret
     leaks = [f"pixels {PIXELS.tolist()}", f"key {key.to_jwk()}", f"p = {key._p}", str(WEIGHTS)]
     for leak in leaks:

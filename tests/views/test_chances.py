@@ -9,6 +9,7 @@ from twinveil.views.chances import (
     binomial_tail,
     chi_square,
     chi_square_tail,
+    fisher,
     guessing,
     holm,
     interval,
@@ -33,6 +34,18 @@ def test_guesses(right: int, guesses: int) -> None:
     low, high = reference.proportion_ci(0.95, "exact")
     assert interval(right, guesses) == pytest.approx((low, high), abs=1e-9)
     assert binomial_tail(right, guesses, 0.3) == pytest.approx(stats.binom.sf(right - 1, guesses, 0.3))
+
+
+@pytest.mark.parametrize("table", [(17, 0, 0, 17), (20, 80, 0, 900), (3, 57, 40, 0), (300, 700, 400, 600)])
+def test_fisher(table: tuple[int, int, int, int]) -> None:
+    a, b, c, d = table
+    expected = stats.fisher_exact([[a, b], [c, d]]).pvalue
+    assert fisher(a, a + b, a + c, sum(table)) == pytest.approx(expected)
+
+
+def test_fisher_leaves_out_what_could_never_be_significant() -> None:
+    assert fisher(4, 4, 4, 8) is None
+    assert fisher(0, 20, 0, 40) is None
 
 
 def test_p_values_of_uniform_samples_are_not_too_small() -> None:

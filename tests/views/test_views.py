@@ -149,15 +149,6 @@ def test_another_structure_is_an_alarm(watched: Watched) -> None:
         assert [alarm for alarm in report.alarms if "structure differs" in alarm]
 
 
-def test_a_conversation_that_was_broken_off_is_counted_and_left_out(watched: Watched) -> None:
-    for cloud in watched.views:
-        one, other = watched.queries(cloud)
-        report = audit([one, View(other.role, other.began, other.topic, other.events[:-2])])
-        assert report.clean
-        assert report.unfinished == 1
-        assert [kind.views for kind in report.kinds] == [1]
-
-
 def test_nothing_goes_untested(watched: Watched) -> None:
     view = watched.queries("cloud_s1")[0]
     reply = next(event for event in view.events if event.name == "corrections")

@@ -63,12 +63,19 @@ def _show(found: Report, console: Console) -> None:
     least = min(found.findings, key=lambda each: each.p, default=None)
     if least is not None:
         console.print(
-            f"{len(found.findings):,} tests of {len({(f.cloud, f.field) for f in found.findings})} masked "
+            f"{len(found.findings):,} tests of {len({(f.cloud, f.field) for f in found.findings})} "
             f"fields; the least p is {least.p:.2g}: {least.cloud}, {least.field}, {least.test}",
             soft_wrap=True,
         )
+        console.print(
+            f"one value outside its mask's range is an alarm among up to {found.lone:,} views of a kind"
+        )
     if found.unfinished:
-        console.print(f"{found.unfinished} conversations were broken off; they are left out")
+        console.print(
+            f"{found.unfinished} views are of conversations that were broken off, tested as far as they go; "
+            f"{found.not_shown}",
+            soft_wrap=True,
+        )
     for alarm in found.alarms:
         console.print(f"[red]ALARM[/red] {alarm}", soft_wrap=True)
     verdict = "[red]something shows[/red]" if found.alarms else "[green]nothing shows[/green]"

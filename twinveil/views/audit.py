@@ -6,21 +6,26 @@ FALSE_ALARMS.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from twinveil.views.chances import FALSE_ALARMS, holm
+from twinveil.views.chances import FALSE_ALARMS, fisher, holm
 from twinveil.views.distinguisher import FEWEST, Outcome, distinguish
 from twinveil.views.fields import fields
-from twinveil.views.statistics import SIGMA, Finding, examine
-from twinveil.views.view import View
+from twinveil.views.statistics import SIGMA, Finding, examine, lone
+from twinveil.views.view import BROKEN_OFF, View
+
+ENDINGS = "end of a query"
+"""Not a masked field, but tested like one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Views that must look alike. differs: what differs in which view, None if nothing does."""
+    """Views that must look alike. differs: what differs in which view, None if nothing does. Those broken
+    off must look like the beginning of the others."""
 
     cloud: str
     what: str
@@ -33,8 +38,8 @@ class Kind:
 
 @dataclass(frozen=True)
 class Report:
-    """alarms: findings and guesses that honest clouds do not show. unfinished: views of conversations that
-    were broken off, which are left out."""
+    """alarms: findings and guesses that honest clouds do not show. unfinished: how many of the views are of
+    imports, or of queries that were asked, that were broken off."""
 
     kinds: Sequence[Kind]
     findings: Sequence[Finding]
@@ -46,15 +51,32 @@ class Report:
     def clean(self) -> bool:
         return not self.alarms
 
+    @property
+    def tests(self) -> int:
+        return len(self.findings) + len(self.guesses)
+
+    @property
+    def not_shown(self) -> str:
+        """What is open where conversations were broken off."""
+        if any(each.field.startswith(ENDINGS) for each in self.findings):
+            return "that it depends on something other than the picture's class is not excluded"
+        return "what that depends on is not tested: the pictures' classes are not known, or too few"
+
+    @property
+    def lone(self) -> int:
+        """Views of a kind up to which a single one with a value outside its mask's range is an alarm."""
+        return lone(max(1, self.tests))
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
             "clean": self.clean,
             "false_alarms": FALSE_ALARMS,
             "correction": "Holm",
-            "tests": len(self.findings) + len(self.guesses),
+            "tests": self.tests,
             "alarms": list(self.alarms),
             "unfinished": self.unfinished,
+            "one_value_out_of_range_shows_up_to_views": self.lone,
             "structure": [{name: getattr(each, name) for name in Kind.__slots__} for each in self.kinds],
             "distinguisher": [
                 {
@@ -78,13 +100,13 @@ def audit(views: Sequence[View], classes: Mapping[int, str] | None = None) -> Re
     """classes: id() of a view -> the class of its picture, for those whose picture is known."""
     known = classes or {}
     groups: dict[tuple[object, ...], list[View]] = {}
-    asked = [view for view in views if view.asked is not None]
-    finished = [view for view in asked if view.finished]
-    for view in finished:
+    for view in views:
         groups.setdefault(view.kind(), []).append(view)
-    kinds, findings, guesses, alarms = [], [], [], []
+    kinds, guesses, alarms = [], [], []
+    findings = list(_endings(views, known))
+    firsts = [group[0] for group in groups.values()]
     for group in groups.values():
-        kinds.append(_kind(group))
+        kinds.append(_kind(group, _whole(group[0], firsts)))
         if kinds[-1].differs:
             alarms.append(f"{kinds[-1].cloud}, {kinds[-1].what}: the structure differs: {kinds[-1].differs}")
             continue
@@ -96,10 +118,18 @@ def audit(views: Sequence[View], classes: Mapping[int, str] | None = None) -> Re
     for each, rejected in zip(tests, holm([each.p for each in tests]), strict=True):
         if rejected:
             alarms.append(_alarm(each))
-    return Report(kinds, findings, guesses, alarms, len(asked) - len(finished))
+    unfinished = sum(each.views for each in kinds if each.what.endswith(BROKEN_OFF))
+    return Report(kinds, findings, guesses, alarms, unfinished)
 
 
-def _kind(group: Sequence[View]) -> Kind:
+def _whole(view: View, views: Sequence[View]) -> View:
+    """A view that this one must look like: finished if there is one, else the longest."""
+    same = [each for each in views if each.conversation() == view.conversation()]
+    fitting = [each for each in same if view.label_only in (None, each.label_only)]
+    return max(fitting, key=lambda each: (each.finished, len(each.events)))
+
+
+def _kind(group: Sequence[View], whole: View) -> Kind:
     first = group[0]
     messages = [event for event in first.events if event.what in ("received", "sent")]
     return Kind(
@@ -109,7 +139,7 @@ def _kind(group: Sequence[View]) -> Kind:
         len(messages),
         sum(event.size for event in messages),
         sum(len(event.arrays["values"]) for event in first.events if event.what == "decrypted"),
-        next((each for view in group[1:] if (each := _difference(first, view))), None),
+        next((each for view in group if (each := _difference(whole, view))), None),
     )
 
 
@@ -117,9 +147,30 @@ def _difference(first: View, other: View) -> str | None:
     for at, (a, b) in enumerate(zip(first.structure(), other.structure(), strict=False)):
         if a != b:
             return f"event {at} is {b[:4]}, not {a[:4]}"
-    if len(first.events) != len(other.events):
+    if len(other.events) > len(first.events) or (other.finished and len(other.events) < len(first.events)):
         return f"{len(other.events)} events, not {len(first.events)}"
     return None
+
+
+def _endings(views: Sequence[View], known: Mapping[int, str]) -> Iterator[Finding]:
+    """Has where a query ended to do with what its picture shows? Each class is tested with each ending: the
+    regular one, and every event at which enough were broken off."""
+    queries: dict[tuple[object, ...], list[View]] = {}
+    for view in views:
+        if id(view) in known:
+            queries.setdefault(view.conversation(), []).append(view)
+    for group in queries.values():
+        ended = [0 if view.finished else len(view.events) for view in group]
+        shown = [known[id(view)] for view in group]
+        both, classes, ends = Counter(zip(shown, ended, strict=True)), Counter(shown), Counter(ended)
+        for of_class, ones in sorted(classes.items()):
+            for end, others in sorted(ends.items()):
+                p = fisher(both[of_class, end], ones, others, len(group))
+                if p is not None:
+                    where = f"broken off at event {end}" if end else "finished"
+                    field = f"{ENDINGS}, {group[0].subject.engine}"
+                    test = f"{where} and of class {of_class}, Fisher"
+                    yield Finding(group[0].role, field, test, len(group), p)
 
 
 def _guesses(group: Sequence[View], known: Mapping[int, str]) -> Iterator[Outcome]:

@@ -2,8 +2,9 @@
 
 Kolmogorov and Smirnov's distance is bounded by Massart's inequality (Ann. Probab. 18, 1990), which holds for
 every sample size; chi-square by its limit, with at least EXPECTED values a cell; a serial correlation by its
-normal limit; guesses by the exact binomial distribution. Of many tests together, Holm's procedure keeps the
-probability of any false alarm below what is asked for, whatever depends on what.
+normal limit; guesses by the exact binomial distribution; two properties of views by Fisher's exact test. Of
+many tests together, Holm's procedure keeps the probability of any false alarm below what is asked for,
+whatever depends on what.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def uniform_distance(fractions: npt.NDArray[np.float64]) -> float:
     values, n = np.sort(fractions.reshape(-1)), fractions.size
     steps = np.arange(1, n + 1) / n
     distance = float(max((steps - values).max(), (values - steps).max() + 1 / n))
-    return _bounded(2 * math.exp(-min(2 * n * distance * distance, 690)))
+    return bounded(2 * math.exp(-min(2 * n * distance * distance, 690)))
 
 
 def chi_square(levels: npt.NDArray[np.uint8], count: int) -> float | None:
@@ -42,7 +43,7 @@ def chi_square(levels: npt.NDArray[np.uint8], count: int) -> float | None:
     pieces = [flat[at : at + PIECE] & np.uint8(cells - 1) for at in range(0, flat.size, PIECE)]
     found = np.sum([np.bincount(piece, minlength=cells) for piece in pieces], axis=0)
     expected = levels.size / cells
-    return _bounded(chi_square_tail(float(((found - expected) ** 2).sum() / expected), cells - 1))
+    return bounded(chi_square_tail(float(((found - expected) ** 2).sum() / expected), cells - 1))
 
 
 def serial_correlation(fractions: npt.NDArray[np.float64]) -> float | None:
@@ -54,7 +55,7 @@ def serial_correlation(fractions: npt.NDArray[np.float64]) -> float | None:
     if spread == 0:
         return LEAST
     correlation = float(((left - left.mean()) * (right - right.mean())).mean()) / spread
-    return _bounded(math.erfc(abs(correlation) * math.sqrt(left.size / 2)))
+    return bounded(math.erfc(abs(correlation) * math.sqrt(left.size / 2)))
 
 
 def chi_square_tail(statistic: float, freedom: int) -> float:
@@ -105,7 +106,7 @@ def binomial_tail(successes: int, trials: int, chance: float) -> float:
 
 def guessing(right: int, guesses: int) -> float:
     """Two-sided p of so many right guesses of a fair coin."""
-    return _bounded(2 * binomial_tail(max(right, guesses - right), guesses, 0.5))
+    return bounded(2 * binomial_tail(max(right, guesses - right), guesses, 0.5))
 
 
 def interval(right: int, guesses: int, error: float = 0.05) -> tuple[float, float]:
@@ -114,6 +115,18 @@ def interval(right: int, guesses: int, error: float = 0.05) -> tuple[float, floa
     wrong = guesses - right
     high = 1.0 if wrong == 0 else 1 - _solve(lambda p: binomial_tail(wrong, guesses, p) - error / 2)
     return low, high
+
+
+def fisher(both: int, one: int, other: int, views: int) -> float | None:
+    """Fisher's exact test, two-sided: p of `both` views with two properties if of all views `one` have the
+    first, `other` the second, and neither has to do with the other; None where so many and so few could
+    never be significant."""
+    fewest, most = max(0, one + other - views), min(one, other)
+    ways = [math.comb(one, k) * math.comb(views - one, other - k) for k in range(fewest, most + 1)]
+    found, all_ways = ways[both - fewest], math.comb(views, other)
+    if min(ways) / all_ways > FALSE_ALARMS:
+        return None
+    return bounded(sum(each for each in ways if each <= found) / all_ways)
 
 
 def holm(chances: Sequence[float], level: float = FALSE_ALARMS) -> list[bool]:
@@ -139,5 +152,6 @@ def _solve(rising: Callable[[float], float]) -> float:
     return (low + high) / 2
 
 
-def _bounded(chance: float) -> float:
+def bounded(chance: float) -> float:
+    """A p that is never 0, which no sample shows, nor above 1 by rounding."""
     return min(1.0, max(LEAST, chance))

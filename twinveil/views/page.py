@@ -80,10 +80,9 @@ def page(report: Report, collection: Collection) -> str:
 
 
 def _verdict(report: Report) -> str:
-    tests = len(report.findings) + len(report.guesses)
     if report.clean:
-        words = f"No alarm in {tests:,} tests: they find nothing that depends on a picture, weight or answer."
-        told = f'<p class="verdict good">{words}</p>'
+        words = f"No alarm in {report.tests:,} tests: they find nothing that depends on a picture, weight or"
+        told = f'<p class="verdict good">{words} answer.</p>'
     else:
         rows = "".join(f"<li>{html.escape(each)}</li>" for each in report.alarms[:40])
         told = f'<p class="verdict bad">{len(report.alarms)} alarms</p><ul>{rows}</ul>'
@@ -149,7 +148,13 @@ def _structure(report: Report) -> str:
         for each in report.kinds
     ]
     head = ("cloud", "conversation", "views", "messages", "bytes", "decryptions", "structure")
-    return "<h2>Structure</h2><p>Count, size and order of messages and decryptions.</p>" + _table(head, rows)
+    told = "Count, size and order of messages and decryptions."
+    if report.unfinished:
+        told += (
+            f" {report.unfinished:,} views are of conversations that were broken off: each must look like "
+            f"the beginning of the others; {report.not_shown}."
+        )
+    return f"<h2>Structure</h2><p>{told}</p>" + _table(head, rows)
 
 
 def _guesses(report: Report) -> str:
@@ -183,7 +188,8 @@ def _statistics(report: Report) -> str:
     head = ("cloud", "field", "values", "tests", "least p", "in the test of")
     told = (
         "<p>Uniformity, differences between views and between neighbours, range of masks, serial "
-        "correlation. p is the probability of such a sample if the cloud learns nothing.</p>"
+        "correlation. p is the probability of such a sample if the cloud learns nothing. A single value "
+        f"outside its mask's range is an alarm among up to {report.lone:,} views of a kind.</p>"
     )
     return "<h2>Statistics of every masked field</h2>" + told + _table(head, rows)
 

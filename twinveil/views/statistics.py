@@ -15,16 +15,28 @@ from typing import TypeVar
 
 import numpy as np
 
-from twinveil.views.chances import chi_square, serial_correlation, uniform_distance
+from twinveil.views.chances import (
+    FALSE_ALARMS,
+    binomial_tail,
+    bounded,
+    chi_square,
+    serial_correlation,
+    uniform_distance,
+)
 from twinveil.views.fields import Field, Floats, Levels
 
 Values = TypeVar("Values", Floats, Levels)
+
+RANGE = "range, of the mask"
 
 SIGMA = 40
 """Slack that every statistical mask must have, in bits."""
 
 NEIGHBOURS = 1 << 20
 """Neighbours that are compared in one field; more would only take time."""
+
+ROUNDING = 2.0**-44
+"""More than float64 adds to a value's place in its range: what lies on the edge is no value outside."""
 
 FEWEST = 8
 """Values below which the distance says nothing; chi-square and correlation have a limit of their own."""
@@ -62,10 +74,16 @@ def examine(cloud: str, field: Field) -> Iterator[Finding]:
     if chance is not None:
         yield Finding(cloud, field.name, "order, serial correlation", row.size, chance)
     if field.statistical and field.fractions is not None:
-        outside = bool(((field.fractions < 0) | (field.fractions >= 1)).any())
+        outside = (field.fractions < -ROUNDING) | (field.fractions > 1 + ROUNDING)
         # A view has any value outside with probability 2^-sigma: that is what sigma means.
-        p = len(field.fractions) * 2.0**-SIGMA if outside else 1.0
-        yield Finding(cloud, field.name, "range, of the mask", field.fractions.size, p)
+        p = bounded(binomial_tail(int(outside.any(axis=1).sum()), len(outside), 2.0**-SIGMA))
+        yield Finding(cloud, field.name, RANGE, field.fractions.size, p)
+
+
+def lone(tests: int) -> int:
+    """Up to so many views of a kind, one of them with a value outside its mask's range is an alarm among so
+    many tests; of more views it takes two."""
+    return int(FALSE_ALARMS / tests * 2**SIGMA)
 
 
 def _row(field: Field) -> Floats:

@@ -26,9 +26,14 @@ from twinveil.errors import BadInput, TwinveilError
 from twinveil.net.files import replace
 from twinveil.plan import Plan
 from twinveil.protocol.observer import Mask, Topic
+from twinveil.rpc import rounds_pb2 as pb
 
 FORMAT = 1
+BROKEN_OFF, NEVER_ASKED = "broken off", "prepared, never asked"
 INDEX, ARRAYS = "view.json", "arrays.safetensors"
+
+_BIND_LABEL = pb.Round(bind=pb.Bind(query_id=bytes(16), binding=bytes(32), label_only=True)).ByteSize()
+"""The flag makes the message longer."""
 
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What a JSON file that is not as it was written may raise."""
@@ -90,17 +95,27 @@ class View:
         return replies[-1:] in (["answered"], ["done"])
 
     @property
+    def label_only(self) -> bool | None:
+        """Of a query; None as long as it is not bound, and for an import."""
+        return next((event.size == _BIND_LABEL for event in self.events if event.name == "bind"), None)
+
+    @property
     def what(self) -> str:
-        """For a person; a query whose last step is a circuit is one for the label only."""
+        """For a person."""
         topic = self.subject
-        asked = self._messages("sent" if self.role == "cloud_s1" else "received")
-        label = ["label only"] if topic.kind == "query" and asked[-1:] == ["garbled_batch"] else []
-        return ", ".join([topic.kind, topic.engine, *label])
+        label = ["label only"] if self.label_only else []
+        never_asked = topic.kind == "query" and self.asked is None
+        end = [] if self.finished else [NEVER_ASKED if never_asked else BROKEN_OFF]
+        return ", ".join([topic.kind, topic.engine, *label, *end])
+
+    def conversation(self) -> tuple[object, ...]:
+        """What the structure follows from, but for what a query is bound to give."""
+        topic = self.subject
+        return (self.role, topic.kind, topic.engine, topic.pictures, topic.plan.hash, topic.n.bit_length())
 
     def kind(self) -> tuple[object, ...]:
-        """Views of one kind have one structure."""
-        topic = self.subject
-        return (self.role, self.what, topic.pictures, topic.plan.hash, topic.n.bit_length())
+        """Views of one kind have one structure; those broken off, if it was at the same event."""
+        return (*self.conversation(), self.what, 0 if self.finished else len(self.events))
 
     def _messages(self, what: str) -> list[str]:
         return [event.name for event in self.events if event.what == what]

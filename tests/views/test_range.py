@@ -1,0 +1,57 @@
+"""The range of masks over many views: a small sigma shows among thousands; chance and rounding do not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gmpy2 import mpz
+
+from tests.views.small import TINY
+from twinveil.protocol.observer import Mask, Topic
+from twinveil.views.chances import FALSE_ALARMS
+from twinveil.views.fields import Field, Floats, fields
+from twinveil.views.recorder import rows
+from twinveil.views.statistics import RANGE, SIGMA, examine, lone
+from twinveil.views.view import Event, View
+
+TESTS = 700
+"""In one report, as of the default network."""
+VALUES = 16
+
+
+def sums(views: int, sigma: int) -> Floats:
+    """Sums of 20 bits under masks of sigma bits more, as places in the range of the masks."""
+    source = np.random.default_rng(1)
+    values, masks = source.random((views, VALUES)), source.random((views, VALUES))
+    return masks + values * 2.0**-sigma
+
+
+def chance(fractions: Floats) -> float:
+    field = Field("sums", fractions, np.zeros(fractions.shape, np.uint8), 256, statistical=True)
+    (found,) = [each for each in examine("cloud_s2", field) if each.test == RANGE]
+    return found.p
+
+
+@pytest.mark.parametrize("views", [16, 1600, 5000])
+def test_a_small_sigma_shows_in_few_views_and_in_many(views: int) -> None:
+    assert chance(sums(views, sigma=6)) < FALSE_ALARMS / TESTS
+    assert chance(sums(views, sigma=SIGMA)) == 1
+
+
+def test_one_value_outside_shows_in_few_views_only_and_two_in_many() -> None:
+    most = lone(TESTS)
+    for views, outside, shows in ((most, 1, True), (most + 2, 1, False), (5000, 1, False), (5000, 2, True)):
+        fractions = np.full((views, VALUES), 0.5)
+        fractions[:outside, 3] = 1.01
+        assert (chance(fractions) <= FALSE_ALARMS / TESTS) == shows, (views, outside)
+
+
+def test_the_last_value_of_a_range_is_inside() -> None:
+    topic = Topic("query", TINY, "packed", 1, mpz(3) << 254, SIGMA)
+    for mask in (Mask(100), Mask(100, 1 << 60)):
+        edges = [mpz(mask.offset), mpz(mask.offset + (1 << mask.bits) - 1)]
+        event = Event("decrypted", "sums", 0.0, bits=256, mask=mask, arrays={"values": rows(edges, 256)})
+        (field,) = fields([View("cloud_s2", 0.0, topic, [event])])
+        assert field.fractions is not None
+        assert field.fractions.max() >= 1
+        assert chance(field.fractions) == 1

@@ -66,8 +66,10 @@ class Clouds:
         workers: Workers = INLINE,
         observers: Callable[[str], Observer] = lambda role: NOBODY,
         sigma: int = 40,
+        workers_s2: Workers = INLINE,
     ) -> None:
         self.observers = observers
+        self.workers_s2 = workers_s2
         self.params = Params(key_bits, sigma, insecure_small_key=key_bits < 2048)
         self.secret, self.model, self.engines = key(key_bits), model, engines
         self.public = self.secret.public_key
@@ -138,7 +140,7 @@ class Clouds:
                 opening.open_query,
                 self.s2,
                 self.secret,
-                INLINE,
+                self.workers_s2,
                 self.params,
                 lambda *_: claimed,
                 False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,6 +39,10 @@ def estimate(
         str, typer.Option(help="Lengths of the Paillier modulus, with commas between.")
     ] = "2048,3072",
     pictures: Annotated[int, typer.Option(min=1, max=64, help="Pictures that share a query.")] = 1,
+    label_only: Annotated[
+        bool, typer.Option("--label-only", help="The user gets the label, not the class vector.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes of each cloud; 0: one a core.")] = 0,
     latency_ms: Annotated[
         float, typer.Option("--latency", min=0, help="Of the link between the clouds, one way, milliseconds.")
     ] = 0.0,
@@ -51,7 +55,7 @@ def estimate(
     """Say what a classification costs before it is paid: bytes, messages, operations, memory, seconds.
 
     Bytes, messages and operations are exact. Seconds follow from a calibration of this machine, which takes
-    a second or two for each key size, and hold where both clouds run on it.
+    a second or two for each key size, and hold where both clouds run on it; no core is used without a worker.
     """
     plan = default_plan() if model is None else load_plan(find_model(model, state))
     link = Link(latency_ms / 1e3, bandwidth * 1e6 if bandwidth else None)
@@ -61,7 +65,16 @@ def estimate(
         with steps(f"measuring this machine at {bits} bits"):
             machine = measure(bits)
         made += [
-            figures(plan, Params(bits), each, 1 if each == "textbook" else pictures, machine, link)
+            figures(
+                plan,
+                Params(bits),
+                each,
+                machine,
+                link,
+                pictures=1 if each == "textbook" else pictures,
+                workers=workers,
+                label_only=label_only,
+            )
             for each in engines
         ]
     if as_json:
@@ -84,11 +97,20 @@ def sizes(text: str) -> list[int]:
 
 
 def figures(
-    plan: Plan, params: Params, engine: str, pictures: int, machine: Machine, link: Link
+    plan: Plan,
+    params: Params,
+    engine: str,
+    machine: Machine,
+    link: Link,
+    *,
+    pictures: int = 1,
+    workers: int = 0,
+    label_only: bool = False,
 ) -> dict[str, Any]:
-    """Everything about one engine and key size, JSON-ready."""
-    costs = query_cost(plan, params, engine, pictures=pictures, workers=machine.cores)
-    seconds = of_query(costs, machine, link)
+    """Everything about one engine and key size, JSON-ready. workers: 0 is one a core."""
+    workers = workers or machine.cores
+    costs = query_cost(plan, params, engine, pictures=pictures, workers=workers, label_only=label_only)
+    seconds = of_query(costs, replace(machine, cores=min(machine.cores, workers)), link)
     whole = total(costs)
     return {
         "engine": engine,
@@ -99,13 +121,15 @@ def figures(
         "messages": whole.messages,
         "rounds": rounds(costs),
         "operations": {"cloud_s1": whole.s1.as_dict(), "cloud_s2": whole.s2.as_dict()},
-        "memory_bytes": memory(costs, plan, params.key_bits, engine, machine.cores),
+        "memory_bytes": memory(costs, plan, params.key_bits, engine, workers),
         "latency_seconds": latency(seconds, link),
         "sustained_seconds": sustained(seconds, link),
         "processor_seconds": sum(each.processor for each in seconds.values()),
         "d_seconds": machine.decryption,
-        "best_known": _best_known(plan, params, engine, pictures, machine.cores),
+        "best_known": _best_known(plan, params, engine, pictures, workers),
         "cores": machine.cores,
+        "workers": workers,
+        "label_only": label_only,
         "link": asdict(link),
     }
 
@@ -159,7 +183,7 @@ def _summary(made: list[dict[str, Any]]) -> Table:
         "engine",
         Column("key", justify="right"),
         *(Column(name, justify="right") for name in names),
-        title=f"a query on this machine's {made[0]['cores']} cores",
+        title=summary_title(made[0]),
         title_justify="left",
     )
     for each in made:
@@ -175,6 +199,21 @@ def _summary(made: list[dict[str, Any]]) -> Table:
             f"{memory_of['cloud_s2'] / MIB:,.0f}",
         )
     return table
+
+
+def summary_title(made: dict[str, Any]) -> str:
+    """Machine, workers and link for which the seconds hold."""
+    cores, workers, link = made["cores"], made["workers"], made["link"]
+    parts = [f"a query on this machine's {cores} {'core' if cores == 1 else 'cores'}"]
+    if workers != cores:
+        parts.append(f"{workers} {'worker' if workers == 1 else 'workers'} at each cloud")
+    way = [f"{1e3 * link['latency']:g} ms one way"] if link["latency"] else []
+    way += [f"{link['bandwidth'] / 1e6:g} Mbit/s"] if link["bandwidth"] else []
+    if way:
+        parts.append(f"a link of {' and '.join(way)}")
+    if made["label_only"]:
+        parts.append("the label only")
+    return "; ".join(parts)
 
 
 def count_text(count: int) -> str:

@@ -17,7 +17,7 @@ from math import ceil, log2
 import numpy as np
 
 from twinveil.crypto.tally import MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2, Tally
-from twinveil.estimate.packed import ahead_counts, online_counts, shares
+from twinveil.estimate.packed import ahead_powers, fold_counts, online_powers, shares
 from twinveil.protocol.packed.layout import PackedLayout
 
 PRODUCT_KINDS = (MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2)
@@ -46,9 +46,11 @@ def bounds(layout: PackedLayout, workers: int = 1) -> list[Bound]:
     for stage in layout.schedule.stages:
         stage_layers = [layout.step(step) for step in stage.linear]
         if stage_layers:
-            online += online_counts(stage_layers, workers)
+            online += online_powers(stage_layers, workers)
+            online += fold_counts(stage_layers)
     for layer in layers:
-        ahead += ahead_counts(layer)
+        ahead += ahead_powers(layer)
+        ahead.add(MODMUL_N2, layer.ahead_sums)
         chunks, bases, _ = layer.kernel_slots.shape
         ahead_best += chunks * pippenger(layer.groups, bases, layer.bits, fixed=True)
         for block in range(layer.blocks):

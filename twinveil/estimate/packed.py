@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from twinveil.crypto.multiexp import predict_all, shift_combine_counts
 from twinveil.crypto.multiexp_fixed import FIXED_GROUP
 from twinveil.crypto.multiexp_schedule import Tables
-from twinveil.crypto.nonces import encrypt_counts, nonce_counts
+from twinveil.crypto.nonces import encrypt_counts
 from twinveil.crypto.public_key import PublicKey
-from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N2, Tally
 from twinveil.estimate.cost import Cost, Costs, corrections, function, garbled_batch
 from twinveil.estimate.wire import round_bytes
@@ -33,14 +32,17 @@ class PackedCost:
         cost, layout = function(costs, "ahead"), self._layout
         layers = layout.layers.values()
         for layer in layers:
-            cost.s1 += ahead_counts(layer)
+            powers = ahead_powers(layer)
+            cost.s1 += powers
+            cost.s1_shared += powers if layer.groups > 1 else {}  # one output has nothing to share
+            cost.s1.add(MODMUL_N2, layer.ahead_sums)
             cost.s1 += PublicKey.add_plain_counts(layer.ahead_sums)
         sums = sum(layer.ahead_sums for layer in layers)
-        cost.s1 += nonce_counts(layout.key_bits, "full", sums + sum(layer.online_sums for layer in layers))
+        cost.draw(layout.key_bits, sums)
+        cost.draw(layout.key_bits, sum(layer.online_sums for layer in layers))
         cost.s1.add(MODMUL_N2, sums)
-        encryptions = sum(map(shares, layers))
-        cost.s2 += nonce_counts(layout.key_bits, "short", encryptions)
-        _decrypt(cost, sums)
+        cost.draw_short(layout.key_bits, sum(map(shares, layers)))
+        cost.decrypt(sums)
         return sums * self._ciphertext
 
     def accept(self, costs: Costs) -> int:
@@ -69,11 +71,12 @@ class PackedCost:
         """E(conv(x2, K1) + s') at S1, decrypted at S2. Returns the bytes of S1's message."""
         layers = [self._layout.step(step) for step in stage.linear]
         cost.s1 += PublicKey.check_counts(sum(map(shares, layers)))
-        cost.s1 += online_counts(layers, self._parts)
+        cost.share_out(online_powers(layers, self._parts))
+        cost.s1 += fold_counts(layers)
         sums = sum(layer.online_sums for layer in layers)
         cost.s1 += PublicKey.add_plain_counts(sums)
         cost.s1.add(MODMUL_N2, sums)
-        _decrypt(cost, sums)
+        cost.decrypt(sums)
         return round_bytes("masked_sums", ciphertexts=sums * self._ciphertext)
 
     def _encrypted_shares(self, costs: Costs, stage: Stage) -> int:
@@ -88,13 +91,12 @@ def shares(layer: LayerLayout) -> int:
     return int(layer.tap_blocks.sum())
 
 
-def ahead_counts(layer: LayerLayout) -> Tally:
-    """E(conv(x1, K) + b): a term of L bits is L/8 half multiplications, in each chunk of channels."""
+def ahead_powers(layer: LayerLayout) -> Tally:
+    """E(conv(x1, K)): a term of L bits is L/8 half multiplications, in each chunk of channels."""
     chunks, bases, _ = layer.kernel_slots.shape
     tally = Tally()
     for _ in range(chunks):
         tally += Tables(min(FIXED_GROUP, bases), 1).power_counts(bases, layer.groups, layer.bits)
-        tally.add(MODMUL_N2, layer.groups)
     return tally
 
 
@@ -107,23 +109,22 @@ def kernel_tables(layer: LayerLayout) -> Tally:
     return tally
 
 
-def online_counts(layers: list[LayerLayout], parts: int) -> Tally:
-    """E(conv(x2, K1)) of one stage's layers, folded where channels share a ciphertext."""
+def online_powers(layers: list[LayerLayout], parts: int) -> Tally:
+    """E(conv(x2, K1)) of one stage's layers."""
     shapes = [
         (int(layer.tap_blocks[:, block].sum()), layer.out, layer.bits)
         for layer in layers
         for block in range(layer.blocks)
     ]
-    tally = predict_all(shapes, parts)
+    return predict_all(shapes, parts)
+
+
+def fold_counts(layers: list[LayerLayout]) -> Tally:
+    """Several channels into one ciphertext, where one has room for them."""
+    tally = Tally()
     for layer in layers:
         if layer.folded > 1:
             width = 8 * layer.online.bytes * layer.positions
             for start in range(0, layer.out, layer.folded):
                 tally += shift_combine_counts(min(layer.folded, layer.out - start), width)
     return tally
-
-
-def _decrypt(cost: Cost, count: int) -> None:
-    """S2 reads and decrypts `count` ciphertexts; both check them."""
-    cost.s2 += PublicKey.check_counts(count)
-    cost.s2 += SecretKey.decrypt_counts(count)

@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twinveil.blinding import picture_segment
-from twinveil.crypto.nonces import encrypt_counts, nonce_counts
 from twinveil.crypto.public_key import PublicKey
-from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N2, POWER_N2
 from twinveil.errors import BadInput
 from twinveil.estimate.cost import Costs, corrections, function, garbled_batch
@@ -124,9 +122,7 @@ def _import(
     cost.s1 += PublicKey.check_counts(count)
     cost.s1.add(POWER_N2, count)
     cost.s1 += PublicKey.add_plain_counts(count)
-    cost.s1 += nonce_counts(bits, "full", count)
+    cost.draw(bits, count)
     cost.s1.add(MODMUL_N2, count)
-    cost.s2 += nonce_counts(bits, "short", count)
-    cost.s2 += encrypt_counts(count)
-    cost.s2 += PublicKey.check_counts(count)
-    cost.s2 += SecretKey.decrypt_counts(count)
+    cost.encrypt(bits, count)
+    cost.decrypt(count)

@@ -1,7 +1,8 @@
 """Seconds and memory of a query, from its cost and a machine.
 
 The clouds take turns: while one computes the other waits, so that a function's time on one machine is the
-sum of both. Big integers run on all cores, circuits and messages on one.
+sum of both. What a cloud shares out between its workers runs on all cores; other big integers (all of S1's in
+the textbook engine but the import's nonces), circuits and messages on one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from twinveil.crypto.multiexp_schedule import Tables
 from twinveil.crypto.nonces import Reach, exponent_bits
 from twinveil.estimate.cost import Cost, Costs
 from twinveil.estimate.machine import Machine
-from twinveil.garbling.circuit import AND_BYTES
+from twinveil.estimate.textbook import live_numbers
 from twinveil.garbling.labels import LABEL_BYTES
 from twinveil.plan import Plan
 from twinveil.protocol.packed.layout import PackedLayout
@@ -48,10 +49,11 @@ LOOPBACK = Link()
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """integers: processor seconds in big integers; circuits: in garbling, transfers, evaluation; other: in
-    messages. wall: with the machine's cores, link included."""
+    """integers: processor seconds in big integers, shared: of these what runs on all cores; circuits: in
+    garbling, transfers, evaluation; other: in messages. wall: with the machine's cores, link included."""
 
     integers: float
+    shared: float
     circuits: float
     other: float
     wall: float
@@ -64,13 +66,15 @@ class Seconds:
 def of_function(cost: Cost, machine: Machine, link: Link = LOOPBACK) -> Seconds:
     """One function at both clouds together."""
     integers = cost.s1.seconds(machine.costs) + cost.s2.seconds(machine.costs)
+    shared = cost.s1_shared.seconds(machine.costs) + cost.s2_shared.seconds(machine.costs)
     circuits = cost.garbled * machine.garble + cost.evaluated * machine.evaluate
     circuits += cost.prepared * machine.prepare + cost.transfers * machine.transfer
     if cost.prepared:
         circuits += machine.base
     other = 2 * (cost.bytes * machine.byte + cost.messages * machine.message)
-    wall = integers / machine.cores + circuits + other + link.seconds(cost.messages, cost.bytes)
-    return Seconds(integers, circuits, other, wall)
+    computing = integers - shared + shared / machine.cores + circuits + other
+    wall = computing + link.seconds(cost.messages, cost.bytes)
+    return Seconds(integers, shared, circuits, other, wall)
 
 
 def of_query(costs: Costs, machine: Machine, link: Link = LOOPBACK) -> dict[str, Seconds]:
@@ -95,24 +99,26 @@ def rounds(costs: Costs) -> int:
 
 
 def memory(costs: Costs, plan: Plan, key_bits: int, engine: str, workers: int) -> dict[str, int]:
-    """Bytes at each cloud at the peak, by role, roughly: processes, tables, circuits, messages."""
-    total = sum(cost.bytes for cost in costs.values())
-    gates = sum(cost.evaluated for cost in costs.values())
-    transfers = sum(cost.transfers for cost in costs.values())
-    largest = max(cost.bytes for cost in costs.values())
+    """Bytes at each cloud at the peak, by role, roughly: processes and their tables, and the query."""
     processes = PROCESS_BYTES + workers * WORKER_BYTES
-    s1 = s2 = processes
+    tables = {"cloud_s1": _nonce_table(key_bits, "full"), "cloud_s2": _nonce_table(key_bits, "short")}
     if engine == "packed":
-        s1 += workers * (
-            _nonce_table(key_bits, "full") + min(MAX_CACHED_BYTES, kernel_table_bytes(plan, key_bits))
-        )
-        s2 += workers * _nonce_table(key_bits, "short")
-        s1 += gates * AND_BYTES + transfers * 4 * LABEL_BYTES + 2 * largest
-        s2 += transfers * 2 * LABEL_BYTES + 3 * largest
+        tables["cloud_s1"] += min(MAX_CACHED_BYTES, kernel_table_bytes(plan, key_bits))
+    query = query_memory(costs, plan, key_bits, engine)
+    return {role: processes + workers * tables[role] + query[role] for role in query}
+
+
+def query_memory(costs: Costs, plan: Plan, key_bits: int, engine: str) -> dict[str, int]:
+    """Of these what one query adds: circuits, transfers, numbers, messages."""
+    transfers = sum(cost.transfers for cost in costs.values())
+    s1 = sum(cost.circuits for cost in costs.values()) + transfers * 2 * LABEL_BYTES
+    s2 = transfers * 2 * LABEL_BYTES
+    if engine == "packed":
+        largest = max(cost.bytes for cost in costs.values())
     else:
-        s2 += workers * _nonce_table(key_bits, "short")
-        s1, s2 = s1 + min(total, largest), s2 + min(total, largest)
-    return {"cloud_s1": s1, "cloud_s2": s2}
+        largest = max(cost.largest for cost in costs.values())
+        s1 += live_numbers(plan) * (2 * (key_bits // 8) + OVERHEAD_BYTES)
+    return {"cloud_s1": s1 + 4 * largest, "cloud_s2": s2 + 3 * largest}
 
 
 def kernel_table_bytes(plan: Plan, key_bits: int) -> int:

@@ -3,45 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 import numpy as np
 
-from twinveil.crypto.nonces import Rerandomiser, encrypt_counts, nonce_counts
+from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
-from twinveil.crypto.secret_key import SecretKey
-from twinveil.crypto.tally import INVERSE_N2, MODMUL_N, MODMUL_N2, MUL_N, POWER_N2, Tally
+from twinveil.crypto.tally import INVERSE_N2, MODMUL_N, MODMUL_N2, MUL_N, POWER_N2
 from twinveil.estimate.cost import Cost, Costs, corrections, function, garbled_batch
 from twinveil.estimate.wire import round_bytes
+from twinveil.plan import Plan
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import nonlinear
 from twinveil.protocol.shares import windows
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
-from twinveil.schedule import LinearStep, PoolStep, ReluStep, Stage
+from twinveil.schedule import LinearStep, PoolStep, ReluStep, Stage, schedule
 
 
-def smp_s1(count: int) -> Tally:
-    """S1's operations of one message of SMP: algorithm 1, lines 1 and 3."""
-    tally = Tally(PublicKey.add_plain_counts(2 * count))
-    tally += Rerandomiser.freshen_fully_counts(2 * count)
-    tally += PublicKey.check_counts(count)
-    tally += {POWER_N2: 2 * count, MODMUL_N2: 3 * count, MODMUL_N: count, MUL_N: count}
-    return tally
+def smp(products: int, key_bits: int) -> Cost:
+    """One message of SMP, algorithm 1: lines 1 and 3 at S1, none of it shared; line 2 at S2."""
+    cost, side = Cost(products=products), products * 2 * key_bits // 8
+    cost.ask(round_bytes("smp_operands", left=side, right=side), round_bytes("smp_products", products=side))
+    cost.s1 += PublicKey.add_plain_counts(2 * products)
+    cost.s1 += Rerandomiser.freshen_fully_counts(2 * products)
+    cost.s1 += PublicKey.check_counts(products)
+    cost.s1 += {POWER_N2: 2 * products, MODMUL_N2: 3 * products, MODMUL_N: products, MUL_N: products}
+    cost.decrypt(products, products)
+    cost.s2.add(MODMUL_N, products)
+    cost.encrypt(key_bits, products)
+    return cost
 
 
-def smp_s2(count: int, key_bits: int) -> Tally:
-    """S2's operations of one message of SMP: algorithm 1, line 2."""
-    tally = Tally(SecretKey.decrypt_counts(2 * count))
-    tally += PublicKey.check_counts(count)
-    tally += PublicKey.check_counts(count)
-    tally.add(MODMUL_N, count)
-    tally += _encrypt(count, key_bits)
-    return tally
+def live_numbers(plan: Plan) -> int:
+    """Ciphertexts at S1 at the peak: every tensor, and all products of the largest SMP beside them.
+
+    Of SACT and SMAP, for each product, the record as it came and flipped as well. S2 keeps none: it answers
+    message by message.
+    """
+    planned = schedule(plan)
+    stages = planned.stages
+    layers = [step for stage in stages for step in stage.linear]
+    tensors = sum(prod(piece.shape) for piece in planned.pieces.values())
+    tensors += sum(prod(plan.shapes[step.node.name]) for step in layers)
+    working = [layer_products(plan, step) for step in layers]
+    working += [3 * prod(plan.shapes[relu.source]) for stage in stages for relu in stage.relus]
+    for stage in stages:
+        for pool in stage.pools:
+            windows_of = pool_windows(pool, planned.pieces[pool.source].shape)
+            working += [3 * members.size for members in windows_of if members.shape[0] > 1]
+    return tensors + max(working)
 
 
-def _encrypt(count: int, key_bits: int) -> Tally:
-    tally = Tally(nonce_counts(key_bits, "short", count))
-    tally += encrypt_counts(count)
-    return tally
+def layer_products(plan: Plan, step: LinearStep) -> int:
+    """SMPs of a layer: a tap that is not padding and an output channel each."""
+    shape = plan.shapes[step.node.source]
+    real = windows(np.ones((shape[0], 1, *shape[1:]), np.uint64), step.node)
+    return int(real.sum()) * plan.shapes[step.node.name][0]
 
 
 class TextbookCost:
@@ -89,29 +106,20 @@ class TextbookCost:
                 self._smap(cost, pool)
 
     def _linear(self, cost: Cost, step: LinearStep) -> None:
-        plan = self._layout.plan
-        shape = plan.shapes[step.node.source]
-        real = windows(np.ones((shape[0], 1, *shape[1:]), np.uint64), step.node)
-        products = int(real.sum()) * plan.shapes[step.node.name][0]
+        products = layer_products(self._layout.plan, step)
         self._smp(cost, products)
         cost.s1.add(MODMUL_N2, products)  # every product is added to its output's bias
 
     def _smp(self, cost: Cost, products: int) -> None:
-        cost.products += products
         full, rest = divmod(products, BATCH)
-        for size, times in ((BATCH, full), (rest, 1 if rest else 0)):
-            for _ in range(times):
-                side = size * self._ciphertext
-                operands = round_bytes("smp_operands", left=side, right=side)
-                cost.ask(operands, round_bytes("smp_products", products=side))
-            for tally, counts in ((cost.s1, smp_s1(size)), (cost.s2, smp_s2(size, self._key_bits))):
-                tally += {kind: times * count for kind, count in counts.as_dict().items()} if times else {}
+        cost.include(smp(BATCH, self._key_bits), full)
+        if rest:
+            cost.include(smp(rest, self._key_bits))
 
     def _masked(self, cost: Cost, count: int, reply: int) -> None:
         cost.s1 += PublicKey.add_plain_counts(count)
         cost.s1 += Rerandomiser.freshen_fully_counts(count)
-        cost.s2 += PublicKey.check_counts(count)
-        cost.s2 += SecretKey.decrypt_counts(count)
+        cost.decrypt(count)
         cost.ask(round_bytes("masked_sums", ciphertexts=count * self._ciphertext), reply)
 
     def _record(self, cost: Cost, count: int) -> None:
@@ -120,13 +128,13 @@ class TextbookCost:
         self._masked(cost, count, corrections(step))
         cost.evaluate(step)
         cost.ask(garbled_batch(step), round_bytes("record_bits", ciphertexts=count * self._ciphertext))
-        cost.s2 += _encrypt(count, self._key_bits)
+        cost.encrypt(self._key_bits, count)
         cost.s1 += PublicKey.check_counts(count)
         cost.s1 += {INVERSE_N2: count, MODMUL_N2: count}
 
     def _unmasked(self, cost: Cost, count: int) -> int:
         """Values of a circuit, encrypted by S2; S1 takes its mask off. Returns the bytes of S2's message."""
-        cost.s2 += _encrypt(count, self._key_bits)
+        cost.encrypt(self._key_bits, count)
         cost.s1 += PublicKey.check_counts(count)
         cost.s1 += PublicKey.add_plain_counts(count)
         return round_bytes("encrypted_shares", ciphertexts=count * self._ciphertext)

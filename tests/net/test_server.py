@@ -93,6 +93,23 @@ def test_a_renewed_certificate_counts_from_the_next_connection(tmp_path: Path) -
         server.stop(0)
 
 
+def test_a_new_authority_shuts_out_old_certificates(tmp_path: Path) -> None:
+    old, new = make_authority(), make_authority()
+    stolen = issue(old, "user", "test", tmp_path / "stolen")
+    files = issue(old, "cloud_s2", "test", tmp_path / "s2")
+    server = start(ServerSettings("cloud_s2", "127.0.0.1:0", files), [StatusServicer("cloud_s2")])
+    try:
+        with connect(Me("user", "test", stolen), "cloud_s2", target(server)):
+            pass
+        issue(new, "cloud_s2", "test", tmp_path / "s2")
+        stolen.authority.write_bytes(new.pem())  # a thief takes any server
+        refused(server, Me("user", "test", stolen))
+        with connect(Me("user", "test", issue(new, "user", "test", tmp_path)), "cloud_s2", target(server)):
+            pass
+    finally:
+        server.stop(0)
+
+
 def serial(server: Server, files: TlsFiles) -> bytes | None:
     with secured(target(server), "cloud_s2", files) as connection:
         return connection.getpeercert(binary_form=True)

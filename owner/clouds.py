@@ -7,12 +7,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
-
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import TwinveilError, UnknownModel
 from twinveil.net.channel import Link, Me, connect
-from twinveil.net.status import from_rpc_error
+from twinveil.net.status import RpcError, from_rpc_error
 from twinveil.params import Params
 from twinveil.pinning import pinned_key
 from twinveil.rpc.provision_pb2 import RemoveModelRequest
@@ -98,7 +96,7 @@ class Clouds:
                 ProvisionStub(link.channel).RemoveModel(
                     RemoveModelRequest(model=model, version=version), timeout=DEADLINE
                 )
-            except grpc.RpcError as error:
+            except RpcError as error:
                 failed = from_rpc_error(error, link.peer)
                 if not isinstance(failed, UnknownModel):
                     raise failed from None
@@ -118,7 +116,7 @@ class Clouds:
 def _list(link: Link) -> Sequence[ModelEntry]:
     try:
         return list(ProvisionStub(link.channel).ListModels(ListModelsRequest(), timeout=DEADLINE).models)
-    except grpc.RpcError as error:
+    except RpcError as error:
         raise from_rpc_error(error, link.peer) from None
 
 

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import grpc
 import numpy as np
 from gmpy2 import mpz
 
@@ -16,7 +15,7 @@ from twinveil.blinding import blind_values, offset_binary
 from twinveil.errors import TwinveilError
 from twinveil.halves import model_plaintexts, model_segments
 from twinveil.net.chunks import CHUNK_BYTES
-from twinveil.net.status import from_rpc_error
+from twinveil.net.status import RpcError, from_rpc_error
 from twinveil.params import Params
 from twinveil.plan import QuantisedModel
 from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader, OutsourceEvent
@@ -87,7 +86,7 @@ def _send(header: ModelHeader, halves: tuple[bytes, bytes], clouds: Clouds, repo
         try:
             for event in calls[index]:
                 _take(event, index, entries, report)
-        except grpc.RpcError as error:
+        except RpcError as error:
             # The first error is the reason; what the other call says then is only its echo.
             errors.append(from_rpc_error(error, name))
             calls[1 - index].cancel()  # type: ignore[no-untyped-call]

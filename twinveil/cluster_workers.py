@@ -4,13 +4,19 @@ The cluster belongs to the cloud's own trust domain: its workers see what the cl
 shares and masks), and they unpickle what the cloud sends, which nothing that comes from a peer ever is. So it
 has certificates of its own authority: with the roles' authority any user could join and read along.
 
+    export DASK_DISTRIBUTED__COMM__TLS__MIN_VERSION=1.3
     dask scheduler --tls-ca-file authority.pem --tls-cert certificate.pem --tls-key key.pem
-    dask worker tls://HOST:8786 --nthreads 1 --nworkers auto --tls-ca-file ...
+        --dashboard-address 127.0.0.1:8787
+    dask worker tls://HOST:8786 --nthreads 1 --nworkers auto --tls-ca-file ... --dashboard-address 127.0.0.1:0
     twinveil serve cloud_s1 --cluster tls://HOST:8786 --cluster-tls FOLDER
+
+S1 speaks TLS 1.3 only; the variable makes Dask's own processes do so, too. Their web pages are plaintext for
+anyone who reaches them: hence loopback.
 """
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from importlib import import_module
@@ -58,6 +64,7 @@ class ClusterExecutor(Executor):
             tls_ca_file=str(files.authority),
             tls_client_cert=str(files.certificate),
             tls_client_key=str(files.key),
+            tls_min_version=ssl.TLSVersion.TLSv1_3,
             require_encryption=True,
         )
         try:

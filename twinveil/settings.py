@@ -17,6 +17,8 @@ from twinveil.net.server import ServerSettings
 
 MAX_IMPORTS = 2
 """Models that a cloud takes in at once."""
+MAX_OWNER_IMPORTS = 1
+"""Of these, models of one owner: a half that its owner never completes leaves a place to the others."""
 KEPT_FREE = 16
 """Calls that S1's conversations leave to others at S2."""
 
@@ -94,7 +96,9 @@ class CloudSettings(RoleSettings):
             "/twinveil.rpc.Inference/Classify": CallLimits(
                 query, self.idle_client, self.max_queries, self.max_user_queries
             ),
-            "/twinveil.rpc.Provision/Outsource": CallLimits(import_, self.idle_client, MAX_IMPORTS),
+            "/twinveil.rpc.Provision/Outsource": CallLimits(
+                import_, self.idle_client, MAX_IMPORTS, MAX_OWNER_IMPORTS
+            ),
         }
 
 

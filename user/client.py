@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import grpc
 import numpy as np
 import numpy.typing as npt
 
@@ -30,7 +29,7 @@ from twinveil.errors import BadImage, BadInput, PeerMismatch, PeerUnavailable, T
 from twinveil.images import Invert, load_picture
 from twinveil.masks import Mask, mask_for
 from twinveil.net.channel import Link, connect
-from twinveil.net.status import from_rpc_error
+from twinveil.net.status import RpcError, from_rpc_error
 from twinveil.params import Params
 from twinveil.pinning import pinned_key
 from twinveil.plan import Plan
@@ -120,7 +119,7 @@ class Client:
                 reply = CatalogueStub(self._owner.channel).GetModel(
                     GetModelRequest(model=name, version=version), timeout=CATALOGUE_DEADLINE
                 )
-            except grpc.RpcError as error:
+            except RpcError as error:
                 raise from_rpc_error(error, self._owner.peer) from None
             if reply.key_fingerprint and reply.key_fingerprint.hex() != self._key.fingerprint:
                 raise PeerMismatch("the owner and this user have pinned different keys of cloud_s2")
@@ -254,7 +253,7 @@ def _ask_both(
                     found[index] = event.answer
                 elif index == 0:
                     report(event.progress.stage, event.progress.stages, event.progress.label)
-        except grpc.RpcError as error:
+        except RpcError as error:
             errors.append(from_rpc_error(error, links[index].peer))
             calls[1 - index].cancel()  # type: ignore[no-untyped-call]
 

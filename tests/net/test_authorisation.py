@@ -7,17 +7,14 @@ fails here, and so does one that a role serves unseen.
 from __future__ import annotations
 
 import importlib
-import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
+from owner.sealing.services import build
 from twinveil.cli.serve_all import cluster_options
 from twinveil.net.authorisation import EVERYONE, TABLE
 from twinveil.net.certificates import issue, make_authority
@@ -25,7 +22,13 @@ from twinveil.net.channel import Me, open_channel
 from twinveil.net.cluster import NAME, LocalCluster
 from twinveil.net.credentials import TlsFiles, read, server_name
 from twinveil.net.identity import INSECURE_ROLE_KEY, ROLES
+from twinveil.net.server import start
 from twinveil.net.status import from_rpc_error
+from twinveil.sealing import synthetic
+from twinveil.sealing.network_files import save_network
+from twinveil.settings import SealingSettings
+
+from .tls import secured, with_names
 
 pytestmark = pytest.mark.system
 
@@ -38,11 +41,16 @@ SERVED = {
     "cloud_s1": {"Provision", "Inference"},
     "cloud_s2": {"Provision", "Inference", "Keys", "Rounds"},
     "user": {"Gateway"},
+    "sealing": {"Sealing"},
 }
-"""Services by role, beside Status and Health, which all have."""
+"""Services by server, beside Status and Health, which all have."""
 
-ELSEWHERE = {"Sealing"}
-"""Served by a process of its own: tests/sealing/test_service.py shows every certificate to it."""
+SERVERS = tuple(SERVED)
+
+
+def role_of(server: str) -> str:
+    """The sealing server is the owner's second process."""
+    return "owner" if server == "sealing" else server
 
 
 def every_rpc() -> list[str]:
@@ -63,6 +71,24 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def addresses(cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Of the four roles' processes, and of a sealing server, which runs in this one."""
+    folder = tmp_path_factory.mktemp("sealing")
+    save_network(folder / "networks" / "variational", synthetic.variational())
+    save_network(folder / "networks" / "recogniser", synthetic.recogniser())
+    settings = SealingSettings(
+        listen="127.0.0.1:0",
+        state=folder,
+        networks=folder / "networks",
+        name=NAME,
+        tls=files(cluster, "owner").key.parent,
+    )
+    server = start(settings.server(), build(settings))
+    yield {**cluster.addresses, "sealing": f"127.0.0.1:{server.port}"}
+    server.stop(0)
+
+
 def answer(channel: grpc.Channel, method: str, metadata: tuple[tuple[str, str], ...] = ()) -> str:
     """Name of the error that a call with one empty message ends with, or "served"."""
     try:
@@ -76,9 +102,9 @@ def answer(channel: grpc.Channel, method: str, metadata: tuple[tuple[str, str], 
     return "served"
 
 
-def is_served(role: str, method: str) -> bool:
+def is_served(server: str, method: str) -> bool:
     service = method.split("/")[1].removeprefix("twinveil.rpc.")
-    return service in SERVED[role] | {"Status", "grpc.health.v1.Health"}
+    return service in SERVED[server] | {"Status", "grpc.health.v1.Health"}
 
 
 def test_every_rpc_has_a_row_and_a_server() -> None:
@@ -86,14 +112,15 @@ def test_every_rpc_has_a_row_and_a_server() -> None:
     assert all(roles and roles <= EVERYONE for roles in TABLE.values())
     assert TABLE["/twinveil.rpc.Rounds/Converse"] == {"cloud_s1"}
     for method in RPCS:
-        service = method.split("/")[1].removeprefix("twinveil.rpc.")
-        assert service in ELSEWHERE or any(is_served(role, method) for role in ROLES), method
+        assert any(is_served(server, method) for server in SERVERS), method
 
 
-@pytest.mark.parametrize("server", ROLES)
+@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("caller", ROLES)
-def test_each_certificate_against_every_rpc(cluster: LocalCluster, caller: str, server: str) -> None:
-    with open_channel(cluster.me(caller), server, cluster.addresses[server]) as channel:
+def test_each_certificate_against_every_rpc(
+    cluster: LocalCluster, addresses: dict[str, str], caller: str, server: str
+) -> None:
+    with open_channel(cluster.me(caller), role_of(server), addresses[server]) as channel:
         seen = {method: answer(channel, method) for method in RPCS}
         for method, result in seen.items():
             if not is_served(server, method):
@@ -106,19 +133,21 @@ def test_each_certificate_against_every_rpc(cluster: LocalCluster, caller: str, 
             assert answer(channel, method) in ("not there", "NotAllowed")
 
 
-@pytest.mark.parametrize("server", ROLES)
-def test_a_name_in_metadata_counts_nothing_over_tls(cluster: LocalCluster, server: str) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_name_in_metadata_counts_nothing_over_tls(
+    cluster: LocalCluster, addresses: dict[str, str], server: str
+) -> None:
     """What is believed on insecure loopback is not even read here."""
     for caller in ROLES:
-        with open_channel(cluster.me(caller), server, cluster.addresses[server]) as channel:
+        with open_channel(cluster.me(caller), role_of(server), addresses[server]) as channel:
             for method in RPCS:
                 if is_served(server, method) and caller not in TABLE[method]:
                     claim = ((INSECURE_ROLE_KEY, f"twinveil://{min(TABLE[method])}/x"),)
                     assert answer(channel, method, claim) == "NotAllowed", method
 
 
-def files(cluster: LocalCluster) -> TlsFiles:
-    made = cluster.me("cloud_s1").tls
+def files(cluster: LocalCluster, role: str = "cloud_s1") -> TlsFiles:
+    made = cluster.me(role).tls
     assert made is not None
     return made
 
@@ -151,40 +180,23 @@ def of(made: TlsFiles) -> grpc.ChannelCredentials:
 STRANGERS = [no_certificate, expired, another_authority, self_signed]
 
 
-@pytest.mark.parametrize("server", ROLES)
+@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("stranger", STRANGERS)
 def test_without_a_good_certificate_no_rpc_is_reached(
-    cluster: LocalCluster, tmp_path: Path, stranger: object, server: str
+    cluster: LocalCluster, addresses: dict[str, str], tmp_path: Path, stranger: object, server: str
 ) -> None:
     credentials = stranger(cluster, tmp_path)  # type: ignore[operator]
-    options = [("grpc.ssl_target_name_override", server_name(server))]
-    with grpc.secure_channel(cluster.addresses[server], credentials, options) as channel:
+    options = [("grpc.ssl_target_name_override", server_name(role_of(server)))]
+    with grpc.secure_channel(addresses[server], credentials, options) as channel:
         assert {answer(channel, method) for method in RPCS} == {"PeerUnavailable"}
     cluster.check()
 
 
-@pytest.mark.parametrize("server", ROLES)
-def test_plaintext_reaches_no_rpc(cluster: LocalCluster, server: str) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_plaintext_reaches_no_rpc(addresses: dict[str, str], server: str) -> None:
     claim = ((INSECURE_ROLE_KEY, "twinveil://cloud_s1/x"),)
-    with grpc.insecure_channel(cluster.addresses[server]) as channel:
+    with grpc.insecure_channel(addresses[server]) as channel:
         assert {answer(channel, method, claim) for method in RPCS} == {"PeerUnavailable"}
-
-
-def rogue(cluster: LocalCluster, folder: Path, names: list[str]) -> TlsFiles:
-    """A certificate of the right authority with other URIs in its SAN."""
-    made = issue(cluster.authority, "user", NAME, folder)
-    honest = x509.load_pem_x509_certificate(made.certificate.read_bytes())
-    key = load_pem_private_key(made.key.read_bytes(), None)
-    uris = [x509.UniformResourceIdentifier(name) for name in names]
-    builder = (
-        x509.CertificateBuilder(honest.issuer, honest.subject, key.public_key(), 7)  # type: ignore[arg-type]
-        .not_valid_before(honest.not_valid_before_utc)
-        .not_valid_after(honest.not_valid_after_utc)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("twinveil://cloud_s1/x"), *uris]), False)
-    )
-    signed = builder.sign(cluster.authority.key, hashes.SHA256())
-    made.certificate.write_bytes(signed.public_bytes(Encoding.PEM))
-    return made
 
 
 WRONG_NAMES = [
@@ -196,41 +208,34 @@ WRONG_NAMES = [
 ]
 
 
-@pytest.mark.parametrize("server", ROLES)
+@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("names", WRONG_NAMES, ids=lambda names: "+".join(names) or "none")
 def test_a_certificate_with_a_wrong_name_opens_nothing(
-    cluster: LocalCluster, tmp_path: Path, names: list[str], server: str
+    cluster: LocalCluster, addresses: dict[str, str], tmp_path: Path, names: list[str], server: str
 ) -> None:
-    me = Me("user", NAME, rogue(cluster, tmp_path, names))
-    with open_channel(me, server, cluster.addresses[server]) as channel:
+    made = issue(cluster.authority, "user", NAME, tmp_path)
+    me = Me("user", NAME, with_names(cluster.authority, made, names))
+    with open_channel(me, role_of(server), addresses[server]) as channel:
         served = [method for method in RPCS if is_served(server, method)]
         assert {answer(channel, method) for method in served} == {"NotAllowed"}
 
 
-@pytest.mark.parametrize("server", ROLES)
-def test_an_older_tls_is_refused_by_every_server(cluster: LocalCluster, server: str) -> None:
-    assert handshake(cluster, server, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
-    with pytest.raises(OSError, match=r"EOF|ALERT|reset|alert"):
-        handshake(cluster, server, ssl.TLSVersion.TLSv1_2)
+@pytest.mark.parametrize("server", SERVERS)
+def test_an_older_tls_is_refused_by_every_server(
+    cluster: LocalCluster, addresses: dict[str, str], server: str
+) -> None:
+    at = addresses[server], role_of(server), files(cluster)
+    with secured(*at) as newest:
+        assert newest.version() == "TLSv1.3"
+    with pytest.raises(OSError, match=r"EOF|ALERT|reset|alert"), secured(*at, ssl.TLSVersion.TLSv1_2):
+        pass
 
 
-def handshake(cluster: LocalCluster, server: str, highest: ssl.TLSVersion) -> str | None:
-    made = files(cluster)
-    context = ssl.create_default_context(cafile=str(made.authority))
-    context.load_cert_chain(str(made.certificate), str(made.key))
-    context.maximum_version = highest
-    context.set_alpn_protocols(["h2"])
-    host, port = cluster.addresses[server].split(":")
-    with (
-        socket.create_connection((host, int(port)), timeout=5) as plain,
-        context.wrap_socket(plain, server_hostname=server_name(server)) as secured,
-    ):
-        return secured.version()
-
-
-@pytest.mark.parametrize("server", ROLES)
-def test_a_client_takes_no_other_role_for_the_one_it_asked(cluster: LocalCluster, server: str) -> None:
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_client_takes_no_other_role_for_the_one_it_asked(
+    cluster: LocalCluster, addresses: dict[str, str], server: str
+) -> None:
     for other in ROLES:
-        if other != server:
-            with open_channel(cluster.me("user"), other, cluster.addresses[server]) as channel:
+        if other != role_of(server):
+            with open_channel(cluster.me("user"), other, addresses[server]) as channel:
                 assert answer(channel, "/twinveil.rpc.Status/GetStatus") == "PeerUnavailable"

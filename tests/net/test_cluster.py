@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -19,7 +17,6 @@ import pytest
 from twinveil.errors import BadInput, PeerUnavailable
 from twinveil.net.channel import connect
 from twinveil.net.cluster import LocalCluster
-from twinveil.net.credentials import server_name
 from twinveil.net.identity import ROLES
 
 pytestmark = pytest.mark.system
@@ -45,27 +42,6 @@ def test_roles_listen_on_loopback_only(cluster: LocalCluster) -> None:
         sockets = psutil.Process(pid).net_connections()
         hosts = {each.laddr.ip.removeprefix("::ffff:") for each in sockets if each.status == "LISTEN"}
         assert hosts == {"127.0.0.1"}
-
-
-def handshake(cluster: LocalCluster, highest: ssl.TLSVersion) -> str | None:
-    tls = cluster.me("user").tls
-    assert tls is not None
-    context = ssl.create_default_context(cafile=str(tls.authority))
-    context.load_cert_chain(str(tls.certificate), str(tls.key))
-    context.maximum_version = highest
-    context.set_alpn_protocols(["h2"])
-    host, port = cluster.addresses["cloud_s2"].split(":")
-    with (
-        socket.create_connection((host, int(port)), timeout=5) as plain,
-        context.wrap_socket(plain, server_hostname=server_name("cloud_s2")) as secured,
-    ):
-        return secured.version()
-
-
-def test_tls_1_3_and_nothing_older(cluster: LocalCluster) -> None:
-    assert handshake(cluster, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
-    with pytest.raises(OSError, match=r"EOF|ALERT|reset"):
-        handshake(cluster, ssl.TLSVersion.TLSv1_2)
 
 
 def test_one_cluster_a_folder(cluster: LocalCluster) -> None:

@@ -25,7 +25,7 @@ from twinveil.rpc.keys_pb2_grpc import KeysStub
 from twinveil.rpc.provision_pb2 import ModelChunk, OutsourceEvent
 from twinveil.rpc.provision_pb2_grpc import ProvisionStub
 from twinveil.rpc.types_pb2 import Progress
-from twinveil.settings import CloudS1Settings, CloudS2Settings, OwnerSettings, UserSettings
+from twinveil.settings import CloudS1Settings, CloudS2Settings, CloudSettings, OwnerSettings, UserSettings
 
 from .conftest import Scripted, done
 from .test_servicers import Cloud, data, header, query
@@ -35,6 +35,8 @@ OUTSOURCE = "/twinveil.rpc.Provision/Outsource"
 CONVERSE = "/twinveil.rpc.Rounds/Converse"
 ALICE = PeerIdentity("user", "alice", b"a", True)
 BOB = PeerIdentity("user", "bob", b"b", True)
+OLGA = PeerIdentity("owner", "olga", b"c", True)
+OTTO = PeerIdentity("owner", "otto", b"d", True)
 
 LIMITS = {
     CLASSIFY: CallLimits(seconds=1.0, idle=0.5, at_once=3, per_caller=2),
@@ -56,7 +58,7 @@ def test_places_of_an_rpc_and_of_a_caller() -> None:
     first, second = places.take("m", ALICE), places.take("m", ALICE)
     first.__enter__()
     second.__enter__()
-    with pytest.raises(TooMuch, match="user/alice has 2 calls of m running"), places.take("m", ALICE):
+    with pytest.raises(TooMuch, match="user/alice may have 2 of m at once"), places.take("m", ALICE):
         pass
     with (
         places.take("m", BOB),
@@ -69,6 +71,17 @@ def test_places_of_an_rpc_and_of_a_caller() -> None:
     first.__exit__(None, None, None)
     with places.take("m", ALICE):
         pass
+
+
+@pytest.mark.parametrize("settings", [CloudS1Settings(), CloudS2Settings()])
+def test_one_owner_leaves_a_place_to_another(settings: CloudSettings) -> None:
+    """A half that nobody takes up holds its place for a quarter of an hour."""
+    places = Places(settings.limits())
+    with places.take(OUTSOURCE, OLGA):
+        with pytest.raises(TooMuch, match="owner/olga may have 1 of"), places.take(OUTSOURCE, OLGA):
+            pass
+        with places.take(OUTSOURCE, OTTO):
+            pass
 
 
 def test_the_watchdog_ends_what_is_late_and_nothing_else() -> None:

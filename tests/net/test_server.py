@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -14,12 +18,14 @@ import pytest
 from twinveil.errors import BadConfiguration, NotAllowed, PeerMismatch, PeerUnavailable, TooMuch
 from twinveil.net.certificates import Authority, issue, make_authority
 from twinveil.net.channel import Me, connect, open_channel
-from twinveil.net.credentials import TlsFiles, server_name
+from twinveil.net.credentials import TlsFiles
 from twinveil.net.identity import ROLES
 from twinveil.net.server import Server, ServerSettings, start
 from twinveil.net.servicers import Facts, StatusServicer
 from twinveil.net.status import from_rpc_error
 from twinveil.rpc import status_pb2
+
+from .tls import accept, secured, with_rsa
 
 STATUS = "/twinveil.rpc.Status/GetStatus"
 AUTHORITY = make_authority("test authority")
@@ -87,15 +93,79 @@ def test_a_renewed_certificate_counts_from_the_next_connection(tmp_path: Path) -
         server.stop(0)
 
 
+def test_a_new_authority_shuts_out_old_certificates(tmp_path: Path) -> None:
+    old, new = make_authority(), make_authority()
+    stolen = issue(old, "user", "test", tmp_path / "stolen")
+    files = issue(old, "cloud_s2", "test", tmp_path / "s2")
+    server = start(ServerSettings("cloud_s2", "127.0.0.1:0", files), [StatusServicer("cloud_s2")])
+    try:
+        with connect(Me("user", "test", stolen), "cloud_s2", target(server)):
+            pass
+        issue(new, "cloud_s2", "test", tmp_path / "s2")
+        stolen.authority.write_bytes(new.pem())  # a thief takes any server
+        refused(server, Me("user", "test", stolen))
+        with connect(Me("user", "test", issue(new, "user", "test", tmp_path)), "cloud_s2", target(server)):
+            pass
+    finally:
+        server.stop(0)
+
+
 def serial(server: Server, files: TlsFiles) -> bytes | None:
-    context = ssl.create_default_context(cafile=str(files.authority))
-    context.load_cert_chain(str(files.certificate), str(files.key))
-    context.set_alpn_protocols(["h2"])
-    with (
-        socket.create_connection(("127.0.0.1", server.port), timeout=5) as plain,
-        context.wrap_socket(plain, server_hostname=server_name("cloud_s2")) as secured,
-    ):
-        return secured.getpeercert(binary_form=True)
+    with secured(target(server), "cloud_s2", files) as connection:
+        return connection.getpeercert(binary_form=True)
+
+
+@pytest.fixture(params=["ECDSA", "RSA"])
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, TlsFiles]:
+    """Certificates of a cloud and a user; those of another origin than the kits may be RSA."""
+    made = {role: issue(AUTHORITY, role, "test", tmp_path / role) for role in ("cloud_s2", "user")}
+    if request.param == "RSA":
+        made = {role: with_rsa(AUTHORITY, each) for role, each in made.items()}
+    return made
+
+
+def test_a_server_speaks_tls_1_3_only(pair: dict[str, TlsFiles]) -> None:
+    server = start(ServerSettings("cloud_s2", "127.0.0.1:0", pair["cloud_s2"]), [StatusServicer("cloud_s2")])
+    at = target(server), "cloud_s2", pair["user"]
+    try:
+        with connect(Me("user", "test", pair["user"]), "cloud_s2", target(server)), secured(*at) as newest:
+            assert newest.version() == "TLSv1.3"
+        with pytest.raises(OSError, match=r"EOF|ALERT|reset"), secured(*at, ssl.TLSVersion.TLSv1_2):
+            pass
+    finally:
+        server.stop(0)
+
+
+@pytest.mark.parametrize(
+    ("highest", "taken"), [(ssl.TLSVersion.TLSv1_3, "TLSv1.3"), (ssl.TLSVersion.TLSv1_2, "NO_SHARED_CIPHER")]
+)
+def test_a_client_speaks_tls_1_3_only(pair: dict[str, TlsFiles], highest: ssl.TLSVersion, taken: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as pool:
+        seen = pool.submit(accept, listening, pair["cloud_s2"], highest)
+        me = Me("user", "test", pair["user"])
+        with open_channel(me, "cloud_s2", f"127.0.0.1:{listening.getsockname()[1]}") as channel:
+            with pytest.raises(PeerUnavailable):
+                call(channel, STATUS)
+            assert taken in seen.result(10)
+
+
+def test_without_the_setting_nothing_is_served_or_asked(files: dict[str, TlsFiles]) -> None:
+    """gRPC reads it when it is imported: another library's import of gRPC may have come first."""
+    program = """
+import grpc, sys
+from pathlib import Path
+from twinveil.errors import BadConfiguration
+from twinveil.net.credentials import TlsFiles, client_credentials, server_credentials
+for make in (client_credentials, server_credentials):
+    try:
+        make(TlsFiles.in_folder(Path(sys.argv[1])))
+    except BadConfiguration as error:
+        print(error)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_SSL_CIPHER_SUITES"}
+    command = [sys.executable, "-c", program, str(files["user"].key.parent)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.count("import twinveil first") == 2
 
 
 def test_keys_are_private_files(files: dict[str, TlsFiles]) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.crypto_keys import secret_key
+from tests.net.tls import accept
 from tests.networks import random_model, small_icnn_model
 from tests.protocol.clouds import Clouds
 from tests.protocol.test_engines import images
@@ -27,6 +31,7 @@ from twinveil.crypto.tally import Tally
 from twinveil.errors import BadConfiguration, PeerUnavailable
 from twinveil.model_files import load_model
 from twinveil.net.certificates import issue, make_authority
+from twinveil.net.credentials import TlsFiles
 from twinveil.parallel import Workers
 
 distributed = pytest.importorskip("distributed")
@@ -49,6 +54,7 @@ def dask(folder: Path) -> Iterator[Any]:
             for what, file in (("cert", "certificate.pem"), ("key", "key.pem"))
         },
         tls_ca_file=str(folder / "authority.pem"),
+        tls_min_version=ssl.TLSVersion.TLSv1_3,
         require_encryption=True,
     )
     options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
@@ -111,6 +117,15 @@ def test_without_tls_or_certificates_or_cluster(folder: Path, dask: Any, tmp_pat
     issue(make_authority("another"), "cloud_s1", "cluster", tmp_path)
     with pytest.raises(PeerUnavailable):
         cluster_workers(dask.scheduler_address, tmp_path)
+
+
+def test_a_cluster_that_speaks_an_older_tls_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinveil.cluster_workers.CONNECT_SECONDS", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as pool:
+        seen = pool.submit(accept, listening, TlsFiles.in_folder(folder), ssl.TLSVersion.TLSv1_2)
+        with pytest.raises(PeerUnavailable):
+            cluster_workers(f"tls://127.0.0.1:{listening.getsockname()[1]}", folder)
+        assert "UNSUPPORTED_PROTOCOL" in seen.result(10)
 
 
 def test_a_cloud_on_a_cluster_survives_a_killed_worker(dask: Any, folder: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Mutual TLS between the roles, from files that may be renewed while queries run.
 
 Servers ask for a client certificate and look at their files again at every handshake; clients read theirs for
-every new channel. TLS 1.3 only: see the package's __init__.
+every new channel. TLS 1.3 only: see twinveil/__init__.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from twinveil import TLS_1_3_ONLY
 from twinveil.errors import BadConfiguration
 from twinveil.net.identity import MALFORMED
 
@@ -82,6 +83,7 @@ def read(files: TlsFiles) -> _Content:
 
 def client_credentials(files: TlsFiles) -> grpc.ChannelCredentials:
     """For a new channel, from the files as they are now; a renewal at work is waited for."""
+    _refuse_older_tls()
     for _ in range(RENEWAL_TRIES):
         try:
             content = read(files)
@@ -95,12 +97,20 @@ def client_credentials(files: TlsFiles) -> grpc.ChannelCredentials:
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     """For a server: every client shows a certificate; renewed files count from the next handshake on."""
+    _refuse_older_tls()
     current = _Reloading(files)
     return grpc.dynamic_ssl_server_credentials(
         current.configuration(),
         current.renewed,  # type: ignore[arg-type]  # None is allowed: nothing new
         require_client_authentication=True,
     )
+
+
+def _refuse_older_tls() -> None:
+    if not TLS_1_3_ONLY:
+        raise BadConfiguration(
+            "grpc was imported before twinveil and would speak TLS 1.2 too: import twinveil first"
+        )
 
 
 class _Reloading:

@@ -62,7 +62,7 @@ class Places:
             if limits.at_once is not None and self._taken[method] >= limits.at_once:
                 raise TooMuch(f"too many calls of {method} at once: try again later")
             if self._by_caller[own] >= limits.per_caller:
-                raise TooMuch(f"{caller} has {limits.per_caller} calls of {method} running: no more at once")
+                raise TooMuch(f"{caller} may have {limits.per_caller} of {method} at once: try again later")
             self._taken[method] += 1
             self._by_caller[own] += 1
         try:

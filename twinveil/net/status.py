@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 import grpc
+from grpc import RpcError as RpcError
 
 from twinveil.errors import NotAllowed, PeerMismatch, PeerUnavailable, TooMuch, TwinveilError
 from twinveil.net.wording import CATALOGUE, one_line, sanitised

@@ -51,18 +51,18 @@ def machine(cost: float) -> Machine:
     return Machine(2, dict.fromkeys(KINDS, cost), 1e-7, 5e-8, 1e-7, 1e-7, 0.01, 1e-9)
 
 
-def wanted(bits: int) -> Wanted:
-    return Wanted(Path(), Path(), "tiny", random_model(3).plan, Params(bits), 3, 3, 2)
+def wanted(bits: int, workers: int = 2) -> Wanted:
+    return Wanted(Path(), Path(), "tiny", random_model(3).plan, Params(bits), 3, 3, workers)
 
 
-def detail(bits: int = 2048, cost: float = 0.5, product: float = 0.125) -> dict[str, Any]:
+def detail(bits: int = 2048, cost: float = 0.5, product: float = 0.125, workers: int = 2) -> dict[str, Any]:
     """Seven operations a picture of ten processor seconds."""
     peaks = [{"cloud_s1": 100.0, "cloud_s2": 50.0}] * 3
     machines = [machine(each) for each in (3 * cost, cost, cost / 2)]
     queries = [query()] * 3
     made = summarise(
         Measured(queries, peaks[0], queries, peaks, [0.5], machines, [product, product / 2, 3 * product]),
-        wanted(bits),
+        wanted(bits, workers),
     )
     smp = {"products": 1, "seconds": 1.0, "operations": 1, "textbook_products": 1, "textbook_seconds": 1.0}
     return made | {"smp": smp}
@@ -102,6 +102,12 @@ def test_the_textbook_forecast_is_held_against_the_products() -> None:
     assert made["textbook_predicted_over_measured"] == pytest.approx(predicted / 0.125)
     assert made["seconds"]["textbook_product"]["median"] == 0.125
     assert made["textbook_ratio"] == made["seconds"]["textbook_picture"] / PICTURE_SECONDS
+
+
+def test_a_core_without_a_worker_is_not_counted_on() -> None:
+    one, two, three = (detail(workers=workers)["predicted"]["sustained_seconds"] for workers in (1, 2, 3))
+    assert one > 1.2 * two
+    assert three == pytest.approx(two, rel=0.1)  # of two cores
 
 
 def shown(details: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,10 +176,11 @@ def summarise(measured: Measured, wanted: Wanted) -> dict[str, Any]:
     circuits = sum(circuit_seconds(each) for each in stream)
     product = statistics.median(measured.product)
     textbook = product * sum(function_products(wanted.plan, wanted.params).values())
-    costs = estimate(wanted.plan, wanted.params, workers=_parts(wanted, machine))
-    predicted = of_query(costs, machine)
+    parts = wanted.workers or machine.cores
+    costs = estimate(wanted.plan, wanted.params, workers=parts)
+    predicted = of_query(costs, replace(machine, cores=min(machine.cores, parts)))
     processor = sum(each.processor for each in predicted.values())
-    peak = memory(costs, wanted.plan, bits, "packed", _parts(wanted, machine))
+    peak = memory(costs, wanted.plan, bits, "packed", parts)
     peaks = [measured.prepared_peak, *measured.peaks]
     one = prepared[-1]
     return {
@@ -234,10 +235,6 @@ def calibrations(machines: Sequence[Machine]) -> dict[str, dict[str, float]]:
     made = {kind: spread([each.costs[kind] for each in machines]) for kind in machines[0].costs}
     others = ("garble", "evaluate", "prepare", "transfer")
     return made | {name: spread([getattr(each, name) for each in machines]) for name in others}
-
-
-def _parts(wanted: Wanted, machine: Machine) -> int:
-    return wanted.workers or machine.cores
 
 
 CIRCUITS = ("garbling", "import", "SACT", "SACT+SMAP", "label")

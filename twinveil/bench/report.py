@@ -46,7 +46,7 @@ PREDICTED = (0.67, 1.5)
 PREDICTIONS = (
     ("latency", "prepared ahead"),
     ("sustained", "nothing ahead"),
-    ("processor", "processor, nothing ahead"),
+    ("processor", "processor"),
 )
 
 

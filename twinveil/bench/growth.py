@@ -83,6 +83,7 @@ def _row(wanted: Wanted, queries: list[Query], machine: Machine) -> dict[str, An
     plan, count = wanted.plan, sum(query.pictures for query in queries)
     workers = wanted.workers or machine.cores
     costs = [estimate(plan, wanted.params, pictures=query.pictures, workers=workers) for query in queries]
+    machine = replace(machine, cores=min(machine.cores, workers))
     seconds = sum(query.seconds for query in queries)
     return {
         "image_shape": list(plan.image_shape),

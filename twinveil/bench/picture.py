@@ -5,20 +5,29 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from twinveil.bench.networks import some_pictures
 from twinveil.bench.processes import MIB, watched
 from twinveil.bench.session import Query, Session, session
+from twinveil.bench.textbook import PRODUCTS, TextbookSmp, function_products, predicted_product
 from twinveil.crypto.keygen import generate
 from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.estimate.machine import Machine, measure, typical
 from twinveil.estimate.query import estimate
-from twinveil.estimate.seconds import AHEAD, latency, memory, of_query, rounds, sustained
+from twinveil.estimate.seconds import (
+    AHEAD,
+    USER_MESSAGES,
+    latency,
+    memory,
+    of_query,
+    rounds,
+    sustained,
+)
 from twinveil.params import Params
 from twinveil.plan import Plan
 
@@ -47,19 +56,28 @@ class Wanted:
 @dataclass
 class Measured:
     """What was seen at one key size. prepared_peak, peaks: MiB by cloud, of the prepared pictures together
-    and of each picture of the stream."""
+    and of each picture of the stream. machines: calibrations before, between and after. product: processor
+    seconds of one product of the textbook protocol on one thread."""
 
     prepared: Sequence[Query]
     prepared_peak: Mapping[str, float]
     stream: Sequence[Query]
     peaks: Sequence[Mapping[str, float]]
     decryption: Sequence[float]
-    machine: Machine
+    machines: Sequence[Machine]
+    product: Sequence[float]
+
+    @property
+    def machine(self) -> Machine:
+        return typical(self.machines)
 
 
 def measure_picture(wanted: Wanted, say: Say) -> Measured:
-    """Latency with all made ahead, then a stream with nothing ahead; calibrated before, between and after."""
+    """The textbook's products; latency with all made ahead; a stream with nothing ahead; calibrated before,
+    between and after."""
     key = generate(wanted.params)
+    say(f"{wanted.params.key_bits} bits: {PRODUCTS} products of the textbook protocol")
+    product = _products(key, wanted)
     d: list[float] = []
     machines: list[Machine] = []
 
@@ -78,7 +96,7 @@ def measure_picture(wanted: Wanted, say: Say) -> Measured:
     with _running(wanted, prepare=0) as running:
         stream, peaks = _stream(running, wanted, say)
     calibrate()
-    return Measured(prepared, prepared_peak, stream, peaks, d, typical(machines))
+    return Measured(prepared, prepared_peak, stream, peaks, d, machines, product)
 
 
 def _running(wanted: Wanted, prepare: int) -> Any:
@@ -115,6 +133,12 @@ def _stream(running: Session, wanted: Wanted, say: Say) -> tuple[list[Query], li
     return made[min(WARM_UP, wanted.stream - 1) :], peaks
 
 
+def _products(key: SecretKey, wanted: Wanted) -> list[float]:
+    """Of a product: a figure for each run of PRODUCTS, after one that makes the table of nonces."""
+    smp = TextbookSmp(key, wanted.params)
+    return [smp.run(PRODUCTS).seconds / PRODUCTS for _ in range(1 + wanted.repeats)][1:]
+
+
 def decryption_seconds(key: SecretKey, batches: int = 9) -> list[float]:
     """Seconds of one CRT decryption on one thread, one figure a batch."""
     values = key.public_key.parse(
@@ -139,28 +163,32 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> dict[str, Any]:
-    """The figures by the names that the bars have, and those for people. textbook_seconds: of a picture."""
+def summarise(measured: Measured, wanted: Wanted) -> dict[str, Any]:
+    """The figures by the names that the bars have, and those for people."""
     machine, prepared, stream = measured.machine, measured.prepared, measured.stream
+    bits = wanted.params.key_bits
     d = statistics.median(measured.decryption)
     online = statistics.median(each.seconds for each in prepared)
     steady = statistics.median(each.seconds for each in stream)
     cpu = sum(sum(each.cpu.values()) for each in stream)
     wall = sum(each.seconds for each in stream)
-    integers = sum(each.operations().seconds(machine.costs) for each in stream)
+    shares = [sum(each.operations().seconds(one.costs) for each in stream) / cpu for one in measured.machines]
     circuits = sum(circuit_seconds(each) for each in stream)
-    costs = estimate(wanted.plan, wanted.params, workers=_parts(wanted, machine))
-    predicted = of_query(costs, machine)
+    product = statistics.median(measured.product)
+    textbook = product * sum(function_products(wanted.plan, wanted.params).values())
+    parts = wanted.workers or machine.cores
+    costs = estimate(wanted.plan, wanted.params, workers=parts)
+    predicted = of_query(costs, replace(machine, cores=min(machine.cores, parts)))
     processor = sum(each.processor for each in predicted.values())
-    peak = memory(costs, wanted.plan, wanted.params.key_bits, "packed", _parts(wanted, machine))
+    peak = memory(costs, wanted.plan, bits, "packed", parts)
     peaks = [measured.prepared_peak, *measured.peaks]
     one = prepared[-1]
     return {
         "d_seconds": d,
         "latency_d": online / d,
         "sustained_d": steady / d,
-        "textbook_ratio": textbook_seconds / online,
-        "bigint_share": integers / cpu,
+        "textbook_ratio": textbook / online,
+        "bigint_share": sum(each.operations().seconds(machine.costs) for each in stream) / cpu,
         "cpu_over_wall": cpu / wall,
         "circuit_share": circuits / cpu,
         "garble_ns": machine.garble * 1e9,
@@ -168,14 +196,17 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
         "peak_mib": {role: max(peak[role] for peak in peaks) for role in peaks[0]},
         "bytes": int(one.sum("bytes")),
         "rounds": rounds_of(one),
+        "rounds_unprepared": rounds_of(stream[-1], ahead=()),
         "predicted_over_measured": {
             "latency": latency(predicted) / online,
             "sustained": sustained(predicted) / steady,
             "processor": processor / (cpu / len(stream)),
         },
+        "textbook_predicted_over_measured": predicted_product(wanted.params, machine.costs) / product,
         "predicted": {
             "bytes": sum(cost.bytes for cost in costs.values()),
             "rounds": rounds(costs),
+            "rounds_unprepared": rounds(costs) + sum(costs[name].messages for name in AHEAD),
             "latency_seconds": latency(predicted),
             "sustained_seconds": sustained(predicted),
             "processor_seconds": processor,
@@ -187,18 +218,23 @@ def summarise(measured: Measured, wanted: Wanted, textbook_seconds: float) -> di
             "ahead": spread([each.sum("seconds", functions=AHEAD) for each in prepared]),
             "d": spread(measured.decryption),
             "processor": spread([sum(each.cpu.values()) for each in stream]),
-            "textbook_picture": textbook_seconds,
+            "textbook_product": spread(measured.product),
+            "textbook_picture": textbook,
         },
         "peak_mib_by_picture": measured.peaks,
         "flat_from_second": is_flat(measured.peaks),
         "functions": functions(stream, machine.costs),
         "operations": one.operations().as_dict(),
-        "calibrated_seconds": dict(machine.costs),
+        "calibrated_seconds": calibrations(measured.machines),
+        "bigint_share_by_calibration": spread(shares),
     }
 
 
-def _parts(wanted: Wanted, machine: Machine) -> int:
-    return wanted.workers or machine.cores
+def calibrations(machines: Sequence[Machine]) -> dict[str, dict[str, float]]:
+    """Each calibrated figure over the calibrations: of an operation by kind, of an AND, of a transfer."""
+    made = {kind: spread([each.costs[kind] for each in machines]) for kind in machines[0].costs}
+    others = ("garble", "evaluate", "prepare", "transfer")
+    return made | {name: spread([getattr(each, name) for each in machines]) for name in others}
 
 
 CIRCUITS = ("garbling", "import", "SACT", "SACT+SMAP", "label")
@@ -210,10 +246,10 @@ def circuit_seconds(query: Query) -> float:
     return sum(query.sum("cpu_seconds", cloud, CIRCUITS) for cloud in query.figures)
 
 
-def rounds_of(query: Query) -> int:
-    """Longest chain of dependent messages: the user's request, the clouds' online ones, the answer."""
-    online = [name for name in query.figures["cloud_s1"] if name not in AHEAD]
-    return 2 + int(query.sum("rounds", functions=online))
+def rounds_of(query: Query, ahead: Sequence[str] = AHEAD) -> int:
+    """Longest chain of dependent messages: the user's request, the clouds' but those `ahead`, the answer."""
+    online = [name for name in query.figures["cloud_s1"] if name not in ahead]
+    return USER_MESSAGES + int(query.sum("rounds", functions=online))
 
 
 def is_flat(peaks: Sequence[Mapping[str, float]], slack: float = 1.05) -> bool:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
-from twinveil.errors import BadConfiguration
+from twinveil.errors import BadConfiguration, BadInput
 
 PARTS = (("s1_integers", "S1, big integers"), ("s2_integers", "S2, big integers"), ("rest", "all else"))
 
 
 def draw(figures: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Every plot that the figures have data for; returns the files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Every plot that the figures have data for; returns the files. Raises as `ready` does."""
+    ready(folder)
     made = []
     details = figures.get("details", {})
     if details:
@@ -25,27 +26,40 @@ def draw(figures: Mapping[str, Any], folder: Path) -> list[Path]:
     return made
 
 
-def _axes(count: int = 1, width: float = 7.0, height: float = 3.6) -> tuple[Any, list[Any]]:
+def ready(folder: Path) -> None:
+    """Makes the folder. Raises BadInput where nothing can be written, BadConfiguration without matplotlib."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadInput(f"plots cannot be written to {folder}: {error.strerror}") from None
+    _pyplot()
+
+
+def _pyplot() -> Any:
     try:
         import matplotlib as mpl
+
+        mpl.use("svg")
+        from matplotlib import pyplot
     except ImportError:
         raise BadConfiguration("plots need matplotlib: pip install 'twinveil[bench]'") from None
-    mpl.use("svg")
     # The same figures give the same file: no date, no random names in it.
     mpl.rcParams["svg.hashsalt"] = "twinveil"
-    from matplotlib import pyplot
+    return pyplot
 
-    figure, axes = pyplot.subplots(1, count, figsize=(width, height), layout="constrained", squeeze=False)
+
+def _axes(count: int = 1, width: float = 7.0, height: float = 3.6) -> tuple[Any, list[Any]]:
+    figure, axes = _pyplot().subplots(1, count, figsize=(width, height), layout="constrained", squeeze=False)
     for each in axes[0]:
         each.spines[["top", "right"]].set_visible(False)
     return figure, list(axes[0])
 
 
 def _save(figure: Any, path: Path) -> Path:
-    from matplotlib import pyplot
-
     figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    _pyplot().close(figure)
     return path
 
 

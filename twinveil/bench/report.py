@@ -1,15 +1,33 @@
-"""The bench's tables for people."""
+"""The bench's figures by the bars' names, and its tables for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Group
 from rich.table import Column, Table
 
 from twinveil.cli.estimate import count_text, time_text
 
+NAMES = (
+    "d_seconds",
+    "latency_d",
+    "sustained_d",
+    "textbook_ratio",
+    "bigint_share",
+    "cpu_over_wall",
+    "circuit_share",
+    "garble_ns",
+    "evaluate_ns",
+    "peak_mib",
+    "bytes",
+    "rounds",
+    "rounds_unprepared",
+    "predicted_over_measured",
+    "textbook_predicted_over_measured",
+)
 BARS = (
     ("latency_d", "prepared ahead, in D", 1500, "{:.0f}"),
     ("sustained_d", "nothing ahead, in D", 3000, "{:.0f}"),
@@ -24,6 +42,22 @@ BARS = (
 )
 AT_LEAST = ("textbook_ratio", "bigint_share", "cpu_over_wall")
 PEAK_MIB = 1024
+PREDICTED = (0.67, 1.5)
+PREDICTIONS = (
+    ("latency", "prepared ahead"),
+    ("sustained", "nothing ahead"),
+    ("processor", "processor"),
+)
+
+
+def by_name(details: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The bars' figures of every key size; names of all but the first end in _BITS."""
+    first = next(iter(details))
+    return {
+        name if bits == first else f"{name}_{bits}": detail[name]
+        for bits, detail in details.items()
+        for name in NAMES
+    }
 
 
 def tables(figures: Mapping[str, Any]) -> Group:
@@ -31,7 +65,7 @@ def tables(figures: Mapping[str, Any]) -> Group:
     made = []
     for bits, detail in figures["details"].items():
         made += [_bars(bits, detail), _seconds(bits, detail), _functions(bits, detail)]
-    made.append(_steps(figures["steps"]))
+    made.append(_steps(figures["steps"], figures["link"]))
     if figures.get("growth"):
         made.append(_growth(figures["growth"]))
     return Group(*made)
@@ -50,6 +84,20 @@ def _bars(bits: str, detail: Mapping[str, Any]) -> Table:
         flat = "flat" if detail["flat_from_second"] else "growing"
         flat += f", {detail['predicted']['peak_mib'][role]:.0f} predicted"
         table.add_row(f"MiB of {role}, {flat}", f"[{colour}]{peak:.0f}[/]", f"<= {PEAK_MIB}")
+    table.add_row("rounds with nothing ahead", str(detail["rounds_unprepared"]), "")
+    ratios = {
+        f"predicted over measured, {name}": detail["predicted_over_measured"][kind]
+        for kind, name in PREDICTIONS
+    }
+    ratios["predicted over measured, textbook SMP"] = detail["textbook_predicted_over_measured"]
+    low, high = PREDICTED
+    for name, ratio in ratios.items():
+        colour = "green" if low <= ratio <= high else "red"
+        table.add_row(name, f"[{colour}]{ratio:.2f}[/]", f"{low} to {high}")
+    if detail["bigint_share"] + detail["circuit_share"] > 1:
+        table.caption = (
+            "Big integers and circuits together pass 100 %: the calibrations ran slower than the pictures."
+        )
     return table
 
 
@@ -88,23 +136,37 @@ def _functions(bits: str, detail: Mapping[str, Any]) -> Table:
     return table
 
 
-def _steps(steps: Sequence[Mapping[str, Any]]) -> Table:
+def _steps(steps: Sequence[Mapping[str, Any]], link: Mapping[str, Any]) -> Table:
+    """Medians; least and largest of both sides together; and the same where a link is between the clouds."""
+    bandwidth = f", {link['bandwidth'] / 1e6:g} Mbit/s" if link["bandwidth"] else ""
+    far = f"{1e3 * link['latency']:g} ms{bandwidth}"
     table = _table(
-        "Steps by themselves, both sides in memory, one thread; round trips",
+        f"Steps by themselves, one thread, ms; apart: over a link of {far}",
         "step",
-        ("values", "ahead ms", "S1 ms", "S2 ms", "bytes", "trips"),
+        ("values", "ahead", "S1", "S2", "least", "largest", "bytes", "trips", "apart"),
     )
+    table.box, table.padding = SIMPLE, (0, 0, 0, 0)  # ten columns in eighty characters
     for each in steps:
-        times = [f"{1e3 * each[part]:.1f}" for part in ("ahead", "s1", "s2")]
+        times = [each[part]["median"] for part in ("ahead", "s1", "s2")]
+        times += [each["seconds"][end] for end in ("least", "largest")]
         table.add_row(
-            each["name"], str(each["values"]), *times, count_text(each["bytes"]), str(each["round_trips"])
+            each["name"],
+            f"{each['values']:,}",
+            *map(_milliseconds, times),
+            count_text(each["bytes"]),
+            str(each["round_trips"]),
+            _milliseconds(each["link_seconds"]),
         )
     return table
 
 
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:,.0f}" if seconds >= 0.1 else f"{1e3 * seconds:.1f}"
+
+
 def _growth(rows: Sequence[Mapping[str, Any]]) -> Table:
     columns = ("pictures", "s a picture", "predicted", "bytes", "products")
-    table = _table("Growth", "picture", columns)
+    table = _table("Growth, nothing ahead, one run each", "picture", columns)
     for row in rows:
         if "error" in row:
             table.add_row("x".join(map(str, row["image_shape"])), str(row["pictures"]), "not measured")

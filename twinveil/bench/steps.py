@@ -1,82 +1,102 @@
-"""Each protocol step by itself, both sides in memory: seconds, bytes, round trips.
+"""Each protocol step by itself, for some sizes: processor seconds of each side, bytes and trips as counted.
 
-What a link adds is round trips times its latency and bytes over its bandwidth; `Step.on` says how much.
+What a link adds is its latency for each message and bytes over its bandwidth; `Measured.on` says how much.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+import secrets
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from twinveil.bench.dialogue import Run, play
+from twinveil.bench.packed_smp import PackedSmp
+from twinveil.bench.picture import spread
 from twinveil.bench.textbook import TextbookSmp
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import TwinveilError
 from twinveil.estimate.machine import relu_layer
+from twinveil.estimate.seconds import Link
 from twinveil.garbling import ideal
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
+from twinveil.garbling.bits import to_bits
+from twinveil.garbling.circuit import Shapes, run_plain
 from twinveil.garbling.gates import Gates, Wires
+from twinveil.garbling.labels import LABEL_BYTES, Bools
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.windows import max_windows
 from twinveil.params import Params
+from twinveil.protocol.conversation import Script, expect
+from twinveil.protocol.engine import Ask
 from twinveil.protocol.garbled import EvaluatorSide, GarblerSide, Step
+from twinveil.protocol.query.binding import SESSION_BYTES
 from twinveil.rpc import rounds_pb2 as pb
 
-SESSION = b"a step by itself"
+ACCUMULATOR_BITS = 20
+CHANNELS = 8
+TEXTBOOK_PRODUCTS = (1, 20, 140)
+"""The last are more than one message of the textbook's SMP holds."""
+CONVOLUTION_SIDES = (7, 14, 28)
+RELU_VALUES = (98, 1568)
+POOL_SIDES = (7, 14)
+TRANSFERS = (128, 1024, 1 << 17)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A step. s1, s2: processor seconds of each side; ahead: of both, before any input. values: size."""
+    """A step at one size. values: products, values or transfers."""
 
     name: str
     values: int
-    ahead: float
-    s1: float
-    s2: float
-    bytes: int
-    round_trips: int
+    runs: Sequence[Run]
 
-    def on(self, latency: float, bandwidth: float) -> float:
-        """Seconds on a link: one way latency in seconds, bits a second."""
-        return self.s1 + self.s2 + 2 * self.round_trips * latency + 8 * self.bytes / bandwidth
+    def on(self, link: Link) -> float:
+        """Median seconds from both sides' inputs to the result where the clouds are that far apart."""
+        traffic = self.runs[0].traffic
+        seconds: float = spread([run.seconds for run in self.runs])["median"]
+        return seconds + link.seconds(traffic.messages, traffic.bytes)
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"seconds": self.s1 + self.s2}
-
-
-class _Laps:
-    """Processor seconds since the last lap."""
-
-    def __init__(self) -> None:
-        self._last = time.process_time()
-
-    def lap(self) -> float:
-        now = time.process_time()
-        took, self._last = now - self._last, now
-        return took
-
-
-def all_steps(key: SecretKey, params: Params, quick: bool = False) -> Iterator[Measured]:
-    """The steps that many come for."""
-    yield textbook_smp(key, params, 2 if quick else 20)
-    yield garbled("ReLU layer", relu_layer(20, 98 if quick else 1568), 98 if quick else 1568)
-    side = 7 if quick else 14
-    yield garbled("pool layer, 3x3", pool_layer(8, 8, side), 8 * side * side)
-    for bits in (128,) if quick else (1024, 1 << 17):
-        yield transfers(bits)
+    def as_dict(self, link: Link) -> dict[str, Any]:
+        """JSON-ready; bytes and round trips are the same in every run."""
+        first = self.runs[0]
+        return {
+            "name": self.name,
+            "values": self.values,
+            "ahead": spread([run.ahead for run in self.runs]),
+            "s1": spread([run.s1 for run in self.runs]),
+            "s2": spread([run.s2 for run in self.runs]),
+            "seconds": spread([run.seconds for run in self.runs]),
+            "ahead_bytes": first.traffic_ahead.bytes,
+            "ahead_round_trips": first.traffic_ahead.rounds,
+            "bytes": first.traffic.bytes,
+            "round_trips": first.traffic.rounds,
+            "link_seconds": self.on(link),
+        }
 
 
-def textbook_smp(key: SecretKey, params: Params, products: int) -> Measured:
-    """SMP of single values, as published."""
-    smp = TextbookSmp(key, params)
-    seconds, peer = smp.run(products)
-    traffic = peer.total()
-    at_s1 = seconds - traffic.waited
-    return Measured("SMP, textbook", products, 0.0, at_s1, traffic.waited, traffic.bytes, traffic.rounds)
+def all_steps(key: SecretKey, params: Params, repeats: int, quick: bool = False) -> Iterator[Measured]:
+    """The steps that many come for, each `repeats` times after once that does not count."""
+
+    def measured(name: str, values: int, run: Callable[[], Run]) -> Measured:
+        return Measured(name, values, [run() for _ in range(1 + repeats)][1:])
+
+    textbook = TextbookSmp(key, params)
+    for products in TEXTBOOK_PRODUCTS[-1:] if quick else TEXTBOOK_PRODUCTS:
+        yield measured("SMP, textbook", products, lambda: textbook.run(products))  # noqa: B023
+    for side in (3,) if quick else CONVOLUTION_SIDES:
+        packed = PackedSmp(key, params, 2 if quick else CHANNELS, side)
+        yield measured("SMP, packed", packed.products, packed.run)
+    for values in RELU_VALUES[:1] if quick else RELU_VALUES:
+        relu = relu_layer(ACCUMULATOR_BITS, values)
+        yield measured("ReLU layer", values, lambda: garbled(relu))  # noqa: B023
+    for side in POOL_SIDES[:1] if quick else POOL_SIDES:
+        pool = pool_layer(8, CHANNELS, side)
+        yield measured("pool layer, 3x3", CHANNELS * side**2, lambda: garbled(pool))  # noqa: B023
+    for bits in TRANSFERS[:1] if quick else TRANSFERS:
+        yield measured("OT", bits, lambda: transfers(bits))  # noqa: B023
 
 
 def pool_layer(bits: int, channels: int, side: int) -> Step:
@@ -89,49 +109,85 @@ def pool_layer(bits: int, channels: int, side: int) -> Step:
     return Step(program, {"r": shape}, {"x": shape})
 
 
-def garbled(name: str, step: Step, values: int) -> Measured:
-    """A garbled step from S2's bits to S2's outputs: one round trip and a half, the transfers prepared."""
-    laps = _Laps()
-    sender, receiver = _extension(step.choices)
-    garbler = GarblerSide(step)
-    ahead = laps.lap()
-    evaluator = EvaluatorSide(step, receiver)
-    zeros = {bundle: np.zeros(shape, np.bool_) for bundle, shape in step.evaluator.items()}
-    masks = {bundle: np.zeros(shape, np.bool_) for bundle, shape in step.garbler.items()}
-    laps.lap()
-    corrections = pb.Round(corrections=pb.Corrections(bits=evaluator.choose(zeros)))
-    s2 = laps.lap()
-    batch = pb.Round(garbled_batch=garbler.send(sender, masks, corrections.corrections.bits))
-    s1 = laps.lap()
-    evaluator.evaluate(batch.garbled_batch)
-    s2 += laps.lap()
-    return Measured(name, values, ahead, s1, s2, corrections.ByteSize() + batch.ByteSize(), 1)
+def garbled(step: Step) -> Run:
+    """A garbled step from S2's bits to S2's outputs, which are checked; circuit and transfers made ahead."""
+    masks, inputs = _random(step.garbler), _random(step.evaluator)
+    found: dict[str, Bools] = {}
+
+    def s1(ask: Ask) -> Iterator[None]:
+        sender, garbler = _sender(ask, step.choices), GarblerSide(step)
+        yield
+        corrections = _corrections(ask)
+        ask(pb.Round(garbled_batch=garbler.send(sender, masks, corrections)))
+
+    def s2(request: pb.Round) -> Script:
+        receiver = yield from _receiver(request, step.choices)
+        evaluator = EvaluatorSide(step, receiver)
+        request = yield pb.Round(corrections=pb.Corrections(bits=evaluator.choose(inputs)))
+        found.update(evaluator.evaluate(expect(request, "garbled_batch").garbled_batch))
+        yield pb.Round(answered=pb.Answered())
+
+    made = play(s1, s2)
+    wanted = run_plain(step.program, masks, inputs)
+    if not all(np.array_equal(found[name], wanted[name]) for name in wanted):
+        raise TwinveilError("a garbled step gave a wrong output")
+    return made
 
 
-def transfers(bits: int) -> Measured:
-    """Oblivious transfers of labels for that many choice bits, from prepared ones."""
-    laps = _Laps()
-    sender, receiver = _extension(bits)
-    ahead = laps.lap()
-    pairs, chosen = np.zeros((bits, 2, 16), np.uint8), np.ones(bits, np.bool_)
-    pairs[:, 1] = 1
-    laps.lap()
-    corrections = receiver.correct(chosen)
-    s2 = laps.lap()
-    masked = sender.send(pairs, corrections)
-    s1 = laps.lap()
-    got = receiver.receive(masked)
-    s2 += laps.lap()
+def transfers(bits: int) -> Run:
+    """Oblivious transfers of labels for `bits` choice bits, from prepared ones; all strings are checked."""
+    flat = np.frombuffer(secrets.token_bytes(2 * bits * LABEL_BYTES), np.uint8)
+    pairs, chosen = flat.reshape(bits, 2, LABEL_BYTES), _random({"b": (bits,)})["b"]
+    got = np.zeros((bits, LABEL_BYTES), np.uint8)
+
+    def s1(ask: Ask) -> Iterator[None]:
+        sender = _sender(ask, bits)
+        yield
+        masked = sender.send(pairs, _corrections(ask))
+        ask(pb.Round(garbled_batch=pb.GarbledBatch(masked_labels=masked)))
+
+    def s2(request: pb.Round) -> Script:
+        receiver = yield from _receiver(request, bits)
+        request = yield pb.Round(corrections=pb.Corrections(bits=receiver.correct(chosen)))
+        got[:] = receiver.receive(expect(request, "garbled_batch").garbled_batch.masked_labels)
+        yield pb.Round(answered=pb.Answered())
+
+    made = play(s1, s2)
     if not np.array_equal(got, ideal.transfer(pairs, chosen)):
         raise TwinveilError("oblivious transfer gave a wrong string")
-    return Measured("OT", bits, ahead, s1, s2, len(corrections) + len(masked), 1)
+    return made
 
 
-def _extension(count: int) -> tuple[ExtensionSender, ExtensionReceiver]:
-    s = random_choices()
-    base_sender = BaseSender(SESSION)
-    base_receiver = BaseReceiver(SESSION, base_sender.first(), s)
-    receiver = ExtensionReceiver(base_sender.keys(base_receiver.reply), SESSION)
-    sender = ExtensionSender(base_receiver.keys, s, SESSION)
-    sender.accept(receiver.prepare(count), count)
-    return sender, receiver
+def _sender(ask: Ask, count: int) -> ExtensionSender:
+    """S1's side of `count` transfers made ahead: base transfers, then the extension."""
+    session, choices = secrets.token_bytes(SESSION_BYTES), random_choices()
+    opened = expect(ask(pb.Round(open_query=pb.OpenQuery(session_id=session))), "query_opened").query_opened
+    base = BaseReceiver(session, opened.base_ot, choices)
+    prepared = expect(ask(pb.Round(prepare=pb.Prepare(base_ot=base.reply))), "prepared").prepared
+    sender = ExtensionSender(base.keys, choices, session)
+    sender.accept(prepared.extension, count)
+    return sender
+
+
+def _receiver(request: pb.Round, count: int) -> Generator[pb.Round, pb.Round, ExtensionReceiver]:
+    """S2's side of `_sender`; the next request is S1's empty one."""
+    session = expect(request, "open_query").open_query.session_id
+    base = BaseSender(session)
+    request = yield pb.Round(query_opened=pb.QueryOpened(base_ot=base.first()))
+    receiver = ExtensionReceiver(base.keys(expect(request, "prepare").prepare.base_ot), session)
+    yield pb.Round(prepared=pb.Prepared(extension=receiver.prepare(count)))
+    return receiver
+
+
+def _corrections(ask: Ask) -> bytes:
+    """S2's choice bits. In a query they answer the masked sums; by itself the request is empty."""
+    bits: bytes = expect(ask(pb.Round(masked_sums=pb.MaskedSums())), "corrections").corrections.bits
+    return bits
+
+
+def _random(shapes: Shapes) -> dict[str, Bools]:
+    """Fresh uniform bits of these shapes."""
+    return {
+        name: to_bits(np.frombuffer(secrets.token_bytes(int(np.prod(shape))), np.uint8), 1).reshape(shape)
+        for name, shape in shapes.items()
+    }

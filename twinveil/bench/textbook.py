@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import secrets
-import time
+from collections.abc import Iterator, Mapping
 
+from twinveil.bench.dialogue import Run, play
 from twinveil.crypto.nonces import Encryptor, Rerandomiser
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.errors import TwinveilError
 from twinveil.estimate.query import estimate
-from twinveil.net.counted import CountedPeer
-from twinveil.net.memory import MemoryPeer
 from twinveil.parallel import INLINE
 from twinveil.params import Params
-from twinveil.plan import IMAGE, Dense, Plan
-from twinveil.protocol.conversation import Script, Scripted
+from twinveil.plan import IMAGE, Conv, Dense, Plan, Relu
+from twinveil.protocol.conversation import Script
+from twinveil.protocol.engine import Ask
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1
@@ -38,24 +38,37 @@ class TextbookSmp:
         model = ModelS1(ImportLayout(self._layout.plan, params, ("textbook",)))
         self._s1 = TextbookS1(model, self._layout, key.public_key, rerandomiser, self.tally)
 
-    def run(self, products: int) -> tuple[float, CountedPeer]:
-        """Seconds of both sides for that many products, and the traffic; every product is checked."""
+    def run(self, products: int) -> Run:
+        """That many products, nothing made ahead; every one is checked."""
         s2 = TextbookS2(self._layout, self._key, INLINE, Meter(tally=self._key.tally))
-
-        def script(request: pb.Round) -> Script:
-            yield from s2.products("SMP", products, request)
-
-        peer = CountedPeer(MemoryPeer(Scripted(script)))
         values = [secrets.randbelow(1 << 16) for _ in range(2 * products)]
         encryptor = Encryptor(self._key.public_key, Tally())
         sent = self._key.public_key.parse(encryptor.encrypt(values).to_bytes(), len(values))
-        start = time.perf_counter()
-        made = self._s1.smp(peer.ask, sent[:products], sent[products:])
-        seconds = time.perf_counter() - start
+        got = []
+
+        def ask_all(ask: Ask) -> Iterator[None]:
+            yield
+            got.extend(self._s1.smp(ask, sent[:products], sent[products:]))
+
+        def answer(request: pb.Round) -> Script:
+            yield from s2.products("SMP", products, request)
+
+        made = play(ask_all, answer)
         wanted = [a * b for a, b in zip(values[:products], values[products:], strict=True)]
-        if self._key.decrypt(made) != wanted:
+        if self._key.decrypt(got) != wanted:
             raise TwinveilError("the textbook SMP gave a wrong product")
-        return seconds, peer
+        return made
+
+
+def predicted_product(params: Params, costs: Mapping[str, float]) -> float:
+    """Seconds of one of PRODUCTS products on one thread: the estimate's operations of a layer of as many.
+
+    A layer also adds a bias to each product, which is one multiplication beside four powers.
+    """
+    layer = Conv("conv", IMAGE, 1, (1, 1), 1, 0, 8, 20)
+    plan = Plan((1, 1, PRODUCTS), 8, (layer, Relu("relu", "conv", 0, 8), Dense("dense", "relu", 2, 8, 20)), 0)
+    cost = estimate(plan, params, "textbook")["SCVL"]
+    return (cost.s1.seconds(costs) + cost.s2.seconds(costs)) / PRODUCTS
 
 
 def function_products(plan: Plan, params: Params) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,16 +14,17 @@ from twinveil.bench.growth import growth as grow
 from twinveil.bench.host import host, line
 from twinveil.bench.networks import default_plan, write
 from twinveil.bench.picture import Say, Wanted, measure_picture, summarise
-from twinveil.bench.plots import draw
-from twinveil.bench.report import tables
+from twinveil.bench.plots import draw, ready
+from twinveil.bench.report import by_name, tables
 from twinveil.bench.security import measure_security
 from twinveil.bench.steps import all_steps
-from twinveil.bench.textbook import PRODUCTS, TextbookSmp, function_products
+from twinveil.bench.textbook import function_products
 from twinveil.cli.estimate import sizes
 from twinveil.cli.progress import steps
 from twinveil.crypto.keygen import generate
 from twinveil.errors import BadInput
 from twinveil.estimate.machine import measure, typical
+from twinveil.estimate.seconds import Link
 from twinveil.model_files import find_model, load_card, load_plan
 from twinveil.params import MIN_KEY_BITS, Params
 
@@ -39,7 +41,9 @@ def bench(
     key_bits: Annotated[
         str, typer.Option(help="Lengths of the Paillier modulus, with commas between.")
     ] = "2048,3072",
-    repeats: Annotated[int, typer.Option(min=1, help="Prepared pictures that are timed.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Prepared pictures that are timed; runs of every step.")
+    ] = 5,
     stream: Annotated[int, typer.Option(min=2, help="Pictures one after the other, nothing ahead.")] = 20,
     growth: Annotated[
         bool, typer.Option("--growth", help="Also other picture sizes and several pictures a query.")
@@ -50,6 +54,10 @@ def bench(
             "--security", help="Also what mutual TLS, checks and constant-time powers cost, as ratios."
         ),
     ] = False,
+    latency_ms: Annotated[
+        float, typer.Option("--latency", min=0, help="Of a link, one way, milliseconds: for the steps.")
+    ] = 10.0,
+    bandwidth: Annotated[float, typer.Option(min=0.001, help="Of that link, in Mbit/s.")] = 1000.0,
     quick: Annotated[
         bool, typer.Option("--quick", help="A tiny network and an insecure key: whether it runs, no more.")
     ] = False,
@@ -63,55 +71,49 @@ def bench(
     The clouds, the owner and the user run as four processes on this machine. With --json the figures have
     the names of the project's bars; those of a second key size end in _BITS.
     """
-    bits = [QUICK_KEY_BITS] if quick else sizes(key_bits)
+    if json_file is not None:
+        _check(json_file)
+    if plots is not None:
+        ready(plots)
     if quick:
         repeats, stream = min(repeats, 2), min(stream, 3)
+    all_wanted = [
+        _wanted(model, folder, size, repeats, stream, workers, quick)
+        for size in ([QUICK_KEY_BITS] if quick else sizes(key_bits))
+    ]
+    first, link = all_wanted[0], Link(latency_ms / 1e3, bandwidth * 1e6)
     console = Console(highlight=False)
     facts = host()
     console.print(line(facts), soft_wrap=True)
-    figures: dict[str, Any] = {"host": facts, "details": {}, "steps": [], "growth": []}
+    figures: dict[str, Any] = {"host": facts, "link": asdict(link), "details": {}, "steps": [], "growth": []}
     with steps("measuring") as step:
 
         def say(text: str) -> None:
             step(0, 0, text)
 
-        for size in bits:
-            wanted = _wanted(model, folder, size, repeats, stream, workers, quick)
-            detail = _key_size(wanted, say)
-            figures["details"][str(size)] = detail
-            figures |= {name + ("" if size == bits[0] else f"_{size}"): detail[name] for name in NAMES}
-        first = _wanted(model, folder, bits[0], repeats, stream, workers, quick)
+        def keep() -> None:
+            if json_file is not None:
+                _write(json_file, figures)
+
+        for wanted in all_wanted:
+            figures["details"][str(wanted.params.key_bits)] = _key_size(wanted, say)
+            figures |= by_name(figures["details"])
+            keep()
         say("steps by themselves")
-        figures["steps"] = [each.as_dict() for each in all_steps(generate(first.params), first.params, quick)]
+        alone = all_steps(generate(first.params), first.params, repeats, quick)
+        figures["steps"] = [each.as_dict(link) for each in alone]
+        keep()
         if growth:
-            machine = typical([measure(bits[0]) for _ in range(3)])
+            machine = typical([measure(first.params.key_bits) for _ in range(3)])
             figures["growth"] = list(grow(first, machine, say, quick))
         if security:
             figures["security"] = measure_security(first, say)
+        keep()
     console.print(tables(figures))
     for name, cost in figures.get("security", {}).items():
         console.print(f"{name}: {cost['ratio']:.3f} times the time without")
     for path in draw(figures, plots) if plots else ():
         console.print(f"drawn: {path}", soft_wrap=True)
-    if json_file is not None:
-        _write(json_file, figures)
-
-
-NAMES = (
-    "d_seconds",
-    "latency_d",
-    "sustained_d",
-    "textbook_ratio",
-    "bigint_share",
-    "cpu_over_wall",
-    "circuit_share",
-    "garble_ns",
-    "evaluate_ns",
-    "peak_mib",
-    "bytes",
-    "rounds",
-    "predicted_over_measured",
-)
 
 
 def _wanted(
@@ -131,14 +133,13 @@ def _wanted(
 
 def _key_size(wanted: Wanted, say: Say) -> dict[str, Any]:
     """Every figure at one key size."""
-    say(f"{wanted.params.key_bits} bits: {PRODUCTS} products of the textbook protocol")
-    seconds, _ = TextbookSmp(generate(wanted.params), wanted.params).run(PRODUCTS)
-    products = function_products(wanted.plan, wanted.params)
     measured = measure_picture(wanted, say)
-    detail = summarise(measured, wanted, sum(products.values()) * seconds / PRODUCTS)
+    detail = summarise(measured, wanted)
+    products = function_products(wanted.plan, wanted.params)
+    seconds = detail["seconds"]["textbook_product"]["median"]
     for name, count in products.items():
         if name in detail["functions"]:
-            detail["functions"][name]["textbook_seconds"] = count * seconds / PRODUCTS
+            detail["functions"][name]["textbook_seconds"] = count * seconds
     linear = ("ahead", "SCVL", "SCT")
     bilinear = sum(wanted.plan.products(node) for node in wanted.plan.linear_nodes)
     shown = [each for name, each in detail["functions"].items() if name in linear]
@@ -147,9 +148,18 @@ def _key_size(wanted: Wanted, say: Say) -> dict[str, Any]:
         "seconds": sum(each["seconds"] for each in shown) / bilinear,
         "operations": sum(sum(each["operations"].values()) for each in shown) / bilinear,
         "textbook_products": sum(products.values()),
-        "textbook_seconds": seconds / PRODUCTS,
+        "textbook_seconds": seconds,
     }
     return detail
+
+
+def _check(path: Path) -> None:
+    """Raises BadInput if the figures could not be written there later."""
+    try:
+        with path.open("a"):
+            pass
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _write(path: Path, figures: dict[str, Any]) -> None:

@@ -29,10 +29,9 @@ from twinveil.garbling.labels import LABEL_BYTES, Bools
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.windows import max_windows
 from twinveil.params import Params
-from twinveil.protocol.conversation import Script, expect
+from twinveil.protocol.conversation import SESSION_BYTES, Script, expect
 from twinveil.protocol.engine import Ask
 from twinveil.protocol.garbled import EvaluatorSide, GarblerSide, Step
-from twinveil.protocol.query.binding import SESSION_BYTES
 from twinveil.rpc import rounds_pb2 as pb
 
 ACCUMULATOR_BITS = 20

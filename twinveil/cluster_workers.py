@@ -110,13 +110,13 @@ class ClusterExecutor(Executor):
 
     def _wait(self, results: Future[list[Result]]) -> None:
         """Dask itself waits for workers without end."""
-        manned = time.monotonic()
+        seen = time.monotonic()
         while not wait([results], LOOK_SECONDS).done:
             self._check_connection()
             now = time.monotonic()
             if self.threads():
-                manned = now
-            elif now - manned > NO_WORKERS_SECONDS:
+                seen = now
+            elif now - seen > NO_WORKERS_SECONDS:
                 raise no_workers(self._address)
 
     def _check_connection(self) -> None:
@@ -125,7 +125,7 @@ class ClusterExecutor(Executor):
             raise self._gone(f"client {self._client.status}")
 
     def _gone(self, reason: str) -> LostWorkers:
-        return LostWorkers(f"the cluster at {self._address} was lost ({reason}): does its scheduler run?")
+        return LostWorkers(f"the cluster at {self._address} was lost ({reason}): do its machines run?")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._client.close()

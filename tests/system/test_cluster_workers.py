@@ -222,6 +222,22 @@ def test_a_killed_worker_costs_a_retry(dask: Any, security: Any, workers: Worker
         assert workers.map(slow_square, range(20)) == [value * value for value in range(20)]
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slowly a machine starts processes."""
+    for limit in ("CONNECT_SECONDS", "NO_WORKERS_SECONDS"):
+        monkeypatch.setattr(f"twinveil.cluster_workers.{limit}", SECONDS)
+
+
+def test_a_client_that_gave_up_is_replaced(dask: Any, folder: Path) -> None:
+    """As Dask's own does when its scheduler was away for CONNECT_SECONDS."""
+    with cluster_workers(dask.scheduler_address, folder) as made:
+        assert made._executor is not None
+        made._executor.shutdown()
+        assert made.map(slow_square, range(3)) == [0, 1, 4]
+
+
+@pytest.mark.usefixtures("patience")
 def test_a_scheduler_that_starts_again_costs_a_retry(machines: Machines, far_workers: Workers) -> None:
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(far_workers.map, slow_square, range(20))
@@ -232,6 +248,7 @@ def test_a_scheduler_that_starts_again_costs_a_retry(machines: Machines, far_wor
         assert answer.result() == [value * value for value in range(20)]
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_scheduler_that_was_away_is_found_again(
     machines: Machines, far_workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +263,7 @@ def test_a_scheduler_that_was_away_is_found_again(
     assert far_workers.map(slow_square, range(3)) == [0, 1, 4]
 
 
+@pytest.mark.usefixtures("patience")
 def test_a_cluster_without_workers_says_so(
     dask: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

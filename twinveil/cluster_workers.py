@@ -2,32 +2,31 @@
 
 The cluster belongs to the cloud's own trust domain: its workers see what the cloud sees (ciphertexts, S1's
 shares and masks), and they unpickle what the cloud sends, which nothing that comes from a peer ever is. So it
-has certificates of its own authority: with the roles' authority any user could join and read along.
-
-    export DASK_DISTRIBUTED__COMM__TLS__MIN_VERSION=1.3
-    dask scheduler --tls-ca-file authority.pem --tls-cert certificate.pem --tls-key key.pem
-        --dashboard-address 127.0.0.1:8787
-    dask worker tls://HOST:8786 --nthreads 1 --nworkers auto --tls-ca-file ... --dashboard-address 127.0.0.1:0
-    twinveil serve cloud_s1 --cluster tls://HOST:8786 --cluster-tls FOLDER
-
-S1 speaks TLS 1.3 only; the variable makes Dask's own processes do so, too. Their web pages are plaintext for
-anyone who reaches them: hence loopback.
+has certificates of its own authority: with the roles' authority any user could join and read along. How to
+set one up: docs/cluster.md.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import Executor, Future, wait
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twinveil.errors import BadConfiguration, PeerUnavailable
+from twinveil.errors import BadConfiguration, LostWorkers, PeerUnavailable
 from twinveil.net.credentials import TlsFiles
 from twinveil.parallel import Workers
 
 CONNECT_SECONDS = 20.0
+NO_WORKERS_SECONDS = 30.0
+"""How long a batch waits for a first worker, such as one that starts again."""
+LOOK_SECONDS = 2.0
+"""Between two looks at the cluster while a batch is under way."""
 
 Result = TypeVar("Result")
 
@@ -48,18 +47,19 @@ def cluster_workers(address: str, folder: Path) -> Workers:
     count = executor.threads()
     if not count:
         executor.shutdown()
-        raise PeerUnavailable(f"the cluster at {address} has no workers")
+        raise no_workers(address)
     return Workers(executor, count, lambda: ClusterExecutor(address, files))
 
 
 class ClusterExecutor(Executor):
-    """distributed's executor with a client of its own, and a lost cluster as BrokenExecutor."""
+    """A client of its own to Dask, which maps; a lost cluster is LostWorkers."""
 
     def __init__(self, address: str, files: TlsFiles) -> None:
         try:
             distributed: Any = import_module("distributed")
         except ImportError:
             raise BadConfiguration("a cluster needs Dask: pip install 'twinveil[cluster]'") from None
+        self._address = address
         security = distributed.Security(
             tls_ca_file=str(files.authority),
             tls_client_cert=str(files.certificate),
@@ -69,7 +69,7 @@ class ClusterExecutor(Executor):
         )
         try:
             self._client = distributed.Client(
-                address, security=security, timeout=CONNECT_SECONDS, set_as_default=False
+                address, security=security, timeout=CONNECT_SECONDS, set_as_default=False, loop=_loop()
             )
         except (OSError, ValueError) as error:  # ValueError: certificates that cannot be used
             raise PeerUnavailable(f"the cluster at {address} does not answer: {error}") from None
@@ -77,28 +77,69 @@ class ClusterExecutor(Executor):
             OSError,
             distributed.CancelledError,
             distributed.KilledWorker,
+            distributed.client.ClosedClientError,
         )
-        # pure would give equal orders one answer, and one draw of nonces twice: never.
-        self._executor = self._client.get_executor(pure=False)
 
     def threads(self) -> int:
         """Tasks that the cluster can run at once."""
         return sum(self._client.ncores().values())
 
-    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
-        made: Future[Result] = self._executor.submit(fn, *args, **kwargs)
-        return made
-
     def map(self, fn: Callable[..., Result], *iterables: Iterable[Any], **_: Any) -> Iterator[Result]:
-        """Results in order; nothing is submitted before the first is asked for."""
-        return self._results(lambda: self._executor.map(fn, *iterables))
+        """Results in order; nothing is submitted before the first is asked for.
 
-    def _results(self, start: Callable[[], Iterator[Result]]) -> Iterator[Result]:
+        Raises LostWorkers if the cluster goes away, PeerUnavailable if it has no workers for too long.
+        """
         try:
-            yield from start()
+            yield from self._map(fn, *iterables)
         except self._lost as error:
-            raise BrokenExecutor(f"the cluster was lost: {type(error).__name__}") from error
+            raise self._gone(type(error).__name__) from error
+
+    def _map(self, fn: Callable[..., Result], *iterables: Iterable[Any]) -> list[Result]:
+        self._check_connection()
+        # pure would give equal orders one answer, and one draw of nonces twice: never.
+        tasks = self._client.map(fn, *iterables, pure=False)
+        results: Future[list[Result]] = asyncio.run_coroutine_threadsafe(
+            self._client.gather(tasks, asynchronous=True), self._client.loop.asyncio_loop
+        )
+        try:
+            self._wait(results)
+            return results.result()
+        finally:
+            for task in tasks:
+                task.release()
+
+    def _wait(self, results: Future[list[Result]]) -> None:
+        """Dask itself waits for workers without end."""
+        seen = time.monotonic()
+        while not wait([results], LOOK_SECONDS).done:
+            self._check_connection()
+            now = time.monotonic()
+            if self.threads():
+                seen = now
+            elif now - seen > NO_WORKERS_SECONDS:
+                raise no_workers(self._address)
+
+    def _check_connection(self) -> None:
+        """A client that has lost its scheduler has lost its tasks, too."""
+        if self._client.status != "running":
+            raise self._gone(f"client {self._client.status}")
+
+    def _gone(self, reason: str) -> LostWorkers:
+        return LostWorkers(f"the cluster at {self._address} was lost ({reason}): do its machines run?")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        self._executor.shutdown(wait=wait and not cancel_futures)
         self._client.close()
+
+
+@cache
+def _loop() -> Any:
+    """One thread for all clients: of its own, each would leave one behind that loses its scheduler."""
+    runner = import_module("distributed").utils.LoopRunner()
+    runner.start()
+    return runner.loop
+
+
+def no_workers(address: str) -> PeerUnavailable:
+    return PeerUnavailable(
+        f"the cluster at {address} has no workers: start some with dask worker {address} (docs/cluster.md)"
+    )

@@ -7,6 +7,7 @@ the same line (twinveil.net.status), and the other side raises the same type aga
 
 from __future__ import annotations
 
+from concurrent.futures import BrokenExecutor
 from typing import ClassVar
 
 
@@ -92,6 +93,10 @@ class PeerUnavailable(TwinveilError):
 
     exit_code = 5
     status = "UNAVAILABLE"
+
+
+class LostWorkers(PeerUnavailable, BrokenExecutor):
+    """The machines that compute for a cloud went away; their work may be done again."""
 
 
 class PeerMismatch(TwinveilError):

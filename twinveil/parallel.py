@@ -70,9 +70,10 @@ class Workers:
         if self._renew is None:
             raise
         with self._lock:
-            if self._executor is broken:
-                broken.shutdown(wait=False, cancel_futures=True)
-                self._executor = self._renew()
+            if self._executor is not broken:
+                return
+            self._executor = self._renew()  # if there is none to be had, the next batch asks again
+        broken.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
         if self._executor is not None:

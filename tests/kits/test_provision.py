@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from twinveil.config import settle
 from twinveil.errors import BadConfiguration
@@ -246,3 +247,45 @@ def test_as_typed(tmp_path: Path) -> None:
         timeout=60,
     )
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+
+
+def provision(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "twinveil.cli", "provision", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_cluster_has_an_authority_of_its_own_that_issues_nothing_more(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        shown = provision("--cluster", folder)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        read(TlsFiles.in_folder(folder))
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "authority.pem",
+            "certificate.pem",
+            "key.pem",
+        ]
+        assert stat.S_IMODE((folder / "key.pem").stat().st_mode) == 0o600
+    member, one, other = (
+        x509.load_pem_x509_certificate(path.read_bytes())
+        for path in (
+            folders[0] / "certificate.pem",
+            folders[0] / "authority.pem",
+            folders[1] / "authority.pem",
+        )
+    )
+    member.verify_directly_issued_by(one)
+    with pytest.raises(InvalidSignature):
+        member.verify_directly_issued_by(other)
+
+
+def test_a_cluster_is_made_alone_and_once(tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    for arguments in ((), (tmp_path / "project.toml", "--cluster", folder)):
+        shown = provision(*arguments)
+        assert (shown.returncode, shown.stderr.count("\n")) == (2, 1)
+        assert "or --cluster FOLDER alone" in shown.stderr
+    assert provision("--cluster", folder).returncode == 0
+    before = contents(folder)
+    assert provision("--cluster", folder).returncode == 2
+    assert contents(folder) == before

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from gmpy2 import mpz, powmod
 
+from twinveil.errors import LostWorkers, PeerUnavailable
 from twinveil.parallel import INLINE, Workers, powers
 
 
@@ -53,6 +56,47 @@ def test_processes_keep_order_and_pass_errors_on() -> None:
 def test_a_killed_worker_costs_a_retry(tmp_path: Path) -> None:
     with Workers.processes(2) as workers:
         assert workers.map(die_once, [str(tmp_path / "died")]) == ["done"]
+
+
+class Faulty(Executor):
+    """Lost, or not; counts how often it was shut down."""
+
+    def __init__(self, lost: bool) -> None:
+        self.lost = lost
+        self.ends = 0
+
+    def map(self, function: Callable[..., Any], *iterables: Iterable[Any], **_: Any) -> Iterator[Any]:
+        if self.lost:
+            raise LostWorkers("the machines are away")
+        return map(function, *iterables)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self.ends += 1
+
+
+def test_while_nothing_takes_its_place_an_executor_stays_and_the_next_batch_asks_again() -> None:
+    first, second = Faulty(lost=True), Faulty(lost=False)
+    found: list[Executor | Exception] = [PeerUnavailable("not yet"), PeerUnavailable("nor now"), second]
+
+    def renew() -> Executor:
+        assert first.ends == 0
+        each = found.pop(0)
+        if isinstance(each, Exception):
+            raise each
+        return each
+
+    workers = Workers(first, 2, renew)
+    for message in ("not yet", "nor now"):
+        with pytest.raises(PeerUnavailable, match=message):
+            workers.map(square, range(3))
+    assert workers.map(square, range(3)) == [0, 1, 4]
+    assert (first.ends, second.ends) == (1, 0)
+
+
+def test_workers_that_are_lost_again_are_an_error_for_a_person() -> None:
+    workers = Workers(Faulty(lost=True), 2, lambda: Faulty(lost=True))
+    with pytest.raises(PeerUnavailable, match="the machines are away"):
+        workers.map(square, range(3))
 
 
 PARENT = """

@@ -11,12 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from twinveil.errors import BadConfiguration
+from twinveil.kits.cluster import make_cluster
 from twinveil.kits.making import AUTHORITY, Made, make_kits, renew
 from twinveil.kits.project import read_project
 
 
 def provision(
-    project: Annotated[Path, typer.Argument(help="project.toml: names, hosts, ports, users, validity.")],
+    project: Annotated[
+        Path | None, typer.Argument(help="project.toml: names, hosts, ports, users, validity.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the kits.")] = Path("kits"),
     fingerprint: Annotated[
         str | None, typer.Option(help="Of S2's key (64 hexadecimal digits), into every kit that has none.")
@@ -32,9 +35,19 @@ def provision(
             help="Do not keep the authority's key: nothing can be renewed later.",
         ),
     ] = False,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(help="Instead of kits: certificates for S1's own Dask cluster, into this new folder."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Make one folder per role with configuration, key, certificate and instructions; overwrites nothing."""
+    if cluster is not None and not (project or fingerprint or renewed or discard_authority_key):
+        make_cluster(cluster)
+        typer.echo(f"Carry {cluster} to every machine of the cluster and to no other: whoever has it is S1.")
+        return
+    if project is None or cluster is not None:
+        raise BadConfiguration("give a project.toml, or --cluster FOLDER alone")
     described = read_project(project)
     if renewed:
         if fingerprint is not None or discard_authority_key:

@@ -1,0 +1,26 @@
+"""Certificates for a cloud's own Dask cluster (twinveil.cluster_workers)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from twinveil.errors import BadConfiguration
+from twinveil.net.certificates import issue, make_authority
+
+
+def make_cluster(folder: Path) -> None:
+    """authority.pem, certificate.pem and key.pem (0600) for every machine of one cluster.
+
+    Dask lets in whoever the authority vouches for. So this one is made for the cluster alone, and its key is
+    never written: nobody, the roles' own authority included, can issue another certificate for it.
+
+    Raises BadConfiguration if the folder is there already.
+    """
+    if folder.exists():
+        raise BadConfiguration(f"{folder} is there already: nothing is overwritten")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700, parents=True)
+    issue(make_authority("Twinveil cluster"), "cloud_s1", "cluster", partial)
+    partial.rename(folder)

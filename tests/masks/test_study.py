@@ -10,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from PIL import Image
 
 from owner.masks import study as module
 from owner.masks.drawing import draw_masks
 from owner.masks.measure import Attacker, measure
-from owner.masks.recogniser import RecogniserSettings
+from owner.masks.recogniser import Recogniser, RecogniserSettings, recognise
 from owner.masks.recognition import Recognition
-from owner.masks.repair import RepairSettings
+from owner.masks.repair import RepairSettings, psnr, repair
 from owner.masks.report import render
 from owner.masks.results import NAME
 from owner.masks.selection import select
@@ -27,6 +28,7 @@ from owner.masks.tables import Rules
 from owner.masks.verbs import app
 from twinveil.boundary import guarded
 from twinveil.errors import BadInput
+from twinveil.images import Picture
 from twinveil.masks import Mask
 
 TINY = StudySettings(
@@ -119,15 +121,51 @@ def test_masks_of_another_size_are_refused_before_anything_is_written(tmp_path: 
     assert not (tmp_path / "study").exists()
 
 
-def test_measured_hits_are_those_of_the_models(trained: Study) -> None:
-    from owner.masks.recogniser import recognise
+def test_the_runs_are_trainings_with_different_seeds(trained: Study) -> None:
+    for kind in ("original", "masked"):
+        first, second = (trained.recogniser(kind, seed).dense.weight for seed in trained.settings.seeds)
+        assert not torch.equal(first, second), kind
+    one, other = (
+        torch.cat([each.flatten() for each in trained.repairer(seed).parameters()]) for seed in (1, 2)
+    )
+    assert not torch.equal(one, other)
 
+
+def hits(trained: Study, network: Recogniser, pictures: Picture) -> int:
+    return int((recognise(network, pictures) == trained.data.held_out_labels).sum())
+
+
+def test_measured_hits_are_those_of_the_models_of_their_run(trained: Study) -> None:
     measured = measure(trained)
     assert measured.pictures == 40
-    assert measured.original.shape == measured.masked.shape == (2, 12)
-    network, mask = trained.recogniser("masked", 2), trained.masks[7]
-    found = recognise(network, mask.cover(trained.data.held_out)) == trained.data.held_out_labels
-    assert measured.masked[1, 7] == np.count_nonzero(found)
+    tests = trained.data.held_out
+    for kind, whole, found in (
+        ("original", measured.original_whole, measured.original),
+        ("masked", measured.masked_whole, measured.masked),
+    ):
+        networks = [trained.recogniser(kind, seed) for seed in (1, 2)]
+        assert whole.tolist() == [hits(trained, each, tests) for each in networks]
+        assert found.tolist() == [
+            [hits(trained, each, mask.cover(tests)) for mask in trained.masks] for each in networks
+        ]
+        assert found[0].tolist() != found[1].tolist()
+
+
+def test_attacks_are_those_of_the_models_of_their_run(trained: Study) -> None:
+    """Over all masks the hits tell the runs, and both recognisers, apart."""
+    tests, attacker = trained.data.held_out, Attacker(trained)
+    made = [attacker(mask.name) for mask in trained.masks]
+    seen = set()
+    for run, seed in enumerate(trained.settings.seeds):
+        repairer = trained.repairer(seed)
+        whole = [repair(repairer, mask.cover(tests), mask) for mask in trained.masks]
+        assert [each.repaired[run] for each in made] == [psnr(each, tests) for each in whole]
+        for kind in ("masked", "original"):
+            network = trained.recogniser(kind, seed)
+            by_hand = [hits(trained, network, each) for each in whole]
+            assert [getattr(each, kind)[run] for each in made] == by_hand, (kind, seed)
+            seen.add(tuple(by_hand))
+    assert len(seen) == 4
 
 
 def test_select_writes_numbers_masks_and_a_report(trained: Study, mask_verb: Command) -> None:

@@ -202,8 +202,35 @@ def test_a_weak_repair_judges_nothing() -> None:
     assert {each.verdict for each in selection.candidates} == {"attacker too weak"}
     assert selection.candidates[0].why == "repair over mean at 2.90 dB, 0.10 short of 3"
     assert selection.targets == selection.simple_targets == ()
-    assert any("for all 6 candidates the attacker is too weak" in note for note in selection.notes)
-    assert any(note.startswith("simpler rule: all 6 masks") for note in selection.notes)
+    names = "1175, 1403, 0565, 1584, 0007, 1478"
+    lack = f"nearest {names}: repair over mean at 2.90 dB, 0.10 short of 3"
+    assert selection.empty == {
+        "published": f"no target mask: for all 6 candidates the attacker is too weak to judge them; {lack}",
+        "simple": f"simpler rule: all 6 masks that pass it meet an attacker too weak to judge them; {lack}",
+        "nearest": selection.empty["published"],
+    }
+    assert set(selection.empty.values()) <= set(selection.notes)
+
+
+def test_where_all_are_too_weak_the_nearest_is_named_not_the_first() -> None:
+    masks = [("0.5-0.6", "a", 45.0, 10.0), ("0.5-0.6", "b", 49.9, 10.0), ("0.5-0.6", "c", 49.0, 10.0)]
+    empty = select(measured(masks), attack({}), Rules(simple_masked=40.0)).empty
+    lack = "nearest b: masked-image recogniser at 49.90 %, 0.10 short of 50"
+    assert empty["published"].endswith(lack)
+    assert empty["simple"].endswith(lack)
+
+
+def test_per_cent_and_decibels_compare_as_shares_of_their_floors() -> None:
+    """a lacks half a point of 50, b 0.3 dB of 3."""
+    masks = [("0.5-0.6", "b", 90.0, 10.0), ("0.5-0.6", "a", 49.5, 10.0)]
+
+    def weak_repair(name: str) -> Attack:
+        return attack({}, gain=2.7 if name == "b" else 6.0)(name)
+
+    empty = select(measured(masks), weak_repair, Rules(simple_masked=40.0)).empty
+    lack = "nearest a: masked-image recogniser at 49.50 %, 0.50 short of 50"
+    assert empty["published"].endswith(lack)
+    assert empty["simple"].endswith(lack)
 
 
 def test_a_weak_recogniser_judges_nothing() -> None:
@@ -231,9 +258,33 @@ def test_the_simpler_rule() -> None:
     assert selection.simple_targets == ("passes",)
     assert selection.targets == ()
     none = select(measured(masks[:2]), attack({}), Rules(threshold1=100))
-    assert (
-        "simpler rule: no mask passes; 1 of 2 have the masked-image recogniser above 80 %" in none.notes[-1]
+    assert none.notes[-1] == none.empty["simple"]
+    assert none.empty["simple"] == (
+        "simpler rule: no mask passes; 1 of 2 have the masked-image recogniser above 80 % (best 95.00 %), "
+        "1 the original one below 50 % (lowest 10.00 %); nearest ours too low: masked-image recogniser "
+        "at 80.00 %, not above 80, or theirs too high: original one at 50.00 %, not below 50"
     )
+
+
+@pytest.mark.parametrize(
+    ("others", "lack"),
+    [
+        ((79.0, 10.0), "nearest other: masked-image recogniser at 79.00 %, 1.00 short of 80"),
+        ((79.5, 53.0), "nearest first: masked-image recogniser at 78.00 %, 2.00 short of 80"),
+        ((95.0, 50.0), "nearest other: original one at 50.00 %, not below 50"),
+        (
+            (79.0, 50.5),
+            "nearest other: masked-image recogniser at 79.00 %, 1.00 short of 80; "
+            "original one at 50.50 %, 0.50 above 50",
+        ),
+    ],
+)
+def test_where_no_mask_passes_the_simpler_rule_the_nearest_is_named(
+    others: tuple[float, float], lack: str
+) -> None:
+    masks = [("0.2-0.3", "first", 78.0, 10.0), ("0.2-0.3", "other", *others)]
+    found = select(measured(masks), attack({}), Rules(threshold1=100))
+    assert found.empty["simple"].endswith(f"; {lack}")
 
 
 def test_effects_are_read_off_the_intervals() -> None:

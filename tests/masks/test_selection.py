@@ -12,7 +12,7 @@ import pytest
 
 from owner.masks.measure import Attack, MaskFacts, Measured
 from owner.masks.selection import select
-from owner.masks.tables import Rules, Selection
+from owner.masks.tables import Effect, Rules, Selection
 from twinveil.errors import BadInput
 from twinveil.masks import GROUP_NAMES
 
@@ -292,7 +292,7 @@ def test_effects_are_read_off_the_intervals() -> None:
     made = measured(masks, runs=4)
     claims = select(made, attack({"a": 89.0, "b": 88.0}, runs=4), Rules()).effects
     assert [each.verdict for each in claims] == ["appears", "not tested", "does not appear", "appears"]
-    assert claims[2].evidence == "largest of 2 is b: 2.00 [2.00, 2.00]"
+    assert claims[2].evidence == "2 of 2 below 7, the largest b: 2.00 [2.00, 2.00]"
     one = select(measured(masks), attack({}), Rules()).effects
     assert one[0].verdict == "not settled"
     weak = select(made, attack({}, gain=0.0, runs=4), Rules()).effects
@@ -308,22 +308,56 @@ def test_an_original_recogniser_that_repair_helps_is_told() -> None:
 
     found = select(measured(masks, runs=4), helped, Rules()).effects[3]
     assert found.verdict == "does not appear"
-    assert found.evidence == "largest of 2 is b (10.00 [10.00, 10.00] before repair): 95.00 [95.00, 95.00]"
+    assert found.evidence == (
+        "1 of 2 above 50, the largest b (10.00 [10.00, 10.00] before repair): 95.00 [95.00, 95.00]"
+    )
 
 
-def test_it_matters_where_the_gap_opens() -> None:
+SAME, WIDE = (90.0,) * 3, (70.0, 90.0, 80.0)
+"""Masked-image recogniser in three runs: an interval of no width, and one from 55 to 105."""
+
+
+def gaps(*groups: tuple[str, Sequence[float], float]) -> list[Effect]:
+    """groups: (name, masked-image recogniser by run, original recogniser); two equal masks each."""
+    masks = [(group, f"{group}{name}", 0.0, theirs) for group, _, theirs in groups for name in "ab"]
+    ours = np.array([hits(ours) for _, ours, _ in groups for _ in "ab"]).T
+    made = replace(measured(masks, runs=3), masked=ours)
+    return list(select(made, attack({}, runs=3), Rules()).effects[:2])
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "verdict"),
+    [
+        ((SAME, 80.0), (SAME, 10.0), "appears"),
+        ((SAME, 10.0), (SAME, 10.0), "does not appear"),
+        ((SAME, 10.0), None, "does not appear"),
+        ((SAME, 80.0), (SAME, 80.0), "does not appear"),
+        (None, (SAME, 80.0), "does not appear"),
+        ((SAME, 80.0), None, "not tested"),
+        (None, (SAME, 10.0), "not tested"),
+        ((WIDE, 60.0), (SAME, 10.0), "not settled"),
+        ((SAME, 80.0), (WIDE, 60.0), "not settled"),
+    ],
+)
+def test_it_matters_where_the_gap_opens(
+    early: tuple[Sequence[float], float] | None, late: tuple[Sequence[float], float] | None, verdict: str
+) -> None:
     """Published: above 30 points from 0.4 on, and not before."""
-    early = [("0.2-0.3", name, 90.0, 10.0) for name in "ab"]
-    late = [
-        (group, name + group, 90.0, theirs)
-        for group, theirs in (("0.2-0.3", 80.0), ("0.5-0.6", 10.0))
-        for name in "ab"
-    ]
-    verdicts = [
-        select(measured(masks, runs=3), attack({}, runs=3), Rules()).effects[1].verdict
-        for masks in (early, late)
-    ]
-    assert verdicts == ["does not appear", "appears"]
+    groups = [(name, *each) for name, each in (("0.2-0.3", early), ("0.5-0.6", late)) if each is not None]
+    assert gaps(*groups)[1].verdict == verdict
+
+
+def test_the_evidence_is_the_figure_that_settles_it_or_does_not() -> None:
+    drop, _ = gaps(("0.2-0.3", SAME, 65.0), ("0.3-0.4", WIDE, 60.0), ("0.5-0.6", SAME, 80.0))
+    assert drop.verdict == "not settled"
+    assert drop.evidence == "1 of 3 may lie on either side of 30, the largest 0.3-0.4: 20.00 [-4.84, 44.84]"
+    drop, late = gaps(("0.3-0.4", SAME, 80.0), ("0.4-0.5", WIDE, 40.0), ("0.5-0.6", SAME, 55.0))
+    assert (drop.verdict, late.verdict) == ("appears", "appears")
+    assert drop.evidence == "1 of 3 above 30, the largest 0.5-0.6: 35.00 [35.00, 35.00]"
+    assert late.evidence == (
+        "to 0.4: 1 of 1 below 30, the largest 0.3-0.4: 10.00 [10.00, 10.00]; "
+        "from 0.4 on: 1 of 2 above 30, the largest 0.5-0.6: 35.00 [35.00, 35.00]"
+    )
 
 
 def test_groups_without_masks_are_shown_as_such() -> None:

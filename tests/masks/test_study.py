@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -188,6 +189,25 @@ def test_select_writes_numbers_masks_and_a_report(trained: Study, mask_verb: Com
     for each in numbers["selection"]["candidates"]:
         assert len(each["repaired_psnr"]["runs"]) == len(each["gain"]["runs"]) == 2
     assert "<h1>Recognition masks</h1>" in (trained.folder / "report.html").read_text()
+
+
+def test_the_report_is_for_its_owners_eyes(trained: Study, mask_verb: Command, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("an older one")
+    page.chmod(0o644)
+    code, _, _ = mask_verb("select", "--folder", trained.folder, "--report", page)
+    assert code == 0
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_measured(
+    trained: Study, mask_verb: Command, tmp_path: Path
+) -> None:
+    """`failing` sees no line of measuring."""
+    for place in (tmp_path, tmp_path / "none" / "page.html", trained.folder / "study.json" / "page.html"):
+        line = failing(mask_verb, "select", "--folder", trained.folder, "--report", place)
+        assert line == f"error: {place} cannot be written: give a file in a folder that is there"
 
 
 def test_the_report_holds_itself_together(trained: Study) -> None:

@@ -85,7 +85,7 @@ def train(
             RepairSettings(repair_width, recurrences, repair_epochs),
         )
         chosen = draw_masks(size, masks_each, masks_seed) if masks is None else load_masks(masks, size)
-        study = Study(place, asked, chosen)
+        study = Study.begin(place, asked, chosen)
         if held_out is not None:
             write_held_out(study.data, held_out)
     missing = len(study.missing())

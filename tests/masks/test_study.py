@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,7 +53,7 @@ def masks() -> list[Mask]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, masks: list[Mask]) -> Study:
-    made = Study(tmp_path_factory.mktemp("study"), TINY, masks)
+    made = Study.begin(tmp_path_factory.mktemp("study"), TINY, masks)
     made.train()
     return made
 
@@ -84,7 +85,7 @@ def test_every_run_has_three_models_of_its_own(trained: Study) -> None:
 def test_an_interrupted_study_goes_on_where_it_was(
     trained: Study, masks: list[Mask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = Study(tmp_path, TINY, masks)
+    begun = Study.begin(tmp_path, TINY, masks)
     whole = module.train_repair
 
     def interrupted(*_: object) -> None:
@@ -107,18 +108,18 @@ def test_an_interrupted_study_goes_on_where_it_was(
 
 def test_more_runs_are_welcome_and_other_settings_are_not(trained: Study, masks: list[Mask]) -> None:
     more = StudySettings(**{name: getattr(TINY, name) for name in TINY.__slots__} | {"runs": 3})
-    assert [seed for _, seed in Study(trained.folder, more, masks).missing()] == [3, 3, 3]
-    Study(trained.folder, TINY, masks)
+    assert [seed for _, seed in Study.begin(trained.folder, more, masks).missing()] == [3, 3, 3]
+    Study.begin(trained.folder, TINY, masks)
     other = StudySettings(**{name: getattr(TINY, name) for name in TINY.__slots__} | {"test_each": 5})
     with pytest.raises(BadInput, match="holds a study with other test_each: choose another --folder"):
-        Study(trained.folder, other, masks)
+        Study.begin(trained.folder, other, masks)
     with pytest.raises(BadInput, match="holds a study with other masks"):
-        Study(trained.folder, TINY, masks[1:])
+        Study.begin(trained.folder, TINY, masks[1:])
 
 
 def test_masks_of_another_size_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is 12 x 12, the picture 8 x 8"):
-        Study(tmp_path / "study", TINY, draw_masks((12, 12), 2, 1))
+        Study.begin(tmp_path / "study", TINY, draw_masks((12, 12), 2, 1))
     assert not (tmp_path / "study").exists()
 
 
@@ -326,6 +327,75 @@ def test_without_a_target_mask_the_next_step_is_named_and_asked_for(
         assert json.loads(shown)[0]["mask"] == numbers[place][0]
 
 
+@pytest.fixture
+def elsewhere(trained: Study, masks: list[Mask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """A study of a folder of pictures, begun beside it and trained; the program now runs somewhere else."""
+    data = trained.data
+    for place, (picture, label) in enumerate(zip(data.train[:60], data.train_labels[:60], strict=True)):
+        file = tmp_path / "faces" / f"p{label}" / f"{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture[0]).save(file)
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = replace(TINY, data="faces", repair_data="faces", test_each=1, runs=1)
+    made = Study.begin(tmp_path / "study", settings, masks)
+    made.train()
+    monkeypatch.chdir(tmp_path / "home")
+    return made
+
+
+def test_a_folder_of_pictures_is_found_from_anywhere(
+    elsewhere: Study, mask_verb: Command, tmp_path: Path
+) -> None:
+    assert Study.load(elsewhere.folder).missing() == []
+    code, _, _ = mask_verb("select", "--folder", elsewhere.folder)
+    assert code == 0
+    again = replace(TINY, data="../faces", repair_data="../faces", test_each=1, runs=1)
+    assert Study.begin(elsewhere.folder, again, elsewhere.masks).missing() == []
+
+
+def test_recognition_needs_no_pictures_and_writes_nothing(
+    elsewhere: Study, mask_verb: Command, tmp_path: Path
+) -> None:
+    code, _, _ = mask_verb("select", "--folder", elsewhere.folder)
+    assert code == 0
+    mask, picture = elsewhere.masks[0], elsewhere.data.held_out[0]
+    [label] = recognise(elsewhere.recogniser("masked", 1), mask.cover(picture[None]))
+    (tmp_path / "faces").rename(tmp_path / "gone")
+    before = {path: path.stat().st_mtime_ns for path in elsewhere.folder.rglob("*")}
+    [found] = Recognition.load(elsewhere.folder, [mask]).recognise([picture])
+    assert found.class_name == elsewhere.data.class_names[label] == f"p{label}"
+    assert {path: path.stat().st_mtime_ns for path in elsewhere.folder.rglob("*")} == before
+    assert "faces is neither a folder nor a known data set" in failing_select(mask_verb, elsewhere)
+
+
+def test_other_pictures_than_those_that_were_studied_are_refused(
+    elsewhere: Study, mask_verb: Command, tmp_path: Path
+) -> None:
+    for file in (tmp_path / "faces" / "p1").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
+    line = failing_select(mask_verb, elsewhere)
+    assert f"faces has other pictures than {elsewhere.folder} was made of: run twinveil mask train" in line
+
+
+def test_a_damaged_study_goes_on_with_what_is_trained(
+    trained: Study, masks: list[Mask], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained.folder, tmp_path / "study")
+    (folder / "study.json").write_text('{"settings": {}}')
+    with pytest.raises(BadInput, match=r"remove it and run twinveil mask train again, which keeps what is"):
+        Study.begin(folder, TINY, masks)
+    (folder / "study.json").unlink()
+    assert Study.begin(folder, TINY, masks).missing() == []
+
+
+def failing_select(mask_verb: Command, study: Study) -> str:
+    """The last line, after progress."""
+    code, _, error = mask_verb("select", "--folder", study.folder)
+    assert code == 2
+    return error.strip().splitlines()[-1]
+
+
 def failing(mask_verb: Command, *arguments: str | Path) -> str:
     """The one line that a failing command says, besides its progress."""
     code, out, error = mask_verb(*arguments)
@@ -376,7 +446,7 @@ def test_a_mask_that_was_never_measured_is_refused(
 
 
 def test_models_that_are_missing_or_damaged_are_named(masks: list[Mask], tmp_path: Path) -> None:
-    begun = Study(tmp_path, TINY, masks)
+    begun = Study.begin(tmp_path, TINY, masks)
     with pytest.raises(BadInput, match="lacks the original model of seed 1: run twinveil mask train"):
         measure(begun)
     begun.train()

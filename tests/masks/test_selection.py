@@ -12,7 +12,7 @@ import pytest
 
 from owner.masks.measure import Attack, MaskFacts, Measured
 from owner.masks.selection import select
-from owner.masks.tables import Rules, Selection
+from owner.masks.tables import Effect, Rules, Selection
 from twinveil.errors import BadInput
 from twinveil.masks import GROUP_NAMES
 
@@ -202,8 +202,35 @@ def test_a_weak_repair_judges_nothing() -> None:
     assert {each.verdict for each in selection.candidates} == {"attacker too weak"}
     assert selection.candidates[0].why == "repair over mean at 2.90 dB, 0.10 short of 3"
     assert selection.targets == selection.simple_targets == ()
-    assert any("for all 6 candidates the attacker is too weak" in note for note in selection.notes)
-    assert any(note.startswith("simpler rule: all 6 masks") for note in selection.notes)
+    names = "1175, 1403, 0565, 1584, 0007, 1478"
+    lack = f"nearest {names}: repair over mean at 2.90 dB, 0.10 short of 3"
+    assert selection.empty == {
+        "published": f"no target mask: for all 6 candidates the attacker is too weak to judge them; {lack}",
+        "simple": f"simpler rule: all 6 masks that pass it meet an attacker too weak to judge them; {lack}",
+        "nearest": selection.empty["published"],
+    }
+    assert set(selection.empty.values()) <= set(selection.notes)
+
+
+def test_where_all_are_too_weak_the_nearest_is_named_not_the_first() -> None:
+    masks = [("0.5-0.6", "a", 45.0, 10.0), ("0.5-0.6", "b", 49.9, 10.0), ("0.5-0.6", "c", 49.0, 10.0)]
+    empty = select(measured(masks), attack({}), Rules(simple_masked=40.0)).empty
+    lack = "nearest b: masked-image recogniser at 49.90 %, 0.10 short of 50"
+    assert empty["published"].endswith(lack)
+    assert empty["simple"].endswith(lack)
+
+
+def test_per_cent_and_decibels_compare_as_shares_of_their_floors() -> None:
+    """a lacks half a point of 50, b 0.3 dB of 3."""
+    masks = [("0.5-0.6", "b", 90.0, 10.0), ("0.5-0.6", "a", 49.5, 10.0)]
+
+    def weak_repair(name: str) -> Attack:
+        return attack({}, gain=2.7 if name == "b" else 6.0)(name)
+
+    empty = select(measured(masks), weak_repair, Rules(simple_masked=40.0)).empty
+    lack = "nearest a: masked-image recogniser at 49.50 %, 0.50 short of 50"
+    assert empty["published"].endswith(lack)
+    assert empty["simple"].endswith(lack)
 
 
 def test_a_weak_recogniser_judges_nothing() -> None:
@@ -231,9 +258,33 @@ def test_the_simpler_rule() -> None:
     assert selection.simple_targets == ("passes",)
     assert selection.targets == ()
     none = select(measured(masks[:2]), attack({}), Rules(threshold1=100))
-    assert (
-        "simpler rule: no mask passes; 1 of 2 have the masked-image recogniser above 80 %" in none.notes[-1]
+    assert none.notes[-1] == none.empty["simple"]
+    assert none.empty["simple"] == (
+        "simpler rule: no mask passes; 1 of 2 have the masked-image recogniser above 80 % (best 95.00 %), "
+        "1 the original one below 50 % (lowest 10.00 %); nearest ours too low: masked-image recogniser "
+        "at 80.00 %, not above 80, or theirs too high: original one at 50.00 %, not below 50"
     )
+
+
+@pytest.mark.parametrize(
+    ("others", "lack"),
+    [
+        ((79.0, 10.0), "nearest other: masked-image recogniser at 79.00 %, 1.00 short of 80"),
+        ((79.5, 53.0), "nearest first: masked-image recogniser at 78.00 %, 2.00 short of 80"),
+        ((95.0, 50.0), "nearest other: original one at 50.00 %, not below 50"),
+        (
+            (79.0, 50.5),
+            "nearest other: masked-image recogniser at 79.00 %, 1.00 short of 80; "
+            "original one at 50.50 %, 0.50 above 50",
+        ),
+    ],
+)
+def test_where_no_mask_passes_the_simpler_rule_the_nearest_is_named(
+    others: tuple[float, float], lack: str
+) -> None:
+    masks = [("0.2-0.3", "first", 78.0, 10.0), ("0.2-0.3", "other", *others)]
+    found = select(measured(masks), attack({}), Rules(threshold1=100))
+    assert found.empty["simple"].endswith(f"; {lack}")
 
 
 def test_effects_are_read_off_the_intervals() -> None:
@@ -241,7 +292,7 @@ def test_effects_are_read_off_the_intervals() -> None:
     made = measured(masks, runs=4)
     claims = select(made, attack({"a": 89.0, "b": 88.0}, runs=4), Rules()).effects
     assert [each.verdict for each in claims] == ["appears", "not tested", "does not appear", "appears"]
-    assert claims[2].evidence == "largest of 2 is b: 2.00 [2.00, 2.00]"
+    assert claims[2].evidence == "2 of 2 below 7, the largest b: 2.00 [2.00, 2.00]"
     one = select(measured(masks), attack({}), Rules()).effects
     assert one[0].verdict == "not settled"
     weak = select(made, attack({}, gain=0.0, runs=4), Rules()).effects
@@ -257,22 +308,56 @@ def test_an_original_recogniser_that_repair_helps_is_told() -> None:
 
     found = select(measured(masks, runs=4), helped, Rules()).effects[3]
     assert found.verdict == "does not appear"
-    assert found.evidence == "largest of 2 is b (10.00 [10.00, 10.00] before repair): 95.00 [95.00, 95.00]"
+    assert found.evidence == (
+        "1 of 2 above 50, the largest b (10.00 [10.00, 10.00] before repair): 95.00 [95.00, 95.00]"
+    )
 
 
-def test_it_matters_where_the_gap_opens() -> None:
+SAME, WIDE = (90.0,) * 3, (70.0, 90.0, 80.0)
+"""Masked-image recogniser in three runs: an interval of no width, and one from 55 to 105."""
+
+
+def gaps(*groups: tuple[str, Sequence[float], float]) -> list[Effect]:
+    """groups: (name, masked-image recogniser by run, original recogniser); two equal masks each."""
+    masks = [(group, f"{group}{name}", 0.0, theirs) for group, _, theirs in groups for name in "ab"]
+    ours = np.array([hits(ours) for _, ours, _ in groups for _ in "ab"]).T
+    made = replace(measured(masks, runs=3), masked=ours)
+    return list(select(made, attack({}, runs=3), Rules()).effects[:2])
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "verdict"),
+    [
+        ((SAME, 80.0), (SAME, 10.0), "appears"),
+        ((SAME, 10.0), (SAME, 10.0), "does not appear"),
+        ((SAME, 10.0), None, "does not appear"),
+        ((SAME, 80.0), (SAME, 80.0), "does not appear"),
+        (None, (SAME, 80.0), "does not appear"),
+        ((SAME, 80.0), None, "not tested"),
+        (None, (SAME, 10.0), "not tested"),
+        ((WIDE, 60.0), (SAME, 10.0), "not settled"),
+        ((SAME, 80.0), (WIDE, 60.0), "not settled"),
+    ],
+)
+def test_it_matters_where_the_gap_opens(
+    early: tuple[Sequence[float], float] | None, late: tuple[Sequence[float], float] | None, verdict: str
+) -> None:
     """Published: above 30 points from 0.4 on, and not before."""
-    early = [("0.2-0.3", name, 90.0, 10.0) for name in "ab"]
-    late = [
-        (group, name + group, 90.0, theirs)
-        for group, theirs in (("0.2-0.3", 80.0), ("0.5-0.6", 10.0))
-        for name in "ab"
-    ]
-    verdicts = [
-        select(measured(masks, runs=3), attack({}, runs=3), Rules()).effects[1].verdict
-        for masks in (early, late)
-    ]
-    assert verdicts == ["does not appear", "appears"]
+    groups = [(name, *each) for name, each in (("0.2-0.3", early), ("0.5-0.6", late)) if each is not None]
+    assert gaps(*groups)[1].verdict == verdict
+
+
+def test_the_evidence_is_the_figure_that_settles_it_or_does_not() -> None:
+    drop, _ = gaps(("0.2-0.3", SAME, 65.0), ("0.3-0.4", WIDE, 60.0), ("0.5-0.6", SAME, 80.0))
+    assert drop.verdict == "not settled"
+    assert drop.evidence == "1 of 3 may lie on either side of 30, the largest 0.3-0.4: 20.00 [-4.84, 44.84]"
+    drop, late = gaps(("0.3-0.4", SAME, 80.0), ("0.4-0.5", WIDE, 40.0), ("0.5-0.6", SAME, 55.0))
+    assert (drop.verdict, late.verdict) == ("appears", "appears")
+    assert drop.evidence == "1 of 3 above 30, the largest 0.5-0.6: 35.00 [35.00, 35.00]"
+    assert late.evidence == (
+        "to 0.4: 1 of 1 below 30, the largest 0.3-0.4: 10.00 [10.00, 10.00]; "
+        "from 0.4 on: 1 of 2 above 30, the largest 0.5-0.6: 35.00 [35.00, 35.00]"
+    )
 
 
 def test_groups_without_masks_are_shown_as_such() -> None:

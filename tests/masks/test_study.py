@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from PIL import Image
 
 from owner.masks import study as module
 from owner.masks.drawing import draw_masks
 from owner.masks.measure import Attacker, measure
-from owner.masks.recogniser import RecogniserSettings
+from owner.masks.recogniser import Recogniser, RecogniserSettings, recognise
 from owner.masks.recognition import Recognition
-from owner.masks.repair import RepairSettings
+from owner.masks.repair import RepairSettings, psnr, repair
 from owner.masks.report import render
 from owner.masks.results import NAME
 from owner.masks.selection import select
@@ -27,6 +30,7 @@ from owner.masks.tables import Rules
 from owner.masks.verbs import app
 from twinveil.boundary import guarded
 from twinveil.errors import BadInput
+from twinveil.images import Picture
 from twinveil.masks import Mask
 
 TINY = StudySettings(
@@ -49,7 +53,7 @@ def masks() -> list[Mask]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, masks: list[Mask]) -> Study:
-    made = Study(tmp_path_factory.mktemp("study"), TINY, masks)
+    made = Study.begin(tmp_path_factory.mktemp("study"), TINY, masks)
     made.train()
     return made
 
@@ -81,7 +85,7 @@ def test_every_run_has_three_models_of_its_own(trained: Study) -> None:
 def test_an_interrupted_study_goes_on_where_it_was(
     trained: Study, masks: list[Mask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = Study(tmp_path, TINY, masks)
+    begun = Study.begin(tmp_path, TINY, masks)
     whole = module.train_repair
 
     def interrupted(*_: object) -> None:
@@ -104,30 +108,66 @@ def test_an_interrupted_study_goes_on_where_it_was(
 
 def test_more_runs_are_welcome_and_other_settings_are_not(trained: Study, masks: list[Mask]) -> None:
     more = StudySettings(**{name: getattr(TINY, name) for name in TINY.__slots__} | {"runs": 3})
-    assert [seed for _, seed in Study(trained.folder, more, masks).missing()] == [3, 3, 3]
-    Study(trained.folder, TINY, masks)
+    assert [seed for _, seed in Study.begin(trained.folder, more, masks).missing()] == [3, 3, 3]
+    Study.begin(trained.folder, TINY, masks)
     other = StudySettings(**{name: getattr(TINY, name) for name in TINY.__slots__} | {"test_each": 5})
     with pytest.raises(BadInput, match="holds a study with other test_each: choose another --folder"):
-        Study(trained.folder, other, masks)
+        Study.begin(trained.folder, other, masks)
     with pytest.raises(BadInput, match="holds a study with other masks"):
-        Study(trained.folder, TINY, masks[1:])
+        Study.begin(trained.folder, TINY, masks[1:])
 
 
 def test_masks_of_another_size_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is 12 x 12, the picture 8 x 8"):
-        Study(tmp_path / "study", TINY, draw_masks((12, 12), 2, 1))
+        Study.begin(tmp_path / "study", TINY, draw_masks((12, 12), 2, 1))
     assert not (tmp_path / "study").exists()
 
 
-def test_measured_hits_are_those_of_the_models(trained: Study) -> None:
-    from owner.masks.recogniser import recognise
+def test_the_runs_are_trainings_with_different_seeds(trained: Study) -> None:
+    for kind in ("original", "masked"):
+        first, second = (trained.recogniser(kind, seed).dense.weight for seed in trained.settings.seeds)
+        assert not torch.equal(first, second), kind
+    one, other = (
+        torch.cat([each.flatten() for each in trained.repairer(seed).parameters()]) for seed in (1, 2)
+    )
+    assert not torch.equal(one, other)
 
+
+def hits(trained: Study, network: Recogniser, pictures: Picture) -> int:
+    return int((recognise(network, pictures) == trained.data.held_out_labels).sum())
+
+
+def test_measured_hits_are_those_of_the_models_of_their_run(trained: Study) -> None:
     measured = measure(trained)
     assert measured.pictures == 40
-    assert measured.original.shape == measured.masked.shape == (2, 12)
-    network, mask = trained.recogniser("masked", 2), trained.masks[7]
-    found = recognise(network, mask.cover(trained.data.held_out)) == trained.data.held_out_labels
-    assert measured.masked[1, 7] == np.count_nonzero(found)
+    tests = trained.data.held_out
+    for kind, whole, found in (
+        ("original", measured.original_whole, measured.original),
+        ("masked", measured.masked_whole, measured.masked),
+    ):
+        networks = [trained.recogniser(kind, seed) for seed in (1, 2)]
+        assert whole.tolist() == [hits(trained, each, tests) for each in networks]
+        assert found.tolist() == [
+            [hits(trained, each, mask.cover(tests)) for mask in trained.masks] for each in networks
+        ]
+        assert found[0].tolist() != found[1].tolist()
+
+
+def test_attacks_are_those_of_the_models_of_their_run(trained: Study) -> None:
+    """Over all masks the hits tell the runs, and both recognisers, apart."""
+    tests, attacker = trained.data.held_out, Attacker(trained)
+    made = [attacker(mask.name) for mask in trained.masks]
+    seen = set()
+    for run, seed in enumerate(trained.settings.seeds):
+        repairer = trained.repairer(seed)
+        whole = [repair(repairer, mask.cover(tests), mask) for mask in trained.masks]
+        assert [each.repaired[run] for each in made] == [psnr(each, tests) for each in whole]
+        for kind in ("masked", "original"):
+            network = trained.recogniser(kind, seed)
+            by_hand = [hits(trained, network, each) for each in whole]
+            assert [getattr(each, kind)[run] for each in made] == by_hand, (kind, seed)
+            seen.add(tuple(by_hand))
+    assert len(seen) == 4
 
 
 def test_select_writes_numbers_masks_and_a_report(trained: Study, mask_verb: Command) -> None:
@@ -150,6 +190,25 @@ def test_select_writes_numbers_masks_and_a_report(trained: Study, mask_verb: Com
     for each in numbers["selection"]["candidates"]:
         assert len(each["repaired_psnr"]["runs"]) == len(each["gain"]["runs"]) == 2
     assert "<h1>Recognition masks</h1>" in (trained.folder / "report.html").read_text()
+
+
+def test_the_report_is_for_its_owners_eyes(trained: Study, mask_verb: Command, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("an older one")
+    page.chmod(0o644)
+    code, _, _ = mask_verb("select", "--folder", trained.folder, "--report", page)
+    assert code == 0
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_measured(
+    trained: Study, mask_verb: Command, tmp_path: Path
+) -> None:
+    """`failing` sees no line of measuring."""
+    for place in (tmp_path, tmp_path / "none" / "page.html", trained.folder / "study.json" / "page.html"):
+        line = failing(mask_verb, "select", "--folder", trained.folder, "--report", place)
+        assert line == f"error: {place} cannot be written: give a file in a folder that is there"
 
 
 def test_the_report_holds_itself_together(trained: Study) -> None:
@@ -268,6 +327,75 @@ def test_without_a_target_mask_the_next_step_is_named_and_asked_for(
         assert json.loads(shown)[0]["mask"] == numbers[place][0]
 
 
+@pytest.fixture
+def elsewhere(trained: Study, masks: list[Mask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """A study of a folder of pictures, begun beside it and trained; the program now runs somewhere else."""
+    data = trained.data
+    for place, (picture, label) in enumerate(zip(data.train[:60], data.train_labels[:60], strict=True)):
+        file = tmp_path / "faces" / f"p{label}" / f"{place}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture[0]).save(file)
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = replace(TINY, data="faces", repair_data="faces", test_each=1, runs=1)
+    made = Study.begin(tmp_path / "study", settings, masks)
+    made.train()
+    monkeypatch.chdir(tmp_path / "home")
+    return made
+
+
+def test_a_folder_of_pictures_is_found_from_anywhere(
+    elsewhere: Study, mask_verb: Command, tmp_path: Path
+) -> None:
+    assert Study.load(elsewhere.folder).missing() == []
+    code, _, _ = mask_verb("select", "--folder", elsewhere.folder)
+    assert code == 0
+    again = replace(TINY, data="../faces", repair_data="../faces", test_each=1, runs=1)
+    assert Study.begin(elsewhere.folder, again, elsewhere.masks).missing() == []
+
+
+def test_recognition_needs_no_pictures_and_writes_nothing(
+    elsewhere: Study, mask_verb: Command, tmp_path: Path
+) -> None:
+    code, _, _ = mask_verb("select", "--folder", elsewhere.folder)
+    assert code == 0
+    mask, picture = elsewhere.masks[0], elsewhere.data.held_out[0]
+    [label] = recognise(elsewhere.recogniser("masked", 1), mask.cover(picture[None]))
+    (tmp_path / "faces").rename(tmp_path / "gone")
+    before = {path: path.stat().st_mtime_ns for path in elsewhere.folder.rglob("*")}
+    [found] = Recognition.load(elsewhere.folder, [mask]).recognise([picture])
+    assert found.class_name == elsewhere.data.class_names[label] == f"p{label}"
+    assert {path: path.stat().st_mtime_ns for path in elsewhere.folder.rglob("*")} == before
+    assert "faces is neither a folder nor a known data set" in failing_select(mask_verb, elsewhere)
+
+
+def test_other_pictures_than_those_that_were_studied_are_refused(
+    elsewhere: Study, mask_verb: Command, tmp_path: Path
+) -> None:
+    for file in (tmp_path / "faces" / "p1").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
+    line = failing_select(mask_verb, elsewhere)
+    assert f"faces has other pictures than {elsewhere.folder} was made of: run twinveil mask train" in line
+
+
+def test_a_damaged_study_goes_on_with_what_is_trained(
+    trained: Study, masks: list[Mask], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained.folder, tmp_path / "study")
+    (folder / "study.json").write_text('{"settings": {}}')
+    with pytest.raises(BadInput, match=r"remove it and run twinveil mask train again, which keeps what is"):
+        Study.begin(folder, TINY, masks)
+    (folder / "study.json").unlink()
+    assert Study.begin(folder, TINY, masks).missing() == []
+
+
+def failing_select(mask_verb: Command, study: Study) -> str:
+    """The last line, after progress."""
+    code, _, error = mask_verb("select", "--folder", study.folder)
+    assert code == 2
+    return error.strip().splitlines()[-1]
+
+
 def failing(mask_verb: Command, *arguments: str | Path) -> str:
     """The one line that a failing command says, besides its progress."""
     code, out, error = mask_verb(*arguments)
@@ -318,7 +446,7 @@ def test_a_mask_that_was_never_measured_is_refused(
 
 
 def test_models_that_are_missing_or_damaged_are_named(masks: list[Mask], tmp_path: Path) -> None:
-    begun = Study(tmp_path, TINY, masks)
+    begun = Study.begin(tmp_path, TINY, masks)
     with pytest.raises(BadInput, match="lacks the original model of seed 1: run twinveil mask train"):
         measure(begun)
     begun.train()

@@ -1,44 +1,34 @@
-"""The page in headless Chromium, at desktop and at phone width. SCREENSHOTS=FOLDER keeps pictures of it.
-
-Chromium is the system's (apt-get install chromium); Playwright only drives it and downloads nothing.
-"""
+"""The page in headless Chromium, at desktop and at phone width. SCREENSHOTS=FOLDER keeps pictures of it."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from owner.sealing.rig import FACE, STRANGER, face
+from tests.browser import NEEDS_CHROMIUM, chromium, fits
 from tests.sealing.page_server import PASSWORD, Till, served
 from user.sealing.flow import Patience
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
 
-pytestmark = [
-    pytest.mark.heavy,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
-]
-sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright here: pip install playwright")
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[object]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def browser() -> Iterator[object]:
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(params=WIDTHS)
-def visit(request: pytest.FixtureRequest, chromium, tmp_path: Path) -> Iterator[object]:
+def visit(request: pytest.FixtureRequest, browser, tmp_path: Path) -> Iterator[object]:
     """Opens the page of a till; at the end nothing was asked of other hosts and nothing was complained of."""
     width, height = WIDTHS[request.param]
-    context = chromium.new_context(viewport={"width": width, "height": height})
+    context = browser.new_context(viewport={"width": width, "height": height})
     page = context.new_page()
     trouble: list[str] = []
     asked: list[str] = []
@@ -47,7 +37,7 @@ def visit(request: pytest.FixtureRequest, chromium, tmp_path: Path) -> Iterator[
     page.on("request", lambda each: asked.append(each.url))
 
     def look(name: str) -> None:
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
+        assert fits(page), name
         if "SCREENSHOTS" in os.environ:
             folder = Path(os.environ["SCREENSHOTS"])
             folder.mkdir(parents=True, exist_ok=True)

@@ -312,7 +312,9 @@ def _studies(folder: Path) -> Read:
     settings |= {"first_seed": 1, "recogniser": {"width": 8}, "repair": {"width": 8}}
     row = {"digest": "0" * 64, "third": {"mean": 12.5}}
     selection = {"masks": [row], "targets": ["m1"], "simple_targets": ["m1"], "nearest": ["m1"], "empty": {}}
-    (folder / "study.json").write_text(json.dumps({"settings": settings, "masks": {"m1": "0" * 64}}))
+    pictures = {"class_names": ["s1", "s2"], "polarity": "any", "digest": "0" * 64}
+    study = {"settings": settings, "masks": {"m1": "0" * 64}, "pictures": pictures}
+    (folder / "study.json").write_text(json.dumps(study))
     (folder / "selection.json").write_text(json.dumps({"selection": selection}))
 
     def read() -> None:

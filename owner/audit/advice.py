@@ -83,15 +83,15 @@ def _protocol(audit: Inverted) -> Choice:
     unproven = [f"{view.cloud}: {view.attack.name}" for view in audit.views if not view.control_succeeds]
     if unproven:
         what = ", ".join(unproven)
-        text = f"Not shown to be safe ({what}): the attack fails without masks, too. Record more queries."
+        text = f"Not shown to be safe ({what}): the attack fails on its control, too. Record more queries."
         return Choice(name, "attacker too weak", risk, text)
     return Choice(
         name,
         "low",
         risk,
         "What either cloud sees of a query tells its picture no better than another query's view does, while "
-        "the same attack succeeds once the masks are off. What the user is told (scores or label) comes on "
-        "top; both clouds together would see everything.",
+        "the same attack finds the picture once it is there in clear. What the user is told (scores "
+        "or label) comes on top; both clouds together would see everything.",
     )
 
 

@@ -79,6 +79,7 @@ class ViewAttacked:
     control: Attacked
     p: float
     control_p: float
+    in_clear: str = "without masks"
 
     @property
     def leaks(self) -> bool:
@@ -97,7 +98,7 @@ class ViewAttacked:
     def verdict(self) -> str:
         if self.leaks:
             return "GIVES SOMETHING AWAY"
-        return "no better than chance" if self.hidden else "attacker too weak"
+        return "no better than chance" if self.hidden else "not tested"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 gates      the attacker must be able to copy the picture itself, or no low risk is believed
 layers     attack and shuffled attack on every layer asked for
-views      attack on what each cloud saw, with a control that has no masks
+views      attack on what each cloud saw, with a control that shows the picture
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Inversion:
     ) -> Inverted:
         """recorded and seen: the queries behind the clouds' views, and the views; neither: layers only."""
         kinds = sorted({kind_of(self._extractor.shapes[name]) for name in self._layers})
-        cloud_views = views(seen) if seen is not None else []
+        cloud_views = views(seen, recorded.sample.pictures) if seen is not None and recorded else []
         attacks = len(kinds) + 2 * len(self._layers) + 4 * len(cloud_views)
         trainer = _Trainer(self._options, attacks, step)
         with one_thread():
@@ -98,9 +98,9 @@ class Inversion:
 
         (masked, p), (control, control_p) = (
             attack(view.name, view.features),
-            attack(f"{view.name}, unmasked", view.control),
+            attack(f"{view.name}, {view.in_clear}", view.control),
         )
-        return ViewAttacked(view.cloud, masked, control, p, control_p)
+        return ViewAttacked(view.cloud, masked, control, p, control_p, view.in_clear)
 
     def _attack(
         self,

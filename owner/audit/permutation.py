@@ -17,15 +17,16 @@ from torch import Tensor
 
 from owner.audit.metrics import ssim
 
-FALSE_ALARM = 2.5e-5
-"""Probability, at most, that a view which says nothing is said to give something away; 1e-4 for all four."""
+FALSE_ALARM = 2e-5
+"""Probability, at most, that a view which says nothing is said to give something away; 1e-4 for all five."""
 
 _BATCHES, _BATCH = 100, 1000
 
 VERDICT = (
     "p: the share of pairings of rebuilt pictures and originals that are at least as alike as the right one. "
     f"A view gives something away if p is at most {FALSE_ALARM:f}; if not, but the control's p is, it is "
-    "no better than chance. Four views that say nothing fail an audit with probability 0.0001 at most."
+    "no better than chance; if neither is, it is not tested. "
+    "Five views that say nothing fail an audit with probability 0.0001 at most."
 )
 
 

@@ -174,13 +174,14 @@ def _views(audit: Inverted) -> str:
     for view in audit.views:
         rows.append(_row(f"{view.cloud}: {view.attack.name}", _note(view.attack), view.attack.made[places]))
         control = view.control
-        rows.append(_row("the same without masks", f"control · {_note(control)}", control.made[places]))
+        rows.append(_row(f"the same {view.in_clear}", f"control · {_note(control)}", control.made[places]))
     rows.append(_baseline(audit, audit.views[0].attack, len(places)))
     verdicts = "".join(f"<li>{_verdict(view)}</li>" for view in audit.views)
     return (
         f"{title}<p>{audit.queries} pictures went through the real protocol, one query each, both clouds "
         "recorded. The attacker knows the pictures of the sample subjects and gets each cloud’s view; as a "
-        "control, the same view with the masks taken off.</p>"
+        "control, the same view with the masks taken off, or with the picture once in clear in its largest "
+        "message.</p>"
         f"<ul>{verdicts}</ul><p class='soft'>{escape(VERDICT)}</p>{''.join(rows)}"
     )
 
@@ -189,7 +190,7 @@ def _verdict(view: ViewAttacked) -> str:
     tone = "high" if view.leaks else "low" if view.hidden else "none"
     return (
         f"{view.cloud}, {escape(view.attack.name)}: <span class='level {tone}'>{escape(view.verdict)}</span>"
-        f" (p = {view.p:.5f}); risk {view.attack.risk}, without masks {view.control.risk} "
+        f" (p = {view.p:.5f}); risk {view.attack.risk}, {view.in_clear} {view.control.risk} "
         f"(p = {view.control_p:.5f})"
     )
 

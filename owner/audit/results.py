@@ -94,7 +94,8 @@ def _view(each: ViewAttacked) -> dict[str, Any]:
         "cloud": each.cloud,
         "verdict": each.verdict,
         "p": each.p,
-        "p_unmasked": each.control_p,
+        "p_control": each.control_p,
+        "control": each.in_clear,
         "attack": _attacked(each.attack),
-        "unmasked_control": _attacked(each.control),
+        "control_attack": _attacked(each.control),
     }

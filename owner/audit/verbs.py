@@ -193,7 +193,7 @@ def _print(result: Inverted, console: Console) -> None:
     for view in result.views:
         console.print(
             f"{view.cloud}, {view.attack.name}: {view.verdict}, p {view.p:.5f}; risk {view.attack.risk}, "
-            f"without masks {view.control.risk}",
+            f"{view.in_clear} {view.control.risk}",
             highlight=False,
             soft_wrap=True,
         )

@@ -1,12 +1,13 @@
 """What each cloud sees of a query, as features for the same attacker; and the control without masks.
 
-Each view has a control of the same layout in which the masks are taken off. Only where the attack succeeds
-on the control does its failure on the view say anything.
+Each view has a control of its own: the same with the masks taken off, or, of the streams between the clouds,
+the same with the picture put once, in clear, into the largest message before anything is folded. Only where
+the attack succeeds on the control does its failure on the view say anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from owner.audit.attack import Material
 from owner.audit.material import scaled
+from owner.audit.pages import Stream, telling_pages
 from owner.audit.subjects import TARGET_SHARE, VALIDATION_SHARE, Group, Split, spread
 from twinveil.errors import BadInput
+from twinveil.images import Picture
 
 Views = Mapping[str, npt.NDArray[np.generic]]
 
@@ -27,12 +30,16 @@ MIN_QUERIES = 40
 
 @dataclass(frozen=True)
 class View:
-    """One part of what a cloud sees: features of every recorded query, and of the same without masks."""
+    """One part of what a cloud sees: features of every recorded query, and of the same in clear.
+
+    in_clear: what is different in the control, in words.
+    """
 
     cloud: str
     name: str
     features: Tensor
     control: Tensor
+    in_clear: str = "without masks"
 
 
 @dataclass(frozen=True)
@@ -79,26 +86,47 @@ class Recorded:
         return Material(lambda _: sample, validation), features[stop:]
 
 
-def views(recorded: Views) -> list[View]:
-    """The user's half, and everything, at each cloud."""
+def views(recorded: Views, pictures: Picture) -> list[View]:
+    """What comes from the user and what comes from the other cloud, at each cloud.
+
+    pictures: of the sample queries, which the attacker knows.
+    """
     masked = [recorded["s2_picture"], recorded["s2_shares"]]
     unmasked = [recorded["unmasked_picture"], recorded["unmasked_shares"]]
-    half, plain = _bytes(recorded["s1_half"]), _bytes(recorded["unmasked_half"])
-    s1_rest = _flat(recorded["s1_received"])
-    s2_rest = torch.cat(
-        [_bytes(recorded["s2_half"]), _flat(recorded["s2_opened"]), _flat(recorded["s2_received"])], dim=1
-    )
+    s1_stream = [_stream(recorded["s1_received"])]
+    s2_stream = [_stream(recorded[name]) for name in ("s2_half", "s2_opened", "s2_received")]
     return [
-        View("S1", "the user's half of the picture", half, plain),
-        View("S1", "everything it receives", torch.cat([half, s1_rest], 1), torch.cat([plain, s1_rest], 1)),
+        View(
+            "S1",
+            "the user's half of the picture",
+            _bytes(recorded["s1_half"]),
+            _bytes(recorded["unmasked_half"]),
+        ),
+        View(
+            "S1",
+            "everything it receives from S2",
+            telling_pages(s1_stream, pictures),
+            telling_pages([*s1_stream, _stream(recorded["s1_planted"])], pictures),
+            "with the picture in one message",
+        ),
         View("S2", "its share of the picture", _words(masked[0]), _words(unmasked[0])),
+        View("S2", "its shares of every activation", _all_words(masked), _all_words(unmasked)),
         View(
             "S2",
-            "everything it receives, decrypts and shares",
-            torch.cat([*(_words(part).flatten(1) for part in masked), s2_rest], dim=1),
-            torch.cat([*(_words(part).flatten(1) for part in unmasked), s2_rest], dim=1),
+            "everything it receives and decrypts",
+            telling_pages(s2_stream, pictures),
+            telling_pages([*s2_stream, _stream(recorded["s2_planted"])], pictures),
+            "with the picture in one message",
         ),
     ]
+
+
+def _all_words(parts: Sequence[npt.NDArray[np.generic]]) -> Tensor:
+    return torch.cat([_words(part).flatten(1) for part in parts], dim=1)
+
+
+def _stream(values: npt.NDArray[np.generic]) -> Stream:
+    return values.astype(np.uint8, copy=False)
 
 
 def _words(values: npt.NDArray[np.generic]) -> Tensor:
@@ -111,7 +139,3 @@ def _words(values: npt.NDArray[np.generic]) -> Tensor:
 
 def _bytes(values: npt.NDArray[np.generic]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
-
-
-def _flat(values: npt.NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32)).flatten(1)

@@ -93,7 +93,7 @@ def test_a_weak_attacker_gives_no_low_risk(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_view_counts_as_hidden_only_beside_a_control_that_succeeds(result: Inverted) -> None:
-    """Two views hold nothing; the control of S2's share is the picture, that of S1's half is empty, too."""
+    """No view holds anything; the control of S2's share is the picture, that of S1's half is empty, too."""
     by_name = {view.attack.name: view for view in result.views}
     share, half = by_name["its share of the picture"], by_name["the user's half of the picture"]
     assert share.control_succeeds
@@ -101,7 +101,7 @@ def test_a_view_counts_as_hidden_only_beside_a_control_that_succeeds(result: Inv
     assert share.attack.risk.score < 0.1
     assert share.hidden
     assert not half.control_succeeds
-    assert half.verdict == "attacker too weak"
+    assert half.verdict == "not tested"
     assert not half.hidden
     assert choices(result)[-1].level == "attacker too weak"
 
@@ -116,7 +116,7 @@ def test_a_view_that_shows_the_picture_gives_something_away(result: Inverted) ->
     found = audit.run(recorded, seen | {"s2_picture": seen["unmasked_picture"]})
     verdicts = {view.attack.name: view.verdict for view in found.views}
     assert verdicts["its share of the picture"] == "GIVES SOMETHING AWAY"
-    assert verdicts["everything it receives, decrypts and shares"] == "GIVES SOMETHING AWAY"
+    assert verdicts["its shares of every activation"] == "GIVES SOMETHING AWAY"
     last = choices(found)[-1]
     assert last.level == "high"
     assert "S1" not in last.advice
@@ -171,7 +171,7 @@ def test_the_json_holds_every_figure(result: Inverted) -> None:
     assert data["settings"]["seed"] == 1
     assert data["settings"]["thresholds"] == {"low": 0.1, "high": 0.4}
     assert data["split"]["by"] == "person"
-    assert len(data["views"]) == 4
+    assert len(data["views"]) == 5
     assert {each["choice"] for each in data["release"]} >= {"label only", "encrypted protocol"}
 
 
@@ -223,7 +223,7 @@ def test_the_command_writes_report_and_json(stored: Path, tmp_path: Path) -> Non
     data = json.loads(figures.read_text())
     assert data["split"]["by"] == "picture"
     assert data["settings"]["recorded_queries"] == 40
-    assert len(data["views"]) == 4
+    assert len(data["views"]) == 5
     assert "not by person" in page.read_text()
 
 

@@ -19,7 +19,7 @@ from twinveil import oracle
 from twinveil.errors import BadInput, TwinveilError
 from twinveil.model_files import save_model
 from twinveil.protocol.packed import s1 as packed_s1
-from twinveil.rehearsal.arrays import NAMES, SKETCH, Rows, fold, load_views, save_views
+from twinveil.rehearsal.arrays import FIELD, NAMES, Rows, fold, load_views, planted, save_views
 from twinveil.rehearsal.record import rehearse as rehearse_here
 from twinveil.schedule import schedule
 
@@ -98,15 +98,29 @@ def test_views_of_different_sizes_are_no_views(rows: list[Rows], tmp_path: Path)
 
 
 def test_folding_keeps_every_byte() -> None:
-    data = np.tile(np.arange(256, dtype=np.uint8), 64)
-    assert fold(data).shape == (SKETCH,)
-    for place in (0, 5000, len(data) - 1):
+    data = np.tile(np.arange(256, dtype=np.uint8), 3 * FIELD // 256 + 1)
+    assert fold(data).shape == (FIELD,)
+    for place in (0, 2 * FIELD + 5000, len(data) - 1):
         changed = data.copy()
         changed[place] ^= 0x80
         assert (fold(changed) != fold(data)).sum() == 1
-    assert np.std(fold(np.random.default_rng(1).integers(0, 256, 1 << 20, dtype=np.uint8))) == pytest.approx(
-        1, abs=0.05
-    )
+    uniform = fold(np.random.default_rng(1).integers(0, 256, 40 * FIELD, dtype=np.uint8))
+    assert np.std(uniform) == pytest.approx(32, abs=0.5)
+    assert (fold(data[:FIELD]) == data[:FIELD]).all()
+
+
+def test_a_planted_picture_is_in_clear_where_nothing_is_folded(
+    rows: list[Rows], pictures: npt.NDArray[np.uint8]
+) -> None:
+    field = np.full(1000, 7, np.uint8)
+    leaking = planted(field, pictures[0])
+    assert leaking.shape == field.shape
+    assert pictures[0].tobytes() in leaking.tobytes()
+    assert (field == 7).all()
+    for row, picture in zip(rows, pictures, strict=True):
+        assert len(row["s1_planted"]) <= FIELD
+        assert picture.tobytes() in row["s1_planted"].tobytes()
+        assert picture.tobytes() not in row["s1_received"].tobytes()
 
 
 def test_queries_are_spread_over_the_subjects_of_each_side() -> None:
@@ -123,6 +137,7 @@ def fake_views(recorded: Recorded) -> dict[str, npt.NDArray[np.generic]]:
     count = len(recorded.pictures)
     made: dict[str, npt.NDArray[np.generic]] = {name: np.zeros((count, 8), np.uint8) for name in NAMES}
     made["unmasked_picture"] = recorded.pictures.astype(np.uint32)
+    made["s1_planted"] = made["s2_planted"] = recorded.pictures.reshape(count, -1)
     made["s2_picture"] = np.zeros(recorded.pictures.shape, np.uint32)
     return made
 
@@ -137,10 +152,10 @@ def test_views_of_other_pictures_are_refused() -> None:
 
 def test_every_view_has_a_control_of_its_own_layout() -> None:
     recorded = Recorded.choose(split(people(20), 1), 40, 1)
-    found = views(fake_views(recorded))
-    assert {view.cloud for view in found} == {"S1", "S2"}
+    found = views(fake_views(recorded), recorded.sample.pictures)
+    assert [view.cloud for view in found] == ["S1", "S1", "S2", "S2", "S2"]
     for view in found:
-        assert view.features.shape == view.control.shape
+        assert view.features.shape == view.control.shape or "message" in view.in_clear
         _, targets = recorded.material(view.features)
         assert len(targets) == len(recorded.target)
 

@@ -19,6 +19,7 @@ from owner.icnn import ICNN
 from owner.train import TrainOptions, load_float_network, train_on
 from twinveil.card import ModelCard, Polarity
 from twinveil.errors import BadInput
+from twinveil.params import Params
 from twinveil.plan import Shape
 from twinveil.rehearsal.arrays import load_views
 
@@ -89,6 +90,7 @@ class Request:
 
     def options(self) -> AuditOptions:
         """Raises BadInput."""
+        Params(self.key_bits, insecure_small_key=True)
         epochs, patience, layers = (
             (_QUICK_EPOCHS, _QUICK_PATIENCE, _QUICK_LAYERS) if self.quick else (_EPOCHS, _PATIENCE, None)
         )

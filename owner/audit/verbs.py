@@ -96,7 +96,7 @@ def inversion(
         typer.Option(help="Pictures sent through the real protocol; 0: none. Default: 96, quick: 0."),
     ] = None,
     views: Annotated[
-        Path | None, typer.Option(help="File to keep the clouds' views in, or to read them from (.npz).")
+        Path | None, typer.Option(help="File to keep the clouds' views in, or to read them from.")
     ] = None,
     key_bits: Annotated[int, typer.Option(help="Key length of that protocol run; it has its own key.")] = 512,
     low: Annotated[float, typer.Option(help="A risk below this is low.")] = 0.1,
@@ -125,7 +125,7 @@ def inversion(
             key_bits=key_bits,
             thresholds=Thresholds(low, high),
         )
-    _check_writable(report, as_json)
+    _check_writable(report, as_json, views)
     with tempfile.TemporaryDirectory() as scratch:
         result = _run(request, Path(scratch), console)
     _write(result, request, report, as_json)

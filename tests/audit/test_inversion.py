@@ -237,6 +237,8 @@ def test_the_command_writes_report_and_json(stored: Path, tmp_path: Path) -> Non
         (["--queries", "3"], "too few to attack the views"),
         (["--pictures", "20"], "has 20 pictures; an audit needs 40"),
         (["--report", "/no/such/folder/x.html"], "cannot be written"),
+        (["--views", "/no/such/folder/views.npz"], "cannot be written"),
+        (["--key-bits", "500"], "key_bits must be"),
         (["--epochs", "-1"], "epochs must be"),
         (["--epochs", "0"], "epochs must be"),
         (["--pictures", "-5"], "has 0 pictures; an audit needs 40"),

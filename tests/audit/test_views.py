@@ -72,9 +72,11 @@ def test_an_answer_that_is_not_the_oracles_ends_the_rehearsal(
         next(rehearse_here(MODEL, pictures, 512))
 
 
-def test_views_are_kept_for_the_owners_eyes(rows: list[Rows], tmp_path: Path) -> None:
-    path = tmp_path / "views.npz"
+@pytest.mark.parametrize("name", ["views.npz", "views"])
+def test_views_are_kept_for_the_owners_eyes(rows: list[Rows], tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
     save_views(path, rows)
+    assert list(tmp_path.iterdir()) == [path]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     loaded = load_views(path)
     assert set(loaded) == set(NAMES)

@@ -1,4 +1,4 @@
-"""What a rehearsal writes down: one compressed npz of arrays, a row a query. Needs no key to be read.
+"""What a rehearsal writes down: one npz of arrays, a row a query. Needs no key to be read.
 
     vector          (n, classes) int64         the answer, as the user gets it
     s1_half         (n, bytes) uint8           d*M mod N, the user's half for S1
@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.errors import BadInput
+from twinveil.net.files import replacing
 
 Rows = Mapping[str, npt.NDArray[np.generic]]
 Bytes = npt.NDArray[np.uint8]
@@ -92,9 +93,9 @@ def save_views(path: Path, rows: Sequence[Rows]) -> None:
     sizes = {tuple(row[name].shape for name in NAMES) for row in rows}
     if len(sizes) != 1:
         raise BadInput("the views of different pictures differ in size")
-    path.touch(mode=0o600)
     arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in NAMES}
-    np.savez_compressed(path, **arrays)
+    with replacing(path, 0o600) as file:  # an open file: to a path numpy would add ".npz"
+        np.savez(file, **arrays)
 
 
 def load_views(path: Path) -> dict[str, npt.NDArray[np.generic]]:

@@ -103,7 +103,10 @@ class ViewAttacked:
 
 @dataclass(frozen=True)
 class Inverted:
-    """A whole audit. accuracy: the recogniser's on the targets; mean_picture: (1, channels, h, w)."""
+    """A whole audit. accuracy: the recogniser's on the targets; mean_picture: (1, channels, h, w).
+
+    key_bits: of the key that the views were recorded with.
+    """
 
     split: Split
     options: AuditOptions
@@ -113,6 +116,7 @@ class Inverted:
     layers: tuple[Attacked, ...]
     views: tuple[ViewAttacked, ...] = ()
     recorded: Recorded | None = None
+    key_bits: int | None = None
 
     @property
     def queries(self) -> int:

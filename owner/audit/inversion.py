@@ -70,6 +70,7 @@ class Inversion:
             layers,
             attacked,
             recorded,
+            int(seen["key_bits"][0]) if seen is not None else None,
         )
 
     def _gate(self, kind: Kind, trainer: _Trainer) -> Gate:

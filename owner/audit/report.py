@@ -43,7 +43,7 @@ def to_html(audit: Inverted, subject: Subject) -> str:
         _charts(audit.layers),
         _table("In numbers", audit.layers),
         _views(audit),
-        _settings(audit, subject),
+        _settings(audit),
         f"<h2>What this does not show</h2><p>{_LIMITS}</p>",
     ]
     return (
@@ -215,7 +215,7 @@ def shown(group: Group) -> list[int]:
 
 
 def _settings(audit: Inverted, subject: Subject) -> str:
-    pairs = {"command": subject.command} | settings(audit, subject)
+    pairs = {"command": subject.command} | settings(audit)
     rows = "".join(
         f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_text(value))}</dd>"
         for name, value in pairs.items()

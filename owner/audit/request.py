@@ -19,6 +19,7 @@ from owner.icnn import ICNN
 from owner.train import TrainOptions, load_float_network, train_on
 from twinveil.card import ModelCard, Polarity
 from twinveil.errors import BadInput
+from twinveil.model_files import load_model
 from twinveil.params import Params
 from twinveil.plan import Shape
 from twinveil.rehearsal.arrays import load_views
@@ -138,7 +139,7 @@ class Prepared:
                 lambda done, total: step(done, total, "queries through both clouds"),
                 kept,
             )
-        self.recorded.check(views)
+        self.recorded.check(views, load_model(self.folder).model)
         return views
 
     def attack(self, seen: Views | None, step: Step) -> Inverted:

@@ -20,7 +20,6 @@ class Subject:
 
     model: str
     command: str
-    key_bits: int | None = None
 
 
 def to_json(audit: Inverted, subject: Subject) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def to_json(audit: Inverted, subject: Subject) -> dict[str, Any]:
             "target_classes": sorted({split.class_names[label] for label in split.target.labels.tolist()}),
         },
         "recogniser_accuracy_on_targets": audit.accuracy,
-        "settings": settings(audit, subject),
+        "settings": settings(audit),
         "attacker_strength": [
             {"features": gate.kind, "ssim": gate.ssim, "wanted": STRONG_ENOUGH, "passed": gate.passed}
             for gate in audit.gates
@@ -55,7 +54,7 @@ def to_json(audit: Inverted, subject: Subject) -> dict[str, Any]:
     }
 
 
-def settings(audit: Inverted, subject: Subject) -> dict[str, Any]:
+def settings(audit: Inverted) -> dict[str, Any]:
     options = audit.options
     return {
         "seed": options.attack.seed,
@@ -71,7 +70,7 @@ def settings(audit: Inverted, subject: Subject) -> dict[str, Any]:
         "confidence": f"{CONFIDENCE:.0%} bootstrap over target subjects, {DRAWS} draws",
         "recorded_queries": audit.queries,
         "verdict_on_views": VERDICT,
-        "rehearsal_key_bits": subject.key_bits,
+        "rehearsal_key_bits": audit.key_bits,
     }
 
 

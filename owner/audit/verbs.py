@@ -150,7 +150,7 @@ def _write(result: Inverted, request: Request, report: Path | None, as_json: Pat
     from owner.audit.results import Subject, to_json
 
     command = shlex.join(["twinveil", *sys.argv[1:]])
-    subject = Subject(request.source.model, command, request.key_bits if result.queries else None)
+    subject = Subject(request.source.model, command)
     if report is not None:
         replace(report, to_html(result, subject).encode(), 0o600)
     if as_json is not None:

@@ -21,6 +21,8 @@ from owner.audit.pages import Stream, telling_pages
 from owner.audit.subjects import TARGET_SHARE, VALIDATION_SHARE, Group, Split, spread
 from twinveil.errors import BadInput
 from twinveil.images import Picture
+from twinveil.plan import QuantisedModel
+from twinveil.rehearsal.arrays import model_digest
 
 Views = Mapping[str, npt.NDArray[np.generic]]
 
@@ -70,8 +72,12 @@ class Recorded:
     def pictures(self) -> npt.NDArray[np.uint8]:
         return np.concatenate([group.pictures for group in (self.sample, self.validation, self.target)])
 
-    def check(self, views: Views) -> None:
-        """Raises BadInput unless `views` are those of these pictures (the control shows them)."""
+    def check(self, views: Views, model: QuantisedModel) -> None:
+        """Raises BadInput unless `views` are of these pictures (the control shows them) and this model."""
+        if (views["model"] != model_digest(model)).any():
+            raise BadInput(
+                "these views were recorded of another model: give that one, or another file to --views"
+            )
         seen, pictures = views["unmasked_picture"], self.pictures
         if seen.shape != pictures.shape or (seen != pictures).any():
             raise BadInput(

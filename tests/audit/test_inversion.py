@@ -152,7 +152,7 @@ def test_the_protocol_is_recommended_only_when_every_view_is_hidden(result: Inve
 
 
 def test_the_report_needs_no_other_file_and_escapes_names(result: Inverted) -> None:
-    page = to_html(result, Subject("model <script>alert(1)</script>", "twinveil audit inversion", 512))
+    page = to_html(result, Subject("model <script>alert(1)</script>", "twinveil audit inversion"))
     assert "<script" not in page
     assert RISKY not in page
     assert not re.search(r"https?://|url\(|<link", page)
@@ -166,9 +166,10 @@ def test_the_report_needs_no_other_file_and_escapes_names(result: Inverted) -> N
 
 
 def test_the_json_holds_every_figure(result: Inverted) -> None:
-    data = json.loads(json.dumps(to_json(result, Subject("m", "twinveil audit inversion", 512))))
+    data = json.loads(json.dumps(to_json(result, Subject("m", "twinveil audit inversion"))))
     assert [each["name"] for each in data["layers"]] == list(FEW.layers or ())
     assert data["settings"]["seed"] == 1
+    assert data["settings"]["rehearsal_key_bits"] == 640
     assert data["settings"]["thresholds"] == {"low": 0.1, "high": 0.4}
     assert data["split"]["by"] == "person"
     assert len(data["views"]) == 5

@@ -68,7 +68,7 @@ def test_what_the_clouds_see_is_no_better_than_nothing_and_unmasked_it_is(tmp_pa
     parts = split(data, 1, limit=300)
     recorded = Recorded.choose(parts, 96, 1)
     seen = rehearse(tmp_path / "digits", recorded.pictures, 512, lambda *at: None)
-    recorded.check(seen)
+    recorded.check(seen, trained.model)
     network = ICNN.from_tensors(trained.float_tensors, data.image_shape)
     found = Inversion(network, parts, AuditOptions(AttackOptions(epochs=6), layers=("label",))).run(
         recorded, seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from twinveil import oracle
 from twinveil.errors import BadInput, TwinveilError
 from twinveil.model_files import save_model
 from twinveil.protocol.packed import s1 as packed_s1
-from twinveil.rehearsal.arrays import FIELD, NAMES, Rows, fold, load_views, planted, save_views
+from twinveil.rehearsal.arrays import FIELD, NAMES, Rows, fold, load_views, model_digest, planted, save_views
 from twinveil.rehearsal.record import rehearse as rehearse_here
 from twinveil.schedule import schedule
 
@@ -81,6 +82,8 @@ def test_views_are_kept_for_the_owners_eyes(rows: list[Rows], tmp_path: Path, na
     loaded = load_views(path)
     assert set(loaded) == set(NAMES)
     assert all((loaded[name][1] == rows[1][name]).all() for name in NAMES)
+    assert loaded["key_bits"].tolist() == [512, 512]
+    assert (loaded["model"] == model_digest(MODEL)).all()
 
 
 def test_files_that_hold_no_views(tmp_path: Path) -> None:
@@ -139,6 +142,8 @@ def fake_views(recorded: Recorded) -> dict[str, npt.NDArray[np.generic]]:
     count = len(recorded.pictures)
     made: dict[str, npt.NDArray[np.generic]] = {name: np.zeros((count, 8), np.uint8) for name in NAMES}
     made["unmasked_picture"] = recorded.pictures.astype(np.uint32)
+    made["model"] = np.tile(model_digest(MODEL), (count, 1))
+    made["key_bits"] = np.full(count, 640, np.int64)
     made["s1_planted"] = made["s2_planted"] = recorded.pictures.reshape(count, -1)
     made["s2_picture"] = np.zeros(recorded.pictures.shape, np.uint32)
     return made
@@ -147,9 +152,17 @@ def fake_views(recorded: Recorded) -> dict[str, npt.NDArray[np.generic]]:
 def test_views_of_other_pictures_are_refused() -> None:
     parts = split(people(20), 1)
     recorded = Recorded.choose(parts, 40, 1)
-    recorded.check(fake_views(recorded))
+    recorded.check(fake_views(recorded), MODEL)
     with pytest.raises(BadInput, match="other pictures"):
-        recorded.check(fake_views(Recorded.choose(parts, 40, 2)))
+        recorded.check(fake_views(Recorded.choose(parts, 40, 2)), MODEL)
+
+
+def test_views_of_another_model_are_refused() -> None:
+    """Of the same plan, with other weights."""
+    recorded = Recorded.choose(split(people(20), 1), 40, 1)
+    other = replace(MODEL, biases={**MODEL.biases, "dense": MODEL.biases["dense"] + 1})
+    with pytest.raises(BadInput, match="recorded of another model"):
+        recorded.check(fake_views(recorded), other)
 
 
 def test_every_view_has_a_control_of_its_own_layout() -> None:

@@ -1,5 +1,7 @@
 """What a rehearsal writes down: one npz of arrays, a row a query. Needs no key to be read.
 
+    model           (n, 32) uint8              SHA-256 of plan and weights (see `model_digest`)
+    key_bits        (n,) int64                 length of the key
     vector          (n, classes) int64         the answer, as the user gets it
     s1_half         (n, bytes) uint8           d*M mod N, the user's half for S1
     s1_received     (n, numbers) uint8         all that S1 received from S2, field by field (see `fold`)
@@ -20,7 +22,7 @@ message held the picture: the positive control of whatever is tried on the other
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import shake_256
+from hashlib import sha256, shake_256
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ import numpy.typing as npt
 
 from twinveil.errors import BadInput
 from twinveil.net.files import replacing
+from twinveil.plan import QuantisedModel
 
 Rows = Mapping[str, npt.NDArray[np.generic]]
 Bytes = npt.NDArray[np.uint8]
@@ -40,6 +43,8 @@ _SPREAD = 32
 """Standard deviation of folded numbers where bytes are uniform (theirs is 73.9): four of them fit a byte."""
 
 NAMES = (
+    "model",
+    "key_bits",
     "vector",
     "s1_half",
     "s1_received",
@@ -54,6 +59,15 @@ NAMES = (
     "s1_planted",
     "s2_planted",
 )
+
+
+def model_digest(model: QuantisedModel) -> Bytes:
+    """(32,): says which model views were recorded of."""
+    digest = sha256(model.plan.hash)
+    for tensors in (model.weights, model.biases):
+        for name in sorted(tensors):
+            digest.update(np.ascontiguousarray(tensors[name]).astype("<i8").tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def fold(field: Bytes) -> Bytes:
@@ -107,6 +121,6 @@ def load_views(path: Path) -> dict[str, npt.NDArray[np.generic]]:
         raise BadInput(f"{path} is missing") from None
     except Exception as error:  # numpy and zipfile raise anything at damaged files
         raise BadInput(f"{path} does not hold the views of a rehearsal") from error
-    if len({len(rows) for rows in views.values()}) != 1:
+    if {rows.shape[:1] for rows in views.values()} != {views["key_bits"].shape}:
         raise BadInput(f"{path} is damaged: its arrays differ in length")
     return views

@@ -11,7 +11,7 @@ from twinveil import blinding, oracle
 from twinveil.errors import TwinveilError
 from twinveil.plan import IMAGE, QuantisedModel
 from twinveil.protocol.shares import Words
-from twinveil.rehearsal.arrays import Rows, fold, planted
+from twinveil.rehearsal.arrays import Rows, fold, model_digest, planted
 from twinveil.rehearsal.clouds import Clouds, Rehearsed
 from twinveil.schedule import schedule
 from twinveil.views.recorder import rows
@@ -42,6 +42,8 @@ def _row(clouds: Clouds, picture: npt.NDArray[np.uint8], seen: Rehearsed) -> Row
         for name, share in masked.items()
     }
     return {
+        "model": model_digest(clouds.model),
+        "key_bits": np.array(clouds.key_bits),
         "vector": seen.vector,
         "s1_half": np.concatenate(_fields(seen.s1, "half")),
         "s1_received": _folded(seen.s1, "received"),

@@ -14,9 +14,9 @@ import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
-from owner.audit import attack
+from owner.audit import attack, inversion
 from owner.audit.advice import choices
-from owner.audit.attack import AttackOptions
+from owner.audit.attack import Attacker, AttackOptions, Material, train_attacker
 from owner.audit.findings import AuditOptions, Gate, Inverted
 from owner.audit.inversion import Inversion
 from owner.audit.permutation import FALSE_ALARM
@@ -122,10 +122,26 @@ def test_a_view_that_shows_the_picture_gives_something_away(result: Inverted) ->
     assert "S1" not in last.advice
 
 
-def test_two_attackers_and_validation_decides() -> None:
+@pytest.mark.parametrize(
+    ("plain", "strong", "best"),
+    [((0.2, 0.6, 0.1), (0.5, 0.4), "plain"), ((0.2, 0.3), (0.3, 0.4, 0.1), "strong")],
+)
+def test_two_attackers_and_validation_decides(
+    plain: tuple[float, ...], strong: tuple[float, ...], best: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best epoch counts, not the last."""
+    histories = {"plain": plain, "strong": strong}
+
+    def trained(material: Material, options: AttackOptions, **_: object) -> Attacker:
+        attacker = train_attacker(material, dataclasses.replace(options, architecture="plain"))
+        name = options.architecture
+        return dataclasses.replace(attacker, architecture=name, history=histories[name])
+
+    monkeypatch.setattr(inversion, "train_attacker", trained)
     both = AuditOptions(AttackOptions(epochs=1), attackers=("plain", "strong"), layers=("label",))
     found = Inversion(untrained(people(8)), split(people(8), 1), both).run()
-    assert found.layers[0].architecture in ("plain", "strong")
+    assert found.layers[0].architecture == best
+    assert found.layers[0].history == histories[best]
 
 
 def test_choices_follow_from_the_layers(result: Inverted) -> None:

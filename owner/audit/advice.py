@@ -9,7 +9,7 @@ from owner.audit.features import LABEL, PICTURE, SCORES
 from owner.audit.findings import Attacked, Inverted
 from owner.audit.risk import Level, Risk
 
-_ORDER: tuple[Level, ...] = ("low", "not measured", "attacker too weak", "medium", "high")
+_ORDER: tuple[Level, ...] = ("low", "not measured", "not settled", "attacker too weak", "medium", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,10 @@ def _protocol(audit: Inverted) -> Choice:
         what = ", ".join(unproven)
         text = f"Not shown to be safe ({what}): the attack fails on its control, too. Record more queries."
         return Choice(name, "attacker too weak", risk, text)
+    unsettled = [f"{view.cloud}: {view.attack.name}" for view in audit.views if not view.settled]
+    if unsettled:
+        text = f"Chance may have had a hand in it, or not ({', '.join(unsettled)}): record again."
+        return Choice(name, "not settled", risk, text)
     return Choice(
         name,
         "low",
@@ -110,6 +114,7 @@ def _words(level: Level) -> str:
         "high": "People's pictures come back: treat it like the pictures themselves.",
         "attacker too weak": "This attacker proves nothing: try --attacker strong, or more epochs.",
         "not measured": "",
+        "not settled": "",
     }[level]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from owner.audit.attack import AttackOptions
 from owner.audit.evaluation import Comparison
 from owner.audit.inverse import ARCHITECTURES, Architecture, is_spatial
-from owner.audit.permutation import FALSE_ALARM
+from owner.audit.permutation import FALSE_ALARM, UNSETTLED
 from owner.audit.risk import STRONG_ENOUGH, Level, Risk, Thresholds
 from owner.audit.subjects import Split
 from owner.audit.views import Recorded
@@ -90,15 +90,22 @@ class ViewAttacked:
         return self.control_p <= FALSE_ALARM
 
     @property
+    def settled(self) -> bool:
+        """Whether there is nothing that another recording would have to tell from chance."""
+        return self.leaks or (self.p > UNSETTLED and self.attack.risk.lower == 0)
+
+    @property
     def hidden(self) -> bool:
-        """No better than chance, by an attack that is seen to work."""
-        return self.control_succeeds and not self.leaks
+        """No better than chance, nor than the baselines, by an attack that is seen to work."""
+        return self.control_succeeds and self.settled and not self.leaks
 
     @property
     def verdict(self) -> str:
         if self.leaks:
             return "GIVES SOMETHING AWAY"
-        return "no better than chance" if self.hidden else "not tested"
+        if not self.control_succeeds:
+            return "not tested"
+        return "no better than chance" if self.settled else "not settled, record again"
 
 
 @dataclass(frozen=True)

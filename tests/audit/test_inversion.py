@@ -19,9 +19,10 @@ from owner.audit.advice import choices
 from owner.audit.attack import Attacker, AttackOptions, Material, train_attacker
 from owner.audit.findings import AuditOptions, Gate, Inverted
 from owner.audit.inversion import Inversion
-from owner.audit.permutation import FALSE_ALARM
+from owner.audit.permutation import FALSE_ALARM, UNSETTLED
 from owner.audit.report import shown, to_html
 from owner.audit.results import Subject, to_json
+from owner.audit.risk import Risk
 from owner.audit.subjects import split
 from owner.audit.verbs import audit
 from owner.audit.views import Recorded
@@ -165,6 +166,19 @@ def test_the_protocol_is_recommended_only_when_every_view_is_hidden(result: Inve
     assert level(hidden, weak) == "attacker too weak"
     assert level(hidden, weak, leaking) == "high"
     assert level((FALSE_ALARM, 0.5)) == "high"  # a leak needs no control
+    close = (UNSETTLED, FALSE_ALARM)
+    assert level(hidden, close) == level((2 * FALSE_ALARM, FALSE_ALARM)) == "not settled"
+    assert level((UNSETTLED + 1e-5, FALSE_ALARM)) == "low"
+    assert level(close, weak) == "attacker too weak"
+
+
+def test_a_view_that_beats_the_baselines_is_not_settled(result: Inverted) -> None:
+    view = dataclasses.replace(result.views[0], p=0.5, control_p=FALSE_ALARM)
+    assert view.hidden
+    better = dataclasses.replace(view.attack, risk=Risk(0.1, 0.01, 0.2, 0.3))
+    view = dataclasses.replace(view, attack=better)
+    assert not view.hidden
+    assert view.verdict == "not settled, record again"
 
 
 def test_the_report_needs_no_other_file_and_escapes_names(result: Inverted) -> None:

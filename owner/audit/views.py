@@ -61,12 +61,17 @@ class Recorded:
         target, validation = round(queries * TARGET_SHARE), round(queries * VALIDATION_SHARE)
         counts = (queries - target - validation, validation, target)
         groups = (split.sample, split.validation, split.target)
-        return cls(
-            *(
-                group.take(spread(group.subjects, min(count, len(group)), source))
-                for group, count in zip(groups, counts, strict=True)
+        chosen = [
+            group.take(spread(group.subjects, min(count, len(group)), source))
+            for group, count in zip(groups, counts, strict=True)
+        ]
+        taken = sum(map(len, chosen))
+        if taken < MIN_QUERIES:
+            raise BadInput(
+                f"the split has pictures for {taken} of {queries} queries, too few to attack the views: at "
+                f"least {MIN_QUERIES} are needed, or --queries 0"
             )
-        )
+        return cls(*chosen)
 
     @property
     def pictures(self) -> npt.NDArray[np.uint8]:

@@ -136,6 +136,8 @@ def test_queries_are_spread_over_the_subjects_of_each_side() -> None:
     assert (Recorded.choose(parts, 40, 1).pictures == recorded.pictures).all()
     with pytest.raises(BadInput, match="too few"):
         Recorded.choose(parts, 10, 1)
+    with pytest.raises(BadInput, match=r"for 12 of 96 queries, too few"):
+        Recorded.choose(split(people(6, shots=2), 1), 96, 1)
 
 
 def fake_views(recorded: Recorded) -> dict[str, npt.NDArray[np.generic]]:

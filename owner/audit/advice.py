@@ -38,12 +38,17 @@ def _weights(inner: Sequence[Attacked]) -> Choice:
     worst = _worst(inner)
     if worst is None:
         return _not_measured("weights public")
+    measured = (
+        f"so count with the worst one measured ({worst.name})"
+        if len(inner) > 1
+        else f"but only {worst.name} was measured, and others may tell more"
+    )
     return Choice(
         "weights public",
         worst.level,
         worst.risk,
-        f"Anyone can train this attack for every layer, so count with the worst one ({worst.name}): "
-        f"publish the weights only if no activation of anybody's picture ever leaves its owner. "
+        f"Anyone can train this attack for every layer, {measured}: publish "
+        f"the weights only if no activation of anybody's picture ever leaves its owner. "
         f"{_words(worst.level)}",
     )
 

@@ -28,8 +28,8 @@ _BATCHES, _BATCH = 100, 1000
 VERDICT = (
     "p: the share of pairings of rebuilt pictures and originals that are at least as alike as the right one. "
     f"A view gives something away if p is at most {FALSE_ALARM:f}. If neither p nor the control's is, it is "
-    f"not tested. Else it is not settled if p is at most {UNSETTLED:g} or the risk's interval lies above 0, and "
-    "no better than chance otherwise. "
+    f"not tested. Else it is not settled if p is at most {UNSETTLED:g} or the risk's interval lies above 0, "
+    "and no better than chance otherwise. "
     "Five views that say nothing fail an audit with probability 0.0001 at most."
 )
 

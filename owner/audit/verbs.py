@@ -113,7 +113,7 @@ def inversion(
         request = Request(
             folder=folder,
             source=source,
-            layers=None if layers is None else tuple(name.strip() for name in layers.split(",")),
+            layers=None if layers is None else _names(layers),
             seed=seed,
             quick=quick,
             attackers=_ATTACKERS[attacker],
@@ -131,6 +131,13 @@ def inversion(
     _write(result, request, report, as_json)
     if as_json != Path("-"):
         _print(result, Console())
+
+
+def _names(layers: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in layers.split(",") if name.strip())
+    if not names:
+        raise BadInput("--layers names no layer: leave it out for the usual ones")
+    return names
 
 
 def _run(request: Request, scratch: Path, console: Console) -> Inverted:

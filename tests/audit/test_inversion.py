@@ -152,6 +152,9 @@ def test_choices_follow_from_the_layers(result: Inverted) -> None:
     assert found["features shared"].risk == result.layers[1].risk
     assert found["label only"].risk == result.layers[-1].risk
     assert found["encrypted protocol"].level != "low"
+    assert "but only stem7 was measured" in found["weights public"].advice
+    two = dataclasses.replace(result, layers=(result.layers[1], *result.layers))
+    assert "the worst one measured (stem7)" in choices(two)[0].advice
     bare = dataclasses.replace(result, views=(), layers=result.layers[:1])
     assert {choice.level for choice in choices(bare)} == {"not measured"}
 
@@ -245,7 +248,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_writes_report_and_json(stored: Path, tmp_path: Path) -> None:
     page, figures = tmp_path / "out.html", tmp_path / "out.json"
     arguments = ["--model", str(stored), "--quick", "--epochs", "1", "--pictures", "80", "--queries", "40"]
-    arguments += ["--views", str(tmp_path / "views.npz"), "--layers", "stem7, label"]
+    arguments += ["--views", str(tmp_path / "views.npz"), "--layers", "stem7,, label,"]
     ended = ask(*arguments, "--report", str(page), "--json", str(figures))
     assert ended.exit_code == 0, ended.output + repr(ended.exception)
     assert "label only" in ended.output
@@ -266,13 +269,14 @@ def test_the_command_writes_report_and_json(stored: Path, tmp_path: Path) -> Non
         (["--data", "nothing"], "neither a folder nor a known data set"),
         (["--low", "0.5"], "thresholds must be"),
         (["--queries", "3"], "too few to attack the views"),
+        (["--layers", ", ,"], "--layers names no layer"),
         (["--pictures", "20"], "has 20 pictures; an audit needs 40"),
         (["--report", "/no/such/folder/x.html"], "cannot be written"),
         (["--views", "/no/such/folder/views.npz"], "cannot be written"),
         (["--key-bits", "500"], "key_bits must be"),
         (["--epochs", "-1"], "epochs must be"),
         (["--epochs", "0"], "epochs must be"),
-        (["--pictures", "-5"], "has 0 pictures; an audit needs 40"),
+        (["--pictures", "-5"], "at most -5 pictures cannot be"),
     ],
 )
 def test_bad_input_is_one_line(stored: Path, arguments: list[str], wanted: str | None) -> None:

@@ -52,7 +52,11 @@ class Gate:
 
 @dataclass(frozen=True)
 class Attacked:
-    """One attack. made: reconstructions of all targets (n, channels, height, width), values 0 .. 1."""
+    """One attack.
+
+    made: reconstructions of all targets (n, channels, height, width), values 0 .. 1; made_shuffled: those of
+    the attacker that learned from shuffled features.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -64,6 +68,7 @@ class Attacked:
     best_epoch: int
     seconds: float
     made: Tensor
+    made_shuffled: Tensor
 
     @property
     def kind(self) -> Kind:

@@ -116,9 +116,9 @@ class Inversion:
         begun = time.monotonic()
         attacker = trainer.train(material, name)
         shuffled = trainer.train(material, f"{name}, shuffled", shuffled=True)
-        made = attacker(features)
+        made, made_shuffled = attacker(features), shuffled(features)
         comparison = Comparison(
-            targets.measure(made), targets.measure(self._mean), targets.measure(shuffled(features))
+            targets.measure(made), targets.measure(self._mean), targets.measure(made_shuffled)
         )
         risk = comparison.risk(targets, self._options.attack.seed)
         return Attacked(
@@ -132,6 +132,7 @@ class Inversion:
             attacker.best_epoch,
             time.monotonic() - begun,
             made,
+            made_shuffled,
         )
 
     def _measured_by(self, group: Group) -> Targets:

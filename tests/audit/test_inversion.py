@@ -190,10 +190,14 @@ def test_the_report_needs_no_other_file_and_escapes_names(result: Inverted) -> N
     assert RISKY not in page
     assert not re.search(r"https?://|url\(|<link", page)
     sources = re.findall(r'src="([^"]{0,22})', page)
-    assert len(sources) == 2 + len(result.layers) + 2 + 2 * len(result.views)
+    assert len(sources) == 3 + len(result.layers) + 3 + 2 * len(result.views)
     assert set(sources) == {"data:image/png;base64,"}
     assert page.count("<svg") == 3
     assert "width=device-width" in page
+    means = result.layers[0].comparison.means()
+    for measure, form in (("ssim", ".3f"), ("psnr", ".1f"), ("cosine", ".3f"), ("recognised", ".0%")):
+        three = (format(means[each][measure], form) for each in ("attack", "mean_picture", "shuffled"))
+        assert f"<td>{' / '.join(three)}</td>" in page
     for word in ("Settings and seeds", "Gaussian window", "sigma 1.5", "bootstrap", "seed"):
         assert word in page
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from twinveil.errors import BadInput
 from twinveil.fixed_point import PIXEL_FRACTION_BITS
+from twinveil.masks import Mask
 from twinveil.plan import Shape
 
 PICTURE, SCORES, LABEL = "picture", "scores", "label"
@@ -27,9 +28,13 @@ _REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
 
 
 class Extractor:
-    """A network whose every named layer can be read. Raises BadInput if it cannot take such pictures."""
+    """A network whose every named layer can be read. Raises BadInput if it cannot take such pictures.
 
-    def __init__(self, network: nn.Module, image_shape: Shape) -> None:
+    mask: pictures are covered with it before the network gets them; `picture` is then the covered one.
+    """
+
+    def __init__(self, network: nn.Module, image_shape: Shape, mask: Mask | None = None) -> None:
+        self._visible = None if mask is None else torch.from_numpy(mask.visible).float()
         self.network = network.eval()
         self.image_shape = image_shape
         self._modules = dict(network.named_modules())
@@ -64,6 +69,8 @@ class Extractor:
     @torch.no_grad()
     def __call__(self, pixels: Tensor, layer: str) -> Tensor:
         """Features (n, *shapes[layer]) of pixels (n, channels, height, width) from 0 to 255."""
+        if self._visible is not None:
+            pixels = pixels * self._visible
         return self._run(pixels / (1 << PIXEL_FRACTION_BITS), [layer])[layer]
 
     def _last(self) -> str:

@@ -16,6 +16,7 @@ from owner.audit.risk import STRONG_ENOUGH, Level, Risk, Thresholds
 from owner.audit.subjects import Split
 from owner.audit.views import Recorded
 from twinveil.errors import BadInput
+from twinveil.masks import Mask
 
 Kind = Literal["spatial", "flat"]
 
@@ -117,7 +118,8 @@ class ViewAttacked:
 class Inverted:
     """A whole audit. accuracy: the recogniser's on the targets; mean_picture: (1, channels, h, w).
 
-    key_bits: of the key that the views were recorded with.
+    key_bits: of the key that the views were recorded with. mask: what covered the pictures before the model
+    got them.
     """
 
     split: Split
@@ -129,6 +131,7 @@ class Inverted:
     views: tuple[ViewAttacked, ...] = ()
     recorded: Recorded | None = None
     key_bits: int | None = None
+    mask: Mask | None = None
 
     @property
     def queries(self) -> int:

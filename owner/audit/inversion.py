@@ -24,17 +24,26 @@ from owner.audit.permutation import p_value
 from owner.audit.subjects import Group, Split
 from owner.audit.views import Recorded, View, Views, views
 from twinveil.errors import BadInput
+from twinveil.masks import Mask
 
 Step = Callable[[int, int, str], None]
 """(attacks done, attacks in all, what is at work)"""
 
 
 class Inversion:
-    """One audit of one network on one split. Raises BadInput, before any training, for what cannot be."""
+    """One audit of one network on one split. Raises BadInput, before any training, for what cannot be.
 
-    def __init__(self, network: nn.Module, split: Split, options: AuditOptions) -> None:
+    mask: the one that the network was trained for. Features are then of covered pictures, and what is rebuilt
+    of them is compared with whole ones.
+    """
+
+    def __init__(
+        self, network: nn.Module, split: Split, options: AuditOptions, mask: Mask | None = None
+    ) -> None:
         channels, height, width = split.target.pictures.shape[1:]
-        self._extractor = Extractor(network, (channels, height, width))
+        self._extractor = Extractor(network, (channels, height, width), mask)
+        self._whole = Extractor(network, (channels, height, width))
+        self._mask = mask
         if self._extractor.classes != len(split.class_names):
             raise BadInput(
                 f"the model tells {self._extractor.classes} classes apart, data set {split.name} has "
@@ -71,11 +80,12 @@ class Inversion:
             attacked,
             recorded,
             int(seen["key_bits"][0]) if seen is not None else None,
+            self._mask,
         )
 
     def _gate(self, kind: Kind, trainer: _Trainer) -> Gate:
-        """The identity layer, with places or without."""
-        layer = LayerMaterial(self._extractor, PICTURE, self._split)
+        """The identity layer, with places or without. Nothing is covered: this measures the attacker."""
+        layer = LayerMaterial(self._whole, PICTURE, self._split)
         material, (features, pictures) = layer.material(), layer.pair(self._split.target)
         if kind == "flat":
             material, features = _flattened(material), features.flatten(1)

@@ -94,7 +94,16 @@ def _pictures(audit: Inverted) -> str:
     return (
         "<h2>Original and rebuilt, layer by layer</h2>"
         f"<p class='soft'>Each column is one picture {whose} the attacker never learned from "
-        f"({len(places)} of {len(targets)}).</p>{''.join(rows)}"
+        f"({len(places)} of {len(targets)}).{_covered(audit)}</p>{''.join(rows)}"
+    )
+
+
+def _covered(audit: Inverted) -> str:
+    if audit.mask is None:
+        return ""
+    return (
+        f" The model’s mask covered {audit.mask.share:.0%} of every picture before the model got it; what is "
+        "rebuilt is compared with the whole picture."
     )
 
 

@@ -68,6 +68,7 @@ def settings(audit: Inverted) -> dict[str, Any]:
         "risk_formula": FORMULA,
         "thresholds": asdict(options.thresholds),
         "confidence": f"{CONFIDENCE:.0%} bootstrap over target subjects, {DRAWS} draws",
+        "mask": audit.mask.digest if audit.mask else None,
         "recorded_queries": audit.queries,
         "verdict_on_views": VERDICT,
         "rehearsal_key_bits": audit.key_bits,

@@ -21,6 +21,7 @@ from owner.audit.pages import Stream, telling_pages
 from owner.audit.subjects import TARGET_SHARE, VALIDATION_SHARE, Group, Split, spread
 from twinveil.errors import BadInput
 from twinveil.images import Picture
+from twinveil.masks import Mask
 from twinveil.plan import QuantisedModel
 from twinveil.rehearsal.arrays import model_digest
 
@@ -46,14 +47,18 @@ class View:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Queries chosen of a split; their pictures lie in the order sample, validation, target."""
+    """Queries chosen of a split; their pictures lie in the order sample, validation, target.
+
+    mask: covers the pictures that go through the protocol. The groups hold whole ones.
+    """
 
     sample: Group
     validation: Group
     target: Group
+    mask: Mask | None = None
 
     @classmethod
-    def choose(cls, split: Split, queries: int, seed: int) -> Recorded:
+    def choose(cls, split: Split, queries: int, seed: int, mask: Mask | None = None) -> Recorded:
         """`queries` pictures, a quarter of them targets, spread over the subjects. Raises BadInput."""
         if queries < MIN_QUERIES:
             raise BadInput(f"{queries} queries are too few to attack the views: take at least {MIN_QUERIES}")
@@ -71,11 +76,13 @@ class Recorded:
                 f"the split has pictures for {taken} of {queries} queries, too few to attack the views: at "
                 f"least {MIN_QUERIES} are needed, or --queries 0"
             )
-        return cls(*chosen)
+        return cls(*chosen, mask)
 
     @property
     def pictures(self) -> npt.NDArray[np.uint8]:
-        return np.concatenate([group.pictures for group in (self.sample, self.validation, self.target)])
+        """As they go through the protocol."""
+        whole = np.concatenate([group.pictures for group in (self.sample, self.validation, self.target)])
+        return whole if self.mask is None else self.mask.cover(whole)
 
     def check(self, views: Views, model: QuantisedModel) -> None:
         """Raises BadInput unless `views` are of these pictures (the control shows them) and this model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from owner.audit.features import Extractor
 from tests.audit.sets import people, untrained
 from twinveil.errors import BadInput
+from twinveil.masks import Mask
 
 
 def pixels(side: int = 12) -> torch.Tensor:
@@ -28,6 +30,17 @@ def test_every_layer_of_the_icnn() -> None:
     assert label.sum(dim=1).tolist() == [1, 1, 1]
     for name in extractor.layers:
         assert extractor(given, name).shape[1:] == extractor.shapes[name]
+
+
+def test_a_mask_covers_what_the_network_gets() -> None:
+    network = untrained(people(6))
+    mask = Mask("left", np.arange(12) >= np.full((12, 1), 5))
+    given = pixels()
+    covered = given * (torch.arange(12) >= 5)
+    masked, whole = Extractor(network, (1, 12, 12), mask), Extractor(network, (1, 12, 12))
+    for layer in ("picture", "stem7", "scores"):
+        assert torch.equal(masked(given, layer), whole(covered, layer))
+    assert not torch.equal(masked(given, "stem7"), whole(given, "stem7"))
 
 
 def test_the_layers_of_an_audit_in_the_order_of_travel() -> None:

@@ -32,8 +32,10 @@ from tests.audit.sets import digits, people, untrained
 from tests.audit.test_views import fake_views
 from twinveil.card import ModelCard
 from twinveil.errors import BadInput
+from twinveil.masks import Mask
 from twinveil.model_files import save_model
 from twinveil.plan import QuantisedModel
+from twinveil.rehearsal.arrays import load_views
 
 FEW = AuditOptions(AttackOptions(epochs=6), layers=("picture", "stem7", "scores", "label"))
 RISKY = "<b>&'\""
@@ -263,6 +265,27 @@ def test_the_command_writes_report_and_json(stored: Path, tmp_path: Path) -> Non
     assert data["settings"]["recorded_queries"] == 40
     assert len(data["views"]) == 5
     assert "not by person" in page.read_text()
+
+
+def test_a_model_with_a_mask_is_audited_on_covered_pictures(tmp_path: Path) -> None:
+    """All is covered: features and views say nothing, and the attacker is strong all the same."""
+    data = digits(8)
+    network, mask = untrained(data), Mask("all", np.zeros((8, 8), np.bool_))
+    model = compile_network(network, data.image_shape)
+    tensors = {name: np.ascontiguousarray(t.numpy()) for name, t in network.state_dict().items()}
+    card = dataclasses.replace(card_for(data, model), data_set="digits", mask=mask.digest)
+    save_model(tmp_path / "m", model, card, tensors, mask=mask)
+    arguments = ["--model", str(tmp_path / "m"), "--quick", "--epochs", "1", "--pictures", "80"]
+    arguments += ["--layers", "picture", "--queries", "40", "--views", str(tmp_path / "views")]
+    page, figures = tmp_path / "out.html", tmp_path / "out.json"
+    ended = ask(*arguments, "--report", str(page), "--json", str(figures))
+    assert ended.exit_code == 0, ended.output + repr(ended.exception)
+    found = json.loads(figures.read_text())
+    assert found["settings"]["mask"] == mask.digest
+    assert found["attacker_strength"][0]["ssim"] > 0.5
+    assert found["layers"][0]["risk"]["score"] < 0.05
+    assert not load_views(tmp_path / "views")["unmasked_picture"].any()
+    assert "covered 100% of every picture" in page.read_text()
 
 
 @pytest.mark.parametrize(

@@ -63,20 +63,20 @@ class Recorded:
         if queries < MIN_QUERIES:
             raise BadInput(f"{queries} queries are too few to attack the views: take at least {MIN_QUERIES}")
         source = np.random.default_rng([seed, queries])
-        target, validation = round(queries * TARGET_SHARE), round(queries * VALIDATION_SHARE)
-        counts = (queries - target - validation, validation, target)
+        attacked, checked = round(queries * TARGET_SHARE), round(queries * VALIDATION_SHARE)
+        counts = (queries - attacked - checked, checked, attacked)
         groups = (split.sample, split.validation, split.target)
-        chosen = [
+        sample, validation, target = (
             group.take(spread(group.subjects, min(count, len(group)), source))
             for group, count in zip(groups, counts, strict=True)
-        ]
-        taken = sum(map(len, chosen))
+        )
+        taken = len(sample) + len(validation) + len(target)
         if taken < MIN_QUERIES:
             raise BadInput(
                 f"the split has pictures for {taken} of {queries} queries, too few to attack the views: at "
                 f"least {MIN_QUERIES} are needed, or --queries 0"
             )
-        return cls(*chosen, mask)
+        return cls(sample, validation, target, mask)
 
     @property
     def pictures(self) -> npt.NDArray[np.uint8]:

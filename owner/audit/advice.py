@@ -9,7 +9,7 @@ from owner.audit.features import LABEL, PICTURE, SCORES
 from owner.audit.findings import Attacked, Inverted
 from owner.audit.risk import Level, Risk
 
-_ORDER: tuple[Level, ...] = ("low", "not measured", "attacker too weak", "medium", "high")
+_ORDER: tuple[Level, ...] = ("low", "not measured", "not settled", "attacker too weak", "medium", "high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,17 @@ def _weights(inner: Sequence[Attacked]) -> Choice:
     worst = _worst(inner)
     if worst is None:
         return _not_measured("weights public")
+    measured = (
+        f"so count with the worst one measured ({worst.name})"
+        if len(inner) > 1
+        else f"but only {worst.name} was measured, and others may tell more"
+    )
     return Choice(
         "weights public",
         worst.level,
         worst.risk,
-        f"Anyone can train this attack for every layer, so count with the worst one ({worst.name}): "
-        f"publish the weights only if no activation of anybody's picture ever leaves its owner. "
+        f"Anyone can train this attack for every layer, {measured}: publish "
+        f"the weights only if no activation of anybody's picture ever leaves its owner. "
         f"{_words(worst.level)}",
     )
 
@@ -83,15 +88,19 @@ def _protocol(audit: Inverted) -> Choice:
     unproven = [f"{view.cloud}: {view.attack.name}" for view in audit.views if not view.control_succeeds]
     if unproven:
         what = ", ".join(unproven)
-        text = f"Not shown to be safe ({what}): the attack fails without masks, too. Record more queries."
+        text = f"Not shown to be safe ({what}): the attack fails on its control, too. Record more queries."
         return Choice(name, "attacker too weak", risk, text)
+    unsettled = [f"{view.cloud}: {view.attack.name}" for view in audit.views if not view.settled]
+    if unsettled:
+        text = f"Chance may have had a hand in it, or not ({', '.join(unsettled)}): record again."
+        return Choice(name, "not settled", risk, text)
     return Choice(
         name,
         "low",
         risk,
         "What either cloud sees of a query tells its picture no better than another query's view does, while "
-        "the same attack succeeds once the masks are off. What the user is told (scores or label) comes on "
-        "top; both clouds together would see everything.",
+        "the same attack finds the picture once it is there in clear. What the user is told (scores "
+        "or label) comes on top; both clouds together would see everything.",
     )
 
 
@@ -110,6 +119,7 @@ def _words(level: Level) -> str:
         "high": "People's pictures come back: treat it like the pictures themselves.",
         "attacker too weak": "This attacker proves nothing: try --attacker strong, or more epochs.",
         "not measured": "",
+        "not settled": "",
     }[level]
 
 

@@ -16,30 +16,33 @@ from torch import Tensor, nn
 
 from twinveil.errors import BadInput
 from twinveil.fixed_point import PIXEL_FRACTION_BITS
+from twinveil.masks import Mask
 from twinveil.plan import Shape
 
 PICTURE, SCORES, LABEL = "picture", "scores", "label"
 
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d)
 
+_REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
+"""What a module raises at pictures that it is not made for."""
+
 
 class Extractor:
-    """A network whose every named layer can be read. Raises BadInput if it cannot take such pictures."""
+    """A network whose every named layer can be read. Raises BadInput if it cannot take such pictures.
 
-    def __init__(self, network: nn.Module, image_shape: Shape) -> None:
+    mask: pictures are covered with it before the network gets them; `picture` is then the covered one.
+    """
+
+    def __init__(self, network: nn.Module, image_shape: Shape, mask: Mask | None = None) -> None:
+        self._visible = None if mask is None else torch.from_numpy(mask.visible).float()
         self.network = network.eval()
         self.image_shape = image_shape
         self._modules = dict(network.named_modules())
         try:
             found = self._run(torch.zeros(2, *image_shape), self._candidates())
-        except RuntimeError as error:
-            raise BadInput(
-                f"the network cannot take pictures of shape {image_shape}: {str(error).splitlines()[0]}"
-            ) from None
-        if found[SCORES].dim() != 2:
-            raise BadInput(
-                f"the network gives {tuple(found[SCORES].shape)} for two pictures, not class vectors"
-            )
+        except _REFUSALS as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise BadInput(f"the network cannot take pictures of shape {image_shape}: {reason}") from None
         self.shapes = {name: tuple(tensor.shape[1:]) for name, tensor in found.items()}
         self.classes = found[SCORES].shape[1]
 
@@ -66,6 +69,8 @@ class Extractor:
     @torch.no_grad()
     def __call__(self, pixels: Tensor, layer: str) -> Tensor:
         """Features (n, *shapes[layer]) of pixels (n, channels, height, width) from 0 to 255."""
+        if self._visible is not None:
+            pixels = pixels * self._visible
         return self._run(pixels / (1 << PIXEL_FRACTION_BITS), [layer])[layer]
 
     def _last(self) -> str:
@@ -82,7 +87,7 @@ class Extractor:
 
         def keep(name: str, _module: nn.Module, _inputs: object, output: object) -> None:
             if isinstance(output, Tensor) and len(output) == len(scaled):
-                found[name] = output
+                found[name] = output.clone()  # a layer after it may work in place
 
         hooks = [
             self._modules[name].register_forward_hook(partial(keep, name))
@@ -90,10 +95,13 @@ class Extractor:
             if name in self._modules
         ]
         try:
-            scores = self.network(scaled)
+            scores = self.network(scaled.clone())
         finally:
             for hook in hooks:
                 hook.remove()
+        if not isinstance(scores, Tensor) or scores.dim() != 2 or len(scores) != len(scaled):
+            what = tuple(scores.shape) if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+            raise BadInput(f"the network gives {what} for {len(scaled)} pictures, not class vectors")
         found[SCORES] = scores
         found[LABEL] = nn.functional.one_hot(scores.argmax(dim=1), scores.shape[1]).float()
         return found

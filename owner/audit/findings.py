@@ -11,11 +11,12 @@ from torch import Tensor
 from owner.audit.attack import AttackOptions
 from owner.audit.evaluation import Comparison
 from owner.audit.inverse import ARCHITECTURES, Architecture, is_spatial
-from owner.audit.permutation import FALSE_ALARM
+from owner.audit.permutation import FALSE_ALARM, UNSETTLED
 from owner.audit.risk import STRONG_ENOUGH, Level, Risk, Thresholds
 from owner.audit.subjects import Split
 from owner.audit.views import Recorded
 from twinveil.errors import BadInput
+from twinveil.masks import Mask
 
 Kind = Literal["spatial", "flat"]
 
@@ -52,7 +53,11 @@ class Gate:
 
 @dataclass(frozen=True)
 class Attacked:
-    """One attack. made: reconstructions of all targets (n, channels, height, width), values 0 .. 1."""
+    """One attack.
+
+    made: reconstructions of all targets (n, channels, height, width), values 0 .. 1; made_shuffled: those of
+    the attacker that learned from shuffled features.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -64,6 +69,7 @@ class Attacked:
     best_epoch: int
     seconds: float
     made: Tensor
+    made_shuffled: Tensor
 
     @property
     def kind(self) -> Kind:
@@ -79,6 +85,7 @@ class ViewAttacked:
     control: Attacked
     p: float
     control_p: float
+    in_clear: str = "without masks"
 
     @property
     def leaks(self) -> bool:
@@ -89,20 +96,31 @@ class ViewAttacked:
         return self.control_p <= FALSE_ALARM
 
     @property
+    def settled(self) -> bool:
+        """Whether there is nothing that another recording would have to tell from chance."""
+        return self.leaks or (self.p > UNSETTLED and self.attack.risk.lower == 0)
+
+    @property
     def hidden(self) -> bool:
-        """No better than chance, by an attack that is seen to work."""
-        return self.control_succeeds and not self.leaks
+        """No better than chance, nor than the baselines, by an attack that is seen to work."""
+        return self.control_succeeds and self.settled and not self.leaks
 
     @property
     def verdict(self) -> str:
         if self.leaks:
             return "GIVES SOMETHING AWAY"
-        return "no better than chance" if self.hidden else "attacker too weak"
+        if not self.control_succeeds:
+            return "not tested"
+        return "no better than chance" if self.settled else "not settled, record again"
 
 
 @dataclass(frozen=True)
 class Inverted:
-    """A whole audit. accuracy: the recogniser's on the targets; mean_picture: (1, channels, h, w)."""
+    """A whole audit. accuracy: the recogniser's on the targets; mean_picture: (1, channels, h, w).
+
+    key_bits: of the key that the views were recorded with. mask: what covered the pictures before the model
+    got them.
+    """
 
     split: Split
     options: AuditOptions
@@ -112,6 +130,8 @@ class Inverted:
     layers: tuple[Attacked, ...]
     views: tuple[ViewAttacked, ...] = ()
     recorded: Recorded | None = None
+    key_bits: int | None = None
+    mask: Mask | None = None
 
     @property
     def queries(self) -> int:

@@ -2,7 +2,7 @@
 
 gates      the attacker must be able to copy the picture itself, or no low risk is believed
 layers     attack and shuffled attack on every layer asked for
-views      attack on what each cloud saw, with a control that has no masks
+views      attack on what each cloud saw, with a control that shows the picture
 """
 
 from __future__ import annotations
@@ -24,17 +24,26 @@ from owner.audit.permutation import p_value
 from owner.audit.subjects import Group, Split
 from owner.audit.views import Recorded, View, Views, views
 from twinveil.errors import BadInput
+from twinveil.masks import Mask
 
 Step = Callable[[int, int, str], None]
 """(attacks done, attacks in all, what is at work)"""
 
 
 class Inversion:
-    """One audit of one network on one split. Raises BadInput, before any training, for what cannot be."""
+    """One audit of one network on one split. Raises BadInput, before any training, for what cannot be.
 
-    def __init__(self, network: nn.Module, split: Split, options: AuditOptions) -> None:
+    mask: the one that the network was trained for. Features are then of covered pictures, and what is rebuilt
+    of them is compared with whole ones.
+    """
+
+    def __init__(
+        self, network: nn.Module, split: Split, options: AuditOptions, mask: Mask | None = None
+    ) -> None:
         channels, height, width = split.target.pictures.shape[1:]
-        self._extractor = Extractor(network, (channels, height, width))
+        self._extractor = Extractor(network, (channels, height, width), mask)
+        self._whole = Extractor(network, (channels, height, width))
+        self._mask = mask
         if self._extractor.classes != len(split.class_names):
             raise BadInput(
                 f"the model tells {self._extractor.classes} classes apart, data set {split.name} has "
@@ -53,7 +62,7 @@ class Inversion:
     ) -> Inverted:
         """recorded and seen: the queries behind the clouds' views, and the views; neither: layers only."""
         kinds = sorted({kind_of(self._extractor.shapes[name]) for name in self._layers})
-        cloud_views = views(seen) if seen is not None else []
+        cloud_views = views(seen, recorded.sample.pictures) if seen is not None and recorded else []
         attacks = len(kinds) + 2 * len(self._layers) + 4 * len(cloud_views)
         trainer = _Trainer(self._options, attacks, step)
         with one_thread():
@@ -70,11 +79,13 @@ class Inversion:
             layers,
             attacked,
             recorded,
+            int(seen["key_bits"][0]) if seen is not None else None,
+            self._mask,
         )
 
     def _gate(self, kind: Kind, trainer: _Trainer) -> Gate:
-        """The identity layer, with places or without."""
-        layer = LayerMaterial(self._extractor, PICTURE, self._split)
+        """The identity layer, with places or without. Nothing is covered: this measures the attacker."""
+        layer = LayerMaterial(self._whole, PICTURE, self._split)
         material, (features, pictures) = layer.material(), layer.pair(self._split.target)
         if kind == "flat":
             material, features = _flattened(material), features.flatten(1)
@@ -98,9 +109,9 @@ class Inversion:
 
         (masked, p), (control, control_p) = (
             attack(view.name, view.features),
-            attack(f"{view.name}, unmasked", view.control),
+            attack(f"{view.name}, {view.in_clear}", view.control),
         )
-        return ViewAttacked(view.cloud, masked, control, p, control_p)
+        return ViewAttacked(view.cloud, masked, control, p, control_p, view.in_clear)
 
     def _attack(
         self,
@@ -115,9 +126,9 @@ class Inversion:
         begun = time.monotonic()
         attacker = trainer.train(material, name)
         shuffled = trainer.train(material, f"{name}, shuffled", shuffled=True)
-        made = attacker(features)
+        made, made_shuffled = attacker(features), shuffled(features)
         comparison = Comparison(
-            targets.measure(made), targets.measure(self._mean), targets.measure(shuffled(features))
+            targets.measure(made), targets.measure(self._mean), targets.measure(made_shuffled)
         )
         risk = comparison.risk(targets, self._options.attack.seed)
         return Attacked(
@@ -131,6 +142,7 @@ class Inversion:
             attacker.best_epoch,
             time.monotonic() - begun,
             made,
+            made_shuffled,
         )
 
     def _measured_by(self, group: Group) -> Targets:

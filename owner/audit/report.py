@@ -89,12 +89,21 @@ def _pictures(audit: Inverted) -> str:
     places = shown(targets)
     rows = [_row("original", "", scaled(targets.pictures[places]))]
     rows += [_row(each.name, _note(each), each.made[places]) for each in audit.layers]
-    rows.append(_baseline(audit, audit.layers[0], len(places)))
+    rows += _baselines(audit, audit.layers[0], places)
     whose = "of somebody" if audit.split.by == "person" else "that"
     return (
         "<h2>Original and rebuilt, layer by layer</h2>"
         f"<p class='soft'>Each column is one picture {whose} the attacker never learned from "
-        f"({len(places)} of {len(targets)}).</p>{''.join(rows)}"
+        f"({len(places)} of {len(targets)}).{_covered(audit)}</p>{''.join(rows)}"
+    )
+
+
+def _covered(audit: Inverted) -> str:
+    if audit.mask is None:
+        return ""
+    return (
+        f" The model’s mask covered {audit.mask.share:.0%} of every picture before the model got it; what is "
+        "rebuilt is compared with the whole picture."
     )
 
 
@@ -138,30 +147,35 @@ def _charts(layers: Sequence[Attacked]) -> str:
 
 
 def _table(title: str, layers: Sequence[Attacked]) -> str:
-    head = "layer,features,risk,95 % interval,level,SSIM,B,PSNR,cosine,recogniser,neighbour"
+    head = "layer,features,risk,95 % interval,level,SSIM,PSNR (dB),cosine,recogniser,neighbour"
     rows = []
     for each in layers:
-        found, shuffled = each.comparison.attack, each.comparison.shuffled
         cells = [
             escape(each.name),
             _shape(each.shape),
             f"{each.risk.score:.3f}",
             f"{each.risk.lower:.3f}–{each.risk.upper:.3f}",
             _level(each.level),
-            f"{found.ssim.mean():.3f}",
-            f"{each.risk.baseline:.3f}",
-            f"{found.psnr.mean():.1f} dB",
-            f"{found.cosine.mean():.3f}",
-            f"{found.recognised.mean():.0%} / {shuffled.recognised.mean():.0%}",
-            f"{found.neighbour.mean():.0%} / {shuffled.neighbour.mean():.0%}",
+            _three(each, "ssim", ".3f"),
+            _three(each, "psnr", ".1f"),
+            _three(each, "cosine", ".3f"),
+            _three(each, "recognised", ".0%"),
+            _three(each, "neighbour", ".0%"),
         ]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     header = "".join(f"<th>{name}</th>" for name in head.split(","))
     return (
         f"<h2>{escape(title)}</h2><div class='scroll'><table><thead><tr>{header}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div><p class='soft'>{escape(FORMULA)}. Recogniser, "
-        "neighbour: share found again by the recogniser, by the nearest neighbour / of shuffled features.</p>"
+        f"<tbody>{''.join(rows)}</tbody></table></div><p class='soft'>{escape(FORMULA)}. SSIM and what "
+        "follows: the attack / mean picture / shuffled features. Recogniser, neighbour: share found again by "
+        "the recogniser, by the nearest neighbour.</p>"
     )
+
+
+def _three(attacked: Attacked, measure: str, form: str) -> str:
+    """A mean measure of the attack and of both baselines."""
+    means = attacked.comparison.means()
+    return " / ".join(format(means[which][measure], form) for which in ("attack", "mean_picture", "shuffled"))
 
 
 def _views(audit: Inverted) -> str:
@@ -174,13 +188,14 @@ def _views(audit: Inverted) -> str:
     for view in audit.views:
         rows.append(_row(f"{view.cloud}: {view.attack.name}", _note(view.attack), view.attack.made[places]))
         control = view.control
-        rows.append(_row("the same without masks", f"control · {_note(control)}", control.made[places]))
-    rows.append(_baseline(audit, audit.views[0].attack, len(places)))
+        rows.append(_row(f"the same {view.in_clear}", f"control · {_note(control)}", control.made[places]))
+    rows += _baselines(audit, audit.views[0].attack, places)
     verdicts = "".join(f"<li>{_verdict(view)}</li>" for view in audit.views)
     return (
         f"{title}<p>{audit.queries} pictures went through the real protocol, one query each, both clouds "
         "recorded. The attacker knows the pictures of the sample subjects and gets each cloud’s view; as a "
-        "control, the same view with the masks taken off.</p>"
+        "control, the same view with the masks taken off, or with the picture once in clear in its largest "
+        "message.</p>"
         f"<ul>{verdicts}</ul><p class='soft'>{escape(VERDICT)}</p>{''.join(rows)}"
     )
 
@@ -189,14 +204,25 @@ def _verdict(view: ViewAttacked) -> str:
     tone = "high" if view.leaks else "low" if view.hidden else "none"
     return (
         f"{view.cloud}, {escape(view.attack.name)}: <span class='level {tone}'>{escape(view.verdict)}</span>"
-        f" (p = {view.p:.5f}); risk {view.attack.risk}, without masks {view.control.risk} "
+        f" (p = {view.p:.5f}); risk {view.attack.risk}, {view.in_clear} {view.control.risk} "
         f"(p = {view.control_p:.5f})"
     )
 
 
-def _baseline(audit: Inverted, attacked: Attacked, count: int) -> str:
-    note = f"mean picture · SSIM {attacked.comparison.mean_picture.ssim.mean():.2f}"
-    return _row("baseline", note, audit.mean_picture.expand(count, -1, -1, -1))
+def _baselines(audit: Inverted, attacked: Attacked, places: Sequence[int]) -> list[str]:
+    mean, shuffled = attacked.comparison.mean_picture, attacked.comparison.shuffled
+    return [
+        _row(
+            "baseline",
+            f"mean picture · SSIM {mean.ssim.mean():.2f}",
+            audit.mean_picture.expand(len(places), -1, -1, -1),
+        ),
+        _row(
+            "baseline",
+            f"{attacked.name}, shuffled · SSIM {shuffled.ssim.mean():.2f}",
+            attacked.made_shuffled[list(places)],
+        ),
+    ]
 
 
 def _note(attacked: Attacked) -> str:
@@ -214,7 +240,7 @@ def shown(group: Group) -> list[int]:
 
 
 def _settings(audit: Inverted, subject: Subject) -> str:
-    pairs = {"command": subject.command} | settings(audit, subject)
+    pairs = {"command": subject.command} | settings(audit)
     rows = "".join(
         f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_text(value))}</dd>"
         for name, value in pairs.items()

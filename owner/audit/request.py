@@ -19,6 +19,9 @@ from owner.icnn import ICNN
 from owner.train import TrainOptions, load_float_network, train_on
 from twinveil.card import ModelCard, Polarity
 from twinveil.errors import BadInput
+from twinveil.masks import Mask
+from twinveil.model_files import load_model, load_model_mask
+from twinveil.params import Params
 from twinveil.plan import Shape
 from twinveil.rehearsal.arrays import load_views
 
@@ -89,6 +92,7 @@ class Request:
 
     def options(self) -> AuditOptions:
         """Raises BadInput."""
+        Params(self.key_bits, insecure_small_key=True)
         epochs, patience, layers = (
             (_QUICK_EPOCHS, _QUICK_PATIENCE, _QUICK_LAYERS) if self.quick else (_EPOCHS, _PATIENCE, None)
         )
@@ -102,12 +106,12 @@ class Request:
         limit = _QUICK_PICTURES if self.quick else _PICTURES
         return split(data, self.seed, self.by, limit if self.limit is None else self.limit)
 
-    def record(self, parts: Split) -> Recorded | None:
+    def record(self, parts: Split, mask: Mask | None) -> Recorded | None:
         """The pictures that go through the protocol; None: no queries. Raises BadInput."""
         queries = self.queries
         if queries is None:
             queries = 0 if self.quick else _QUERIES
-        return Recorded.choose(parts, queries, self.seed) if queries else None
+        return Recorded.choose(parts, queries, self.seed, mask) if queries else None
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ class Prepared:
                 lambda done, total: step(done, total, "queries through both clouds"),
                 kept,
             )
-        self.recorded.check(views)
+        self.recorded.check(views, load_model(self.folder).model)
         return views
 
     def attack(self, seen: Views | None, step: Step) -> Inverted:
@@ -152,7 +156,8 @@ def prepare(request: Request, scratch: Path, step: Step) -> Prepared:
     step(0, 0, "loading the data set")
     data = request.source.load()
     parts = request.split(data)
-    recorded = request.record(parts)
+    mask = None if request.folder is None else load_model_mask(request.folder)
+    recorded = request.record(parts, mask)
     if request.folder is None:
         untrained = ICNN(data.image_shape, len(data.class_names), batch_norm=False)
         Inversion(untrained, parts, options)  # an unknown layer is named now, not after training
@@ -161,7 +166,7 @@ def prepare(request: Request, scratch: Path, step: Step) -> Prepared:
     else:
         folder = request.folder
     network = load_float_network(folder, data.image_shape)
-    return Prepared(request, parts, Inversion(network, parts, options), folder, recorded)
+    return Prepared(request, parts, Inversion(network, parts, options, mask), folder, recorded)
 
 
 def _train(data: DataSet, request: Request, folder: Path, step: Step) -> None:

@@ -20,7 +20,6 @@ class Subject:
 
     model: str
     command: str
-    key_bits: int | None = None
 
 
 def to_json(audit: Inverted, subject: Subject) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def to_json(audit: Inverted, subject: Subject) -> dict[str, Any]:
             "target_classes": sorted({split.class_names[label] for label in split.target.labels.tolist()}),
         },
         "recogniser_accuracy_on_targets": audit.accuracy,
-        "settings": settings(audit, subject),
+        "settings": settings(audit),
         "attacker_strength": [
             {"features": gate.kind, "ssim": gate.ssim, "wanted": STRONG_ENOUGH, "passed": gate.passed}
             for gate in audit.gates
@@ -55,7 +54,7 @@ def to_json(audit: Inverted, subject: Subject) -> dict[str, Any]:
     }
 
 
-def settings(audit: Inverted, subject: Subject) -> dict[str, Any]:
+def settings(audit: Inverted) -> dict[str, Any]:
     options = audit.options
     return {
         "seed": options.attack.seed,
@@ -69,9 +68,10 @@ def settings(audit: Inverted, subject: Subject) -> dict[str, Any]:
         "risk_formula": FORMULA,
         "thresholds": asdict(options.thresholds),
         "confidence": f"{CONFIDENCE:.0%} bootstrap over target subjects, {DRAWS} draws",
+        "mask": audit.mask.digest if audit.mask else None,
         "recorded_queries": audit.queries,
         "verdict_on_views": VERDICT,
-        "rehearsal_key_bits": subject.key_bits,
+        "rehearsal_key_bits": audit.key_bits,
     }
 
 
@@ -94,7 +94,8 @@ def _view(each: ViewAttacked) -> dict[str, Any]:
         "cloud": each.cloud,
         "verdict": each.verdict,
         "p": each.p,
-        "p_unmasked": each.control_p,
+        "p_control": each.control_p,
+        "control": each.in_clear,
         "attack": _attacked(each.attack),
-        "unmasked_control": _attacked(each.control),
+        "control_attack": _attacked(each.control),
     }

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from twinveil.errors import BadInput
 
-Level = Literal["low", "medium", "high", "attacker too weak", "not measured"]
+Level = Literal["low", "medium", "high", "attacker too weak", "not settled", "not measured"]
 
 FORMULA = (
     "risk = (S - B) / (1 - B), cut to 0..1; S: mean SSIM of the reconstructions; B: the better baseline's"

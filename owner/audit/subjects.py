@@ -79,20 +79,24 @@ def split(data: DataSet, seed: int, by: SplitBy | None = None, limit: int | None
     by: by default "picture" for digits and clothing, "person" for anything else. limit: at most so many
     pictures, spread over the classes. Raises BadInput if there are too few subjects to keep the three apart.
     """
+    if limit is not None and limit < 1:
+        raise BadInput(f"an audit of at most {limit} pictures cannot be: give a number from 1 on")
     by = by or ("picture" if data.name in BY_PICTURE else "person")
     pictures = np.concatenate([data.train, data.held_out])
     labels = np.concatenate([data.train_labels, data.held_out_labels])
     source = np.random.default_rng(seed)
-    count = len(labels) if limit is None else min(max(limit, 0), len(labels))
+    everything = len(labels)
+    count = everything if limit is None else min(limit, everything)
     chosen = spread(labels, count, source)
     pictures, labels = pictures[chosen], labels[chosen]
     subjects = labels if by == "person" else np.arange(len(labels), dtype=np.int64)
     known = source.permutation(np.unique(subjects))
     least, what = (MIN_SUBJECTS, "people") if by == "person" else (MIN_PICTURES, "pictures")
     if len(known) < least:
+        limited = f", limited to {count} of its {everything} pictures," if count < everything else ""
         raise BadInput(
-            f"data set {data.name} has {len(known)} {what}; an audit needs {least}, to keep those that the "
-            "attacker learns from apart from those attacked"
+            f"data set {data.name}{limited} has {len(known)} {what}; an audit needs {least}, to keep those "
+            "that the attacker learns from apart from those attacked"
         )
     targets = max(2, round(len(known) * TARGET_SHARE))
     validation = max(1, round(len(known) * VALIDATION_SHARE))

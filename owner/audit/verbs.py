@@ -96,7 +96,7 @@ def inversion(
         typer.Option(help="Pictures sent through the real protocol; 0: none. Default: 96, quick: 0."),
     ] = None,
     views: Annotated[
-        Path | None, typer.Option(help="File to keep the clouds' views in, or to read them from (.npz).")
+        Path | None, typer.Option(help="File to keep the clouds' views in, or to read them from.")
     ] = None,
     key_bits: Annotated[int, typer.Option(help="Key length of that protocol run; it has its own key.")] = 512,
     low: Annotated[float, typer.Option(help="A risk below this is low.")] = 0.1,
@@ -113,7 +113,7 @@ def inversion(
         request = Request(
             folder=folder,
             source=source,
-            layers=None if layers is None else tuple(name.strip() for name in layers.split(",")),
+            layers=None if layers is None else _names(layers),
             seed=seed,
             quick=quick,
             attackers=_ATTACKERS[attacker],
@@ -125,12 +125,19 @@ def inversion(
             key_bits=key_bits,
             thresholds=Thresholds(low, high),
         )
-    _check_writable(report, as_json)
+    _check_writable(report, as_json, views)
     with tempfile.TemporaryDirectory() as scratch:
         result = _run(request, Path(scratch), console)
     _write(result, request, report, as_json)
     if as_json != Path("-"):
         _print(result, Console())
+
+
+def _names(layers: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in layers.split(",") if name.strip())
+    if not names:
+        raise BadInput("--layers names no layer: leave it out for the usual ones")
+    return names
 
 
 def _run(request: Request, scratch: Path, console: Console) -> Inverted:
@@ -150,7 +157,7 @@ def _write(result: Inverted, request: Request, report: Path | None, as_json: Pat
     from owner.audit.results import Subject, to_json
 
     command = shlex.join(["twinveil", *sys.argv[1:]])
-    subject = Subject(request.source.model, command, request.key_bits if result.queries else None)
+    subject = Subject(request.source.model, command)
     if report is not None:
         replace(report, to_html(result, subject).encode(), 0o600)
     if as_json is not None:
@@ -193,7 +200,7 @@ def _print(result: Inverted, console: Console) -> None:
     for view in result.views:
         console.print(
             f"{view.cloud}, {view.attack.name}: {view.verdict}, p {view.p:.5f}; risk {view.attack.risk}, "
-            f"without masks {view.control.risk}",
+            f"{view.in_clear} {view.control.risk}",
             highlight=False,
             soft_wrap=True,
         )

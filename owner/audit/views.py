@@ -1,12 +1,13 @@
 """What each cloud sees of a query, as features for the same attacker; and the control without masks.
 
-Each view has a control of the same layout in which the masks are taken off. Only where the attack succeeds
-on the control does its failure on the view say anything.
+Each view has a control of its own: the same with the masks taken off, or, of the streams between the clouds,
+the same with the picture put once, in clear, into the largest message before anything is folded. Only where
+the attack succeeds on the control does its failure on the view say anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,13 @@ from torch import Tensor
 
 from owner.audit.attack import Material
 from owner.audit.material import scaled
+from owner.audit.pages import Stream, telling_pages
 from owner.audit.subjects import TARGET_SHARE, VALIDATION_SHARE, Group, Split, spread
 from twinveil.errors import BadInput
+from twinveil.images import Picture
+from twinveil.masks import Mask
+from twinveil.plan import QuantisedModel
+from twinveil.rehearsal.arrays import model_digest
 
 Views = Mapping[str, npt.NDArray[np.generic]]
 
@@ -27,44 +33,63 @@ MIN_QUERIES = 40
 
 @dataclass(frozen=True)
 class View:
-    """One part of what a cloud sees: features of every recorded query, and of the same without masks."""
+    """One part of what a cloud sees: features of every recorded query, and of the same in clear.
+
+    in_clear: what is different in the control, in words.
+    """
 
     cloud: str
     name: str
     features: Tensor
     control: Tensor
+    in_clear: str = "without masks"
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """Queries chosen of a split; their pictures lie in the order sample, validation, target."""
+    """Queries chosen of a split; their pictures lie in the order sample, validation, target.
+
+    mask: covers the pictures that go through the protocol. The groups hold whole ones.
+    """
 
     sample: Group
     validation: Group
     target: Group
+    mask: Mask | None = None
 
     @classmethod
-    def choose(cls, split: Split, queries: int, seed: int) -> Recorded:
+    def choose(cls, split: Split, queries: int, seed: int, mask: Mask | None = None) -> Recorded:
         """`queries` pictures, a quarter of them targets, spread over the subjects. Raises BadInput."""
         if queries < MIN_QUERIES:
             raise BadInput(f"{queries} queries are too few to attack the views: take at least {MIN_QUERIES}")
         source = np.random.default_rng([seed, queries])
-        target, validation = round(queries * TARGET_SHARE), round(queries * VALIDATION_SHARE)
-        counts = (queries - target - validation, validation, target)
+        attacked, checked = round(queries * TARGET_SHARE), round(queries * VALIDATION_SHARE)
+        counts = (queries - attacked - checked, checked, attacked)
         groups = (split.sample, split.validation, split.target)
-        return cls(
-            *(
-                group.take(spread(group.subjects, min(count, len(group)), source))
-                for group, count in zip(groups, counts, strict=True)
-            )
+        sample, validation, target = (
+            group.take(spread(group.subjects, min(count, len(group)), source))
+            for group, count in zip(groups, counts, strict=True)
         )
+        taken = len(sample) + len(validation) + len(target)
+        if taken < MIN_QUERIES:
+            raise BadInput(
+                f"the split has pictures for {taken} of {queries} queries, too few to attack the views: at "
+                f"least {MIN_QUERIES} are needed, or --queries 0"
+            )
+        return cls(sample, validation, target, mask)
 
     @property
     def pictures(self) -> npt.NDArray[np.uint8]:
-        return np.concatenate([group.pictures for group in (self.sample, self.validation, self.target)])
+        """As they go through the protocol."""
+        whole = np.concatenate([group.pictures for group in (self.sample, self.validation, self.target)])
+        return whole if self.mask is None else self.mask.cover(whole)
 
-    def check(self, views: Views) -> None:
-        """Raises BadInput unless `views` are those of these pictures (the control shows them)."""
+    def check(self, views: Views, model: QuantisedModel) -> None:
+        """Raises BadInput unless `views` are of these pictures (the control shows them) and this model."""
+        if (views["model"] != model_digest(model)).any():
+            raise BadInput(
+                "these views were recorded of another model: give that one, or another file to --views"
+            )
         seen, pictures = views["unmasked_picture"], self.pictures
         if seen.shape != pictures.shape or (seen != pictures).any():
             raise BadInput(
@@ -79,26 +104,47 @@ class Recorded:
         return Material(lambda _: sample, validation), features[stop:]
 
 
-def views(recorded: Views) -> list[View]:
-    """The user's half, and everything, at each cloud."""
+def views(recorded: Views, pictures: Picture) -> list[View]:
+    """What comes from the user and what comes from the other cloud, at each cloud.
+
+    pictures: of the sample queries, which the attacker knows.
+    """
     masked = [recorded["s2_picture"], recorded["s2_shares"]]
     unmasked = [recorded["unmasked_picture"], recorded["unmasked_shares"]]
-    half, plain = _bytes(recorded["s1_half"]), _bytes(recorded["unmasked_half"])
-    s1_rest = _flat(recorded["s1_received"])
-    s2_rest = torch.cat(
-        [_bytes(recorded["s2_half"]), _flat(recorded["s2_opened"]), _flat(recorded["s2_received"])], dim=1
-    )
+    s1_stream = [_stream(recorded["s1_received"])]
+    s2_stream = [_stream(recorded[name]) for name in ("s2_half", "s2_opened", "s2_received")]
     return [
-        View("S1", "the user's half of the picture", half, plain),
-        View("S1", "everything it receives", torch.cat([half, s1_rest], 1), torch.cat([plain, s1_rest], 1)),
+        View(
+            "S1",
+            "the user's half of the picture",
+            _bytes(recorded["s1_half"]),
+            _bytes(recorded["unmasked_half"]),
+        ),
+        View(
+            "S1",
+            "everything it receives from S2",
+            telling_pages(s1_stream, pictures),
+            telling_pages([*s1_stream, _stream(recorded["s1_planted"])], pictures),
+            "with the picture in one message",
+        ),
         View("S2", "its share of the picture", _words(masked[0]), _words(unmasked[0])),
+        View("S2", "its shares of every activation", _all_words(masked), _all_words(unmasked)),
         View(
             "S2",
-            "everything it receives, decrypts and shares",
-            torch.cat([*(_words(part).flatten(1) for part in masked), s2_rest], dim=1),
-            torch.cat([*(_words(part).flatten(1) for part in unmasked), s2_rest], dim=1),
+            "everything it receives and decrypts",
+            telling_pages(s2_stream, pictures),
+            telling_pages([*s2_stream, _stream(recorded["s2_planted"])], pictures),
+            "with the picture in one message",
         ),
     ]
+
+
+def _all_words(parts: Sequence[npt.NDArray[np.generic]]) -> Tensor:
+    return torch.cat([_words(part).flatten(1) for part in parts], dim=1)
+
+
+def _stream(values: npt.NDArray[np.generic]) -> Stream:
+    return values.astype(np.uint8, copy=False)
 
 
 def _words(values: npt.NDArray[np.generic]) -> Tensor:
@@ -111,7 +157,3 @@ def _words(values: npt.NDArray[np.generic]) -> Tensor:
 
 def _bytes(values: npt.NDArray[np.generic]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
-
-
-def _flat(values: npt.NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32)).flatten(1)

@@ -68,7 +68,7 @@ def test_what_the_clouds_see_is_no_better_than_nothing_and_unmasked_it_is(tmp_pa
     parts = split(data, 1, limit=300)
     recorded = Recorded.choose(parts, 96, 1)
     seen = rehearse(tmp_path / "digits", recorded.pictures, 512, lambda *at: None)
-    recorded.check(seen)
+    recorded.check(seen, trained.model)
     network = ICNN.from_tensors(trained.float_tensors, data.image_shape)
     found = Inversion(network, parts, AuditOptions(AttackOptions(epochs=6), layers=("label",))).run(
         recorded, seen
@@ -76,5 +76,7 @@ def test_what_the_clouds_see_is_no_better_than_nothing_and_unmasked_it_is(tmp_pa
     # Masks are fresh in every run. Honest ones fail here with probability 1e-4 at most, whatever the attacker
     # learns (owner.audit.permutation).
     for view in found.views:
-        assert view.hidden, (view.cloud, view.attack.name, view.p, view.control_p)
-    assert choices(found)[-1].level == "low"
+        assert view.control_succeeds, (view.cloud, view.attack.name, view.control_p)
+        assert not view.leaks, (view.cloud, view.attack.name, view.p, view.control_p)
+    settled = all(view.settled for view in found.views)  # by chance not, in one run of twenty
+    assert choices(found)[-1].level == ("low" if settled else "not settled")

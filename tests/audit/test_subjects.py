@@ -41,8 +41,11 @@ def test_too_few_people() -> None:
     assert len(split(people(MIN_SUBJECTS), 1).sample)
     with pytest.raises(BadInput, match=f"has 5 people; an audit needs {MIN_SUBJECTS}"):
         split(people(MIN_SUBJECTS - 1), 1)
-    with pytest.raises(BadInput, match="has 30 pictures"):
+    with pytest.raises(BadInput, match="digits, limited to 30 of its 1797 pictures, has 30 pictures"):
         split(digits(), 1, limit=30)
+    for limit in (0, -5):
+        with pytest.raises(BadInput, match=f"at most {limit} pictures cannot be"):
+            split(digits(), 1, limit=limit)
 
 
 def test_a_limit_takes_from_every_class_alike() -> None:

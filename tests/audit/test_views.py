@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from twinveil import oracle
 from twinveil.errors import BadInput, TwinveilError
 from twinveil.model_files import save_model
 from twinveil.protocol.packed import s1 as packed_s1
-from twinveil.rehearsal.arrays import NAMES, SKETCH, Rows, fold, load_views, save_views
+from twinveil.rehearsal.arrays import FIELD, NAMES, Rows, fold, load_views, model_digest, planted, save_views
 from twinveil.rehearsal.record import rehearse as rehearse_here
 from twinveil.schedule import schedule
 
@@ -72,13 +73,17 @@ def test_an_answer_that_is_not_the_oracles_ends_the_rehearsal(
         next(rehearse_here(MODEL, pictures, 512))
 
 
-def test_views_are_kept_for_the_owners_eyes(rows: list[Rows], tmp_path: Path) -> None:
-    path = tmp_path / "views.npz"
+@pytest.mark.parametrize("name", ["views.npz", "views"])
+def test_views_are_kept_for_the_owners_eyes(rows: list[Rows], tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
     save_views(path, rows)
+    assert list(tmp_path.iterdir()) == [path]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     loaded = load_views(path)
     assert set(loaded) == set(NAMES)
     assert all((loaded[name][1] == rows[1][name]).all() for name in NAMES)
+    assert loaded["key_bits"].tolist() == [512, 512]
+    assert (loaded["model"] == model_digest(MODEL)).all()
 
 
 def test_files_that_hold_no_views(tmp_path: Path) -> None:
@@ -98,15 +103,29 @@ def test_views_of_different_sizes_are_no_views(rows: list[Rows], tmp_path: Path)
 
 
 def test_folding_keeps_every_byte() -> None:
-    data = np.tile(np.arange(256, dtype=np.uint8), 64)
-    assert fold(data).shape == (SKETCH,)
-    for place in (0, 5000, len(data) - 1):
+    data = np.tile(np.arange(256, dtype=np.uint8), 3 * FIELD // 256 + 1)
+    assert fold(data).shape == (FIELD,)
+    for place in (0, 2 * FIELD + 5000, len(data) - 1):
         changed = data.copy()
         changed[place] ^= 0x80
         assert (fold(changed) != fold(data)).sum() == 1
-    assert np.std(fold(np.random.default_rng(1).integers(0, 256, 1 << 20, dtype=np.uint8))) == pytest.approx(
-        1, abs=0.05
-    )
+    uniform = fold(np.random.default_rng(1).integers(0, 256, 40 * FIELD, dtype=np.uint8))
+    assert np.std(uniform) == pytest.approx(32, abs=0.5)
+    assert (fold(data[:FIELD]) == data[:FIELD]).all()
+
+
+def test_a_planted_picture_is_in_clear_where_nothing_is_folded(
+    rows: list[Rows], pictures: npt.NDArray[np.uint8]
+) -> None:
+    field = np.full(1000, 7, np.uint8)
+    leaking = planted(field, pictures[0])
+    assert leaking.shape == field.shape
+    assert pictures[0].tobytes() in leaking.tobytes()
+    assert (field == 7).all()
+    for row, picture in zip(rows, pictures, strict=True):
+        assert len(row["s1_planted"]) <= FIELD
+        assert picture.tobytes() in row["s1_planted"].tobytes()
+        assert picture.tobytes() not in row["s1_received"].tobytes()
 
 
 def test_queries_are_spread_over_the_subjects_of_each_side() -> None:
@@ -117,12 +136,17 @@ def test_queries_are_spread_over_the_subjects_of_each_side() -> None:
     assert (Recorded.choose(parts, 40, 1).pictures == recorded.pictures).all()
     with pytest.raises(BadInput, match="too few"):
         Recorded.choose(parts, 10, 1)
+    with pytest.raises(BadInput, match=r"for 12 of 96 queries, too few"):
+        Recorded.choose(split(people(6, shots=2), 1), 96, 1)
 
 
 def fake_views(recorded: Recorded) -> dict[str, npt.NDArray[np.generic]]:
     count = len(recorded.pictures)
     made: dict[str, npt.NDArray[np.generic]] = {name: np.zeros((count, 8), np.uint8) for name in NAMES}
     made["unmasked_picture"] = recorded.pictures.astype(np.uint32)
+    made["model"] = np.tile(model_digest(MODEL), (count, 1))
+    made["key_bits"] = np.full(count, 640, np.int64)
+    made["s1_planted"] = made["s2_planted"] = recorded.pictures.reshape(count, -1)
     made["s2_picture"] = np.zeros(recorded.pictures.shape, np.uint32)
     return made
 
@@ -130,17 +154,25 @@ def fake_views(recorded: Recorded) -> dict[str, npt.NDArray[np.generic]]:
 def test_views_of_other_pictures_are_refused() -> None:
     parts = split(people(20), 1)
     recorded = Recorded.choose(parts, 40, 1)
-    recorded.check(fake_views(recorded))
+    recorded.check(fake_views(recorded), MODEL)
     with pytest.raises(BadInput, match="other pictures"):
-        recorded.check(fake_views(Recorded.choose(parts, 40, 2)))
+        recorded.check(fake_views(Recorded.choose(parts, 40, 2)), MODEL)
+
+
+def test_views_of_another_model_are_refused() -> None:
+    """Of the same plan, with other weights."""
+    recorded = Recorded.choose(split(people(20), 1), 40, 1)
+    other = replace(MODEL, biases={**MODEL.biases, "dense": MODEL.biases["dense"] + 1})
+    with pytest.raises(BadInput, match="recorded of another model"):
+        recorded.check(fake_views(recorded), other)
 
 
 def test_every_view_has_a_control_of_its_own_layout() -> None:
     recorded = Recorded.choose(split(people(20), 1), 40, 1)
-    found = views(fake_views(recorded))
-    assert {view.cloud for view in found} == {"S1", "S2"}
+    found = views(fake_views(recorded), recorded.sample.pictures)
+    assert [view.cloud for view in found] == ["S1", "S1", "S2", "S2", "S2"]
     for view in found:
-        assert view.features.shape == view.control.shape
+        assert view.features.shape == view.control.shape or "message" in view.in_clear
         _, targets = recorded.material(view.features)
         assert len(targets) == len(recorded.target)
 

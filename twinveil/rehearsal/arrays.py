@@ -1,24 +1,28 @@
-"""What a rehearsal writes down: one compressed npz of arrays, a row a query. Needs no key to be read.
+"""What a rehearsal writes down: one npz of arrays, a row a query. Needs no key to be read.
 
+    model           (n, 32) uint8              SHA-256 of plan and weights (see `model_digest`)
+    key_bits        (n,) int64                 length of the key
     vector          (n, classes) int64         the answer, as the user gets it
     s1_half         (n, bytes) uint8           d*M mod N, the user's half for S1
-    s1_received     (n, SKETCH) float32        every byte that S1 received from S2, folded (see `fold`)
+    s1_received     (n, numbers) uint8         all that S1 received from S2, field by field (see `fold`)
     s2_half         (n, bytes) uint8           M^-1 mod N, the user's half for S2
     s2_picture      (n, c, h, w) uint32        S2's share of the picture
     s2_shares       (n, values) uint32         S2's shares of all later activations
-    s2_opened       (n, SKETCH) float32        every byte of every plaintext that S2 decrypted, folded
-    s2_received     (n, SKETCH) float32        every byte that S2 received from S1, folded
+    s2_opened       (n, numbers) uint8         every plaintext that S2 decrypted, like s1_received
+    s2_received     (n, numbers) uint8         all that S2 received from S1, like s1_received
     unmasked_half   (n, bytes) uint8           d*M without M
     unmasked_picture, unmasked_shares          like S2's, S1's masks taken off
+    s1_planted      (n, numbers) uint8         S1's largest field, folded with the picture in it, in clear
+    s2_planted      (n, numbers) uint8         the same of S2's largest field
 
-The last three are nobody's view. They are what a cloud would see had the masks been left out: the positive
-control of whatever is tried on the others.
+The last five are nobody's view. They are what a cloud would see had the masks been left out, or had one
+message held the picture: the positive control of whatever is tried on the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import shake_256
+from hashlib import sha256, shake_256
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +30,21 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.errors import BadInput
+from twinveil.net.files import replacing
+from twinveil.plan import QuantisedModel
 
 Rows = Mapping[str, npt.NDArray[np.generic]]
+Bytes = npt.NDArray[np.uint8]
 
-SKETCH = 4096
-"""Length of a folded byte string."""
+FIELD = 1 << 17
+"""Bytes of a message's field that are kept as they are; a longer one is folded to so many numbers."""
+
+_SPREAD = 32
+"""Standard deviation of folded numbers where bytes are uniform (theirs is 73.9): four of them fit a byte."""
 
 NAMES = (
+    "model",
+    "key_bits",
     "vector",
     "s1_half",
     "s1_received",
@@ -44,20 +56,43 @@ NAMES = (
     "unmasked_half",
     "unmasked_picture",
     "unmasked_shares",
+    "s1_planted",
+    "s2_planted",
 )
 
 
-def fold(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Many bytes as SKETCH numbers: each byte is added, with a sign of its place, at place % SKETCH.
+def model_digest(model: QuantisedModel) -> Bytes:
+    """(32,): says which model views were recorded of."""
+    digest = sha256(model.plan.hash)
+    for tensors in (model.weights, model.biases):
+        for name in sorted(tensors):
+            digest.update(np.ascontiguousarray(tensors[name]).astype("<i8").tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
 
-    Every byte takes part, with unit variance for uniform ones; equal layouts fold alike.
+
+def fold(field: Bytes) -> Bytes:
+    """A field of a message as at most FIELD numbers.
+
+    Each byte of a longer one is added, with a sign of its place, at place % FIELD. Every byte takes part;
+    equal layouts fold alike. What one byte says is drowned in the others that are added to it: whether a
+    picture can still be found is for the planted one to show.
     """
-    values = data.astype(np.float32) - 127.5
-    rows = -(-max(len(values), 1) // SKETCH)
-    padded = np.zeros(rows * SKETCH, np.float32)
-    padded[: len(values)] = values * _signs(len(values))
-    folded: npt.NDArray[np.float32] = padded.reshape(rows, SKETCH).sum(axis=0) / np.float32(73.9 * rows**0.5)
-    return folded
+    if len(field) <= FIELD:
+        return field
+    rows = -(-len(field) // FIELD)
+    padded = np.zeros(rows * FIELD, np.float32)
+    padded[: len(field)] = (field.astype(np.float32) - 127.5) * _signs(len(field))
+    folded = padded.reshape(rows, FIELD).sum(axis=0) * np.float32(_SPREAD / (73.9 * rows**0.5))
+    numbers: Bytes = np.clip(np.rint(128 + folded), 0, 255).astype(np.uint8)
+    return numbers
+
+
+def planted(field: Bytes, picture: Bytes) -> Bytes:
+    """A field with a picture's bytes in its midst, folded: what it would be if it held the picture once."""
+    leaking, pixels = field.copy(), picture.reshape(-1)
+    start = max(0, len(field) - len(pixels)) // 2
+    leaking[start : start + len(pixels)] = pixels[: len(field)]
+    return fold(leaking)
 
 
 def _signs(count: int) -> npt.NDArray[np.float32]:
@@ -72,9 +107,9 @@ def save_views(path: Path, rows: Sequence[Rows]) -> None:
     sizes = {tuple(row[name].shape for name in NAMES) for row in rows}
     if len(sizes) != 1:
         raise BadInput("the views of different pictures differ in size")
-    path.touch(mode=0o600)
     arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in NAMES}
-    np.savez_compressed(path, **arrays)
+    with replacing(path, 0o600) as file:  # an open file: to a path numpy would add ".npz"
+        np.savez(file, **arrays)
 
 
 def load_views(path: Path) -> dict[str, npt.NDArray[np.generic]]:
@@ -86,6 +121,6 @@ def load_views(path: Path) -> dict[str, npt.NDArray[np.generic]]:
         raise BadInput(f"{path} is missing") from None
     except Exception as error:  # numpy and zipfile raise anything at damaged files
         raise BadInput(f"{path} does not hold the views of a rehearsal") from error
-    if len({len(rows) for rows in views.values()}) != 1:
+    if {rows.shape[:1] for rows in views.values()} != {views["key_bits"].shape}:
         raise BadInput(f"{path} is damaged: its arrays differ in length")
     return views

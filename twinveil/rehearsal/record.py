@@ -11,7 +11,7 @@ from twinveil import blinding, oracle
 from twinveil.errors import TwinveilError
 from twinveil.plan import IMAGE, QuantisedModel
 from twinveil.protocol.shares import Words
-from twinveil.rehearsal.arrays import Rows, fold
+from twinveil.rehearsal.arrays import Rows, fold, model_digest, planted
 from twinveil.rehearsal.clouds import Clouds, Rehearsed
 from twinveil.schedule import schedule
 from twinveil.views.recorder import rows
@@ -42,26 +42,38 @@ def _row(clouds: Clouds, picture: npt.NDArray[np.uint8], seen: Rehearsed) -> Row
         for name, share in masked.items()
     }
     return {
+        "model": model_digest(clouds.model),
+        "key_bits": np.array(clouds.key_bits),
         "vector": seen.vector,
-        "s1_half": _bytes(seen.s1, "half"),
-        "s1_received": fold(_bytes(seen.s1, "received")),
-        "s2_half": _bytes(seen.s2, "half"),
+        "s1_half": np.concatenate(_fields(seen.s1, "half")),
+        "s1_received": _folded(seen.s1, "received"),
+        "s2_half": np.concatenate(_fields(seen.s2, "half")),
         "s2_picture": masked[IMAGE].astype(np.uint32).reshape(plan.image_shape),
         "s2_shares": _later(masked),
-        "s2_opened": fold(_bytes(seen.s2, "decrypted")),
-        "s2_received": fold(_bytes(seen.s2, "received")),
+        "s2_opened": _folded(seen.s2, "decrypted"),
+        "s2_received": _folded(seen.s2, "received"),
         "unmasked_half": rows(plain, n.bit_length()).reshape(-1),
         "unmasked_picture": unmasked[IMAGE].astype(np.uint32).reshape(plan.image_shape),
         "unmasked_shares": _later(unmasked),
+        "s1_planted": planted(_largest(seen.s1), picture),
+        "s2_planted": planted(_largest(seen.s2), picture),
     }
 
 
-def _bytes(view: View, what: str) -> Bytes:
+def _fields(view: View, what: str) -> list[Bytes]:
     """Everything of one sort in a view, in the order in which it came."""
-    found = [
+    return [
         array.reshape(-1) for event in view.events if event.what == what for array in event.arrays.values()
     ]
-    return np.concatenate(found)
+
+
+def _folded(view: View, what: str) -> Bytes:
+    return np.concatenate([fold(field) for field in _fields(view, what)])
+
+
+def _largest(view: View) -> Bytes:
+    """Where a picture is hardest to find: nothing is folded more."""
+    return max(_fields(view, "received"), key=len)
 
 
 def _shares(view: View) -> dict[str, Words]:

@@ -18,7 +18,7 @@ from twinveil.protocol.circuits import import_weights, label, maximum_records, r
 from twinveil.protocol.garbled import Step
 from twinveil.schedule import PoolStep, Schedule, schedule
 
-MAX_PRODUCTS = 4096
+MAX_PRODUCTS = 8192
 """SMPs of a picture, those of SACT and SMAP counted: each costs seven full powers."""
 
 BATCH = 128

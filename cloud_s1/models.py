@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from gmpy2 import mpz
 
+from twinveil.blinding import Blinding
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import PeerMismatch
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1
-from twinveil.store import Arrays, ModelStore, Record, Staged
+from twinveil.store import Arrays, Forms, ModelStore, Record, Staged
 
 MAX_LOADED = 4
 
@@ -42,8 +43,12 @@ class ModelsS1:
             if record.import_id not in self._loaded:
                 if len(self._loaded) >= MAX_LOADED:
                     self._loaded.pop(next(iter(self._loaded)))
-                self._loaded[record.import_id] = from_arrays(record.layout, self.store.arrays(record), key)
+                self._loaded[record.import_id] = self._from_disk(record, key)
             return self._loaded[record.import_id]
+
+    def _from_disk(self, record: Record, key: PublicKey) -> ModelS1:
+        arrays = self.store.arrays(record, forms(record.layout, key))
+        return from_arrays(record.layout, arrays, key)
 
     def forget(self, import_id: bytes) -> None:
         with self._lock:
@@ -61,6 +66,18 @@ def to_arrays(model: ModelS1, key: PublicKey) -> Arrays:
             rows = np.frombuffer(data, np.uint8).reshape(-1, key.ciphertext_bytes)
             arrays[f"{what}/{engine}/{name}"] = rows
     return arrays
+
+
+def forms(layout: ImportLayout, key: PublicKey) -> Forms:
+    """What to_arrays gives for a model of this layout."""
+    found: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {}
+    for node in layout.plan.linear_nodes:
+        found[f"share/{node.name}"] = (np.uint32, layout.plan.weight_shape(node))
+        for placement in layout.placements(node):
+            what = "kernel" if placement.segment.blinding is Blinding.MULTIPLICATIVE else "bias"
+            rows = (len(placement.slots), key.ciphertext_bytes)
+            found[f"{what}/{placement.engine}/{node.name}"] = (np.uint8, rows)
+    return found
 
 
 def from_arrays(layout: ImportLayout, arrays: Arrays, key: PublicKey) -> ModelS1:

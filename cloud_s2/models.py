@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from twinveil.errors import UnknownModel
+from twinveil.plan import Plan
 from twinveil.protocol.model.s2 import ModelS2
-from twinveil.store import ModelStore, Record
+from twinveil.store import Forms, ModelStore, Record
 
 MAX_LOADED = 8
 
@@ -35,7 +36,7 @@ class ModelsS2:
             raise UnknownModel("cloud_s2 does not have the model that cloud_s1 means: outsource it again")
         with self._lock:
             if import_id not in self._loaded:
-                arrays = self.store.arrays(record)
+                arrays = self.store.arrays(record, forms(record.plan))
                 if len(self._loaded) >= MAX_LOADED:
                     self._loaded.pop(next(iter(self._loaded)))
                 shares = {name: share.astype(np.uint64) for name, share in arrays.items()}
@@ -45,3 +46,8 @@ class ModelsS2:
     def forget(self, import_id: bytes) -> None:
         with self._lock:
             self._loaded.pop(import_id, None)
+
+
+def forms(plan: Plan) -> Forms:
+    """What is kept of a model: its shares by layer."""
+    return {node.name: (np.uint32, plan.weight_shape(node)) for node in plan.linear_nodes}

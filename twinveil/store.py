@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -30,6 +31,8 @@ from twinveil.protocol.model.layout import ImportLayout
 from twinveil.rpc.types_pb2 import ModelEntry
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+Forms = Mapping[str, tuple[type[np.generic], tuple[int, ...]]]
+"""Type and shape of every array by name."""
 
 _INCOMING = ".incoming-"
 _RECORD = "record.json"
@@ -176,15 +179,19 @@ class ModelStore:
         """Raises UnknownModel, naming the models that are there."""
         return self._read(self._folder(model, version))[0]
 
-    def arrays(self, record: Record) -> Arrays:
-        """The model's numbers. Raises BadInput if they are damaged."""
+    def arrays(self, record: Record, forms: Forms) -> Arrays:
+        """The model's numbers. Raises BadInput if they are damaged, or not of these forms."""
         folder = self._root / record.folder
         _, digest = self._read(folder)
         try:
             data = (folder / _ARRAYS).read_bytes()
             if hashlib.sha256(data).hexdigest() != digest:
                 raise ValueError
-            return load(data)
+            arrays = load(data)
+            wanted = {name: (np.dtype(kind), shape) for name, (kind, shape) in forms.items()}
+            if {name: (each.dtype, each.shape) for name, each in arrays.items()} != wanted:
+                raise ValueError
+            return arrays
         except (OSError, ValueError, SafetensorError):
             raise _refused(folder, "its numbers are damaged") from None
 

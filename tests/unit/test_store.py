@@ -17,11 +17,12 @@ from twinveil.params import Params
 from twinveil.protocol.model import layout as model_layout
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.packed import layout as packed_layout
-from twinveil.store import ModelStore, Record
+from twinveil.store import Arrays, Forms, ModelStore, Record
 
 LAYOUT = ImportLayout(random_model(1).plan, Params(), ("packed", "textbook"))
 RECORD = Record("digits", "1", bytes(16), LAYOUT, True, "ab" * 32, "alice")
 ARRAYS = {"share/dense": np.arange(5, dtype=np.uint32)}
+FORMS: Forms = {name: (array.dtype.type, array.shape) for name, array in ARRAYS.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,7 @@ def test_a_model_is_read_back(store: ModelStore, tmp_path: Path) -> None:
     again = ModelStore(tmp_path)
     assert again.find("digits", "1") == RECORD
     assert again.records() == [RECORD]
-    assert again.arrays(RECORD)["share/dense"].tolist() == [0, 1, 2, 3, 4]
+    assert again.arrays(RECORD, FORMS)["share/dense"].tolist() == [0, 1, 2, 3, 4]
     assert [each.trouble for each in again.entries()] == [""]
     with pytest.raises(ModelExists):
         store.refuse_existing("digits", "1")
@@ -66,7 +67,7 @@ def test_a_model_laid_out_in_another_way_is_refused(
 ) -> None:
     monkeypatch.setattr(module, name, value)
     model_layout.digest_of.cache_clear()
-    for refused in (lambda: store.find("digits", "1"), lambda: store.arrays(RECORD)):
+    for refused in (lambda: store.find("digits", "1"), lambda: store.arrays(RECORD, FORMS)):
         with pytest.raises(BadInput, match=r"another version of Twinveil .* remove and outsource it again"):
             refused()
     assert not store.records()
@@ -146,11 +147,32 @@ def test_a_missing_or_damaged_file_is_said_and_can_be_removed(
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     with pytest.raises(BadInput, match="remove and outsource it again"):
-        store.arrays(RECORD)
+        store.arrays(RECORD, FORMS)
     file.unlink()
     with pytest.raises(BadInput, match="remove and outsource it again"):
-        store.arrays(RECORD)
+        store.arrays(RECORD, FORMS)
     store.remove("digits", "1", "alice")
     with pytest.raises(UnknownModel):
         store.remove("digits", "1", "alice")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"kernel": ARRAYS["share/dense"]},
+        {**ARRAYS, "share/conv": ARRAYS["share/dense"]},
+        {"share/dense": ARRAYS["share/dense"][:4]},
+        {"share/dense": ARRAYS["share/dense"].reshape(5, 1)},
+        {"share/dense": ARRAYS["share/dense"].astype(np.float64)},
+    ],
+    ids=["none", "renamed", "one more", "shorter", "of another shape", "of another type"],
+)
+def test_numbers_of_another_form_are_damaged(tmp_path: Path, arrays: Arrays) -> None:
+    """Whole, with the digest that the record names, and still not this model's."""
+    store = ModelStore(tmp_path)
+    with store.stage(RECORD, arrays) as staged:
+        staged.commit()
+    with pytest.raises(BadInput, match="its numbers are damaged: remove and outsource it again"):
+        store.arrays(RECORD, FORMS)

@@ -147,9 +147,9 @@ def _flat(image: Image.Image, label: str) -> Image.Image:
 def _centre(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
     """The largest centred box (left, top, right, bottom) of `size` with the aspect of `target`."""
     scale = min(size[0] / target[0], size[1] / target[1])
-    width, height = target[0] * scale, target[1] * scale
-    left, top = (size[0] - width) / 2, (size[1] - height) / 2
-    return left, top, left + width, top + height
+    # The side that fits exactly must not end outside by a rounding: Pillow refuses such a box.
+    left, top = (max(0.0, (side - scale * wanted) / 2) for side, wanted in zip(size, target, strict=True))
+    return left, top, size[0] - left, size[1] - top
 
 
 def _is_inverted(image: Image.Image, box: tuple[float, float, float, float], polarity: Polarity) -> bool:

@@ -152,6 +152,11 @@ def test_polarity_is_judged_after_the_crop() -> None:
     assert (load_picture(encoded(Image.fromarray(framed)), GREY)[0] == a_digit()).all()
 
 
+def test_a_crop_stays_inside_whatever_rounding_does() -> None:
+    picture = Image.fromarray(np.zeros((46, 25), np.uint8))
+    assert load_picture(encoded(picture), PictureSpec((3, 20, 11), "any")).shape == (3, 20, 11)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 90),

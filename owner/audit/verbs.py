@@ -19,7 +19,7 @@ from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.errors import BadInput
 from twinveil.model_files import find_model, load_card
-from twinveil.net.files import replace
+from twinveil.net.files import check_place, replace
 from twinveil.settings import OwnerSettings
 
 if TYPE_CHECKING:
@@ -125,7 +125,9 @@ def inversion(
             key_bits=key_bits,
             thresholds=Thresholds(low, high),
         )
-    _check_writable(report, as_json, views)
+    for path in (report, as_json, views):
+        if path is not None and path != Path("-"):
+            check_place(path)
     with tempfile.TemporaryDirectory() as scratch:
         result = _run(request, Path(scratch), console)
     _write(result, request, report, as_json)
@@ -166,13 +168,6 @@ def _write(result: Inverted, request: Request, report: Path | None, as_json: Pat
             typer.echo(text, nl=False)
         else:
             replace(as_json, text.encode(), 0o600)
-
-
-def _check_writable(*paths: Path | None) -> None:
-    """Before minutes of work, not after."""
-    for path in paths:
-        if path is not None and path != Path("-") and (path.is_dir() or not path.resolve().parent.is_dir()):
-            raise BadInput(f"{path} cannot be written: give a file in a folder that is there")
 
 
 def _print(result: Inverted, console: Console) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -27,13 +26,6 @@ from twinveil.net.files import replace
 
 PEOPLE = 6
 """Test pictures that are shown, each of another class."""
-
-
-def check_place(path: Path) -> None:
-    """Before minutes of measuring, not after. Raises BadInput if no report can be written there."""
-    folder = path.resolve().parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise BadInput(f"{path} cannot be written: give a file in a folder that is there")
 
 
 def write_report(path: Path, study: Study, selection: Selection, attacker: Attacker) -> None:

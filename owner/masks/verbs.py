@@ -17,6 +17,7 @@ from owner.picture_size import picture_size
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.masks import load_mask, load_masks
+from twinveil.net.files import check_place
 from twinveil.settings import OwnerSettings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Choose and use recognition masks.")
@@ -136,7 +137,7 @@ def select(
     place = folder or settings.state / "masks"
     with steps("loading the study", console):
         from owner.masks.measure import Attacker, measure
-        from owner.masks.report import check_place, write_report
+        from owner.masks.report import write_report
         from owner.masks.results import write_results
         from owner.masks.selection import select
         from owner.masks.study import Study

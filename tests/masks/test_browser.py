@@ -10,7 +10,7 @@ from owner.masks.report import PEOPLE, write_report
 from owner.masks.selection import select
 from owner.masks.study import Study
 from tests.browser import NEEDS_CHROMIUM, check_report
-from tests.masks.test_study import LENIENT, TINY
+from tests.masks.tiny import LENIENT, TINY
 
 pytestmark = NEEDS_CHROMIUM
 

@@ -1,4 +1,4 @@
-"""A study from the command line: trained once, resumed, selected, reported, used; bad input in one line."""
+"""A study from the command line: trained once, resumed, selected, reported; bad input in one line."""
 
 from __future__ import annotations
 
@@ -6,73 +6,28 @@ import json
 import re
 import shutil
 import stat
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import typer
 from PIL import Image
 
 from owner.masks import study as module
 from owner.masks.drawing import draw_masks
 from owner.masks.measure import Attacker, measure
-from owner.masks.recogniser import Recogniser, RecogniserSettings, recognise
-from owner.masks.recognition import Recognition
-from owner.masks.repair import RepairSettings, psnr, repair
+from owner.masks.recogniser import Recogniser, recognise
+from owner.masks.repair import psnr, repair
 from owner.masks.report import render
 from owner.masks.results import NAME
 from owner.masks.selection import select
 from owner.masks.study import KINDS, Study, StudySettings
 from owner.masks.tables import Rules
-from owner.masks.verbs import app
-from twinveil.boundary import guarded
+from tests.masks.tiny import LENIENT, TINY, Command, failing, failing_select
 from twinveil.errors import BadInput
 from twinveil.images import Picture
 from twinveil.masks import Mask
-
-TINY = StudySettings(
-    data="digits",
-    image_shape=(1, 8, 8),
-    test_each=4,
-    runs=2,
-    recogniser=RecogniserSettings(width=4, epochs=1, batch=64),
-    repair=RepairSettings(width=4, recurrences=2, epochs=1, batch=64),
-)
-LENIENT = Rules(
-    threshold1=0, threshold2=0, candidates=2, floor=0, gain=0, simple_masked=0, simple_original=100
-)
-
-
-@pytest.fixture(scope="module")
-def masks() -> list[Mask]:
-    return draw_masks((8, 8), 2, 1)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, masks: list[Mask]) -> Study:
-    made = Study.begin(tmp_path_factory.mktemp("study"), TINY, masks)
-    made.train()
-    return made
-
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def mask_verb(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`twinveil mask ARGUMENTS` in this process: code, stdout, stderr."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        command = typer.main.get_command(app)
-        code = guarded(lambda: command.main([str(each) for each in arguments], standalone_mode=False) or 0)
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
 
 
 def test_every_run_has_three_models_of_its_own(trained: Study) -> None:
@@ -233,117 +188,6 @@ def test_the_report_holds_itself_together(trained: Study) -> None:
     assert f"Nearest candidate: {stopped.nearest[0]}." in render(trained, stopped, attacker)
 
 
-def selected(trained: Study, mask_verb: Command) -> None:
-    code, _, _ = mask_verb(
-        "select",
-        "--folder",
-        trained.folder,
-        "--simple-masked=0",
-        "--simple-original=100",
-        "--floor=0",
-        "--gain=0",
-    )
-    assert code == 0
-
-
-def test_recognition_by_the_most_accurate_and_by_any_mask(
-    trained: Study, mask_verb: Command, tmp_path: Path
-) -> None:
-    selected(trained, mask_verb)
-    recognition = Recognition.load(trained.folder, rule="simple")
-    numbers = json.loads((trained.folder / NAME).read_text())["selection"]
-    third = {row["name"]: row["third"]["mean"] for row in numbers["masks"]}
-    assert third[recognition.masks[0].name] == max(third[mask.name] for mask in recognition.masks)
-    picture = trained.data.held_out[0]
-    assert {each.mask for each in recognition.recognise([picture] * 5)} == {recognition.masks[0].name}
-    chosen = [each.mask for each in recognition.recognise([picture] * 40, "random", 1)]
-    assert len(set(chosen)) > 3
-    assert chosen == [each.mask for each in recognition.recognise([picture] * 40, "random", 1)]
-
-    Image.fromarray(picture[0]).save(tmp_path / "one.png")
-    one = trained.folder / "masks" / f"{trained.masks[3].name}.png"
-    code, shown, _ = mask_verb(
-        "recognise", tmp_path / "one.png", "--folder", trained.folder, "--mask", one, "--json"
-    )
-    [row] = json.loads(shown)
-    assert code == 0
-    assert row["mask"] == trained.masks[3].name
-    [alone] = Recognition.load(trained.folder, [trained.masks[3]]).recognise([tmp_path / "one.png"])
-    assert (row["class_name"], row["label"]) == (alone.class_name, alone.label)
-    hidden = np.where(trained.masks[3].visible, picture, 255 - picture)
-    [same] = Recognition.load(trained.folder, [trained.masks[3]]).recognise([hidden])
-    assert same == alone
-
-
-def test_of_equally_accurate_masks_the_first_that_was_selected_is_used(
-    trained: Study, mask_verb: Command
-) -> None:
-    selected(trained, mask_verb)
-    path = trained.folder / NAME
-    content = json.loads(path.read_text())
-    for row in content["selection"]["masks"]:
-        row["third"]["mean"] = 50.0
-    names = sorted(content["selection"]["simple_targets"], reverse=True)
-    content["selection"]["simple_targets"] = names
-    path.write_text(json.dumps(content))
-    assert [mask.name for mask in Recognition.load(trained.folder, rule="simple").masks] == names
-
-
-def test_recognition_never_relaxes_an_empty_selection(
-    trained: Study, mask_verb: Command, tmp_path: Path
-) -> None:
-    code, _, _ = mask_verb("select", "--folder", trained.folder, "--threshold1", "100")
-    assert code == 0
-    code, _, error = mask_verb("recognise", tmp_path / "any.png", "--folder", trained.folder)
-    assert code == 2
-    last = error.strip().splitlines()[-1]
-    assert last.startswith("error: the published rule has selected no mask (no group is kept: ")
-    assert last.endswith("): give --mask FILE")
-
-
-def test_without_a_target_mask_the_next_step_is_named_and_asked_for(
-    trained: Study, mask_verb: Command, tmp_path: Path
-) -> None:
-    """threshold 2 stops every mask; the simpler rule and the nearest candidate stay, each on request only."""
-    Image.fromarray(trained.data.held_out[0][0]).save(tmp_path / "one.png")
-    lenient = ("--threshold1=0", "--threshold2=100", "--floor=0", "--gain=0", "--candidates=2")
-    simple = ("--simple-masked=0", "--simple-original=100")
-    code, shown, _ = mask_verb("select", "--folder", trained.folder, *lenient, *simple)
-    assert code == 0
-    numbers = json.loads((trained.folder / NAME).read_text())["selection"]
-    first = numbers["simple_targets"][0]
-    assert "target masks: 0\n" in shown
-    assert f"report: {trained.folder}/report.html" in shown
-    assert f"next: twinveil mask recognise PICTURE --folder {trained.folder} --rule simple" in shown
-    assert f"or: twinveil train digits --mask {trained.folder}/targets-simple/{first}.png" in shown
-    use = ("recognise", tmp_path / "one.png", "--folder", trained.folder)
-    code, _, error = mask_verb(*use)
-    assert code == 2
-    assert "no target mask: of " in error
-    assert re.search(r"give --rule simple \(\d+\) or --rule nearest \(1\) or --mask FILE$", error.strip())
-    for rule, place in (("simple", "simple_targets"), ("nearest", "nearest")):
-        code, shown, _ = mask_verb(*use, "--rule", rule, "--json")
-        assert code == 0
-        assert json.loads(shown)[0]["mask"] == numbers[place][0]
-
-
-@pytest.fixture
-def elsewhere(trained: Study, masks: list[Mask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    """A study of a folder of pictures, begun beside it and trained; the program now runs somewhere else."""
-    data = trained.data
-    for place, (picture, label) in enumerate(zip(data.train[:60], data.train_labels[:60], strict=True)):
-        file = tmp_path / "faces" / f"p{label}" / f"{place}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture[0]).save(file)
-    (tmp_path / "home").mkdir()
-    monkeypatch.chdir(tmp_path)
-    settings = replace(TINY, data="faces", repair_data="faces", test_each=1, runs=1)
-    made = Study.begin(tmp_path / "study", settings, masks)
-    made.train()
-    monkeypatch.chdir(tmp_path / "home")
-    return made
-
-
 def test_a_folder_of_pictures_is_found_from_anywhere(
     elsewhere: Study, mask_verb: Command, tmp_path: Path
 ) -> None:
@@ -352,21 +196,6 @@ def test_a_folder_of_pictures_is_found_from_anywhere(
     assert code == 0
     again = replace(TINY, data="../faces", repair_data="../faces", test_each=1, runs=1)
     assert Study.begin(elsewhere.folder, again, elsewhere.masks).missing() == []
-
-
-def test_recognition_needs_no_pictures_and_writes_nothing(
-    elsewhere: Study, mask_verb: Command, tmp_path: Path
-) -> None:
-    code, _, _ = mask_verb("select", "--folder", elsewhere.folder)
-    assert code == 0
-    mask, picture = elsewhere.masks[0], elsewhere.data.held_out[0]
-    [label] = recognise(elsewhere.recogniser("masked", 1), mask.cover(picture[None]))
-    (tmp_path / "faces").rename(tmp_path / "gone")
-    before = {path: path.stat().st_mtime_ns for path in elsewhere.folder.rglob("*")}
-    [found] = Recognition.load(elsewhere.folder, [mask]).recognise([picture])
-    assert found.class_name == elsewhere.data.class_names[label] == f"p{label}"
-    assert {path: path.stat().st_mtime_ns for path in elsewhere.folder.rglob("*")} == before
-    assert "faces is neither a folder nor a known data set" in failing_select(mask_verb, elsewhere)
 
 
 def test_other_pictures_than_those_that_were_studied_are_refused(
@@ -387,22 +216,6 @@ def test_a_damaged_study_goes_on_with_what_is_trained(
         Study.begin(folder, TINY, masks)
     (folder / "study.json").unlink()
     assert Study.begin(folder, TINY, masks).missing() == []
-
-
-def failing_select(mask_verb: Command, study: Study) -> str:
-    """The last line, after progress."""
-    code, _, error = mask_verb("select", "--folder", study.folder)
-    assert code == 2
-    return error.strip().splitlines()[-1]
-
-
-def failing(mask_verb: Command, *arguments: str | Path) -> str:
-    """The one line that a failing command says, besides its progress."""
-    code, out, error = mask_verb(*arguments)
-    assert (code, out) == (2, "")
-    lines = [line for line in error.splitlines() if not line.startswith("loading ")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 def test_bad_input_is_one_line(mask_verb: Command, trained: Study, tmp_path: Path) -> None:
@@ -432,17 +245,6 @@ def test_bad_input_is_one_line(mask_verb: Command, trained: Study, tmp_path: Pat
         (("recognise", "x.png", "--folder", study), "has no selection: run twinveil mask select"),
     ):
         assert words in failing(mask_verb, *arguments)
-
-
-def test_a_mask_that_was_never_measured_is_refused(
-    trained: Study, mask_verb: Command, tmp_path: Path
-) -> None:
-    selected(trained, mask_verb)
-    Image.fromarray((np.arange(64).reshape(8, 8) % 2 * 255).astype(np.uint8)).save(tmp_path / "stripes.png")
-    line = failing(
-        mask_verb, "recognise", "x.png", "--folder", trained.folder, "--mask", tmp_path / "stripes.png"
-    )
-    assert "mask stripes is none of the masks of" in line
 
 
 def test_models_that_are_missing_or_damaged_are_named(masks: list[Mask], tmp_path: Path) -> None:

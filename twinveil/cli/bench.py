@@ -26,6 +26,7 @@ from twinveil.errors import BadInput
 from twinveil.estimate.machine import measure, typical
 from twinveil.estimate.seconds import Link
 from twinveil.model_files import find_model, load_card, load_plan
+from twinveil.net.files import check_place
 from twinveil.params import MIN_KEY_BITS, Params
 
 QUICK_KEY_BITS = 512
@@ -72,7 +73,7 @@ def bench(
     the names of the project's bars; those of a second key size end in _BITS.
     """
     if json_file is not None:
-        _check(json_file)
+        check_place(json_file)
     if plots is not None:
         ready(plots)
     if quick:
@@ -151,15 +152,6 @@ def _key_size(wanted: Wanted, say: Say) -> dict[str, Any]:
         "textbook_seconds": seconds,
     }
     return detail
-
-
-def _check(path: Path) -> None:
-    """Raises BadInput if the figures could not be written there later."""
-    try:
-        with path.open("a"):
-            pass
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _write(path: Path, figures: dict[str, Any]) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from twinveil.errors import BadInput
 
 
 def replace(path: Path, content: bytes, mode: int) -> None:
@@ -19,8 +22,23 @@ def replace(path: Path, content: bytes, mode: int) -> None:
 def replacing(path: Path, mode: int) -> Iterator[IO[bytes]]:
     """A file to write to, which takes the place of `path` once all is written."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def check_place(path: Path) -> None:
+    """Before long work, not after. Raises BadInput if no file can be written there."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
+            pass
+    except OSError:
+        raise BadInput(f"{path} cannot be written: give a file in a folder that is there") from None

@@ -70,6 +70,29 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
         Store(tmp_path / "s.sqlite", KEY)
 
 
+@pytest.mark.parametrize("found", [None, 32, "text", 1.5])
+def test_a_record_that_is_no_bytes_is_damage(tmp_path: Path, found: object) -> None:
+    """A damaged page can say so, whatever the table's declaration; 32 must not become 32 zeros."""
+    with sqlite3.connect(tmp_path / "s.sqlite") as sql:
+        for table, columns in {
+            "devices": "name, public_key, counter",
+            "accounts": "name, record",
+            "receipts": "account, reference, record",
+        }.items():
+            sql.execute(f"CREATE TABLE {table} ({columns})")
+        sql.execute("INSERT INTO devices VALUES ('till-7', ?, 0)", (found,))
+        sql.execute("INSERT INTO accounts VALUES ('alice', ?)", (found,))
+        sql.execute("INSERT INTO receipts VALUES ('alice', x'01', ?)", (found,))
+    store = Store(tmp_path / "s.sqlite", KEY)
+    for read in (
+        lambda: store.device_key("till-7"),
+        lambda: store.account("alice"),
+        lambda: store.settle("alice", b"\x01", {}),
+    ):
+        with pytest.raises(BadInput, match="damaged"):
+            read()
+
+
 def test_nonces_and_counters_are_used_up_together(store: Store) -> None:
     store.use(second(5, 1))
     with pytest.raises(Refusal) as refused:

@@ -90,7 +90,7 @@ class Store:
     def device_key(self, name: str) -> bytes | None:
         with self._transaction() as sql:
             row = sql.execute("SELECT public_key FROM devices WHERE name = ?", (name,)).fetchone()
-        return None if row is None else bytes(row[0])
+        return None if row is None else _blob(row)
 
     def use(self, second: SecondFactor) -> None:
         """Uses up a nonce and a counter, in one step and for good. Raises Refusal if either was used."""
@@ -130,7 +130,7 @@ class Store:
             row = sql.execute("SELECT record FROM accounts WHERE name = ?", (name,)).fetchone()
         if row is None:
             return None
-        record = self._decrypted("account", name, row[0])
+        record = self._decrypted("account", name, _blob(row))
         return Account(
             name,
             tuple(record["features"]),
@@ -160,7 +160,7 @@ class Store:
             if row is None:
                 sql.execute("INSERT INTO receipts VALUES (?, ?, ?)", (account, reference, data))
             sql.execute("DELETE FROM misses WHERE account = ?", (account,))
-        return receipt if row is None else self._decrypted("receipt", account, row[0])
+        return receipt if row is None else self._decrypted("receipt", account, _blob(row))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -187,6 +187,14 @@ class Store:
             raise BadInput(f"the {kind} of {name} in the store is damaged or of another key") from None
         record: dict[str, Any] = json.loads(plain)
         return record
+
+
+def _blob(row: tuple[object, ...]) -> bytes:
+    """A row's only column. SQLite checks STRICT and NOT NULL at writing: a damaged file may hold anything there."""
+    (value,) = row
+    if not isinstance(value, bytes):
+        raise BadInput("the sealing server's store is damaged: a record is no bytes")
+    return value
 
 
 def _bound(kind: str, name: str) -> bytes:

@@ -15,8 +15,9 @@ from owner.picture_size import picture_size
 from twinveil.card import ModelCard, Polarity, check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
-from twinveil.errors import BadInput, ModelExists
+from twinveil.errors import BadInput
 from twinveil.masks import Mask, load_mask
+from twinveil.model_files import check_folder
 from twinveil.settings import OwnerSettings
 
 if TYPE_CHECKING:
@@ -81,8 +82,7 @@ def train(
         named = name or model_name(pictures.name)
         check_name(named, version)
     folder = out or settings.state / "models" / f"{named}@{version}"
-    if folder.exists() and not replace:
-        raise ModelExists(f"{folder} is already there: give another --version or --replace")
+    check_folder(folder, replace=replace)
     card = _train(pictures, options, folder, held_out, replace, console)
     seconds = time.monotonic() - started
     if as_json:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,7 @@ def save_model(
 ) -> None:
     """Write a model's folder at once: a reader, or a crash at any moment, finds all of it or nothing.
 
-    mask: the one that the card names, if it names one. Raises ModelExists if the folder is there, unless it
-    holds a model and `replace` is set; BadInput if it cannot be written.
+    mask: the one that the card names, if it names one. Raises ModelExists and BadInput like `check_folder`.
     """
     folder = Path(folder)
     card.check_plan(model.plan)
@@ -71,11 +71,27 @@ def save_model(
         files[FLOAT] = format_tensors({name: np.ascontiguousarray(t) for name, t in float_tensors.items()})
     if mask is not None:
         files[MASK] = mask.to_png()
-    if folder.exists() and not (replace and (folder / PLAN).is_file()):
-        raise ModelExists(f"{folder} is already there")
+    check_folder(folder, replace=replace)
+    try:
+        _write_folder(folder, files)
+    except OSError as error:
+        raise BadInput(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def check_folder(folder: Path, *, replace: bool) -> None:
+    """Before training, not after: what would keep a model's folder from being written.
+
+    Raises ModelExists if it is there, unless it holds a model and `replace` is set; BadInput if no folder
+    can be made there.
+    """
+    if folder.exists() and not replace:
+        raise ModelExists(f"{folder} is already there: give another --version or --replace")
+    if folder.exists() and not (folder / PLAN).is_file():
+        raise ModelExists(f"{folder} is already there and holds no model: name another folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _write_folder(folder, files)
+        with tempfile.TemporaryDirectory(dir=folder.parent):
+            pass
     except OSError as error:
         raise BadInput(f"{folder} cannot be written: {error.strerror or error}") from error
 

@@ -283,6 +283,6 @@ def functions(queries: Sequence[Query], costs: Mapping[str, float]) -> dict[str,
             "waiting_seconds": statistics.fmean(each["waiting_seconds"] for each in own),
             "bytes": first["bytes"],
             "messages": first["messages"],
-            "operations": (Tally(tallies[0].as_dict()).__iadd__(tallies[1])).as_dict(),
+            "operations": (tallies[0] + tallies[1]).as_dict(),
         }
     return made

@@ -19,9 +19,9 @@ from twinveil.bench.picture import Say, Wanted, spread
 from twinveil.bench.session import Query, Session, session, verb
 from twinveil.blinding import picture_segment
 from twinveil.cli.serve_all import cluster_options
+from twinveil.crypto.calibration import calibrate, time_of
 from twinveil.crypto.public_key import PublicKey
-from twinveil.crypto.tally import Tally, time_of
-from twinveil.estimate.machine import integer_costs
+from twinveil.crypto.tally import Tally
 from twinveil.estimate.packed import shares
 from twinveil.net.cluster import NAME, LocalCluster
 from twinveil.parallel import powers
@@ -132,7 +132,7 @@ def _checks(wanted: Wanted, cpu: float) -> dict[str, Any]:
     tally = Tally()
     for count in counts.values():
         tally += PublicKey.check_counts(count)
-    seconds = tally.seconds(integer_costs(wanted.params.key_bits))
+    seconds = tally.seconds(calibrate(wanted.params.key_bits))
     return {"ratio": cpu / (cpu - seconds), "ciphertexts": counts, "seconds": seconds, "of_seconds": cpu}
 
 

@@ -36,7 +36,7 @@ from gmpy2 import mpz
 from twinveil.crypto.multiexp import multi_exponentiate, operation_count
 from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NoncePool
 from twinveil.crypto.public_key import PublicKey, from_base64, to_base64
-from twinveil.crypto.tally import MODMUL_P2, POWER_P2, Tally, time_of
+from twinveil.crypto.tally import MODMUL_P2, POWER_P2, Tally
 from twinveil.errors import InvalidKey, TwinveilError
 from twinveil.parallel import INLINE, Workers, powers
 from twinveil.params import Params
@@ -136,15 +136,6 @@ class SecretKey:
         checks = operation_count(count, 1, CHECK_BITS)
         powers = {POWER_P2: 2 * (count + 1), MODMUL_P2: 2 * checks}
         return powers | PublicKey.check_counts(count)
-
-    def calibrate(self) -> dict[str, float]:
-        """Seconds of one operation of each kind that only the key holder does."""
-        p, square, _ = self._halves[0]
-        x = self.public_key.h % square
-        return {
-            POWER_P2: time_of(lambda: powers([x], p - 1, square, 1, self.constant_time), 20),
-            MODMUL_P2: time_of(lambda: x * x % square, 800),
-        }
 
     def __repr__(self) -> str:
         return f"SecretKey({self.public_key.bits} bits, redacted)"

@@ -7,17 +7,8 @@ that went into big integers, which is what `twinveil estimate` predicts and `twi
 
 from __future__ import annotations
 
-import statistics
 import threading
-import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
-
-import gmpy2
-from gmpy2 import mpz
-
-if TYPE_CHECKING:
-    from twinveil.crypto.public_key import PublicKey
+from collections.abc import Mapping
 
 MODMUL_N2 = "modmul_n2"
 """x*y mod N^2, both of full size."""
@@ -77,6 +68,11 @@ class Tally:
             self.add(kind, count)
         return self
 
+    def __add__(self, other: Tally) -> Tally:
+        total = Tally(self.as_dict())
+        total += other
+        return total
+
     def __getitem__(self, kind: str) -> int:
         return self._counts.get(kind, 0)
 
@@ -100,46 +96,5 @@ class Tally:
             return {kind: self._counts[kind] for kind in KINDS if kind in self._counts}
 
     def seconds(self, costs: Mapping[str, float]) -> float:
-        """Processor time of these operations at the calibrated `costs` (see `calibrate`)."""
+        """Processor time of these operations at the calibrated `costs` (see `calibration`)."""
         return sum(count * costs[kind] for kind, count in self.as_dict().items())
-
-
-class Calibrated(Protocol):
-    """What `calibrate` asks of a secret key, so that this module need not know it."""
-
-    def calibrate(self) -> dict[str, float]: ...
-
-
-def time_of(operation: Callable[[], object], repeats: int, rounds: int = 7) -> float:
-    """Processor seconds of one call in this thread: the median over `rounds` of the mean over `repeats`."""
-    means = []
-    for _ in range(rounds):
-        start = time.thread_time()
-        for _ in range(repeats):
-            operation()
-        means.append((time.thread_time() - start) / repeats)
-    return statistics.median(means)
-
-
-def calibrate(public_key: PublicKey, secret_key: Calibrated | None = None) -> dict[str, float]:
-    """Seconds for one operation of each kind on this machine, in less than a second (two with a key).
-
-    The operands are full-size and fixed: they come from N and h, so that a calibration draws no randomness.
-    """
-    n, modulus, x = public_key.n, public_key.n_squared, public_key.h
-    y = x * x % modulus
-    u, v = x % n, y % n
-    exponent = n - 2
-    costs = {
-        MODMUL_N2: time_of(lambda: x * y % modulus, 400),
-        MODMUL_N2_HALF: time_of(lambda: x * u % modulus, 400),
-        SQUARE_N2: time_of(lambda: x * x % modulus, 400),
-        MUL_N: time_of(lambda: u * v, 1600),
-        MODMUL_N: time_of(lambda: u * v % n, 800),
-        INVERSE_N: time_of(lambda: gmpy2.invert(u, n), 100),
-        INVERSE_N2: time_of(lambda: gmpy2.invert(x, modulus), 60),
-        POWER_N2: time_of(lambda: gmpy2.powmod(mpz(x), exponent, modulus), 5),
-    }
-    if secret_key is not None:
-        costs |= secret_key.calibrate()
-    return costs

@@ -13,20 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 
-import gmpy2
 import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from gmpy2 import mpz
 
-from twinveil.crypto.public_key import PublicKey
-from twinveil.crypto.tally import MODMUL_P2, POWER_P2, calibrate, time_of
+from twinveil.crypto.calibration import calibrate, time_of
+from twinveil.crypto.tally import POWER_P2
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.gadgets import add_mask, relu_requantise, subtract
 from twinveil.garbling.garbler import garble
 from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
-from twinveil.parallel import powers
 from twinveil.protocol.garbled import Step
 from twinveil.rpc.rounds_pb2 import Chunk
 
@@ -72,7 +69,7 @@ def measure(key_bits: int) -> Machine:
     prepare, transfer, base = transfers()
     return Machine(
         cores=len(os.sched_getaffinity(0)),
-        costs=integer_costs(key_bits),
+        costs=calibrate(key_bits),
         garble=garbling,
         evaluate=evaluation,
         prepare=prepare,
@@ -90,19 +87,6 @@ def typical(machines: Sequence[Machine]) -> Machine:
     return replace(
         first, costs=costs, **{name: median(getattr(each, name) for each in machines) for name in seconds}
     )
-
-
-def integer_costs(key_bits: int) -> dict[str, float]:
-    """Seconds of one operation of each kind. Any odd numbers of full size will do."""
-    half = key_bits // 2
-    p = (mpz(3) << (half - 2)) + (mpz(1) << (half // 3)) + 1
-    n = p * (p + 2)
-    key = PublicKey(n, gmpy2.powmod(2, n - 2, n * n))
-    square, x = p * p, key.h % (p * p)
-    return calibrate(key) | {
-        POWER_P2: time_of(lambda: powers([x], p - 1, square, 1, constant_time=True), 8, rounds=5),
-        MODMUL_P2: time_of(lambda: x * x % square, 400),
-    }
 
 
 def relu_layer(bits: int, values: int) -> Step:

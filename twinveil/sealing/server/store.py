@@ -190,7 +190,7 @@ class Store:
 
 
 def _blob(row: tuple[object, ...]) -> bytes:
-    """A row's only column. SQLite checks STRICT and NOT NULL at writing: a damaged file may hold anything there."""
+    """A row's only column: SQLite checks types at writing, so a damaged file may hold anything there."""
     (value,) = row
     if not isinstance(value, bytes):
         raise BadInput("the sealing server's store is damaged: a record is no bytes")

@@ -29,11 +29,11 @@ from owner.quantise import FixedPointTwin, RealLayer
 from owner.tracing import trace
 from twinveil import oracle
 from twinveil.card import ModelCard, Polarity, check_name
-from twinveil.errors import BadInput, ModelExists
+from twinveil.errors import BadInput
 from twinveil.fixed_point import PIXEL_FRACTION_BITS, Precision
 from twinveil.images import CROP
 from twinveil.masks import Mask
-from twinveil.model_files import PLAN, FloatTensors, load_float_tensors, save_model
+from twinveil.model_files import FloatTensors, load_float_tensors, save_model
 from twinveil.plan import QuantisedModel, Shape
 from twinveil.version import VERSION
 
@@ -175,25 +175,6 @@ def _train(
     )
     tensors = {key: tensor.numpy().copy() for key, tensor in folded.state_dict().items()}
     return Trained(model, card, tensors, options.mask)
-
-
-def train_and_save(
-    options: TrainOptions,
-    folder: str | Path,
-    on_progress: Callable[[TrainProgress], None] | None = None,
-    *,
-    replace: bool = False,
-) -> Trained:
-    """Train and write the model's folder. What would keep it from being written is found before training.
-
-    Raises ModelExists if the folder is there (unless it holds a model and `replace` is set), BadInput.
-    """
-    folder = Path(folder)
-    if folder.exists() and not (replace and (folder / PLAN).is_file()):
-        raise ModelExists(f"{folder} is already there")
-    trained = train(options, on_progress)
-    trained.save(folder, replace=replace)
-    return trained
 
 
 def load_float_network(folder: str | Path, image_shape: Shape) -> ICNN:

@@ -63,16 +63,16 @@ class Workers:
             try:
                 return list(executor.map(function, batch))
             except BrokenExecutor:
-                self._replace(executor)
+                if self._renew is None:
+                    raise
+                self._replace(executor, self._renew)
         return list(self._executor.map(function, batch))
 
-    def _replace(self, broken: Executor) -> None:
-        if self._renew is None:
-            raise
+    def _replace(self, broken: Executor, renew: Callable[[], Executor]) -> None:
         with self._lock:
             if self._executor is not broken:
                 return
-            self._executor = self._renew()  # if there is none to be had, the next batch asks again
+            self._executor = renew()  # if there is none to be had, the next batch asks again
         broken.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:

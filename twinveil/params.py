@@ -9,9 +9,6 @@ from twinveil.errors import InvalidKey
 KAPPA = 128
 """Computational security parameter in bits: labels, OT extension width."""
 
-SECURITY_LEVELS = {2048: 112, 3072: 128, 4096: 152}
-"""Modulus bits -> security level in bits (NIST SP 800-57 part 1 rev. 5, table 2; 4096 interpolated)."""
-
 MIN_KEY_BITS = 2048
 
 

@@ -11,10 +11,11 @@ from tests.crypto_keys import toy
 from tests.networks import random_model, small_icnn_model
 from tests.protocol.clouds import Clouds
 from tests.protocol.test_engines import images, small_random
+from twinveil.crypto.multiexp_fixed import FIXED_GROUP
+from twinveil.crypto.multiexp_schedule import Tables
 from twinveil.crypto.tally import MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2, Tally
 from twinveil.estimate.bounds import bounds
 from twinveil.estimate.cost import Costs, total
-from twinveil.estimate.packed import kernel_tables
 from twinveil.estimate.query import estimate
 from twinveil.estimate.wire import round_bytes
 from twinveil.parallel import Workers
@@ -93,7 +94,9 @@ def test_tables_are_made_once_a_model() -> None:
     clouds = Clouds(model)
     wanted = Tally()
     for layer in PackedLayout(model.plan, 512, 40).layers.values():
-        wanted += kernel_tables(layer)
+        chunks, bases, _ = layer.kernel_slots.shape
+        for _ in range(chunks):
+            wanted += Tables(min(FIXED_GROUP, bases), 1).table_counts(bases)
     for seed in (0, 1):
         clouds.classify(images(model, 1, seed))
         assert clouds.s1.tables.tally == wanted

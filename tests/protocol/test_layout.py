@@ -44,7 +44,6 @@ def test_sums_in_slots_are_the_layer(seed: int, pictures: int, key_bits: int) ->
         table = np.concatenate([weights.reshape(-1), [np.uint64(0)]])
         kernel = table[layer.kernel_slots]  # (chunks, bases, slots)
         columns = layer.ahead_columns(x)
-        assert not columns[~layer.ahead_real].any()
         sums = np.einsum("kbs,bg->gks", kernel, columns)
         assert (modulo(layer.from_ahead(sums.reshape(-1, layer.ahead.count)), bits) == want).all(), name
 

@@ -174,12 +174,10 @@ class TestFreshCiphertexts:
     def test_shows_nothing(self) -> None:
         assert repr(self.fresh) == "FreshCiphertexts(3 of 64 bytes)"
 
-    def test_parts_and_joins(self) -> None:
+    def test_parts(self) -> None:
         parts = [self.fresh[:1], self.fresh[1:]]
         assert [len(part) for part in parts] == [1, 2]
-        assert FreshCiphertexts.join(parts).to_bytes() == self.fresh.to_bytes()
-        with pytest.raises(ValueError, match="one key"):
-            FreshCiphertexts.join([self.fresh, secret_key(512).encrypt([1])])
+        assert b"".join(part.to_bytes() for part in parts) == self.fresh.to_bytes()
 
 
 class TestNoncePool:
@@ -190,14 +188,6 @@ class TestNoncePool:
         with pytest.raises(AlreadyUsed):
             pool.take(1)
         assert len(pool) == 0
-
-    def test_takes_over_another(self) -> None:
-        source = Rerandomiser(PUBLIC, Tally())
-        first, second = source.nonces(2), source.nonces(3)
-        first.absorb(second)
-        assert (len(first), len(second)) == (5, 0)
-        with pytest.raises(ValueError, match="another"):
-            first.absorb(KEY.nonces(1))
 
     def test_is_not_confused_with_another_kind(self) -> None:
         short, other = KEY.nonces(1), Rerandomiser(secret_key(512).public_key, Tally()).nonces(1)

@@ -20,7 +20,6 @@ from owner.train import (
     float_accuracy,
     load_float_network,
     train,
-    train_and_save,
     train_on,
 )
 from twinveil.errors import BadInput, ModelExists
@@ -136,13 +135,14 @@ def test_a_folder_is_trained_saved_and_used_with_the_same_crop(tmp_path: Path) -
     options = TrainOptions(
         data=str(tmp_path / "shades"), image_shape=(1, 9, 9), widths=TINY, epochs=8, batch=4
     )
-    result = train_and_save(options, tmp_path / "model")
+    result = train(options)
+    result.save(tmp_path / "model")
     assert result.card.name == "shades"
     assert result.card.class_names == ("dark", "light")
     stored = load_model(tmp_path / "model")
     assert load_picture(tmp_path / "shades" / "dark" / "0.png", stored.card).shape == (1, 9, 9)
     with pytest.raises(ModelExists):
-        train_and_save(options, tmp_path / "model")
+        result.save(tmp_path / "model")
 
 
 @pytest.mark.parametrize(

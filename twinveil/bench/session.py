@@ -43,7 +43,6 @@ class Query:
     cpu: Mapping[str, float]
     figures: Figures
     labels: tuple[int, ...] = ()
-    user_bytes: int = 0
     vectors: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
 
     def sum(self, what: str, cloud: str = "cloud_s1", functions: Sequence[str] | None = None) -> float:
@@ -82,7 +81,6 @@ class Session:
             {role: after[role] - before[role] for role in after},
             made[0].figures,
             tuple(each.label for each in made),
-            made[0].bytes,
             tuple(each.vector for each in made),
         )
 

@@ -61,15 +61,6 @@ class FreshCiphertexts:
     def __getitem__(self, part: slice) -> FreshCiphertexts:
         return FreshCiphertexts(_MINT, self._values[part], self._width)
 
-    @staticmethod
-    def join(batches: Sequence[FreshCiphertexts]) -> FreshCiphertexts:
-        """One batch of all, in order; all under one key."""
-        widths = {batch._width for batch in batches}
-        if len(widths) != 1:
-            raise ValueError("only batches of one key can be joined, and at least one")
-        values = [value for batch in batches for value in batch._values]
-        return FreshCiphertexts(_MINT, values, widths.pop())
-
     def __len__(self) -> int:
         return len(self._values)
 
@@ -130,15 +121,6 @@ class NoncePool:
             taken = self._nonces[cut:]
             del self._nonces[cut:]
             return taken
-
-    def absorb(self, other: NoncePool) -> None:
-        """Take over all that `other` has left."""
-        if (self.fingerprint, self.reach) != (other.fingerprint, other.reach):
-            raise ValueError("nonces of another key or reach")
-        nonces = other.take_up_to(len(other))
-        with self._lock:
-            self._alive()
-            self._nonces += nonces
 
     def _alive(self) -> None:
         if os.getpid() != self._process:

@@ -100,15 +100,6 @@ def ahead_powers(layer: LayerLayout) -> Tally:
     return tally
 
 
-def kernel_tables(layer: LayerLayout) -> Tally:
-    """Tables on E(K): once a model."""
-    chunks, bases, _ = layer.kernel_slots.shape
-    tally = Tally()
-    for _ in range(chunks):
-        tally += Tables(min(FIXED_GROUP, bases), 1).table_counts(bases)
-    return tally
-
-
 def online_powers(layers: list[LayerLayout], parts: int) -> Tally:
     """E(conv(x2, K1)) of one stage's layers."""
     shapes = [

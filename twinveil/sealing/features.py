@@ -14,8 +14,6 @@ from twinveil.sealing.network import run
 from twinveil.sealing.network_files import Network
 from twinveil.sealing.pixels import Pixels, grey_square, normalised
 
-MOST_FEATURES = 512
-
 
 @dataclass(frozen=True, slots=True)
 class Recogniser:

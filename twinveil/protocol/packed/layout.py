@@ -216,12 +216,6 @@ class LayerLayout:
             case _:
                 return windows(x, self.node)
 
-    @cached_property
-    def ahead_real(self) -> npt.NDArray[np.bool_]:
-        """(bases, groups): where the exponent is a share and not padding or beyond the row."""
-        ones = np.ones((self.in_shape[0], self.pictures, *self.in_shape[1:]), np.uint64)
-        return np.asarray(self.ahead_columns(ones) != 0)
-
     def from_ahead(self, slots: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         """Slots of all sums made ahead (ahead_sums, slots) -> (out, positions)."""
         rows, width = self.out_shape[1], self.out_shape[2]

@@ -86,7 +86,8 @@ class Recorded:
 
     def check(self, views: Views, model: QuantisedModel) -> None:
         """Raises BadInput unless `views` are of these pictures (the control shows them) and this model."""
-        if (views["model"] != model_digest(model)).any():
+        digest = model_digest(model).tobytes()
+        if any(row.tobytes() != digest for row in views["model"]):
             raise BadInput(
                 "these views were recorded of another model: give that one, or another file to --views"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +95,22 @@ def test_files_that_hold_no_views(tmp_path: Path) -> None:
     for name in ("text", "other"):
         with pytest.raises(BadInput, match="does not hold the views"):
             load_views(tmp_path / f"{name}.npz")
+
+
+@pytest.mark.parametrize("wrong", [b"no array", np.zeros((2, 3, 1), np.uint8), np.zeros((2, 3), np.float64)])
+def test_views_that_are_damaged(rows: list[Rows], tmp_path: Path, wrong: object) -> None:
+    save_views(tmp_path / "views.npz", rows)
+    with zipfile.ZipFile(tmp_path / "views.npz") as good, zipfile.ZipFile(tmp_path / "bad.npz", "w") as bad:
+        for name in good.namelist():
+            if name != "s1_half.npy":
+                bad.writestr(name, good.read(name))
+            elif isinstance(wrong, bytes):
+                bad.writestr(name, wrong)
+            else:
+                with bad.open(name, "w") as file:
+                    np.lib.format.write_array(file, wrong)
+    with pytest.raises(BadInput, match="is damaged"):
+        load_views(tmp_path / "bad.npz")
 
 
 def test_views_of_different_sizes_are_no_views(rows: list[Rows], tmp_path: Path) -> None:

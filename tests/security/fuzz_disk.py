@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from cloud_s1.models import ModelsS1
@@ -293,8 +294,10 @@ def _views(folder: Path) -> Read:
 
 def _rehearsals(folder: Path) -> Read:
     file = folder / "views.npz"
-    row = {name: np.arange(8, dtype=np.uint32) for name in NAMES}
-    save_views(file, [row | {"key_bits": np.asarray(512)}])
+    row: dict[str, npt.NDArray[np.generic]] = {name: np.arange(8, dtype=np.uint8) for name in NAMES}
+    row |= {name: np.arange(8, dtype=np.uint32) for name in ("s2_shares", "unmasked_shares")}
+    row |= {name: np.ones((1, 2, 4), np.uint32) for name in ("s2_picture", "unmasked_picture")}
+    save_views(file, [row | {"key_bits": np.asarray(512), "vector": np.arange(3)}])
     return lambda: load_views(file)
 
 

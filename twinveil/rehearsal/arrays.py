@@ -42,23 +42,26 @@ FIELD = 1 << 17
 _SPREAD = 32
 """Standard deviation of folded numbers where bytes are uniform (theirs is 73.9): four of them fit a byte."""
 
-NAMES = (
-    "model",
-    "key_bits",
-    "vector",
-    "s1_half",
-    "s1_received",
-    "s2_half",
-    "s2_picture",
-    "s2_shares",
-    "s2_opened",
-    "s2_received",
-    "unmasked_half",
-    "unmasked_picture",
-    "unmasked_shares",
-    "s1_planted",
-    "s2_planted",
-)
+_FORMS: Mapping[str, tuple[type[np.generic], int]] = {
+    "model": (np.uint8, 2),
+    "key_bits": (np.int64, 1),
+    "vector": (np.int64, 2),
+    "s1_half": (np.uint8, 2),
+    "s1_received": (np.uint8, 2),
+    "s2_half": (np.uint8, 2),
+    "s2_picture": (np.uint32, 4),
+    "s2_shares": (np.uint32, 2),
+    "s2_opened": (np.uint8, 2),
+    "s2_received": (np.uint8, 2),
+    "unmasked_half": (np.uint8, 2),
+    "unmasked_picture": (np.uint32, 4),
+    "unmasked_shares": (np.uint32, 2),
+    "s1_planted": (np.uint8, 2),
+    "s2_planted": (np.uint8, 2),
+}
+"""Type and dimensions of each array."""
+
+NAMES = tuple(_FORMS)
 
 
 def model_digest(model: QuantisedModel) -> Bytes:
@@ -121,6 +124,11 @@ def load_views(path: Path) -> dict[str, npt.NDArray[np.generic]]:
         raise BadInput(f"{path} is missing") from None
     except Exception as error:  # numpy and zipfile raise anything at damaged files
         raise BadInput(f"{path} does not hold the views of a rehearsal") from error
+    # An entry that does not begin like an array comes back as bytes.
+    if any(
+        (getattr(views[name], "dtype", None), np.ndim(views[name])) != form for name, form in _FORMS.items()
+    ):
+        raise BadInput(f"{path} is damaged: not all that it holds are arrays of views")
     if {rows.shape[:1] for rows in views.values()} != {views["key_bits"].shape}:
         raise BadInput(f"{path} is damaged: its arrays differ in length")
     return views

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from twinveil.errors import BadInput
-from twinveil.net.files import check_place, replace, replacing
+from twinveil.net.files import check_place, create, replace, replacing
 
 
 def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -18,6 +21,47 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None
         raise ZeroDivisionError
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_new_file_is_made_once(tmp_path: Path) -> None:
+    file = tmp_path / "pin"
+    create(file, b"first", 0o600)
+    with pytest.raises(FileExistsError):
+        create(file, b"second", 0o600)
+    assert file.read_bytes() == b"first"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [file]
+
+
+THREADS = 8
+
+
+def at_once(write: Callable[[int], None]) -> list[type]:
+    """What each thread's write ends with."""
+    begin = Barrier(THREADS)
+
+    def turn(thread: int) -> None:
+        begin.wait()
+        write(thread)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        turns = [pool.submit(turn, thread) for thread in range(THREADS)]
+    return [type(each.exception()) for each in turns]
+
+
+def test_threads_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
+    def content(thread: int) -> bytes:
+        return bytes([thread]) * 100_000
+
+    for turn in range(20):
+        file = tmp_path / f"{turn}"
+        assert at_once(lambda thread, file=file: replace(file, content(thread), 0o600)) == [type(None)] * THREADS
+        assert file.read_bytes() in map(content, range(THREADS))
+        new = tmp_path / f"new {turn}"
+        ended = at_once(lambda thread, new=new: create(new, content(thread), 0o600))
+        assert (ended.count(type(None)), ended.count(FileExistsError)) == (1, THREADS - 1)
+        assert new.read_bytes() == content(ended.index(type(None)))
+    assert len(list(tmp_path.iterdir())) == 40
 
 
 def test_a_place_that_takes_a_file_is_left_as_it_was(tmp_path: Path) -> None:

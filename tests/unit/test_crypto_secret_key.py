@@ -171,6 +171,12 @@ class TestFiles:
         assert path.read_text() == "mine"
         assert len(list(tmp_path.iterdir())) == 1
 
+    def test_what_a_killed_process_left_is_not_in_the_way(self, tmp_path: Path) -> None:
+        path = tmp_path / "secret_key.json"
+        (tmp_path / f".{path.name}.{os.getpid()}").touch()  # in a container every start has the same number
+        KEY.save(path)
+        assert SecretKey.load(path, toy()).public_key == KEY.public_key
+
     def test_is_whole_or_absent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(_: int) -> None:
             raise OSError(28, "No space left on device")

@@ -38,6 +38,7 @@ from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NoncePool
 from twinveil.crypto.public_key import PublicKey, from_base64, to_base64
 from twinveil.crypto.tally import MODMUL_P2, POWER_P2, Tally
 from twinveil.errors import InvalidKey, TwinveilError
+from twinveil.net.files import create
 from twinveil.parallel import INLINE, Workers, powers
 from twinveil.params import Params
 
@@ -174,19 +175,10 @@ class SecretKey:
 
         Raises InvalidKey if there is a file already, OSError if it cannot be written.
         """
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                json.dump(self.to_jwk(), file, indent=1)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(draft, path)
+            create(path, json.dumps(self.to_jwk(), indent=1).encode() + b"\n", 0o600)
         except FileExistsError:
             raise InvalidKey(f"{path.name} exists: a secret key is never overwritten") from None
-        finally:
-            draft.unlink()
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)

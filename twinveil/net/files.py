@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -18,19 +19,30 @@ def replace(path: Path, content: bytes, mode: int) -> None:
         file.write(content)
 
 
-@contextmanager
-def replacing(path: Path, mode: int) -> Iterator[IO[bytes]]:
+def create(path: Path, content: bytes, mode: int) -> None:
+    """Writes a whole new file in one step. Raises FileExistsError if there is one already."""
+    with _placing(path, mode, os.link) as file:
+        file.write(content)
+
+
+def replacing(path: Path, mode: int) -> AbstractContextManager[IO[bytes]]:
     """A file to write to, which takes the place of `path` once all is written."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    return _placing(path, mode, os.replace)
+
+
+@contextmanager
+def _placing(path: Path, mode: int, place: Callable[[Path, Path], None]) -> Iterator[IO[bytes]]:
+    # A random name: neither another thread nor what a killed process of the same number left is in the way.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
+        place(partial, path)
+    finally:
         partial.unlink(missing_ok=True)
-        raise
 
 
 def check_place(path: Path) -> None:

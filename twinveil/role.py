@@ -6,11 +6,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import IO, TypeVar
 
 from twinveil.boundary import guarded
 from twinveil.config import load
+from twinveil.errors import BadConfiguration
 from twinveil.memory import keep_freed_memory
+from twinveil.net.credentials import check_own
+from twinveil.net.files import lock
 from twinveil.net.server import Service, serve
 from twinveil.settings import EVERY_SETTING, RoleSettings
 
@@ -23,8 +27,10 @@ def run(kind: type[Settings], build: Callable[[Settings], Sequence[Service]]) ->
     build: makes the role's services from its settings. What has to be freed at the end belongs to handlers.
     """
 
+    section = kind.section or kind.role
+
     def main() -> None:
-        settings = load(kind, kind.section or kind.role, sys.argv[1:], os.environ, EVERY_SETTING)
+        settings = load(kind, section, sys.argv[1:], os.environ, EVERY_SETTING)
         logging.basicConfig(
             level=settings.log_level.upper(),
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -32,7 +38,19 @@ def run(kind: type[Settings], build: Callable[[Settings], Sequence[Service]]) ->
         )
         keep_freed_memory()
         server = settings.server()
+        if server.tls is not None:
+            check_own(server.tls, server.role)
         settings.state.mkdir(parents=True, exist_ok=True)
-        serve(server, build(settings))
+        with _alone(settings.state, section):  # before anything there is touched
+            serve(server, build(settings))
 
     return guarded(main)
+
+
+def _alone(state: Path, section: str) -> IO[bytes]:
+    try:
+        return lock(state / f"{section}.lock")
+    except BlockingIOError:
+        raise BadConfiguration(
+            f"{section} is running with {state} already: end it first, or give this one another --state"
+        ) from None

@@ -55,7 +55,9 @@ def test_threads_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
 
     for turn in range(20):
         file = tmp_path / f"{turn}"
-        assert at_once(lambda thread, file=file: replace(file, content(thread), 0o600)) == [type(None)] * THREADS
+        assert (
+            at_once(lambda thread, file=file: replace(file, content(thread), 0o600)) == [type(None)] * THREADS
+        )
         assert file.read_bytes() in map(content, range(THREADS))
         new = tmp_path / f"new {turn}"
         ended = at_once(lambda thread, new=new: create(new, content(thread), 0o600))

@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -18,7 +20,7 @@ import pytest
 from twinveil.errors import BadConfiguration, NotAllowed, PeerMismatch, PeerUnavailable, TooMuch
 from twinveil.net.certificates import Authority, issue, make_authority
 from twinveil.net.channel import Me, connect, open_channel
-from twinveil.net.credentials import TlsFiles
+from twinveil.net.credentials import TlsFiles, check_own
 from twinveil.net.identity import ROLES
 from twinveil.net.server import Server, ServerSettings, start
 from twinveil.net.servicers import Facts, StatusServicer
@@ -171,6 +173,29 @@ for make in (client_credentials, server_credentials):
 def test_keys_are_private_files(files: dict[str, TlsFiles]) -> None:
     for each in files.values():
         assert each.key.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_role_may_serve_with(tmp_path: Path) -> None:
+    made = issue(AUTHORITY, "cloud_s1", "test", tmp_path)
+    check_own(made, "cloud_s1")
+    with pytest.raises(BadConfiguration, match="is cloud_s1/test's: cloud_s2 needs the certificate of its"):
+        check_own(made, "cloud_s2")
+    for mode in (0o640, 0o604, 0o666):
+        made.key.chmod(mode)
+        with pytest.raises(BadConfiguration, match=r"key\.pem is open to others: chmod 600"):
+            check_own(made, "cloud_s1")
+    ended = issue(AUTHORITY, "cloud_s1", "test", tmp_path, days=-1)
+    with pytest.raises(BadConfiguration, match=r"certificate\.pem ended 20.* has to be renewed"):
+        check_own(ended, "cloud_s1")
+
+
+def test_dates_are_seen_before_serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = issue(AUTHORITY, "cloud_s1", "test", tmp_path)
+    for years, words in ((-1, "certificate.pem begins"), (1, "certificate.pem ended"), (11, "ended")):
+        clock = SimpleNamespace(now=lambda _, days=400 * years: datetime.now(UTC) + timedelta(days))
+        monkeypatch.setattr("twinveil.net.credentials.datetime", clock)
+        with pytest.raises(BadConfiguration, match=words):
+            check_own(made, "cloud_s1")
 
 
 def test_a_key_of_another_certificate_is_named(tmp_path: Path, files: dict[str, TlsFiles]) -> None:

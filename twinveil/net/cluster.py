@@ -10,7 +10,6 @@ stdin close and end by themselves.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -33,6 +32,7 @@ from twinveil.net.address import POLL_SECONDS, Ready
 from twinveil.net.certificates import issue, make_authority
 from twinveil.net.channel import Me, open_channel
 from twinveil.net.credentials import TlsFiles
+from twinveil.net.files import lock
 from twinveil.net.identity import ROLES
 
 START_SECONDS = 60.0
@@ -73,7 +73,7 @@ class LocalCluster:
         self._roles = tuple(roles)
         self._deadline = deadline
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._lock: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -217,10 +217,9 @@ class LocalCluster:
     def _take_folder(self) -> None:
         """One cluster a folder: two would write the same models and keys."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / "lock").open("w")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            self._lock = lock(self.folder / "lock")
+        except BlockingIOError:
             raise BadInput(
                 f"{self.folder}: another cluster is running there; end it or use another folder"
             ) from None

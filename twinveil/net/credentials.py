@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from twinveil import TLS_1_3_ONLY
 from twinveil.errors import BadConfiguration
-from twinveil.net.identity import MALFORMED
+from twinveil.net.identity import MALFORMED, from_certificate
 
 RENEWAL_TRIES, RENEWAL_SECONDS = 5, 0.05
 """Three files are replaced one after the other: key and certificate may differ for a moment."""
@@ -79,6 +80,30 @@ def read(files: TlsFiles) -> _Content:
     if certified != key.public_key():
         raise BadConfiguration(f"{files.key}: this is not the key of {files.certificate}")
     return _Content(**content)
+
+
+def check_own(files: TlsFiles, role: str) -> None:
+    """What a role that serves shows: its own certificate, in date, whose key nobody else reads.
+
+    Raises BadConfiguration, or NotAllowed for a certificate that names no role.
+    """
+    content = read(files)
+    if files.key.stat().st_mode & 0o077:
+        raise BadConfiguration(f"{files.key} is open to others: chmod 600 it")
+    shown = from_certificate(content.certificate)
+    if shown.role != role:
+        raise BadConfiguration(
+            f"{files.certificate} is {shown}'s: {role} needs the certificate of its own kit"
+        )
+    now = datetime.now(UTC)
+    for path, pem in ((files.certificate, content.certificate), (files.authority, content.authority)):
+        certificate = x509.load_pem_x509_certificate(pem)
+        if now < certificate.not_valid_before_utc:
+            begin = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M}"
+            raise BadConfiguration(f"{path} begins {begin} UTC: is this machine's clock right?")
+        if now > certificate.not_valid_after_utc:
+            end = f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M}"
+            raise BadConfiguration(f"{path} ended {end} UTC: it has to be renewed (twinveil provision)")
 
 
 def client_credentials(files: TlsFiles) -> grpc.ChannelCredentials:

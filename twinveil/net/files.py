@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import tempfile
@@ -43,6 +44,20 @@ def _placing(path: Path, mode: int, place: Callable[[Path, Path], None]) -> Iter
         place(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def lock(path: Path) -> IO[bytes]:
+    """Keeps others out until the file that is returned is closed, or this process ends, however it does.
+
+    Raises BlockingIOError if somebody else keeps it.
+    """
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def check_place(path: Path) -> None:

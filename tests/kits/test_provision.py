@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from twinveil.config import settle
 from twinveil.errors import BadConfiguration
 from twinveil.kits.making import make_kits, renew
 from twinveil.kits.project import Project, read_project
+from twinveil.net.certificates import load_authority, make_authority, save_authority
 from twinveil.net.credentials import TlsFiles, read
 from twinveil.preflight.kit import KINDS, open_kit
 from twinveil.settings import EVERY_SETTING, CallerSettings
@@ -199,6 +201,38 @@ WRONG = {
     "port as text": (GOOD.replace("port = 7001", 'port = "x"'), r"\[cloud_s1\] port: must be a whole number"),
     "names": (GOOD.replace('["s1.example.org", "10.0.0.7"]', '"s1"'), r"\[cloud_s1\] names: must be a list"),
     "a role's host for a user": (GOOD + 'host = "x"\n', r"\[users.bob\] 'host' is no setting"),
+    **{
+        f"host {host[:12]}": (GOOD.replace('"127.0.0.1"', f'"{host}"', 1), r"\[owner\] host: must be a host")
+        for host in (
+            *(
+                "a..b",
+                ".a",
+                "a.",
+                "-a",
+                "a-.b",
+                "a_b",
+                "a\\n",
+                "ä.org",
+                "999.1.1.1",
+                "1.2.3",
+                "1",
+                "0.0.0.0.0",
+            ),
+            *(
+                "[::::::::1]",
+                "[]",
+                "[1.2.3.4]",
+                "[::1%0]",
+                "::1",
+                f"{'l' * 64}.org",
+                ".".join(["l" * 60] * 5),
+            ),
+        )
+    },
+    "a role's name": (
+        GOOD.replace('"s1.example.org"', '"Cloud-S2.twinveil"'),
+        r"\[cloud_s1\] names: 'Cloud-S2.twinveil' is a role's name in certificates",
+    ),
     "no users": (GOOD.replace("[users.alice]\nport = 7003\n[users.bob]", "[users]"), "there is no user"),
     "a user's name": (GOOD.replace("[users.bob]", '[users."b b"]'), "'b b' is no user's name"),
     "same address": (GOOD.replace("7001", "7000"), r"\[cloud_s1\] and \[owner\] have the same host and port"),
@@ -225,6 +259,42 @@ def test_a_wrong_project_is_refused_in_one_line(tmp_path: Path, case: str) -> No
         read_project(file)
     assert str(caught.value).startswith(str(file))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["a", "1a.b-c.ORG", "10.0.0.7", "[::1]", "[2001:db8::7]", "x" * 63 + ".org"])
+def test_a_good_host(tmp_path: Path, host: str) -> None:
+    file = tmp_path / "project.toml"
+    file.write_text(GOOD.replace('"127.0.0.1"', f'"{host}"', 1))
+    assert read_project(file).members["owner"].host == host
+
+
+def test_names_of_any_length_that_is_allowed(tmp_path: Path) -> None:
+    file, name, user = tmp_path / "project.toml", "n" * 64, "u" * 64
+    file.write_text(GOOD.replace("clinic", name) + f"[users.{user}]\n")
+    make_kits(read_project(file), tmp_path / "kits")
+    shown = names(tmp_path / "kits" / f"user-{user}")
+    assert shown.get_values_for_type(x509.UniformResourceIdentifier) == [f"twinveil://user/{user}"]
+
+
+def test_no_certificate_outlives_its_authority(project: Project, tmp_path: Path) -> None:
+    kits = tmp_path / "kits"
+    kits.mkdir()
+    save_authority(make_authority(days=2), kits / "authority")
+    make_kits(project, kits)
+    [made] = renew(project, kits, ["cloud_s1"])
+    end = load_authority(kits / "authority").certificate.not_valid_after_utc
+    assert certificate(kits / "cloud_s1").not_valid_after_utc == end
+    assert made.what == f"renewed until {end.date()}"
+    assert f"The certificate ends on {end.date()}" in (kits / "cloud_s1" / "README.md").read_text()
+
+
+def test_an_authority_that_has_ended_issues_nothing(kits: Path, project: Project) -> None:
+    shutil.rmtree(kits / "authority")
+    save_authority(make_authority(days=-1), kits / "authority")
+    before = contents(kits)
+    with pytest.raises(BadConfiguration, match=r"authority: this authority ended 20.* made anew"):
+        renew(project, kits, ["cloud_s1"])
+    assert contents(kits) == before
 
 
 def test_the_example_is_good() -> None:

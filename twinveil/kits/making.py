@@ -13,7 +13,10 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+
+from cryptography import x509
 
 from twinveil.errors import BadConfiguration
 from twinveil.kits.project import Member, Project
@@ -69,9 +72,11 @@ def renew(project: Project, root: Path, kits: Sequence[str]) -> list[Made]:
         if not (root / member.kit / TLS).is_dir():
             raise BadConfiguration(f"{root / member.kit} is no kit: nothing to renew")
     authority = load_authority(root / AUTHORITY)
+    made = []
     for member in chosen:
-        _issue(project, member, authority, root / member.kit)
-    return [Made(each.kit, root / each.kit, f"renewed for {project.role_days} days") for each in chosen]
+        end = _issue(project, member, authority, root / member.kit)
+        made.append(Made(member.kit, root / member.kit, f"renewed until {end}"))
+    return made
 
 
 def _named(project: Project, kit: str) -> list[Member]:
@@ -135,15 +140,17 @@ def _make(
     partial = root / f".{member.kit}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
-    _issue(project, member, authority, partial)
+    end = _issue(project, member, authority, partial)
     own = None if member.role == "cloud_s2" else fingerprint
     text = configuration(project, member, project_settings(project, member), own)
     (partial / CONFIG).write_text(text)
-    (partial / README).write_text(instructions(project, member))
+    (partial / README).write_text(instructions(project, member, end))
     partial.rename(root / member.kit)
     return Made(member.kit, root / member.kit, "made")
 
 
-def _issue(project: Project, member: Member, authority: Authority, folder: Path) -> None:
+def _issue(project: Project, member: Member, authority: Authority, folder: Path) -> date:
+    """The day on which the new certificate ends."""
     hosts = (member.host, *member.names)
-    issue(authority, member.role, member.name, folder / TLS, project.role_days, hosts)
+    files = issue(authority, member.role, member.name, folder / TLS, project.role_days, hosts)
+    return x509.load_pem_x509_certificate(files.certificate.read_bytes()).not_valid_after_utc.date()

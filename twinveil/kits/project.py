@@ -16,13 +16,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
 from twinveil.config import number, positive, read_toml, refuse_unknown, truth
 from twinveil.errors import BadConfiguration, TwinveilError
-from twinveil.net.address import is_loopback, split
+from twinveil.net.address import is_loopback
 from twinveil.net.certificates import AUTHORITY_DAYS, ROLE_DAYS
+from twinveil.net.credentials import SUFFIX
 from twinveil.params import Params
 
 PORTS = {"owner": 7000, "cloud_s1": 7001, "cloud_s2": 7002, "user": 7003}
@@ -32,7 +34,9 @@ LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # the certificate, not the interface, says who may come
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*{_LABEL}", re.IGNORECASE | re.ASCII)
+_NUMBERS = re.compile(r"(.*\.)?[0-9]+")  # no name ends with a number (RFC 1123, 2.1): an IPv4 address
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +185,22 @@ def _name(value: Any) -> str:
 
 
 def _host(value: Any) -> str:
-    if not isinstance(value, str) or not _HOST.fullmatch(value):
+    if not isinstance(value, str) or not _is_host(value):
         raise BadConfiguration("must be a host name or address, without a port")
-    split(f"{value}:0")
+    if value.lower().endswith(SUFFIX):
+        raise BadConfiguration(f"'{value}' is a role's name in certificates: no host's ends with {SUFFIX}")
     return value
+
+
+def _is_host(value: str) -> bool:
+    try:
+        if value.startswith("[") and value.endswith("]"):
+            return IPv6Address(value[1:-1]).scope_id is None
+        if _NUMBERS.fullmatch(value):
+            IPv4Address(value)
+    except ValueError:
+        return False
+    return _HOST.fullmatch(value) is not None
 
 
 def _hosts(value: Any) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,8 @@ def settings_of(path: Path) -> dict[str, Any]:
     return top
 
 
-def instructions(project: Project, member: Member) -> str:
-    """README.md: where the folder goes, and the two commands to type there."""
-    end = (datetime.now(UTC) + timedelta(days=project.role_days)).date()
+def instructions(project: Project, member: Member, end: date) -> str:
+    """README.md: where the folder goes, and the two commands to type there. end: of the certificate."""
     where = "the user's machine" if member.role == "user" else f"`{member.host}`"
     return f"""# {member.kit} of {project.name}
 

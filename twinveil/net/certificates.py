@@ -31,6 +31,7 @@ from twinveil.net.identity import MALFORMED, role_uri
 AUTHORITY_DAYS = 3650
 ROLE_DAYS = 365
 CLOCK_SKEW = timedelta(minutes=5)
+MAX_COMMON_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def make_authority(name: str = "Twinveil authority", days: float = AUTHORITY_DAY
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(name)
     builder = (
-        _builder(subject, subject, key, days)
+        _builder(subject, subject, key, _in(days))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(sign_certificates=True), critical=True)
     )
@@ -68,6 +69,7 @@ def issue(
 
     Each file is replaced in one step, the key first: a server that reloads never reads half a file.
     hosts: names and addresses for the SAN as well, for programs that check those; Twinveil's roles do not.
+    It ends with its authority, if that ends before `days`.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     names: list[x509.GeneralName] = [
@@ -76,8 +78,9 @@ def issue(
         *(_host(each) for each in dict.fromkeys(hosts)),
     ]
     issuer = authority.certificate.subject
+    end = min(_in(days), authority.certificate.not_valid_after_utc)
     builder = (
-        _builder(_name(f"{role}/{name}"), issuer, key, days)
+        _builder(_name(f"{role}/{name}"), issuer, key, end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign_certificates=False), critical=True)
         .add_extension(
@@ -106,7 +109,7 @@ def save_authority(authority: Authority, folder: Path) -> None:
 
 
 def load_authority(folder: Path) -> Authority:
-    """Raises BadConfiguration if it is not there, open to others, damaged, or not whole."""
+    """Raises BadConfiguration if it is not there, open to others, damaged, not whole, or has ended."""
     path = folder / "key.pem"
     try:
         if path.stat().st_mode & 0o077:
@@ -122,6 +125,11 @@ def load_authority(folder: Path) -> Authority:
         raise BadConfiguration(f"{folder}: the authority's key or certificate is no PEM file") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certified:
         raise BadConfiguration(f"{path}: this is not the key of {folder / 'authority.pem'}")
+    if certificate.not_valid_after_utc <= datetime.now(UTC):
+        raise BadConfiguration(
+            f"{folder}: this authority ended {certificate.not_valid_after_utc:%Y-%m-%d}: all kits have to be "
+            "made anew, in another folder"
+        )
     return Authority(certificate, key)
 
 
@@ -137,22 +145,26 @@ def _host(name: str) -> x509.GeneralName:
 
 
 def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+    """For people: cut to what X.509 allows, since the SAN says who it is."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:MAX_COMMON_NAME])])
+
+
+def _in(days: float) -> datetime:
+    """Negative days make a certificate that has expired, for tests."""
+    return datetime.now(UTC) + timedelta(days=days)
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: float
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, end: datetime
 ) -> x509.CertificateBuilder:
-    """What all certificates have; negative days make one that has expired, for tests."""
-    now = datetime.now(UTC)
-    end = now + timedelta(days=days)
+    """What all certificates have."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(min(now, end) - CLOCK_SKEW)
+        .not_valid_before(min(datetime.now(UTC), end) - CLOCK_SKEW)
         .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )

@@ -24,6 +24,9 @@ from twinveil.net.identity import MALFORMED, from_certificate
 RENEWAL_TRIES, RENEWAL_SECONDS = 5, 0.05
 """Three files are replaced one after the other: key and certificate may differ for a moment."""
 
+SUFFIX = ".twinveil"
+"""Of the roles' DNS names: a host's name may not end so."""
+
 log = logging.getLogger(__name__)
 
 
@@ -58,7 +61,7 @@ class _Content:
 
 def server_name(role: str) -> str:
     """The DNS name in a role's certificate, which clients verify."""
-    return f"{role.replace('_', '-')}.twinveil"
+    return role.replace("_", "-") + SUFFIX
 
 
 def read(files: TlsFiles) -> _Content:

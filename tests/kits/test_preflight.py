@@ -13,6 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from twinveil.errors import BadConfiguration
 from twinveil.kits.making import make_kits
@@ -237,6 +243,76 @@ def damaged(d: Deployment) -> str:
     return "certificate"
 
 
+def no_authority(d: Deployment) -> str:
+    d.serve("cloud_s1")
+    (d.kit / "tls" / "authority.pem").unlink()
+    return "certificate"
+
+
+def damaged_authority(d: Deployment) -> str:
+    d.serve("cloud_s1")
+    (d.kit / "tls" / "authority.pem").write_text("hello")
+    return "certificate"
+
+
+def key_with_a_passphrase(d: Deployment) -> str:
+    d.serve("cloud_s1")
+    file = d.kit / "tls" / "key.pem"
+    key = load_pem_private_key(file.read_bytes(), None)
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hush")))
+    return "certificate"
+
+
+def wrong_key_at_a_peer(d: Deployment) -> str:
+    d.serve("cloud_s1")
+    wrong_key(d)
+    return "cloud_s1: certificate"
+
+
+def passphrase_at_a_peer(d: Deployment) -> str:
+    key_with_a_passphrase(d)
+    return "cloud_s1: certificate"
+
+
+def no_authority_at_a_peer(d: Deployment) -> str:
+    no_authority(d)
+    return "cloud_s1: certificate"
+
+
+def damaged_pin_at_a_peer(d: Deployment) -> str:
+    d.serve("cloud_s2")
+    damaged_pin(d)
+    return "cloud_s2: key"
+
+
+def state_is_a_file(d: Deployment) -> str:
+    d.serve("cloud_s2")
+    (d.kit / "state").write_text("hello")
+    return "state"
+
+
+def state_cannot_be_written(d: Deployment) -> str:
+    d.edit('state = "state"', 'state = "/proc/twinveil"')
+    return "state"
+
+
+def name_with_a_hole(d: Deployment) -> str:
+    d.edit(f'cloud_s1 = "127.0.0.1:{d.project.members["cloud_s1"].port}"', 'cloud_s1 = "a..b:7001"')
+    return "cloud_s1: a..b:7001"
+
+
+def long_name(d: Deployment) -> str:
+    name = "l" * 70 + ":7001"
+    d.edit(f'cloud_s1 = "127.0.0.1:{d.project.members["cloud_s1"].port}"', f'cloud_s1 = "{name}"')
+    return f"cloud_s1: {name}"
+
+
+def own_name_with_a_hole(d: Deployment) -> str:
+    port = d.project.members["user-alice"].port
+    d.edit(f'listen = "127.0.0.1:{port}"', f'listen = "a..b:{port}"')
+    return f"port {port}"
+
+
 def open_key(d: Deployment) -> str:
     (d.kit / "tls" / "key.pem").chmod(0o640)
     return "key file"
@@ -304,6 +380,18 @@ FAILURES: dict[Break, tuple[str, str]] = {
     wrong_key: ("is not the key of", "take the folder tls/"),
     missing_key: ("missing", "take the folder"),
     damaged: ("no PEM file", "take the folder tls/"),
+    no_authority: ("authority.pem: the authority cannot be read: No such file", "take the folder tls/"),
+    damaged_authority: ("no PEM file", "take the folder tls/"),
+    key_with_a_passphrase: ("key.pem: the key has a passphrase", "take the folder tls/"),
+    wrong_key_at_a_peer: ("this kit's own certificate, key or authority is no use", "take the folder "),
+    passphrase_at_a_peer: ("this kit's own certificate, key or authority is no use", "take the folder "),
+    no_authority_at_a_peer: ("this kit's own certificate, key or authority is no use", "take the folder "),
+    damaged_pin_at_a_peer: ("cannot be read", "remove that file"),
+    state_is_a_file: ("state cannot be written: Not a directory", "a folder that this user may write"),
+    state_cannot_be_written: ("/proc/twinveil cannot be written", "or set state to another"),
+    name_with_a_hole: ("a..b is not known here", "correct cloud_s1 in the configuration"),
+    long_name: ("is not known here", "correct cloud_s1 in the configuration"),
+    own_name_with_a_hole: ("not known", "is no address of this machine"),
     open_key: ("mode 0640", "chmod 600"),
     damaged_pin: ("cannot be read", "remove"),
     two_pins: ("the configuration says abababababababab..., pinned is cdcdcdcdcdcdcdcd...", "which is right"),
@@ -321,10 +409,21 @@ def test_a_failure_is_seen_and_says_what_to_do(
     monkeypatch.setattr("twinveil.preflight.peers.TCP_SECONDS", 0.5)
     check = case(deployment)
     seen, remedy = FAILURES[case]
-    found = deployment.look()[check]
+    report = deployment.look()
+    found = report[check]
     assert found.state == "failure"
     assert seen in found.seen
     assert remedy in found.remedy
+    for other in (
+        "port",
+        "certificate",
+        "key file",
+        "pinned key",
+        "free memory",
+        "state",
+        *open_kit(deployment.kit).peers,
+    ):
+        assert any(check.startswith(other) for check in report), other
 
 
 def test_near_the_end_is_a_note(deployment: Deployment) -> None:

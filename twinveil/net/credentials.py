@@ -78,6 +78,8 @@ def read(files: TlsFiles) -> _Content:
         certificate = x509.load_pem_x509_certificate(content["certificate"])
         certified = certificate.public_key()
         key = load_pem_private_key(content["key"], None)
+    except TypeError:  # the library's word for it
+        raise BadConfiguration(f"{files.key}: the key has a passphrase: a role's key has none") from None
     except MALFORMED:
         raise BadConfiguration(f"{files.certificate.parent}: a certificate or key is no PEM file") from None
     if certified != key.public_key():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,6 +38,7 @@ NEEDS = {
 
 OWN_SECONDS = 2.0
 PIN = "cloud_s2.fingerprint"
+BAD_PIN = "remove that file: the next contact pins again"
 RENEW = "twinveil provision --renew, and carry the new tls/ here"
 
 
@@ -50,7 +53,7 @@ def look_around(kit: Kit) -> Iterator[Finding]:
     yield pin(kit)
     yield port(kit)
     yield memory(kit.role)
-    yield disk(kit)
+    yield from state(kit)
 
 
 def certificates(kit: Kit, tls: TlsFiles) -> Iterator[Finding]:
@@ -114,13 +117,13 @@ def permissions(key: Path) -> Finding:
 def pin(kit: Kit) -> Finding:
     """How far S2's key is known."""
     if kit.role == "cloud_s2":
-        made = (kit.settings.state / "secret_key.json").exists()
+        made = os.path.exists(kit.settings.state / "secret_key.json")  # False where nobody may look
         return ok("key", "there" if made else "made at the first start")
     path = kit.settings.state / PIN
     try:
         found = read_pin(path)
     except TwinveilError as error:
-        return failure("pinned key", str(error), f"remove {path}: the next contact pins again")
+        return failure("pinned key", str(error), BAD_PIN)
     if kit.fingerprint and found and kit.fingerprint != found:
         return failure(
             "pinned key",
@@ -174,13 +177,22 @@ def memory(role: str) -> Finding:
     return ok("free memory", f"{free // MIB} MiB")
 
 
-def disk(kit: Kit) -> Finding:
-    """Room and the right to write where the state goes."""
+def state(kit: Kit) -> Iterator[Finding]:
+    """Where keys, models and pins go: the right to write, and room."""
     folder = kit.settings.state
-    while not folder.exists():
-        folder = folder.parent
-    wanted, free = NEEDS[kit.role][1], shutil.disk_usage(folder).free
+    try:
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        with tempfile.TemporaryFile(dir=there):
+            pass
+        free = shutil.disk_usage(there).free
+    except OSError as error:
+        remedy = "let it be a folder that this user may write, or set state to another"
+        yield failure("state", f"{folder} cannot be written: {error.strerror}", remedy)
+        return
+    yield ok("state", f"{folder} can be written")
+    wanted = NEEDS[kit.role][1]
     if free < wanted:
-        remedy = f"{kit.role} wants {wanted // MIB} MiB in {kit.settings.state}: make room, or set state"
-        return failure("free disk", f"{free // MIB} MiB", remedy)
-    return ok("free disk", f"{free // MIB} MiB")
+        remedy = f"{kit.role} wants {wanted // MIB} MiB in {folder}: make room, or set state"
+        yield failure("free disk", f"{free // MIB} MiB", remedy)
+    else:
+        yield ok("free disk", f"{free // MIB} MiB")

@@ -15,7 +15,7 @@ from twinveil.net.channel import connect
 from twinveil.net.credentials import TlsFiles, server_name
 from twinveil.pinning import read_pin
 from twinveil.preflight.finding import Finding, failure, note, ok
-from twinveil.preflight.here import PIN, in_date
+from twinveil.preflight.here import BAD_PIN, PIN, in_date
 from twinveil.preflight.kit import Kit
 from twinveil.rpc.status_pb2 import GetStatusReply
 from twinveil.version import VERSION
@@ -82,7 +82,7 @@ def reach(role: str, address: str) -> Finding:
     check = f"{role}: {address}"
     try:
         socket.getaddrinfo(host.strip("[]"), number)
-    except OSError:
+    except (OSError, UnicodeError):  # an empty label, or one of more than 63 letters
         remedy = f"correct {role} in the configuration, or have the name added to DNS"
         return failure(check, f"the name {host} is not known here", remedy)
     try:
@@ -98,8 +98,12 @@ def reach(role: str, address: str) -> Finding:
 def their_certificate(role: str, address: str, tls: TlsFiles) -> Finding:
     """The certificate that the peer shows: of the same authority, for that role, in date."""
     check = f"{role}: certificate"
-    context = ssl.create_default_context(cafile=str(tls.authority))
-    context.load_cert_chain(str(tls.certificate), str(tls.key))
+    try:
+        context = ssl.create_default_context(cafile=str(tls.authority))
+        context.load_cert_chain(tls.certificate, tls.key, password="")  # or OpenSSL asks at the terminal
+    except OSError:
+        remedy = f"first what is wrong here: take the folder {tls.key.parent} of the kit again"
+        return failure(check, "not seen: this kit's own certificate, key or authority is no use", remedy)
     context.set_alpn_protocols(["h2"])
     host, number = split(address)
     try:
@@ -139,7 +143,11 @@ def key(kit: Kit, role: str, status: GetStatusReply) -> Iterator[Finding]:
     if role != "cloud_s2" and not status.key_fingerprint:
         return
     check, theirs = f"{role}: key", status.key_fingerprint.hex()
-    mine = kit.fingerprint or read_pin(kit.settings.state / PIN)
+    try:
+        mine = kit.fingerprint or read_pin(kit.settings.state / PIN)
+    except TwinveilError as error:
+        yield failure(check, str(error), BAD_PIN)
+        return
     if mine is not None and mine != theirs:
         yield failure(
             check,

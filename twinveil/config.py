@@ -60,6 +60,11 @@ def positive(value: Any) -> int:
     return number(value, low=1)
 
 
+def up_to(high: int, low: int = 0) -> Kind:
+    """A whole number from low to high."""
+    return lambda value: number(value, low, high)
+
+
 def truth(value: Any) -> bool:
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     result = value if isinstance(value, bool) else words.get(str(value).lower())
@@ -78,11 +83,11 @@ def duration(value: Any) -> float:
 
 
 def size(value: Any) -> int:
-    """Bytes, of 4096, "64KiB", "4MiB" or "1GiB"; more than 0."""
+    """Bytes, of 4096, "64KiB", "4MiB" or "1GiB"; more than 0, at most 1 GiB: gRPC counts in 31 bits."""
     match = None if isinstance(value, bool) else _SIZE.fullmatch(str(value))
     count = int(match[1]) * _BYTES[match[2]] if match else 0
-    if not 0 < count <= 1 << 50:
-        raise BadConfiguration('must be a size such as "4MiB" or "1GiB"')
+    if not 0 < count <= 1 << 30:
+        raise BadConfiguration('must be a size such as "64KiB" or "4MiB", at most "1GiB"')
     return count
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
-from twinveil.config import choice, duration, number, path, positive, setting, size, text, truth
+from twinveil.config import choice, duration, number, path, positive, setting, size, text, truth, up_to
 from twinveil.errors import BadConfiguration
 from twinveil.net.address import check
 from twinveil.net.channel import MAX_MESSAGE_BYTES, Me
@@ -15,6 +15,8 @@ from twinveil.net.credentials import TlsFiles
 from twinveil.net.limits import CallLimits, Limits
 from twinveil.net.server import ServerSettings
 
+MAX_CALLS = 1 << 16
+MAX_WORKERS = 1 << 12
 MAX_IMPORTS = 2
 """Models that a cloud takes in at once."""
 MAX_OWNER_IMPORTS = 1
@@ -41,7 +43,7 @@ class RoleSettings:
     log_level: str = setting(
         choice("debug", "info", "warning", "error"), "least severity that is logged to stderr", "info"
     )
-    max_calls: int = setting(positive, "calls that are served at once", 64)
+    max_calls: int = setting(up_to(MAX_CALLS, low=1), "calls that are served at once", 64)
     max_message: int = setting(size, "largest single message that is accepted", MAX_MESSAGE_BYTES)
     grace: float = setting(duration, "time that running calls get at the end", 5.0)
     connect_wait: float = setting(duration, "how long to wait for another role to answer", 10.0)
@@ -87,7 +89,7 @@ class CloudSettings(RoleSettings):
     query_deadline: float = setting(duration, "longest time for a query", 3600.0)
     import_deadline: float = setting(duration, "longest time for a model on its way in", 7200.0)
     idle_client: float = setting(duration, "longest silence of a client that is sending", 30.0)
-    workers: int = setting(number, "processes that compute; 0: one a core", 0)
+    workers: int = setting(up_to(MAX_WORKERS), "processes that compute; 0: one a core", 0)
     record: Path | None = setting(path, "folder to write this cloud's view of every conversation to", None)
 
     def limits(self) -> Limits:

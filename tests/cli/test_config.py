@@ -66,6 +66,9 @@ def test_settings_of_other_roles_may_stand_in_the_environment() -> None:
         (["--listen", "nowhere"], {}, "", r"--listen: 'nowhere' is no address"),
         (["--listen", "host:99999"], {}, "", r"--listen: .* is no address"),
         (["--max-calls", "0"], {}, "", r"--max-calls: must be from 1"),
+        (["--max-calls", str(1 << 31)], {}, "", r"--max-calls: must be from 1 to 65536"),
+        (["--workers", str(1 << 31)], {}, "", r"--workers: must be from 0 to 4096"),
+        (["--max-message", "1024GiB"], {}, "", r"--max-message: must be a size .* at most \"1GiB\""),
         (["--grace", "soon"], {}, "", r"--grace: must be a time"),
         (["--log-level", "loud"], {}, "", r"--log-level: must be one of debug, info"),
         ([], {"TWINVEIL_MAX_CALL": "3"}, "", r"TWINVEIL_MAX_CALL is no setting: did you mean 'max_calls'"),
@@ -122,7 +125,7 @@ def test_sizes(text: object, count: int) -> None:
     assert size(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "0", "4MB", "-1", "1.5MiB", False])
+@pytest.mark.parametrize("text", ["", "0", "4MB", "-1", "1.5MiB", "2GiB", False])
 def test_no_sizes(text: object) -> None:
     with pytest.raises(BadConfiguration):
         size(text)

@@ -13,8 +13,10 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from twinveil.config import settle
+from twinveil.config import PREFIX, read_toml, settle
 from twinveil.errors import PeerUnavailable, TwinveilError
+from twinveil.kits.texts import settings_of
+from twinveil.net.address import from_here
 from twinveil.net.channel import connect
 from twinveil.net.identity import ROLES
 from twinveil.rpc.types_pb2 import ModelEntry
@@ -66,7 +68,8 @@ def status(
     if cluster is not None:
         flags |= {role: f"file:{cluster / 'run' / role}.json" for role in ROLES}
         flags |= {"tls": str(cluster / "tls" / "user"), "name": "local"}
-    settings = settle(CallerSettings, "user", flags, os.environ, EVERY_SETTING)
+    environment = (_own_address(config) if config else {}) | os.environ
+    settings = settle(CallerSettings, "user", flags, environment, EVERY_SETTING)
     settings.me()
     with ThreadPoolExecutor(len(ROLES)) as pool:
         answers = list(pool.map(lambda role: ask(settings, role), ROLES))
@@ -77,6 +80,15 @@ def status(
     missing = [answer.error for answer in answers if answer.error]
     if missing:
         raise PeerUnavailable("; ".join(missing))
+
+
+def _own_address(config: Path) -> dict[str, str]:
+    """A kit names the others' addresses; its own role is where it listens. As an environment variable."""
+    own = [role for role, table in read_toml(config).items() if role in ROLES and isinstance(table, dict)]
+    listen = settings_of(config).get("listen")
+    if len(own) != 1 or listen is None:
+        return {}
+    return {f"{PREFIX}{own[0].upper()}": from_here(str(listen))}
 
 
 def ask(settings: CallerSettings, role: str) -> RoleStatus:

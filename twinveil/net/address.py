@@ -77,6 +77,12 @@ def resolve(address: str, role: str, wait: float) -> str:
     return f"{ready.host}:{ready.port}"
 
 
+def from_here(listen: str) -> str:
+    """Where this machine reaches what listens there: what listens everywhere is on loopback, too."""
+    host, number = split(listen)
+    return f"127.0.0.1:{number}" if host in ("0.0.0.0", "[::]") else listen  # noqa: S104
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a host of that name."""
     if host == "localhost":

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from twinveil.errors import BadConfiguration, NotAllowed, TwinveilError
-from twinveil.net.address import split
+from twinveil.net.address import from_here, split
 from twinveil.net.channel import connect
 from twinveil.net.credentials import TlsFiles, read, server_name
 from twinveil.net.identity import MALFORMED, parse_uri
@@ -160,10 +160,8 @@ def port(kit: Kit) -> Finding:
 
 
 def _is_running(kit: Kit) -> bool:
-    host, number = split(kit.settings.listen)
-    reached = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104
     try:
-        with connect(kit.settings.me(), kit.role, f"{reached}:{number}", OWN_SECONDS):
+        with connect(kit.settings.me(), kit.role, from_here(kit.settings.listen), OWN_SECONDS):
             return True
     except TwinveilError:
         return False

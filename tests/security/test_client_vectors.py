@@ -270,6 +270,20 @@ def side_by_side(count: int, conv: Conv, shape: Shape) -> Plan:
 WIDE = Conv("conv", "image", 1, (15, 15), 15, 0, 8, 20)
 NARROW = Conv("conv", "image", 1, (1, 1), 1, 0, 8, 31)
 MANY = Conv("conv", "image", 1021, (1, 1), 1, 0, 12, 31)
+MANY_WEIGHTS = Plan(
+    (1023, 1, 1),
+    8,
+    (
+        Conv("conv", "image", 1, (1, 1), 1, 0, 2, 20),
+        Relu("relu", "conv", 0, 1),
+        Conv("narrow", "relu", 1, (1, 1), 1, 0, 2, 12),
+        Relu("narrow_relu", "narrow", 0, 1),
+        Concat("joined", ("image", "narrow_relu")),
+        Dense("dense", "joined", 1000, 2, 20),
+    ),
+    0,
+)
+"""Masks of weights are wide where there are a million; sums of one tap of one bit are not."""
 BOMBS: dict[str, tuple[str, Callable[[], object]]] = {
     "image": ("the image has more", lambda: Plan((2, 1024, 1024), 8, POOLED, 0)),
     "weights": (
@@ -301,6 +315,10 @@ BOMBS: dict[str, tuple[str, Callable[[], object]]] = {
     "textbook products": (
         "the textbook engine runs up to",
         lambda: TextbookLayout(side_by_side(1, WIDE, (1, 900, 900)), Params()),
+    ),
+    "slots too narrow for masked weights": (
+        "no room for a masked weight",
+        lambda: ImportLayout(MANY_WEIGHTS, Params(), ("packed",)),
     ),
     "plaintexts": (
         "65,536 plaintexts",

@@ -63,4 +63,4 @@ class ProvisionS2:
     def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
         record = self._models.store.remove(model, version, caller.name)
         if record is not None:
-            self._models.forget(record.import_id)
+            self._models.loaded.forget(record.import_id)

@@ -60,8 +60,8 @@ def test_a_model_that_is_removed_is_forgotten(world: World) -> None:
     world.models2.load(record.import_id)
     for provision in (world.provision1, world.provision2):
         provision.remove_model("tiny", "1", OWNER)
-    assert not world.models1._loaded
-    assert not world.models2._loaded
+    assert not world.models1.loaded._models
+    assert not world.models2.loaded._models
 
 
 def test_a_half_that_is_never_taken_up_does_not_keep_its_place(world: World) -> None:

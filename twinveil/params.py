@@ -14,6 +14,10 @@ SECURITY_LEVELS = {2048: 112, 3072: 128, 4096: 152}
 
 MIN_KEY_BITS = 2048
 
+MAX_PICTURES = 16
+"""Most pictures of one query. Widths are those of such a query for every other, too: E(K) is packed once, at
+the import, and serves queries of any size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Params:

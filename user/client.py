@@ -30,7 +30,7 @@ from twinveil.images import Invert, load_picture
 from twinveil.masks import Mask, mask_for
 from twinveil.net.channel import Link, connect
 from twinveil.net.status import RpcError, from_rpc_error
-from twinveil.params import Params
+from twinveil.params import MAX_PICTURES, Params
 from twinveil.pinning import pinned_key
 from twinveil.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelRequest
@@ -43,7 +43,7 @@ from user.contact import Contact
 DEADLINE = 3600.0
 CATALOGUE_DEADLINE = 20.0
 BATCH = 4
-"""Pictures that share a query's ciphertexts; more would make its messages too large."""
+"""Pictures that share a query's ciphertexts; with so many, seconds a picture are least (docs/cost.md)."""
 
 Report = Callable[[int, int, str], None]
 """(stages done, stages, what comes now) of the query at work."""
@@ -147,7 +147,10 @@ class Client:
 
         mask: the one that the model's card names; pictures are covered with it before they are blinded.
         Every picture is read and cropped before the first is sent: a bad file costs no query.
+        Raises BadInput for a batch that is not from 1 to MAX_PICTURES.
         """
+        if not 1 <= batch <= MAX_PICTURES:
+            raise BadInput(f"a query has 1 to {MAX_PICTURES} pictures, not {batch}")
         found = self.model(model, version)
         covering = mask_for(found.card, mask)
         pictures = [self.read(source, found, invert) for source in sources]

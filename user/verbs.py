@@ -18,6 +18,7 @@ from twinveil.cli.progress import Step, steps
 from twinveil.errors import BadInput
 from twinveil.images import Invert, Picture
 from twinveil.masks import Mask, mask_for
+from twinveil.params import MAX_PICTURES
 from twinveil.settings import UserSettings
 from user.client import BATCH, Classification, Client
 from user.contact import Contact
@@ -75,7 +76,7 @@ def classify(
             help="Cover pictures with this mask before they are blinded; the model's card names it."
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, max=64, help="Pictures that share a query.")] = BATCH,
+    batch: Annotated[int, typer.Option(min=1, max=MAX_PICTURES, help="Pictures that share a query.")] = BATCH,
     vector: Annotated[bool, typer.Option("--vector", help="Show every class's score.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +24,10 @@ from twinveil import answers
 from twinveil.blinding import blind_values, picture_segment
 from twinveil.card import ModelCard
 from twinveil.crypto.public_key import PublicKey
-from twinveil.errors import BadImage, BadInput, PeerMismatch, PeerUnavailable, TwinveilError
+from twinveil.errors import BadImage, BadInput, PeerMismatch
 from twinveil.images import Invert, load_picture
 from twinveil.masks import Mask, mask_for
+from twinveil.net.both import Report, follow_both
 from twinveil.net.channel import Link, connect
 from twinveil.net.status import RpcError, from_rpc_error
 from twinveil.params import MAX_PICTURES, Params
@@ -45,8 +45,6 @@ CATALOGUE_DEADLINE = 20.0
 BATCH = 4
 """Pictures that share a query's ciphertexts; with so many, seconds a picture are least (docs/cost.md)."""
 
-Report = Callable[[int, int, str], None]
-"""(stages done, stages, what comes now) of the query at work."""
 Source = str | Path | bytes | npt.NDArray[np.uint8]
 """A file, its content, or a picture that has the model's shape already."""
 
@@ -241,39 +239,12 @@ def classify(
 def _ask_both(
     links: tuple[Link, Link], requests: Sequence[QueryHalf], report: Report
 ) -> tuple[AnswerHalf, AnswerHalf]:
-    """Both clouds at once; the first error ends both calls."""
     calls = [
         InferenceStub(link.channel).Classify(request, timeout=DEADLINE)
         for link, request in zip(links, requests, strict=True)
     ]
-    found: dict[int, AnswerHalf] = {}
-    errors: list[TwinveilError] = []
-
-    def follow(index: int) -> None:
-        try:
-            for event in calls[index]:
-                if event.WhichOneof("event") == "answer":
-                    found[index] = event.answer
-                elif index == 0:
-                    report(event.progress.stage, event.progress.stages, event.progress.label)
-        except RpcError as error:
-            errors.append(from_rpc_error(error, links[index].peer))
-            calls[1 - index].cancel()  # type: ignore[no-untyped-call]
-
-    other = threading.Thread(target=follow, args=(1,), daemon=True)
-    other.start()
-    try:
-        follow(0)
-        other.join()
-    except BaseException:
-        for call in calls:
-            call.cancel()  # type: ignore[no-untyped-call]
-        raise
-    if errors:
-        raise errors[0]
-    if len(found) != 2:
-        raise PeerUnavailable("a cloud ended the query without an answer: ask again")
-    return found[0], found[1]
+    first, second = follow_both(links, calls, report)
+    return first.answer, second.answer
 
 
 def _figures(answer: AnswerHalf) -> dict[str, Any]:

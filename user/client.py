@@ -144,6 +144,7 @@ class Client:
         """One Classification for each source, in order; up to `batch` pictures share a query.
 
         mask: the one that the model's card names; pictures are covered with it before they are blinded.
+        report: told how far the query at work is and, of several pictures, which ones it has.
         Every picture is read and cropped before the first is sent: a bad file costs no query.
         Raises BadInput for a batch that is not from 1 to MAX_PICTURES.
         """
@@ -159,7 +160,9 @@ class Client:
         made: list[Classification] = []
         for start in range(0, len(pictures), batch):
             group = np.stack(pictures[start : start + batch])
-            made += self._query(group, found, label_only or found.label_only, engine, report)
+            told = _of_group(report, start, len(group), len(pictures))
+            told(0, 0, "blinding")
+            made += self._query(group, found, label_only or found.label_only, engine, told)
         return made
 
     def read(self, source: Source, model: Model, invert: Invert = "auto") -> npt.NDArray[np.uint8]:
@@ -234,6 +237,12 @@ def classify(
     """
     with Client(contact or Contact.configured(cluster)) as client:
         return client.classify(sources, model, version, **options)
+
+
+def _of_group(report: Report, start: int, size: int, count: int) -> Report:
+    """Names the pictures of the query at work, if there are others than one."""
+    which = f"{start + 1} to {start + size} of {count}: " if count > 1 else ""
+    return lambda done, stages, label: report(done, stages, which + label)
 
 
 def _ask_both(

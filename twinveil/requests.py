@@ -11,10 +11,9 @@ from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import BadInput, InvalidMessage, NotAllowed, PeerMismatch, TooMuch
 from twinveil.halves import model_plaintexts
 from twinveil.net.identity import PeerIdentity
-from twinveil.params import Params
+from twinveil.params import MAX_PICTURES, Params
 from twinveil.plan import Plan
 from twinveil.protocol.model.layout import ImportLayout
-from twinveil.protocol.packed.layout import MAX_PICTURES
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.rpc.inference_pb2 import QueryHalf

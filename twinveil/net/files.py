@@ -36,9 +36,17 @@ def replacing(path: Path, mode: int) -> Iterator[IO[bytes]]:
 def check_place(path: Path) -> None:
     """Before long work, not after. Raises BadInput if no file can be written there."""
     try:
-        if path.is_dir():
-            raise IsADirectoryError
+        if path.exists() and not path.is_file():
+            raise FileExistsError  # a folder, or a device, whose place no file may take
         with tempfile.TemporaryFile(dir=path.resolve().parent):
             pass
     except OSError:
         raise BadInput(f"{path} cannot be written: give a file in a folder that is there") from None
+
+
+def write_report(path: Path, text: str, mode: int = 0o600) -> None:
+    """After long work, where `check_place` was before it. Raises BadInput if it cannot be written."""
+    try:
+        replace(path.resolve(), text.encode(), mode)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror or error}") from None

@@ -19,16 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.errors import BadPlan
+from twinveil.params import MAX_PICTURES
 from twinveil.plan import Conv, Linear, Plan, Shape
 from twinveil.protocol.observer import Mask
 from twinveil.protocol.shares import windows
 from twinveil.schedule import LinearStep, Schedule, schedule
 
 MIN_COUNT_BITS = 12
-
-MAX_PICTURES = 16
-"""Most pictures of one query. Widths are those of such a query for every other, too: E(K) is packed once, at
-the import, and serves queries of any size."""
 
 
 @dataclass(frozen=True, slots=True)

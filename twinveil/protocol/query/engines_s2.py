@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import BadInput, PeerMismatch, TooMuch
 from twinveil.parallel import Workers
-from twinveil.params import Params
+from twinveil.params import MAX_PICTURES, Params
 from twinveil.protocol.conversation import Script
 from twinveil.protocol.engine import EngineS2
 from twinveil.protocol.garbled import Step
@@ -15,7 +15,7 @@ from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import ENGINES
 from twinveil.protocol.model.s2 import ModelS2
 from twinveil.protocol.observer import NOBODY, Observer, Topic
-from twinveil.protocol.packed.layout import MAX_PICTURES, PackedLayout
+from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.protocol.packed.steps import steps as packed_steps
 from twinveil.protocol.query.s2 import Claiming, query

@@ -36,8 +36,10 @@ def replacing(path: Path, mode: int) -> Iterator[IO[bytes]]:
 def check_place(path: Path) -> None:
     """Before long work, not after. Raises BadInput if no file can be written there."""
     try:
-        if path.exists() and not path.is_file():
-            raise FileExistsError  # a folder, or a device, whose place no file may take
+        if path.is_dir():
+            raise IsADirectoryError
+        if _is_stream(path):
+            return
         with tempfile.TemporaryFile(dir=path.resolve().parent):
             pass
     except OSError:
@@ -47,6 +49,14 @@ def check_place(path: Path) -> None:
 def write_report(path: Path, text: str, mode: int = 0o600) -> None:
     """After long work, where `check_place` was before it. Raises BadInput if it cannot be written."""
     try:
-        replace(path.resolve(), text.encode(), mode)
+        if _is_stream(path):
+            path.write_text(text)  # no file may take its place
+        else:
+            replace(path.resolve(), text.encode(), mode)
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _is_stream(path: Path) -> bool:
+    """A pipe or a device, such as /dev/stdout."""
+    return path.exists() and not path.is_file()

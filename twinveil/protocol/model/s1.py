@@ -120,7 +120,7 @@ def import_model(
                 source = factors if segment.blinding is Blinding.MULTIPLICATIVE else differences
                 half = list(islice(own[segment.name], segment.plaintexts))
                 plaintexts = _unblind(segment, half, source, key)
-                mask = random_bits(layout.plaintext_mask_bits(segment), segment.plaintexts)
+                mask = random_bits(segment.plaintext_mask_bits(layout.params.sigma), segment.plaintexts)
                 masks[f"s.{segment.name}"] = mask[: segment.packed_bits]
                 hidden = random_bits(layout.mask_bits(segment), segment.count, top=1)
                 masks[f"mask.{segment.name}"] = hidden

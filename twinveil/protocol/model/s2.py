@@ -96,7 +96,7 @@ def import_model(
             for segment in part:
                 run = plaintexts[start : start + segment.plaintexts]
                 inputs[f"z.{segment.name}"] = low_bits(run, segment.packed_bits)
-                hidden = Mask(layout.plaintext_mask_bits(segment))
+                hidden = Mask(segment.plaintext_mask_bits(layout.params.sigma))
                 observer.decrypted(f"{segment.name} {node.name}", run, hidden)
                 start += segment.plaintexts
             request = yield pb.Round(

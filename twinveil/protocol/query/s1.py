@@ -20,7 +20,7 @@ from typing import NamedTuple
 import gmpy2
 from gmpy2 import mpz
 
-from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
+from twinveil.blinding import picture_segment
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import POWER_N2
@@ -155,7 +155,7 @@ class QueryS1(SingleUse):
         bound = expect(link.ask(pb.Round(bind=bind)), "import_factors").import_factors
         tally = self.meter.tally
         factors = key.parse(bound.factors, layout.plaintexts, tally)
-        mask = random_bits(layout.packed_bits + GUARD_BITS + params.sigma + COUNT_BITS, layout.plaintexts)
+        mask = random_bits(layout.plaintext_mask_bits(params.sigma), layout.plaintexts)
         opened = [gmpy2.powmod(c, a, key.n_squared) for c, a in zip(factors, half, strict=True)]
         tally.add(POWER_N2, len(opened))
         masked = key.add_plain(opened, bits_to_integers(mask), tally)

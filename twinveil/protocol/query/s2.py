@@ -12,7 +12,7 @@ from typing import Protocol
 
 from gmpy2 import mpz
 
-from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
+from twinveil.blinding import picture_segment
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import NotAllowed, PeerMismatch
 from twinveil.garbling.base_ot import BaseSender
@@ -102,7 +102,7 @@ def query(
     masked = expect(request, "masked_plaintexts").masked_plaintexts.ciphertexts
     with meter.function("import"):
         plaintexts = key.decrypt(key.public_key.parse(masked, layout.plaintexts, key.tally), workers=workers)
-        hidden = Mask(layout.packed_bits + GUARD_BITS + params.sigma + COUNT_BITS)
+        hidden = Mask(layout.plaintext_mask_bits(params.sigma))
         observer.decrypted(IMAGE, plaintexts, hidden)
         evaluator = circuits.next()
         bits = evaluator.choose({f"z.{IMAGE}": low_bits(plaintexts, layout.packed_bits)})

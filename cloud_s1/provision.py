@@ -54,7 +54,6 @@ class ProvisionS1:
                 record.layout,
                 half,
                 tools.key,
-                tools.rerandomiser,
                 self._workers,
                 observer,
             )

@@ -7,9 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
-from twinveil.crypto.tally import Tally
 from twinveil.net.channel import Link, Me, connect
 from twinveil.net.grpc_peer import GrpcPeer
 from twinveil.parallel import Workers
@@ -89,7 +87,7 @@ class CloudS2:
     def tools(self, workers: Workers) -> Tools:
         key = self.key()
         params = Params(key.bits, insecure_small_key=self._contact.insecure_small_key)
-        return Tools(key, Rerandomiser(key, Tally()), workers, params)
+        return Tools(key, workers, params)
 
     def peer(self) -> GrpcPeer:
         """A new conversation."""

@@ -87,7 +87,6 @@ class Simulator:
             self.models,
             self._halves(),
             self.public,
-            self.rerandomiser,
             INLINE,
             observer,
         )
@@ -120,7 +119,7 @@ class Simulator:
         return kept[0]
 
     def query_at_s1(self, observer: Observer) -> None:
-        tools = Tools(self.public, self.rerandomiser, INLINE, self.params)
+        tools = Tools(self.public, INLINE, self.params)
         peer = ObservedPeer(MemoryPeer(Scripted(self._query_replies)), observer)
         query = query_s1(self.s1, bytes(16), self.engine, tools, peer, observer=observer)
         query.prepare()

@@ -28,6 +28,7 @@ from gmpy2 import mpz
 from twinveil.blinding import Blinding, Segment
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
+from twinveil.crypto.tally import Tally
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
 from twinveil.garbling.bits import bits_to_integers
 from twinveil.garbling.ot_extension import ExtensionSender
@@ -75,7 +76,6 @@ def import_model(
     layout: ImportLayout,
     halves: Halves,
     key: PublicKey,
-    rerandomiser: Rerandomiser,
     workers: Workers,
     observer: Observer = NOBODY,
 ) -> Generator[str, None, ModelS1]:
@@ -89,6 +89,7 @@ def import_model(
     for name, pair in halves.items():
         for what, half in zip(("weights", "biases"), pair, strict=True):
             observer.half(f"{what} {name}", half)
+    rerandomiser = Rerandomiser(key, Tally())
     session = secrets.token_bytes(SESSION_BYTES)
     opening = pb.OpenImport(
         protocol_version=ROUNDS_VERSION,

@@ -44,7 +44,6 @@ class PackedS1(SingleUse):
         model: ModelS1,
         layout: PackedLayout,
         key: PublicKey,
-        rerandomiser: Rerandomiser,
         workers: Workers,
         meter: Meter,
     ) -> None:
@@ -53,7 +52,7 @@ class PackedS1(SingleUse):
         self._meter = meter
         self._layout = layout
         self._key = key
-        self._rerandomiser = rerandomiser
+        self._rerandomiser = Rerandomiser(key, meter.tally)
         self._workers = workers
         self._masks: dict[str, Words] = {}
         self._sum_masks: dict[str, Words] = {}

@@ -43,6 +43,7 @@ from twinveil.protocol.packed.kernels import KernelTables
 from twinveil.protocol.shares import Words, modulo, negate
 from twinveil.protocol.wide import Bits, constant, place, random_bits, to_words
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.rpc.types_pb2 import Progress
 
 Halves = Mapping[str, tuple[Sequence[mpz], Sequence[mpz]]]
 """By layer: this cloud's halves of the weights and of the biases."""
@@ -78,8 +79,8 @@ def import_model(
     key: PublicKey,
     workers: Workers,
     observer: Observer = NOBODY,
-) -> Generator[str, None, ModelS1]:
-    """Run the import against S2; yields each layer's name before it, returns the model.
+) -> Generator[Progress, None, ModelS1]:
+    """Run the import against S2; yields progress before each layer, returns the model.
 
     `halves` are checked already (twinveil.blinding.decode). The caller stores the model, then asks S2 to
     commit.
@@ -107,8 +108,8 @@ def import_model(
     ot: ExtensionSender | None = None
 
     model = ModelS1(layout)
-    for node in plan.linear_nodes:
-        yield node.name
+    for done, node in enumerate(plan.linear_nodes):
+        yield Progress(stage=done, stages=len(plan.linear_nodes), label=node.name)
         own = {name: iter(half) for name, half in zip(("weights", "biases"), halves[node.name], strict=True)}
         drawn: dict[str, list[Bits]] = {"weights": [], "biases": []}
         parts = layout.parts(node)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import gmpy2
 from gmpy2 import mpz
@@ -42,14 +41,7 @@ from twinveil.protocol.shares import Words, uniform
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import random_bits
 from twinveil.rpc import rounds_pb2 as pb
-
-
-class Progress(NamedTuple):
-    """How far a query is: stages done, stages in all, what comes now."""
-
-    stage: int
-    stages: int
-    label: str
+from twinveil.rpc.types_pb2 import Progress
 
 
 @dataclass(frozen=True)
@@ -113,17 +105,17 @@ class QueryS1(SingleUse):
             raise OutOfOrder("a prepared query serves once")
         self._observer.half(IMAGE, half)
         stages = self._planned.layout.schedule.stages
-        yield Progress(0, len(stages), "picture")
+        yield Progress(stage=0, stages=len(stages), label="picture")
         with self.meter.function("import"):
             self._import_picture(link, head, half)
         for stage in stages[1:-1]:
             names = ", ".join(step.node.name for step in stage.linear)
-            yield Progress(stage.index, len(stages), names)
+            yield Progress(stage=stage.index, stages=len(stages), label=names)
             with self.meter.function("SCVL"):
                 self._engine.scvl(link, stage)
             with self.meter.function(nonlinear(stage)):
                 self._engine.sact_smap(link, stage)
-        yield Progress(len(stages) - 1, len(stages), "class vector")
+        yield Progress(stage=len(stages) - 1, stages=len(stages), label="class vector")
         with self.meter.function("SCT"):
             reply, masks = self._engine.sct(link, stages[-1])
         with self.meter.function("label"):

@@ -1,9 +1,10 @@
 """The Paillier public key, and ciphertexts of a peer: parsed and checked before anything else.
 
-A ciphertext of m is (1 + m N) rho mod N^2 with a nonce rho, an N-th residue. Every nonce in the system is a
-power of one h = (-x^2)^N mod N^2 (Damgard, Jurik, Nielsen, Int. J. Inf. Secur. 2010, section 4.2). With
+A ciphertext of m is (1 + m N) rho mod N^2 with a nonce rho, an N-th residue. S2 encrypts, and so S1 computes,
+with powers of one h = (-x^2)^N mod N^2 (Damgard, Jurik, Nielsen, Int. J. Inf. Secur. 2010, section 4.2). With
 gcd(p - 1, q - 1) = 2 the units of Jacobi symbol 1 are a cyclic group, and -x^2 generates it or a large part.
-How nonces are drawn, and which ciphertexts may be sent, is in `nonces`.
+What S1 sends gets one more nonce, a power of h or, in the textbook engine, r^N: how nonces are drawn, and
+which ciphertexts may be sent, is in `nonces`.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from twinveil.crypto.tally import Tally
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
 from twinveil.garbling.bits import bits_to_integers
 from twinveil.garbling.ot_extension import ExtensionSender
+from twinveil.halves import Half
 from twinveil.parallel import Workers
 from twinveil.plan import Linear, Plan
 from twinveil.protocol.conversation import ROUNDS_VERSION, SESSION_BYTES, expect
@@ -45,8 +46,6 @@ from twinveil.protocol.wide import Bits, constant, place, random_bits, to_words
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.types_pb2 import Progress
 
-Halves = Mapping[str, tuple[Sequence[mpz], Sequence[mpz]]]
-"""By layer: this cloud's halves of the weights and of the biases."""
 Blinded = Iterator[tuple[mpz, mpz]]
 """Of each plaintext this cloud's half, A or b', and S2's ciphertext, E(M^-1) or E(N - r)."""
 
@@ -77,21 +76,21 @@ def import_model(
     ask: Ask,
     import_id: bytes,
     layout: ImportLayout,
-    halves: Halves,
+    half: Half,
     key: PublicKey,
     workers: Workers,
     observer: Observer = NOBODY,
 ) -> Generator[Progress, None, ModelS1]:
     """Run the import against S2; yields progress before each layer, returns the model.
 
-    `halves` are checked already (twinveil.blinding.decode). The caller stores the model, then asks S2 to
+    `half` is checked already (twinveil.halves). The caller stores the model, then asks S2 to
     commit.
     """
     plan = layout.plan
     observer.about(Topic("import", plan, "+".join(layout.engines), 0, key.n, layout.params.sigma))
-    for name, pair in halves.items():
-        for what, half in zip(("weights", "biases"), pair, strict=True):
-            observer.half(f"{what} {name}", half)
+    for name, pair in half.items():
+        for what, numbers in zip(("weights", "biases"), pair, strict=True):
+            observer.half(f"{what} {name}", numbers)
     session = secrets.token_bytes(SESSION_BYTES)
     opening = pb.OpenImport(
         protocol_version=ROUNDS_VERSION,
@@ -101,8 +100,8 @@ def import_model(
         engines=list(layout.engines),
     )
     opened = expect(ask(pb.Round(open_import=opening)), "import_opened").import_opened
-    weights = [a for node in plan.linear_nodes for a in halves[node.name][0]]
-    biases = [b for node in plan.linear_nodes for b in halves[node.name][1]]
+    weights = [a for node in plan.linear_nodes for a in half[node.name][0]]
+    biases = [b for node in plan.linear_nodes for b in half[node.name][1]]
     blinded = {
         "weights": zip(weights, key.parse(opened.factors, len(weights)), strict=True),
         "biases": zip(biases, key.parse(opened.differences, len(biases)), strict=True),

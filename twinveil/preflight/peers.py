@@ -13,9 +13,8 @@ from twinveil.errors import PeerMismatch, TwinveilError
 from twinveil.net.address import split
 from twinveil.net.channel import connect
 from twinveil.net.credentials import TlsFiles, server_name
-from twinveil.pinning import read_pin
 from twinveil.preflight.finding import Finding, failure, note, ok
-from twinveil.preflight.here import BAD_PIN, PIN, in_date
+from twinveil.preflight.here import BAD_PIN, in_date
 from twinveil.preflight.kit import Kit
 from twinveil.rpc.status_pb2 import GetStatusReply
 from twinveil.version import VERSION
@@ -144,11 +143,11 @@ def key(kit: Kit, role: str, status: GetStatusReply) -> Iterator[Finding]:
         return
     check, theirs = f"{role}: key", status.key_fingerprint.hex()
     try:
-        mine = kit.fingerprint or read_pin(kit.settings.state / PIN)
+        mine = kit.s2_key.known()
     except TwinveilError as error:
         yield failure(check, str(error), BAD_PIN)
         return
-    if mine is not None and mine != theirs:
+    if mine and mine != theirs:
         yield failure(
             check,
             f"{theirs[:16]}..., but {mine[:16]}... is known here",

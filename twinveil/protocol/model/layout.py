@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from twinveil.blinding import COUNT_BITS, GUARD_BITS, Segment, layer_segments
+from twinveil.blinding import COUNT_BITS, Segment, layer_segments
 from twinveil.errors import BadPlan, TooMuch
 from twinveil.params import Params
 from twinveil.plan import Linear, Plan
@@ -51,9 +51,18 @@ class ImportLayout:
                 raise BadPlan(
                     f"the network's kernels take {slots:,} slots, {MAX_KERNEL_SLOTS:,} are the most"
                 )
+            self._refuse_narrow_slots()
         segments = (each for node in self.plan.linear_nodes for each in self.segments(node))
         if sum(each.plaintexts for each in segments) > 1 << COUNT_BITS:
             raise TooMuch(f"the network has more than {1 << COUNT_BITS:,} plaintexts of weights and biases")
+
+    def _refuse_narrow_slots(self) -> None:
+        """S2 packs u + R into slots that were laid out for sums. Only absurd plans have no room for it."""
+        for name, layer in self.packed.layers.items():
+            if any(self.mask_bits(each) + 1 > 8 * layer.ahead.bytes for each in self.segments(layer.node)):
+                raise BadPlan(
+                    f"layer {name}: its sums' slots have no room for a masked weight: widen its accumulators"
+                )
 
     @cached_property
     def packed(self) -> PackedLayout:
@@ -80,10 +89,6 @@ class ImportLayout:
     def mask_bits(self, segment: Segment) -> int:
         """Width of R in u + R: hides u statistically for the life of the model."""
         return segment.bits + self.params.sigma + self.value_bits
-
-    def plaintext_mask_bits(self, segment: Segment) -> int:
-        """Width of s in P + s."""
-        return segment.packed_bits + GUARD_BITS + self.params.sigma + COUNT_BITS
 
     def parts(self, node: Linear) -> list[tuple[Segment, ...]]:
         """A layer's values in circuits of bounded size: weights, and the biases with the last of them."""
@@ -135,9 +140,11 @@ def digest_of(plan: Plan, params: Params, engines: tuple[str, ...]) -> bytes:
         digest.update(repr(fields).encode())
 
     add(plan.hash, params.key_bits, params.sigma, engines)
+    if "packed" in engines:
+        add([(piece.name, piece.share_bits) for piece in layout.packed.schedule.pieces.values()])
     for node in plan.linear_nodes:
         for segment in (each for part in layout.parts(node) for each in part):
-            add(segment, layout.mask_bits(segment), layout.plaintext_mask_bits(segment))
+            add(segment, layout.mask_bits(segment), segment.plaintext_mask_bits(params.sigma))
         if "packed" in engines:
             layer = layout.packed.layers[node.name]
             add(layer.online, layer.ahead, layer.group)

@@ -132,19 +132,19 @@ def test_settings_that_a_person_added_are_no_contradiction(kits: Path, project: 
 
 
 def test_the_fingerprint_goes_into_kits_once_s2_has_a_key(kits: Path, project: Project) -> None:
-    assert open_kit(kits / "owner").fingerprint is None
+    assert open_kit(kits / "owner").s2_key.fingerprint is None
     made = make_kits(project, kits, PRINT)
     assert {each.kit: each.what for each in made if each.what != "kept as it is"} == dict.fromkeys(
         ["owner", "cloud_s1", "user-alice", "user-bob"], "fingerprint added"
     )
-    assert {open_kit(kits / kit).fingerprint for kit in KITS if kit != "cloud_s2"} == {PRINT}
+    assert {open_kit(kits / kit).s2_key.fingerprint for kit in KITS if kit != "cloud_s2"} == {PRINT}
     with pytest.raises(BadConfiguration, match="another fingerprint is there"):
         make_kits(project, kits, OTHER)
 
 
 def test_a_fingerprint_from_the_start(project: Project, tmp_path: Path) -> None:
     make_kits(project, tmp_path / "kits", PRINT)
-    assert open_kit(tmp_path / "kits" / "user-bob").fingerprint == PRINT
+    assert open_kit(tmp_path / "kits" / "user-bob").s2_key.fingerprint == PRINT
     with pytest.raises(BadConfiguration, match="64 hexadecimal digits"):
         make_kits(project, tmp_path / "more", "abc")
     assert not (tmp_path / "more").exists()

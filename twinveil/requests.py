@@ -13,6 +13,7 @@ from twinveil.halves import model_plaintexts
 from twinveil.net.identity import PeerIdentity
 from twinveil.params import Params
 from twinveil.plan import Plan
+from twinveil.protocol.conversation import binding
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines import check_pictures
@@ -44,6 +45,21 @@ def read_query(
         query.pictures,
     )
     return head, decode(query.half, layout, n)
+
+
+def import_binding(record: Record, caller: PeerIdentity) -> bytes:
+    """What ties the two halves of an import together, so that nobody's half meets another owner's.
+
+    Plan and engines are compared with the layout (protocol.model.s2).
+    """
+    return binding(
+        b"twinveil import",
+        record.import_id,
+        caller.fingerprint,
+        record.model.encode(),
+        record.version.encode(),
+        bytes([record.label_only]),
+    )
 
 
 def read_header(header: ModelHeader, caller: PeerIdentity, params: Params, key: PublicKey) -> Record:

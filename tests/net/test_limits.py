@@ -115,6 +115,8 @@ class Patient(Cloud):
             while query.model == "endless":
                 time.sleep(0.02)
                 yield Progress()
+            while query.model == "flood":
+                yield Progress(label="x" * (1 << 20))
             return AnswerHalf(half=b"x")
         finally:
             self.freed.set()
@@ -175,6 +177,16 @@ def test_a_call_without_or_with_a_far_deadline_is_bounded(
     error = ended(InferenceStub(channel["alice"]).Classify(query(model="endless"), timeout=deadline), 4)
     assert isinstance(error, PeerUnavailable)
     assert cloud.freed.wait(5)
+
+
+def test_a_caller_who_reads_nothing_does_not_hold_its_place(
+    channel: dict[str, grpc.Channel], cloud: Patient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server waits for it in the middle of a message, where no deadline of the handler's is looked at."""
+    call = InferenceStub(channel["alice"]).Classify(query(model="flood"))
+    assert cloud.freed.wait(5)
+    assert "user/alice took nothing for 0.5 s" in caplog.text
+    call.cancel()
 
 
 def test_a_slow_owner_does_not_hold_its_place(channel: dict[str, grpc.Channel], cloud: Patient) -> None:

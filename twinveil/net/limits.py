@@ -135,3 +135,13 @@ def paced(messages: Iterator[Item], call: Cancellable, idle: float, who: str) ->
             except StopIteration:
                 return
         yield message
+
+
+def taken(messages: Iterator[Item], call: Cancellable, idle: float, who: str) -> Iterator[Item]:
+    """A server's messages; the call ends when one is not taken within `idle` seconds.
+
+    Whatever waits while it sends would else wait for a caller that reads nothing until the call's own end.
+    """
+    for message in messages:
+        with WATCHDOG.ends(call, idle, f"{who} took nothing for {idle:g} s"):
+            yield message

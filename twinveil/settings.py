@@ -21,6 +21,8 @@ MAX_OWNER_IMPORTS = 1
 """Of these, models of one owner: a half that its owner never completes leaves a place to the others."""
 KEPT_FREE = 16
 """Calls that S1's conversations leave to others at S2."""
+KEPT_FOR_S1 = 4
+"""One in so many of the calls at S2 is for S1's conversations: all clients together do not take it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,7 @@ class RoleSettings:
     )
     max_calls: int = setting(positive, "calls that are served at once", 64)
     max_message: int = setting(size, "largest single message that is accepted", MAX_MESSAGE_BYTES)
+    idle_connection: float = setting(duration, "how long a connection may be open without a call", 30.0)
     grace: float = setting(duration, "time that running calls get at the end", 5.0)
     connect_wait: float = setting(duration, "how long to wait for another role to answer", 10.0)
     insecure_small_key: bool = setting(truth, "allow a key below 2048 bits, for tests only", False)
@@ -63,6 +66,10 @@ class RoleSettings:
         """Of single RPCs."""
         return {}
 
+    def kept_for_s1(self) -> int:
+        """Calls that no client takes."""
+        return 0
+
     def server(self) -> ServerSettings:
         return ServerSettings(
             role=self.role,
@@ -72,7 +79,9 @@ class RoleSettings:
             ready_file=self.ready_file,
             until_stdin_closes=self.until_stdin_closes,
             max_calls=self.max_calls,
+            kept_for_s1=self.kept_for_s1(),
             max_message_bytes=self.max_message,
+            idle_connection=self.idle_connection,
             grace=self.grace,
             limits=self.limits(),
         )
@@ -144,6 +153,9 @@ class CloudS2Settings(CloudSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerSettings(RoleSettings):
+    def kept_for_s1(self) -> int:
+        return self.max_calls // KEPT_FOR_S1
+
     """The owner: trains, outsources, and tells users what they need to ask."""
 
     role: ClassVar[str] = "owner"
@@ -191,6 +203,10 @@ class SealingSettings(RoleSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceSettings(RoleSettings):
+    def limits(self) -> Limits:
+        # Their one message is a picture, which takes its time on a slow line.
+        return {f"/twinveil.rpc.Sealing/{name}": CallLimits() for name in ("Enrol", "Verify")}
+
     """A device that seals: it speaks with the user's certificate."""
 
     role: ClassVar[str] = "user"

@@ -18,6 +18,7 @@ from twinveil.net.chunks import CHUNK_BYTES
 from twinveil.net.status import RpcError, from_rpc_error
 from twinveil.params import Params
 from twinveil.plan import QuantisedModel
+from twinveil.protocol.query.size import refuse_unrunnable
 from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader, OutsourceEvent
 from twinveil.rpc.provision_pb2_grpc import ProvisionStub
 from twinveil.rpc.types_pb2 import ModelEntry
@@ -44,6 +45,7 @@ def outsource(
 ) -> ModelEntry:
     """Both clouds have the model when this returns, neither has it when it raises."""
     key = clouds.key
+    refuse_unrunnable(model.plan, clouds.params, release.engines)
     halves = blind_model(model, clouds.params, key.n)
     plan = model.plan
     multiplied, added = model_plaintexts(plan, clouds.params)

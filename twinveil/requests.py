@@ -16,7 +16,7 @@ from twinveil.plan import Plan
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.packed.layout import MAX_PICTURES
 from twinveil.protocol.query.binding import QueryHead
-from twinveil.protocol.textbook.steps import TextbookLayout
+from twinveil.protocol.query.size import query_size, refuse_unrunnable
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.store import Record
@@ -34,6 +34,8 @@ def read_query(
         raise BadInput(f"this model was outsourced for {' and '.join(record.engines)}, not {query.engine!r}")
     if not 1 <= query.pictures <= MAX_PICTURES:
         raise TooMuch(f"a query has 1 to {MAX_PICTURES} pictures, not {query.pictures}")
+    if fault := query_size(record.plan, params, query.engine, query.pictures).fault:
+        raise TooMuch(f"{query.pictures} pictures of this model in one query have {fault}: ask for fewer")
     layout = picture_segment(record.plan, query.pictures, key_bits=params.key_bits, sigma=params.sigma)
     head = QueryHead(
         query.query_id,
@@ -53,8 +55,7 @@ def read_header(header: ModelHeader, caller: PeerIdentity, params: Params, key: 
         raise PeerMismatch("this model was blinded for another key: fetch cloud_s2's key again")
     plan = Plan.from_json(header.plan_json)
     layout = ImportLayout(plan, params, tuple(header.engines))
-    if "textbook" in layout.engines:
-        TextbookLayout(plan, params)  # refuses what no query could run
+    refuse_unrunnable(plan, params, layout.engines)
     multiplied, added = model_plaintexts(plan, params)
     size = (multiplied + added) * half_bytes(key.n)
     if (header.multiplied, header.added, header.data_bytes) != (multiplied, added, size):

@@ -121,6 +121,9 @@ class CloudS1Settings(CloudSettings):
     cloud_s2: str = setting(check, "address of cloud S2", "127.0.0.1:7002")
     round_deadline: float = setting(duration, "longest wait for one answer of cloud S2", 120.0)
     prepare: int = setting(number, "queries kept prepared for each model in use; 0: none", 1)
+    max_query_memory: int | None = setting(
+        size, "memory that queries may take at once (default: half of the machine's)", None
+    )
     fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
     cluster: str | None = setting(
         text, "tls://HOST:PORT of this cloud's own Dask cluster, which computes", None
@@ -150,12 +153,12 @@ class CloudS2Settings(CloudSettings):
         conversation = CallLimits(whole, self.idle_conversation, per_caller=most)
         return {**CloudSettings.limits(self), "/twinveil.rpc.Rounds/Converse": conversation}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnerSettings(RoleSettings):
     def kept_for_s1(self) -> int:
         return self.max_calls // KEPT_FOR_S1
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerSettings(RoleSettings):
     """The owner: trains, outsources, and tells users what they need to ask."""
 
     role: ClassVar[str] = "owner"
@@ -200,13 +203,13 @@ class SealingSettings(RoleSettings):
     miss_window: float = setting(duration, "how long an account stays locked", 900.0)
     metrics: str | None = setting(check, "loopback HOST:PORT that Prometheus asks for metrics", None)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceSettings(RoleSettings):
     def limits(self) -> Limits:
         # Their one message is a picture, which takes its time on a slow line.
         return {f"/twinveil.rpc.Sealing/{name}": CallLimits() for name in ("Enrol", "Verify")}
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSettings(RoleSettings):
     """A device that seals: it speaks with the user's certificate."""
 
     role: ClassVar[str] = "user"

@@ -60,11 +60,12 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
         insecure: bool,
         limits: Limits | None = None,
         table: Mapping[str, frozenset[str]] = TABLE,
+        clients: int | None = None,
     ) -> None:
         self._insecure = insecure
         self._limits = limits or {}
         self._table = table
-        self._places = Places(self._limits)
+        self._places = Places(self._limits, clients)
 
     def intercept_service(
         self,

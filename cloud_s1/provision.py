@@ -14,7 +14,7 @@ from twinveil.parallel import Workers
 from twinveil.protocol.conversation import expect
 from twinveil.protocol.model.s1 import import_model
 from twinveil.protocol.observer import NOBODY, Observer
-from twinveil.requests import read_header
+from twinveil.requests import import_binding, read_header
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
@@ -48,7 +48,14 @@ class ProvisionS1:
         observer = self._observers()
         with closing(ObservedPeer(self._cloud_s2.peer(), observer)) as peer:
             model = yield from import_model(
-                peer.ask, record.import_id, record.layout, half, tools.key, self._workers, observer
+                peer.ask,
+                record.import_id,
+                import_binding(record, caller),
+                record.layout,
+                half,
+                tools.key,
+                self._workers,
+                observer,
             )
             with self._models.stage(record, model, tools.key) as staged:
                 expect(peer.ask(pb.Round(commit=pb.Commit())), "done")

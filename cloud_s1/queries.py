@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 
 from cloud_s1.ahead import Ahead, Prepared
+from cloud_s1.budget import Budget, half_of_memory
 from cloud_s1.models import ModelsS1
 from cloud_s1.s2 import CloudS2
 from twinveil.net.identity import PeerIdentity
@@ -15,6 +17,7 @@ from twinveil.net.observed import ObservedPeer
 from twinveil.parallel import Workers
 from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.engines_s1 import query_s1
+from twinveil.protocol.query.size import query_size
 from twinveil.requests import read_query
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.types_pb2 import Progress
@@ -24,8 +27,25 @@ WAIT = 0.5
 """Seconds between signs of life to a user who waits for a query that is being prepared."""
 
 
+SPARE = 4
+"""One part in so many of the memory for queries is the most that those prepared ahead hold."""
+
+
+@dataclass
+class Counted(Prepared):
+    """A query that has its conversation and its part of the memory until it is closed."""
+
+    held: ExitStack
+
+    def close(self) -> None:
+        self.held.close()
+
+
 class QueriesS1:
-    """An InferenceHandler. ahead: queries of one picture that are kept prepared for each model in use."""
+    """An InferenceHandler. ahead: queries of one picture that are kept prepared for each model in use.
+
+    memory: bytes that queries may take at once; None: half of the machine's.
+    """
 
     def __init__(
         self,
@@ -34,13 +54,16 @@ class QueriesS1:
         workers: Workers,
         ahead: int = 0,
         observers: Callable[[], Observer] = lambda: NOBODY,
+        memory: int | None = None,
     ) -> None:
+        memory = half_of_memory() if memory is None else memory
+        self._budget, self._spare = Budget(memory), Budget(memory // SPARE)
         self._observers = observers
         self._models = models
         self._cloud_s2 = cloud_s2
         self._workers = workers
         self._lock = threading.Lock()
-        self.ahead = Ahead(ahead, self._new)
+        self.ahead = Ahead(ahead, self._new_ahead)
         self.running = 0
 
     def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, AnswerHalf]:
@@ -73,11 +96,21 @@ class QueriesS1:
             yield Progress(label="preparing")
         return self._new(record, engine, pictures)
 
-    def _new(self, record: Record, engine: str, pictures: int = 1) -> Prepared:
+    def _new_ahead(self, record: Record, engine: str) -> Prepared:
+        """For a later query. Idle ones leave most of the memory to those that run."""
+        return self._new(record, engine, 1, self._spare)
+
+    def _new(self, record: Record, engine: str, pictures: int, *others: Budget) -> Prepared:
+        """Not yet prepared. Raises TooMuch where a budget has no memory for it."""
         tools = self._cloud_s2.tools(self._workers)
-        model = self._models.load(record, tools.key)
-        observer = self._observers()
-        wire = self._cloud_s2.peer()
-        peer = ObservedPeer(wire, observer)
-        query = query_s1(model, record.import_id, engine, tools, peer, pictures, observer=observer)
-        return Prepared(record, engine, query, peer, wire)
+        size = query_size(record.plan, tools.params, engine, pictures).memory
+        with ExitStack() as held:
+            for budget in (self._budget, *others):
+                held.enter_context(budget.take(size))
+            model = self._models.load(record, tools.key)
+            observer = self._observers()
+            wire = self._cloud_s2.peer()
+            peer = ObservedPeer(wire, observer)
+            held.callback(peer.close)
+            query = query_s1(model, record.import_id, engine, tools, peer, pictures, observer=observer)
+            return Counted(record, engine, query, peer, wire, held.pop_all())

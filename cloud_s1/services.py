@@ -41,7 +41,7 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
     )
     models = ModelsS1(settings.state / "models")
     observers = recorder(settings)
-    queries = QueriesS1(models, cloud_s2, workers, settings.prepare, observers)
+    queries = QueriesS1(models, cloud_s2, workers, settings.prepare, observers, settings.max_query_memory)
     provision = ProvisionS1(models, cloud_s2, workers, observers, queries.ahead.forget)
 
     def facts() -> Facts:

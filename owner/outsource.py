@@ -17,6 +17,7 @@ from twinveil.net.both import Report, follow_both
 from twinveil.net.chunks import CHUNK_BYTES
 from twinveil.params import Params
 from twinveil.plan import QuantisedModel
+from twinveil.protocol.query.size import refuse_unrunnable
 from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader
 from twinveil.rpc.provision_pb2_grpc import ProvisionStub
 from twinveil.rpc.types_pb2 import ModelEntry
@@ -40,6 +41,7 @@ def outsource(
 ) -> ModelEntry:
     """Both clouds have the model when this returns, neither has it when it raises."""
     key = clouds.key
+    refuse_unrunnable(model.plan, clouds.params, release.engines)
     halves = blind_model(model, clouds.params, key.n)
     plan = model.plan
     multiplied, added = model_plaintexts(plan, clouds.params)

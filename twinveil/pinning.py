@@ -85,13 +85,6 @@ class KnownKey:
         return key
 
 
-def pinned_key(
-    channel: grpc.Channel, pin: Path, fingerprint: str | None = None, insecure_small_key: bool = False
-) -> PublicKey:
-    """KnownKey.fetch in one call."""
-    return KnownKey(pin, fingerprint, insecure_small_key).fetch(channel)
-
-
 def read_pin(pin: Path) -> str | None:
     """The fingerprint in hexadecimal, None before the first contact. Raises BadInput for a damaged file."""
     try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MAX_ACCUMULATOR_BITS = 31
 LIMITS = {"values": 1 << 20, "weights": 1 << 20, "products": 1 << 26, "window entries": 1 << 23}
-"""Of a whole network, picture included: what a picture costs in time and memory is bounded by these."""
+"""Of a whole network and of all pictures of a query: they bound what these cost in time and memory."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -68,6 +68,16 @@ def faults_of(plan: Plan) -> list[str]:
     idle = [node.name for node in plan.nodes[:-1] if node.name not in read and node.name not in unread]
     faults.extend(f"layer {name!r}: no layer reads its output" for name in idle)
     return faults
+
+
+def over_limits(plan: Plan, pictures: int) -> str | None:
+    """Which of the limits a query of so many pictures exceeds, or None."""
+    sizes = Counter({"values": prod(plan.image_shape)})
+    for node in plan.nodes:
+        sizes.update(_sizes(node, plan.shapes))
+    times = {**dict.fromkeys(LIMITS, pictures), "weights": 1}
+    over = [f"{most:,} {what}" for what, most in LIMITS.items() if times[what] * sizes[what] > most]
+    return " and ".join(over) or None
 
 
 def _node_fault(

@@ -8,15 +8,16 @@ from gmpy2 import mpz
 
 from twinveil.blinding import decode, half_bytes, picture_segment
 from twinveil.crypto.public_key import PublicKey
-from twinveil.errors import BadInput, InvalidMessage, NotAllowed, PeerMismatch
+from twinveil.errors import BadInput, InvalidMessage, NotAllowed, PeerMismatch, TooMuch
 from twinveil.halves import model_plaintexts
 from twinveil.net.identity import PeerIdentity
 from twinveil.params import Params
 from twinveil.plan import Plan
+from twinveil.protocol.conversation import binding
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines import check_pictures
-from twinveil.protocol.textbook.steps import TextbookLayout
+from twinveil.protocol.query.size import query_size, refuse_unrunnable
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.store import Record
@@ -33,6 +34,8 @@ def read_query(
     if query.engine not in record.engines:
         raise BadInput(f"this model was outsourced for {' and '.join(record.engines)}, not {query.engine!r}")
     check_pictures(query.engine, query.pictures)
+    if fault := query_size(record.plan, params, query.engine, query.pictures).fault:
+        raise TooMuch(f"{query.pictures} pictures of this model in one query have {fault}: ask for fewer")
     layout = picture_segment(record.plan, query.pictures, key_bits=params.key_bits, sigma=params.sigma)
     head = QueryHead(
         query.query_id,
@@ -46,14 +49,28 @@ def read_query(
     return head, decode(query.half, layout, n)
 
 
+def import_binding(record: Record, caller: PeerIdentity) -> bytes:
+    """What ties the two halves of an import together, so that nobody's half meets another owner's.
+
+    Plan and engines are compared with the layout (protocol.model.s2).
+    """
+    return binding(
+        b"twinveil import",
+        record.import_id,
+        caller.fingerprint,
+        record.model.encode(),
+        record.version.encode(),
+        bytes([record.label_only]),
+    )
+
+
 def read_header(header: ModelHeader, caller: PeerIdentity, params: Params, key: PublicKey) -> Record:
     """The model that an owner announces. Raises before any of its data is read."""
     if header.key_fingerprint.hex() != key.fingerprint:
         raise PeerMismatch("this model was blinded for another key: fetch cloud_s2's key again")
     plan = Plan.from_json(header.plan_json)
     layout = ImportLayout(plan, params, tuple(header.engines))
-    if "textbook" in layout.engines:
-        TextbookLayout(plan, params)  # refuses what no query could run
+    refuse_unrunnable(plan, params, layout.engines)
     multiplied, added = model_plaintexts(plan, params)
     size = (multiplied + added) * half_bytes(key.n)
     if (header.multiplied, header.added, header.data_bytes) != (multiplied, added, size):

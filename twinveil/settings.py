@@ -23,6 +23,8 @@ MAX_OWNER_IMPORTS = 1
 """Of these, models of one owner: a half that its owner never completes leaves a place to the others."""
 KEPT_FREE = 16
 """Calls that S1's conversations leave to others at S2."""
+KEPT_FOR_S1 = 4
+"""One in so many of the calls at S2 is for S1's conversations: all clients together do not take it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class RoleSettings:
     )
     max_calls: int = setting(up_to(MAX_CALLS, low=1), "calls that are served at once", 64)
     max_message: int = setting(size, "largest single message that is accepted", MAX_MESSAGE_BYTES)
+    idle_connection: float = setting(duration, "how long a connection may be open without a call", 30.0)
     grace: float = setting(duration, "time that running calls get at the end", 5.0)
     connect_wait: float = setting(duration, "how long to wait for another role to answer", 10.0)
     insecure_small_key: bool = setting(truth, "allow a key below 2048 bits, for tests only", False)
@@ -65,6 +68,10 @@ class RoleSettings:
         """Of single RPCs."""
         return {}
 
+    def kept_for_s1(self) -> int:
+        """Calls that no client takes."""
+        return 0
+
     def server(self) -> ServerSettings:
         return ServerSettings(
             role=self.role,
@@ -74,7 +81,9 @@ class RoleSettings:
             ready_file=self.ready_file,
             until_stdin_closes=self.until_stdin_closes,
             max_calls=self.max_calls,
+            kept_for_s1=self.kept_for_s1(),
             max_message_bytes=self.max_message,
+            idle_connection=self.idle_connection,
             grace=self.grace,
             limits=self.limits(),
         )
@@ -114,6 +123,9 @@ class CloudS1Settings(CloudSettings):
     cloud_s2: str = setting(check, "address of cloud S2", "127.0.0.1:7002")
     round_deadline: float = setting(duration, "longest wait for one answer of cloud S2", 120.0)
     prepare: int = setting(number, "queries kept prepared for each model in use; 0: none", 1)
+    max_query_memory: int | None = setting(
+        size, "memory that queries may take at once (default: half of the machine's)", None
+    )
     fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
     cluster: str | None = setting(
         text, "tls://HOST:PORT of this cloud's own Dask cluster, which computes", None
@@ -142,6 +154,9 @@ class CloudS2Settings(CloudSettings):
         most = max(1, self.max_calls - KEPT_FREE)
         conversation = CallLimits(whole, self.idle_conversation, per_caller=most)
         return {**CloudSettings.limits(self), "/twinveil.rpc.Rounds/Converse": conversation}
+
+    def kept_for_s1(self) -> int:
+        return self.max_calls // KEPT_FOR_S1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +204,10 @@ class SealingSettings(RoleSettings):
     most_misses: int = setting(positive, "failed attempts that lock an account", 10)
     miss_window: float = setting(duration, "how long an account stays locked", 900.0)
     metrics: str | None = setting(check, "loopback HOST:PORT that Prometheus asks for metrics", None)
+
+    def limits(self) -> Limits:
+        # Their one message is a picture, which takes its time on a slow line.
+        return {f"/twinveil.rpc.Sealing/{name}": CallLimits() for name in ("Enrol", "Verify")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

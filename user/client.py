@@ -30,8 +30,7 @@ from twinveil.masks import Mask, mask_for
 from twinveil.net.both import Report, follow_both
 from twinveil.net.channel import Link, connect
 from twinveil.net.status import RpcError, from_rpc_error
-from twinveil.params import MAX_PICTURES, Params
-from twinveil.pinning import pinned_key
+from twinveil.params import MAX_PICTURES
 from twinveil.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelRequest
 from twinveil.rpc.catalogue_pb2_grpc import CatalogueStub
@@ -97,9 +96,7 @@ class Client:
                     ("cloud_s2", contact.cloud_s2),
                 )
             )
-            self._key = pinned_key(
-                self._s2.channel, contact.pin, contact.fingerprint, contact.insecure_small_key
-            )
+            self._key = contact.s2_key.fetch(self._s2.channel)
             self._open = stack.pop_all()
         return self
 
@@ -177,7 +174,7 @@ class Client:
         self, pictures: npt.NDArray[np.uint8], model: Model, label_only: bool, engine: str, report: Report
     ) -> list[Classification]:
         plan, count = model.plan, len(pictures)
-        params = Params(self._key.bits, insecure_small_key=self._contact.insecure_small_key)
+        params = self._contact.s2_key.params(self._key)
         layout = picture_segment(plan, count, key_bits=params.key_bits, sigma=params.sigma)
         started = time.perf_counter()
         halves = blind_values(pictures.reshape(-1).astype(np.uint64), layout, self._key.n)

@@ -10,7 +10,7 @@ from twinveil.config import settle
 from twinveil.errors import BadConfiguration
 from twinveil.local import cluster_flags
 from twinveil.net.channel import Me
-from twinveil.pinning import PIN
+from twinveil.pinning import KnownKey
 from twinveil.settings import EVERY_SETTING, UserSettings
 
 
@@ -22,9 +22,7 @@ class Contact:
     owner: str
     cloud_s1: str
     cloud_s2: str
-    pin: Path
-    fingerprint: str | None = None
-    insecure_small_key: bool = False
+    s2_key: KnownKey
     wait: float = 10.0
 
     @classmethod
@@ -35,9 +33,7 @@ class Contact:
             settings.owner,
             settings.cloud_s1,
             settings.cloud_s2,
-            settings.state / PIN,
-            settings.fingerprint,
-            settings.insecure_small_key,
+            KnownKey.of(settings),
             settings.connect_wait,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 
 import grpc
 import pytest
@@ -14,7 +15,7 @@ from twinveil.errors import NotAllowed, PeerUnavailable, TooMuch, TwinveilError
 from twinveil.net.channel import Me, open_channel
 from twinveil.net.grpc_peer import GrpcPeer, RoundsServicer
 from twinveil.net.identity import PeerIdentity
-from twinveil.net.limits import WATCHDOG, CallLimits, Places
+from twinveil.net.limits import USUAL, WATCHDOG, CallLimits, Places
 from twinveil.net.server import Server, ServerSettings, start
 from twinveil.net.servicers import InferenceServicer, KeysServicer, ProvisionServicer, StatusServicer
 from twinveil.net.status import from_rpc_error
@@ -33,10 +34,14 @@ from .test_servicers import Cloud, data, header, query
 CLASSIFY = "/twinveil.rpc.Inference/Classify"
 OUTSOURCE = "/twinveil.rpc.Provision/Outsource"
 CONVERSE = "/twinveil.rpc.Rounds/Converse"
+STATUS = "/twinveil.rpc.Status/GetStatus"
+KEYS = "/twinveil.rpc.Keys/GetPublicKey"
+HEALTH = "/grpc.health.v1.Health/Check"
 ALICE = PeerIdentity("user", "alice", b"a", True)
 BOB = PeerIdentity("user", "bob", b"b", True)
 OLGA = PeerIdentity("owner", "olga", b"c", True)
 OTTO = PeerIdentity("owner", "otto", b"d", True)
+S1 = PeerIdentity("cloud_s1", "main", b"e", True)
 
 LIMITS = {
     CLASSIFY: CallLimits(seconds=1.0, idle=0.5, at_once=3, per_caller=2),
@@ -70,6 +75,31 @@ def test_places_of_an_rpc_and_of_a_caller() -> None:
         pass
     first.__exit__(None, None, None)
     with places.take("m", ALICE):
+        pass
+
+
+def test_small_calls_of_a_caller_are_counted_together() -> None:
+    """Of all RPCs without limits of their own: so many of each would be most of what a server has."""
+    places = Places({"m": CallLimits(per_caller=2)})
+    with ExitStack() as held:
+        for number in range(USUAL.per_caller):
+            held.enter_context(places.take(f"small{number % 4}", ALICE))
+        with pytest.raises(TooMuch, match="may have 8 of small calls at once"), places.take("another", ALICE):
+            pass
+        with places.take("m", ALICE), places.take("small0", BOB):
+            pass
+    with places.take("small0", ALICE):
+        pass
+
+
+def test_all_clients_together_leave_places_to_s1() -> None:
+    places = Places({}, clients=2)
+    with places.take("m", ALICE), places.take("m", OLGA):
+        with pytest.raises(TooMuch, match="too many calls at once"), places.take("m", BOB):
+            pass
+        with places.take("m", S1), places.take("m", S1), places.take("m", S1):
+            pass
+    with places.take("m", BOB):
         pass
 
 
@@ -115,6 +145,8 @@ class Patient(Cloud):
             while query.model == "endless":
                 time.sleep(0.02)
                 yield Progress()
+            while query.model == "flood":
+                yield Progress(label="x" * (1 << 20))
             return AnswerHalf(half=b"x")
         finally:
             self.freed.set()
@@ -177,6 +209,16 @@ def test_a_call_without_or_with_a_far_deadline_is_bounded(
     assert cloud.freed.wait(5)
 
 
+def test_a_caller_who_reads_nothing_does_not_hold_its_place(
+    channel: dict[str, grpc.Channel], cloud: Patient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server waits for it in the middle of a message, where no deadline of the handler's is looked at."""
+    call = InferenceStub(channel["alice"]).Classify(query(model="flood"))
+    assert cloud.freed.wait(5)
+    assert "user/alice took nothing for 0.5 s" in caplog.text
+    call.cancel()
+
+
 def test_a_slow_owner_does_not_hold_its_place(channel: dict[str, grpc.Channel], cloud: Patient) -> None:
     hold = threading.Event()
 
@@ -234,6 +276,43 @@ def test_half_a_single_message_is_bounded_too(channel: dict[str, grpc.Channel]) 
     call = channel["alice"].stream_stream(CLASSIFY)(iter(lambda: hold.wait(20), True))
     assert isinstance(ended(call, 4), PeerUnavailable)
     hold.set()
+
+
+def silent(channel: grpc.Channel, method: str, hold: threading.Event) -> grpc.Call:
+    return channel.stream_stream(method)(iter(lambda: hold.wait(20), True))
+
+
+def test_a_silent_small_call_ends_soon(channel: dict[str, grpc.Channel]) -> None:
+    hold = threading.Event()
+    assert isinstance(ended(silent(channel["alice"], STATUS, hold), 10), PeerUnavailable)  # after 5 s
+    hold.set()
+
+
+def test_silent_clients_keep_neither_others_nor_s1_out(s2: SlowS2) -> None:
+    """One user has its eight, all clients together leave S1's conversations their places."""
+    settings = ServerSettings(
+        "cloud_s2", "127.0.0.1:0", None, insecure_plaintext=True, max_calls=12, kept_for_s1=2
+    )
+    server = start(settings, [StatusServicer("cloud_s2"), KeysServicer("{}", b"f"), RoundsServicer(s2.open)])
+    hold, target = threading.Event(), f"127.0.0.1:{server.port}"
+    with ExitStack() as stack:
+        stack.callback(server.stop, 0)
+        stack.callback(hold.set)
+        names = (("user", "alice"), ("user", "bob"), ("user", "carol"), ("cloud_s1", "s1"))
+        alice, bob, carol, s1 = (
+            stack.enter_context(open_channel(Me(role, name, None), "cloud_s2", target))
+            for role, name in names
+        )
+        calls = [silent(alice, method, hold) for method in (STATUS, KEYS, HEALTH) for _ in range(4)]
+        assert wait_until(lambda: sum(not each.done() for each in calls) == USUAL.per_caller, 4)
+        assert KeysStub(bob).GetPublicKey(GetPublicKeyRequest(), timeout=5).jwk == "{}"
+        more = [silent(bob, STATUS, hold) for _ in range(4)]
+        assert wait_until(lambda: sum(not each.done() for each in more) == 2, 4)
+        with pytest.raises(grpc.RpcError, match="too many calls at once"):
+            KeysStub(carol).GetPublicKey(GetPublicKeyRequest(), timeout=5)
+        peer = GrpcPeer(s1, deadline=5)
+        peer.ask(done())
+        peer.close()
 
 
 def test_a_call_without_its_message_is_refused(channel: dict[str, grpc.Channel]) -> None:
@@ -306,3 +385,5 @@ def test_every_role_bounds_every_call(kind: type[CloudS1Settings]) -> None:
         assert limits[CLASSIFY].at_once == 8
         assert limits[CLASSIFY].per_caller == 6
         assert limits[OUTSOURCE].at_once == 2
+    kept = kind().kept_for_s1()
+    assert kept == (16 if kind is CloudS2Settings else 0)

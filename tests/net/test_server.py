@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +18,7 @@ import grpc
 import pytest
 
 from twinveil.errors import BadConfiguration, NotAllowed, PeerMismatch, PeerUnavailable, TooMuch
-from twinveil.net.certificates import Authority, issue, make_authority
+from twinveil.net.certificates import ROLE_DAYS, Authority, issue, make_authority
 from twinveil.net.channel import Me, connect, open_channel
 from twinveil.net.credentials import TlsFiles, check_own
 from twinveil.net.identity import ROLES
@@ -93,6 +93,21 @@ def test_a_renewed_certificate_counts_from_the_next_connection(tmp_path: Path) -
                 pass
     finally:
         server.stop(0)
+
+
+def test_a_certificate_ends_on_an_open_connection_too(
+    s2: Server, files: dict[str, TlsFiles], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(days=ROLE_DAYS, seconds=1)
+
+    with connect(Me("user", "test", files["user"]), "cloud_s2", target(s2)) as link:
+        call(link.channel, STATUS)
+        monkeypatch.setattr("twinveil.net.identity.datetime", Later)
+        with pytest.raises(NotAllowed, match="certificate has ended"):
+            call(link.channel, STATUS)
 
 
 def test_a_new_authority_shuts_out_old_certificates(tmp_path: Path) -> None:

@@ -103,7 +103,9 @@ class Clouds:
         s1, s2 = self.observers("cloud_s1"), self.observers("cloud_s2")
         peer = ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2)), s1)
         made = finish(
-            model_s1.import_model(peer.ask, self.import_id, self.layout, halves[0], self.public, INLINE, s1)
+            model_s1.import_model(
+                peer.ask, self.import_id, bytes(32), self.layout, halves[0], self.public, INLINE, s1
+            )
         )
         peer.ask(pb.Round(commit=pb.Commit()))
         peer.close()

@@ -40,6 +40,7 @@ from twinveil.net.servicers import (
     ProvisionServicer,
     StatusServicer,
 )
+from twinveil.pinning import KnownKey
 from twinveil.protocol.conversation import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.catalogue_pb2 import GetModelRequest
@@ -74,7 +75,8 @@ def calls(folder: Path, world: World) -> Iterator[tuple[str, Target]]:
     """ROLE.SERVICE.METHOD of every RPC that a role serves, and the replies as those read them who asked."""
     rig = Rig.make(folder / "sealing", policy=Policy(most_misses=1 << 30))
     rig.enrol()
-    contact = Contact(Me("user", "main", None), "", "", "", folder / "pin", insecure_small_key=True)
+    s2_key = KnownKey(folder / "pin", insecure_small_key=True)
+    contact = Contact(Me("user", "main", None), "", "", "", s2_key)
     roles = {role: Registered(services) for role, services in _services(folder, world, rig, contact).items()}
     honest = _honest(world, rig)
     asked = {**{role: found.methods for role, found in roles.items()}, **_stand_ins(roles)}

@@ -85,6 +85,7 @@ class Simulator:
         work = model_s1.import_model(
             peer.ask,
             import_id,
+            secrets.token_bytes(32),
             self.models,
             self._halves(),
             self.public,
@@ -112,6 +113,7 @@ class Simulator:
             import_id=secrets.token_bytes(16),
             layout=self.models.digest,
             engines=self.models.engines,
+            binding=secrets.token_bytes(32),
         )
         opened = peer.ask(pb.Round(open_import=opening)).import_opened
         base, ot = _transfers(opening.session_id, opened.base_ot)

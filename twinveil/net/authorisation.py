@@ -14,7 +14,7 @@ import grpc
 
 from twinveil.errors import InvalidMessage, NotAllowed
 from twinveil.net.identity import ROLES, PeerIdentity, of_caller, set_caller
-from twinveil.net.limits import USUAL, WATCHDOG, Limits, Places, paced
+from twinveil.net.limits import USUAL, WATCHDOG, Limits, Places, paced, taken
 from twinveil.net.status import boundary
 
 EVERYONE = frozenset(ROLES)
@@ -60,11 +60,12 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
         insecure: bool,
         limits: Limits | None = None,
         table: Mapping[str, frozenset[str]] = TABLE,
+        clients: int | None = None,
     ) -> None:
         self._insecure = insecure
         self._limits = limits or {}
         self._table = table
-        self._places = Places(self._limits)
+        self._places = Places(self._limits, clients)
 
     def intercept_service(
         self,
@@ -112,7 +113,8 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
         def many(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
             with self._admitted(method, context) as identity:
-                yield from inner(read(requests, context, identity), context)
+                messages = inner(read(requests, context, identity), context)
+                yield from taken(messages, context, idle, f"{method}: {identity}")
 
         codec = (handler.request_deserializer, handler.response_serializer)
         if handler.response_streaming:

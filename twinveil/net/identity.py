@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from weakref import WeakKeyDictionary
 
@@ -40,13 +41,14 @@ class PeerIdentity:
     """The caller of an RPC.
 
     fingerprint: 32 bytes that both clouds compute alike for the same caller: SHA-256 of its certificate.
-    secure: proven by a certificate; False only in the insecure plaintext mode.
+    secure: proven by a certificate; False only in the insecure plaintext mode. until: the certificate's end.
     """
 
     role: str
     name: str
     fingerprint: bytes
     secure: bool
+    until: datetime | None = None
 
     def __str__(self) -> str:
         return f"{self.role}/{self.name}"
@@ -79,9 +81,8 @@ def from_certificate(pem: bytes) -> PeerIdentity:
     if len(uris) != 1:
         raise NotAllowed(f"the certificate must name exactly one Twinveil role, not {len(uris)}")
     role, name = parse_uri(uris[0])
-    return PeerIdentity(
-        role, name, hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest(), secure=True
-    )
+    fingerprint = hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
+    return PeerIdentity(role, name, fingerprint, secure=True, until=certificate.not_valid_after_utc)
 
 
 def of_caller(context: grpc.ServicerContext, insecure: bool) -> PeerIdentity:
@@ -97,7 +98,11 @@ def of_caller(context: grpc.ServicerContext, insecure: bool) -> PeerIdentity:
         raise NotAllowed(f"the caller names no role (metadata {INSECURE_ROLE_KEY})")
     certificates = context.auth_context().get("x509_pem_cert", ())
     for pem in certificates:
-        return from_certificate(bytes(pem))
+        identity = from_certificate(bytes(pem))
+        # TLS looked at the date when the connection was opened, which may be long ago.
+        if identity.until is not None and identity.until < datetime.now(UTC):
+            raise NotAllowed("the caller's certificate has ended: it needs a new one")
+        return identity
     raise NotAllowed("the caller shows no certificate")
 
 

@@ -38,18 +38,24 @@ class CallLimits:
     per_caller: int = 16
 
 
-USUAL = CallLimits()
-"""For every RPC that has no limits of its own."""
+USUAL = CallLimits(idle=5.0, per_caller=8)
+"""For every RPC that has no limits of its own: a small message, which is there at once. per_caller is of all
+of them together, or a caller would have that many of each."""
 
 Limits = Mapping[str, CallLimits]
 """By the full name of an RPC."""
 
 
 class Places:
-    """Who holds how many of the calls that are served at once."""
+    """Who holds how many of the calls that are served at once.
 
-    def __init__(self, limits: Limits) -> None:
+    clients: the most that all callers but S1 have at once; None for as many as the server has.
+    """
+
+    def __init__(self, limits: Limits, clients: int | None = None) -> None:
         self._limits = limits
+        self._clients = clients
+        self._by_clients = 0
         self._lock = threading.Lock()
         self._taken: Counter[str] = Counter()
         self._by_caller: Counter[tuple[str, bytes]] = Counter()
@@ -57,20 +63,26 @@ class Places:
     @contextmanager
     def take(self, method: str, caller: PeerIdentity) -> Iterator[None]:
         """A place for one call, given back at the end. Raises TooMuch at once if there is none."""
-        limits, own = self._limits.get(method, USUAL), (method, caller.fingerprint)
+        limits = self._limits.get(method, USUAL)
+        kind = method if method in self._limits else "small calls"
+        own, client = (kind, caller.fingerprint), int(caller.role != "cloud_s1")
         with self._lock:
+            if client and self._clients is not None and self._by_clients >= self._clients:
+                raise TooMuch("too many calls at once: try again later")
             if limits.at_once is not None and self._taken[method] >= limits.at_once:
                 raise TooMuch(f"too many calls of {method} at once: try again later")
             if self._by_caller[own] >= limits.per_caller:
-                raise TooMuch(f"{caller} may have {limits.per_caller} of {method} at once: try again later")
+                raise TooMuch(f"{caller} may have {limits.per_caller} of {kind} at once: try again later")
             self._taken[method] += 1
             self._by_caller[own] += 1
+            self._by_clients += client
         try:
             yield
         finally:
             with self._lock:
                 self._taken[method] -= 1
                 self._by_caller[own] -= 1
+                self._by_clients -= client
                 if not self._by_caller[own]:
                     del self._by_caller[own]
 
@@ -135,3 +147,13 @@ def paced(messages: Iterator[Item], call: Cancellable, idle: float, who: str) ->
             except StopIteration:
                 return
         yield message
+
+
+def taken(messages: Iterator[Item], call: Cancellable, idle: float, who: str) -> Iterator[Item]:
+    """A server's messages; the call ends when one is not taken within `idle` seconds.
+
+    Whatever waits while it sends would else wait for a caller that reads nothing until the call's own end.
+    """
+    for message in messages:
+        with WATCHDOG.ends(call, idle, f"{who} took nothing for {idle:g} s"):
+            yield message

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -49,7 +51,9 @@ class ServerSettings:
     """Where and how a role listens.
 
     tls is None for plaintext, which needs insecure_plaintext and a loopback address. max_calls: RPCs served
-    at once; limits: of single RPCs, by full name. grace: seconds for running calls at the end.
+    at once, kept_for_s1: of these, calls that only S1 may have; limits: of single RPCs, by full name.
+    idle_connection: seconds after which a connection without a call is closed. grace: seconds for running
+    calls at the end.
     """
 
     role: str
@@ -59,7 +63,9 @@ class ServerSettings:
     ready_file: Path | None = None
     until_stdin_closes: bool = False
     max_calls: int = 64
+    kept_for_s1: int = 0
     max_message_bytes: int = MAX_MESSAGE_BYTES
+    idle_connection: float = 30.0
     grace: float = 5.0
     limits: Limits = field(default_factory=dict)
 
@@ -81,7 +87,13 @@ class Server:
         # As many threads as calls: a query that waits for another RPC never waits for a thread.
         self._server = grpc.server(
             ThreadPoolExecutor(settings.max_calls, thread_name_prefix="rpc"),
-            interceptors=[Gate(settings.tls is None, settings.limits)],
+            interceptors=[
+                Gate(
+                    settings.tls is None,
+                    settings.limits,
+                    clients=settings.max_calls - settings.kept_for_s1,
+                )
+            ],
             maximum_concurrent_rpcs=settings.max_calls,
             options=_options(settings),
         )
@@ -123,6 +135,7 @@ def serve(settings: ServerSettings, services: Sequence[Service]) -> None:
 
     Needs the main thread. A second signal ends the process at once.
     """
+    _open_many_files()
     ended = threading.Event()
     signals: list[int] = []
 
@@ -152,6 +165,13 @@ def serve(settings: ServerSettings, services: Sequence[Service]) -> None:
     log.info("%s has stopped", settings.role)
 
 
+def _open_many_files() -> None:
+    """As many as this process may ask for: every connection is one, and the usual limit is 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems name a limit that they do not give
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _watch_stdin(ended: threading.Event) -> None:
     """The launcher holds the other end of stdin: when it is gone, however it died, this process ends too."""
     while os.read(0, 4096):
@@ -174,6 +194,7 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_concurrent_streams", settings.max_calls),  # of one connection
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", int(1000 * settings.idle_connection)),
         ("grpc.max_metadata_size", 8192),
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", WINDOW_BYTES),

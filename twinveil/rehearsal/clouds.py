@@ -137,8 +137,9 @@ class Clouds:
 
         peer = MemoryPeer(Scripted(script), _LIMITS)
         half = model_half(plan, self.params, n, at_s1)
-        work = model_s1.import_model(peer.ask, self.import_id, self.layout, half, self.public, INLINE)
-        made = _finish(work)
+        made = _finish(
+            model_s1.import_model(peer.ask, self.import_id, bytes(32), self.layout, half, self.public, INLINE)
+        )
         peer.ask(pb.Round(commit=pb.Commit()))
         return made, kept[0]
 

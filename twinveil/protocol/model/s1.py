@@ -75,6 +75,7 @@ class ModelS1:
 def import_model(
     ask: Ask,
     import_id: bytes,
+    binding: bytes,
     layout: ImportLayout,
     half: Half,
     key: PublicKey,
@@ -83,8 +84,8 @@ def import_model(
 ) -> Generator[Progress, None, ModelS1]:
     """Run the import against S2; yields progress before each layer, returns the model.
 
-    `half` is checked already (twinveil.halves). The caller stores the model, then asks S2 to
-    commit.
+    binding: of what the owner said of it. `half` is checked already (twinveil.halves). The caller stores the
+    model, then asks S2 to commit.
     """
     plan = layout.plan
     observer.about(Topic("import", plan, "+".join(layout.engines), 0, key.n, layout.params.sigma))
@@ -98,6 +99,7 @@ def import_model(
         import_id=import_id,
         layout=layout.digest,
         engines=list(layout.engines),
+        binding=binding,
     )
     opened = expect(ask(pb.Round(open_import=opening)), "import_opened").import_opened
     weights = [a for node in plan.linear_nodes for a in half[node.name][0]]

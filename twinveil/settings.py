@@ -4,6 +4,7 @@ sealing 7004."""
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +22,8 @@ MAX_OWNER_IMPORTS = 1
 """Of these, models of one owner: a half that its owner never completes leaves a place to the others."""
 KEPT_FREE = 16
 """Calls that S1's conversations leave to others at S2."""
+MAX_PREPARED = 16
+"""Queries that S1 keeps prepared, of all models: a third of the conversations that S2 has for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +114,11 @@ class CloudS1Settings(CloudSettings):
     listen: str = setting(check, "HOST:PORT to listen on", "127.0.0.1:7001")
     cloud_s2: str = setting(check, "address of cloud S2", "127.0.0.1:7002")
     round_deadline: float = setting(duration, "longest wait for one answer of cloud S2", 120.0)
-    prepare: int = setting(number, "queries kept prepared for each model in use; 0: none", 1)
+    prepare: int = setting(
+        partial(number, high=MAX_PREPARED),
+        f"queries kept prepared for each model in use, {MAX_PREPARED} in all; 0: none",
+        1,
+    )
     fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
     cluster: str | None = setting(
         text, "tls://HOST:PORT of this cloud's own Dask cluster, which computes", None

@@ -66,6 +66,7 @@ def test_settings_of_other_roles_may_stand_in_the_environment() -> None:
         (["--listen", "nowhere"], {}, "", r"--listen: 'nowhere' is no address"),
         (["--listen", "host:99999"], {}, "", r"--listen: .* is no address"),
         (["--max-calls", "0"], {}, "", r"--max-calls: must be from 1"),
+        (["--prepare", "17"], {}, "", r"--prepare: must be from 0 to 16, not 17"),
         (["--grace", "soon"], {}, "", r"--grace: must be a time"),
         (["--log-level", "loud"], {}, "", r"--log-level: must be one of debug, info"),
         ([], {"TWINVEIL_MAX_CALL": "3"}, "", r"TWINVEIL_MAX_CALL is no setting: did you mean 'max_calls'"),

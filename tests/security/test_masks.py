@@ -13,13 +13,15 @@ import pytest
 from tests.networks import random_image
 from tests.security.ledger import Ledger
 from tests.security.settle import settle, settle_import, settle_picture, settle_textbook
-from tests.security.world import World, tiny_model
+from tests.security.world import World, filled, tiny_model
 from twinveil import oracle
-from twinveil.plan import Plan
+from twinveil.plan import Concat, Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
 from twinveil.protocol.model.layout import ImportLayout, digest_of
 from twinveil.protocol.packed import layout as packed_layout
+from twinveil.protocol.packed import s1 as packed_s1
 from twinveil.protocol.packed.layout import Slots
 from twinveil.protocol.query import s1 as query_s1
+from twinveil.protocol.shares import Words
 from twinveil.protocol.textbook.steps import TextbookLayout
 
 BOTH = ("packed", "textbook")
@@ -35,6 +37,65 @@ def test_extremes_of_the_textbook_engine(tmp_path: Path, ledger: Ledger, weights
     image = np.full(model.plan.image_shape, pixels, np.uint8)
     assert (world.classify(model, image, "textbook") == oracle.run(model, image)).all()
     settle_textbook(ledger, world, model.plan)
+
+
+def branched_model() -> QuantisedModel:
+    """Two pieces of one shape: whoever knew their difference would know what a module makes of a picture."""
+    branches = [
+        node
+        for name in ("left", "right")
+        for node in (
+            Conv(f"{name}_conv", "image", 2, (2, 2), 1, 0, 8, 20),
+            Relu(name, f"{name}_conv", 4, 8),
+        )
+    ]
+    joined = (Concat("both", ("left", "right")), MaxPool("pool", "both", 2, 1, 0))
+    return filled(Plan((1, 3, 3), 8, (*branches, *joined, Dense("dense", "pool", 2, 8, 20)), 0))
+
+
+def narrow_model(accumulator_bits: int) -> QuantisedModel:
+    """Accumulators of fewer bits than the pixels that they are made of, or of few more."""
+    nodes = (
+        Conv("conv", "image", 2, (2, 2), 1, 0, 2, accumulator_bits),
+        Relu("relu", "conv", 0, 8),
+        MaxPool("pool", "relu", 2, 1, 0),
+        Dense("dense", "pool", 2, 2, accumulator_bits),
+    )
+    return filled(Plan((1, 3, 3), 8, nodes, 0))
+
+
+def test_pieces_of_one_shape_have_masks_of_their_own(tmp_path: Path, ledger: Ledger) -> None:
+    world, model = World(tmp_path), branched_model()
+    world.outsource(model)
+    ledger.clear()
+    image = random_image(model.plan, 1)
+    assert (world.classify(model, image) == oracle.run(model, image)).all()
+    settle(ledger, world, model.plan)
+    assert [each.seen.shape for each in ledger.shares] == [(1, 1, 3, 3), (2, 1, 1, 1), (2, 1, 1, 1)]
+
+
+@pytest.mark.parametrize(("engine", "flipped"), [("packed", {"label"}), ("textbook", {"t", "mr", "label"})])
+def test_labels_and_records_are_flipped_by_bits_that_were_drawn(
+    tmp_path: Path, ledger: Ledger, engine: str, flipped: set[str]
+) -> None:
+    world, model = World(tmp_path), tiny_model()
+    world.outsource(model, engines=BOTH)
+    ledger.clear()
+    world.ask(world.query(model.plan, random_image(model.plan, 1), engine=engine, label_only=True))
+    settle_query(engine, ledger, world, model.plan)
+    assert {each.name for each in ledger.flips} == flipped
+
+
+@pytest.mark.parametrize("accumulator_bits", range(2, 11))
+def test_shares_hide_what_is_wider_than_its_readers(
+    tmp_path: Path, ledger: Ledger, accumulator_bits: int
+) -> None:
+    """Whatever the owner's plan: sums wrap, and all that a circuit gives out is under the mask."""
+    world, model = World(tmp_path), narrow_model(accumulator_bits)
+    world.outsource(model)
+    ledger.clear()
+    world.classify(model, np.arange(9, dtype=np.uint8).reshape(1, 3, 3) * 28)
+    settle(ledger, world, model.plan)
 
 
 LESS = 34
@@ -59,8 +120,21 @@ def short_sums(ahead: bool, less: int) -> Callable[[Callable[..., Slots]], Calla
     return change
 
 
+def shorter_shares(honest: Callable[..., Words]) -> Callable[..., Words]:
+    """By one bit, which is much: a perfect mask has none to spare."""
+    return lambda shape, bits: honest(shape, bits - 1)
+
+
+def shared_shares(honest: Callable[..., Words]) -> Callable[..., Words]:
+    """One mask for all pieces of one shape: their differences are open."""
+    kept: dict[object, Words] = {}
+    return lambda shape, bits: kept.setdefault(shape, honest(shape, bits))
+
+
 SHORT = {
     "a picture": ("packed", query_s1, "COUNT_BITS", shorter),
+    "shares": ("packed", packed_s1, "uniform", shorter_shares),
+    "the second of two shares": ("packed", packed_s1, "uniform", shared_shares),
     "sums of the packed engine": ("packed", packed_layout, "_slots", short_sums(False, LESS)),
     "sums made ahead": ("packed", packed_layout, "_slots", short_sums(True, 16)),
     "values of the textbook engine": ("textbook", TextbookLayout, "mask_bits", shorter),
@@ -84,7 +158,7 @@ def test_a_mask_too_short_is_seen(
     """The answer is right all the same: nothing but the ledger tells."""
     conversation, place, name, change = SHORT[what]
     monkeypatch.setattr(place, name, change(getattr(place, name)))
-    world, model = World(tmp_path), tiny_model()
+    world, model = World(tmp_path), branched_model()
     world.outsource(model, engines=BOTH)
     with pytest.raises(AssertionError) if conversation == "import" else nullcontext():
         settle_import(ledger, world, model.plan, honest=True)

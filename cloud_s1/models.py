@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from gmpy2 import mpz
 from twinveil.blinding import Blinding
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import PeerMismatch
+from twinveil.loaded import Loaded
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.store import Arrays, Forms, ModelStore, Record, Staged
@@ -25,8 +25,7 @@ class ModelsS1:
 
     def __init__(self, root: Path) -> None:
         self.store = ModelStore(root)
-        self._loaded: dict[bytes, ModelS1] = {}
-        self._lock = threading.Lock()
+        self.loaded: Loaded[ModelS1] = Loaded(MAX_LOADED)
 
     def stage(self, record: Record, model: ModelS1, key: PublicKey) -> Staged:
         """On disk, but not there yet: S2 commits first."""
@@ -39,20 +38,11 @@ class ModelsS1:
                 f"the stored model {record.model} {record.version} is encrypted under another key than "
                 "cloud_s2's: remove and outsource it again"
             )
-        with self._lock:
-            if record.import_id not in self._loaded:
-                if len(self._loaded) >= MAX_LOADED:
-                    self._loaded.pop(next(iter(self._loaded)))
-                self._loaded[record.import_id] = self._from_disk(record, key)
-            return self._loaded[record.import_id]
+        return self.loaded.get(record.import_id, lambda: self._from_disk(record, key))
 
     def _from_disk(self, record: Record, key: PublicKey) -> ModelS1:
         arrays = self.store.arrays(record, forms(record.layout, key))
         return from_arrays(record.layout, arrays, key)
-
-    def forget(self, import_id: bytes) -> None:
-        with self._lock:
-            self._loaded.pop(import_id, None)
 
 
 def to_arrays(model: ModelS1, key: PublicKey) -> Arrays:

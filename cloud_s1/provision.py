@@ -78,5 +78,5 @@ class ProvisionS1:
     def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
         record = self._models.store.remove(model, version, caller.name)
         if record is not None:
-            self._models.forget(record.import_id)
+            self._models.loaded.forget(record.import_id)
             self._removed(record.import_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
@@ -13,8 +12,7 @@ from twinveil.crypto.tally import Tally
 from twinveil.net.channel import Link, Me, connect
 from twinveil.net.grpc_peer import GrpcPeer
 from twinveil.parallel import Workers
-from twinveil.params import Params
-from twinveil.pinning import pinned_key
+from twinveil.pinning import KnownKey
 from twinveil.protocol.query.s1 import Tools
 
 
@@ -26,9 +24,7 @@ class Contact:
     address: str
     wait: float
     round_deadline: float
-    pin: Path
-    fingerprint: str | None
-    insecure_small_key: bool
+    s2_key: KnownKey
 
 
 class _Way:
@@ -77,19 +73,12 @@ class CloudS2:
         with self._lock:
             way = self._connected()
             if self._key is None:
-                contact = self._contact
-                self._key = pinned_key(
-                    way.link.channel,
-                    contact.pin,
-                    contact.fingerprint,
-                    contact.insecure_small_key,
-                )
+                self._key = self._contact.s2_key.fetch(way.link.channel)
             return self._key
 
     def tools(self, workers: Workers) -> Tools:
         key = self.key()
-        params = Params(key.bits, insecure_small_key=self._contact.insecure_small_key)
-        return Tools(key, Rerandomiser(key, Tally()), workers, params)
+        return Tools(key, Rerandomiser(key, Tally()), workers, self._contact.s2_key.params(key))
 
     def peer(self) -> GrpcPeer:
         """A new conversation."""

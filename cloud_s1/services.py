@@ -14,6 +14,7 @@ from twinveil.net.handlers import Facts
 from twinveil.net.server import Service
 from twinveil.net.servicers import InferenceServicer, ProvisionServicer, StatusServicer
 from twinveil.parallel import Workers
+from twinveil.pinning import KnownKey
 from twinveil.settings import CloudS1Settings
 from twinveil.views.recorder import recorder
 
@@ -35,9 +36,7 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
             settings.cloud_s2,
             settings.connect_wait,
             settings.round_deadline,
-            settings.state / "cloud_s2.fingerprint",
-            settings.fingerprint,
-            settings.insecure_small_key,
+            KnownKey.of(settings),
         )
     )
     models = ModelsS1(settings.state / "models")

@@ -8,7 +8,7 @@ from functools import partial
 
 from cloud_s2.models import ModelsS2
 from cloud_s2.provision import ProvisionS2
-from cloud_s2.queries import Pending, QueriesS2
+from cloud_s2.queries import PendingQuery, QueriesS2
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import BadInput, OutOfOrder, PeerUnavailable
 from twinveil.net.identity import PeerIdentity
@@ -62,7 +62,7 @@ class Conversations:
                 opening, record.layout, pending.half, self.key, self.workers, observer
             )
             self.models.keep(record, model)
-            pending.finish()
+            pending.finish(record.entry())
             yield pb.Round(done=pb.Done())
         finally:
             pending.fail(PeerUnavailable("cloud_s1 broke off the import: outsource the model again"))
@@ -71,10 +71,10 @@ class Conversations:
         record, model = self.models.load(opening.import_id)
         if opening.engine not in record.engines:
             raise BadInput(f"this model was outsourced for {' and '.join(record.engines)}")
-        claimed: list[Pending] = []
+        claimed: list[PendingQuery] = []
         meter = Meter(tally=self.key.tally)
 
-        def claim(query_id: bytes, check: Callable[[QueryHead], None]) -> Pending:
+        def claim(query_id: bytes, check: Callable[[QueryHead], None]) -> PendingQuery:
             pending = self.queries.claim(query_id, HALF_SECONDS, check)
             pending.figures = meter.as_dict
             claimed.append(pending)

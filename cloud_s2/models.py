@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
 
 from twinveil.errors import UnknownModel
+from twinveil.loaded import Loaded
 from twinveil.plan import Plan
 from twinveil.protocol.model.s2 import ModelS2
 from twinveil.store import Forms, ModelStore, Record
@@ -20,8 +20,7 @@ class ModelsS2:
 
     def __init__(self, root: Path) -> None:
         self.store = ModelStore(root)
-        self._loaded: dict[bytes, ModelS2] = {}
-        self._lock = threading.Lock()
+        self.loaded: Loaded[ModelS2] = Loaded(MAX_LOADED)
 
     def keep(self, record: Record, model: ModelS2) -> None:
         """On disk, whole; only then is it there."""
@@ -34,18 +33,12 @@ class ModelsS2:
         record = next((r for r in self.store.records() if r.import_id == import_id), None)
         if record is None:
             raise UnknownModel("cloud_s2 does not have the model that cloud_s1 means: outsource it again")
-        with self._lock:
-            if import_id not in self._loaded:
-                arrays = self.store.arrays(record, forms(record.plan))
-                if len(self._loaded) >= MAX_LOADED:
-                    self._loaded.pop(next(iter(self._loaded)))
-                shares = {name: share.astype(np.uint64) for name, share in arrays.items()}
-                self._loaded[import_id] = ModelS2(record.layout, shares)
-            return record, self._loaded[import_id]
+        return record, self.loaded.get(import_id, lambda: self._from_disk(record))
 
-    def forget(self, import_id: bytes) -> None:
-        with self._lock:
-            self._loaded.pop(import_id, None)
+    def _from_disk(self, record: Record) -> ModelS2:
+        arrays = self.store.arrays(record, forms(record.plan))
+        shares = {name: share.astype(np.uint64) for name, share in arrays.items()}
+        return ModelS2(record.layout, shares)
 
 
 def forms(plan: Plan) -> Forms:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator, Iterator, Sequence
 
 from cloud_s2.models import ModelsS2
-from cloud_s2.queries import HEARTBEAT
+from cloud_s2.pending import Pending
 from twinveil.crypto.public_key import PublicKey
-from twinveil.errors import PeerUnavailable, TwinveilError
 from twinveil.halves import Half, collect, model_half
 from twinveil.net.identity import PeerIdentity
 from twinveil.params import Params
@@ -21,31 +19,13 @@ from twinveil.store import Record
 IMPORT_SECONDS = 3600.0
 
 
-class PendingImport:
+class PendingImport(Pending[ModelEntry]):
     """One model's blindings on their way."""
 
     def __init__(self, record: Record, half: Half) -> None:
+        super().__init__("the import", "outsource the model again")
         self.record = record
         self.half = half
-        self.claimed = False
-        self._error: TwinveilError | None = None
-        self._done = threading.Event()
-
-    def finish(self) -> None:
-        self._done.set()
-
-    def fail(self, error: TwinveilError) -> None:
-        """Without effect after finish()."""
-        if not self._done.is_set():
-            self._error = error
-            self._done.set()
-
-    def wait(self, seconds: float) -> bool:
-        if not self._done.wait(seconds):
-            return False
-        if self._error is not None:
-            raise self._error
-        return True
 
 
 class ProvisionS2:
@@ -72,15 +52,8 @@ class ProvisionS2:
         half = model_half(record.plan, self._params, self._key.n, collect(data))
         pending = PendingImport(record, half)
         self._pending.deposit(record.import_id, pending)
-        waited = 0.0
         try:
-            while waited < (IMPORT_SECONDS if pending.claimed else self._unclaimed):
-                if pending.wait(HEARTBEAT):
-                    return record.entry()
-                waited += HEARTBEAT
-                yield Progress()
-            done = "finish" if pending.claimed else "take up"
-            raise PeerUnavailable(f"cloud_s1 did not {done} the import in time: outsource the model again")
+            return (yield from pending.outcome(self._unclaimed, IMPORT_SECONDS))
         finally:
             self._pending.withdraw(record.import_id)
 
@@ -90,4 +63,4 @@ class ProvisionS2:
     def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
         record = self._models.store.remove(model, version, caller.name)
         if record is not None:
-            self._models.forget(record.import_id)
+            self._models.loaded.forget(record.import_id)

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import TwinveilError, UnknownModel
 from twinveil.net.channel import Link, Me, connect
 from twinveil.net.status import RpcError, from_rpc_error
 from twinveil.params import Params
-from twinveil.pinning import pinned_key
+from twinveil.pinning import KnownKey
 from twinveil.rpc.provision_pb2 import RemoveModelRequest
 from twinveil.rpc.provision_pb2_grpc import ProvisionStub
 from twinveil.rpc.types_pb2 import ListModelsRequest, ModelEntry
 from twinveil.settings import OwnerSettings
 
 DEADLINE = 60.0
-PIN = "cloud_s2.fingerprint"
-"""In the owner's state: the fingerprint of S2's key."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +27,7 @@ class Contact:
     me: Me
     cloud_s1: str
     cloud_s2: str
-    pin: Path
-    fingerprint: str | None = None
-    insecure_small_key: bool = False
+    s2_key: KnownKey
     wait: float = 10.0
 
     @classmethod
@@ -42,9 +37,7 @@ class Contact:
             settings.me(),
             settings.cloud_s1,
             settings.cloud_s2,
-            settings.state / PIN,
-            settings.fingerprint,
-            settings.insecure_small_key,
+            KnownKey.of(settings),
             settings.connect_wait,
         )
 
@@ -127,5 +120,5 @@ def reach(contact: Contact) -> Iterator[Clouds]:
         connect(contact.me, "cloud_s1", contact.cloud_s1, contact.wait) as s1,
         connect(contact.me, "cloud_s2", contact.cloud_s2, contact.wait) as s2,
     ):
-        key = pinned_key(s2.channel, contact.pin, contact.fingerprint, contact.insecure_small_key)
-        yield Clouds(s1, s2, key, Params(key.bits, insecure_small_key=contact.insecure_small_key))
+        key = contact.s2_key.fetch(s2.channel)
+        yield Clouds(s1, s2, key, contact.s2_key.params(key))

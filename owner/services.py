@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from owner.catalogue import Catalogue, Releases
-from owner.clouds import PIN
 from twinveil.net.handlers import Facts
 from twinveil.net.server import Service
 from twinveil.net.servicers import CatalogueServicer, StatusServicer
-from twinveil.pinning import read_pin
+from twinveil.pinning import KnownKey
 from twinveil.settings import OwnerSettings
 
 
 def build(settings: OwnerSettings) -> Sequence[Service]:
     """The services of this role, from its settings."""
+    s2_key = KnownKey.of(settings)
     catalogue = Catalogue(Releases(settings.state), settings.cloud_s1, settings.cloud_s2)
 
     def facts() -> Facts:
-        pinned = settings.fingerprint or read_pin(settings.state / PIN) or ""
-        return Facts(bytes.fromhex(pinned), catalogue.list_models())
+        return Facts(bytes.fromhex(s2_key.known()), catalogue.list_models())
 
     return [StatusServicer(settings.role, facts), CatalogueServicer(catalogue)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -14,7 +15,10 @@ from twinveil.net.status import from_rpc_error
 from twinveil.params import Params
 from twinveil.rpc.keys_pb2 import GetPublicKeyRequest
 from twinveil.rpc.keys_pb2_grpc import KeysStub
+from twinveil.settings import RoleSettings
 
+PIN = "cloud_s2.fingerprint"
+"""In a role's state: the fingerprint of S2's key."""
 DEADLINE = 20.0
 FINGERPRINT_BYTES = 32
 
@@ -27,35 +31,65 @@ def params_of(jwk: dict[str, object], insecure_small_key: bool) -> Params:
         raise PeerMismatch(f"cloud_s2's key is refused: {error}") from None
 
 
+@dataclass(frozen=True)
+class KnownKey:
+    """How far S2's key is known to a role.
+
+    pin: the file with the fingerprint of the first contact. fingerprint: what the key must be, from outside
+    (a start-up kit, the owner's word); else the file decides.
+    """
+
+    pin: Path
+    fingerprint: str | None = None
+    insecure_small_key: bool = False
+
+    @classmethod
+    def of(cls, settings: RoleSettings) -> KnownKey:
+        """As the settings say; S2's own insist on no fingerprint."""
+        fingerprint = getattr(settings, "fingerprint", None)
+        return cls(settings.state / PIN, fingerprint, settings.insecure_small_key)
+
+    def known(self) -> str:
+        """The fingerprint in hexadecimal, empty before the first contact. Raises BadInput for a bad pin."""
+        return self.fingerprint or read_pin(self.pin) or ""
+
+    def params(self, key: PublicKey) -> Params:
+        """Parameters for S2's key."""
+        return Params(key.bits, insecure_small_key=self.insecure_small_key)
+
+    def fetch(self, channel: grpc.Channel) -> PublicKey:
+        """The key behind `channel` if it is the known one; pins it at the first contact.
+
+        Raises PeerMismatch for any other key.
+        """
+        try:
+            reply = KeysStub(channel).GetPublicKey(GetPublicKeyRequest(), timeout=DEADLINE)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, "cloud_s2") from None
+        try:
+            jwk = json.loads(reply.jwk)
+        except (ValueError, RecursionError):
+            jwk = None
+        if not isinstance(jwk, dict):
+            raise PeerMismatch("cloud_s2 serves something that is no key")
+        key = PublicKey.from_jwk(jwk, params_of(jwk, self.insecure_small_key))
+        wanted = self.known()
+        if wanted and wanted != key.fingerprint:
+            raise PeerMismatch(
+                f"cloud_s2 has key {key.fingerprint[:16]}..., but {wanted[:16]}... is pinned: if it was "
+                f"replaced on purpose, remove {self.pin}, and outsource the models again"
+            )
+        if not self.pin.exists():
+            self.pin.parent.mkdir(parents=True, exist_ok=True)
+            replace(self.pin, key.fingerprint.encode() + b"\n", 0o644)
+        return key
+
+
 def pinned_key(
     channel: grpc.Channel, pin: Path, fingerprint: str | None = None, insecure_small_key: bool = False
 ) -> PublicKey:
-    """The key behind `channel` if it is the pinned one; pins it at the first contact.
-
-    fingerprint: what the key must be, from outside (a start-up kit, the owner's word); else the file decides.
-    Raises PeerMismatch for any other key.
-    """
-    try:
-        reply = KeysStub(channel).GetPublicKey(GetPublicKeyRequest(), timeout=DEADLINE)
-    except grpc.RpcError as error:
-        raise from_rpc_error(error, "cloud_s2") from None
-    try:
-        jwk = json.loads(reply.jwk)
-    except (ValueError, RecursionError):
-        jwk = None
-    if not isinstance(jwk, dict):
-        raise PeerMismatch("cloud_s2 serves something that is no key")
-    key = PublicKey.from_jwk(jwk, params_of(jwk, insecure_small_key))
-    wanted = fingerprint or read_pin(pin)
-    if wanted is not None and wanted != key.fingerprint:
-        raise PeerMismatch(
-            f"cloud_s2 has key {key.fingerprint[:16]}..., but {wanted[:16]}... is pinned: if it was replaced "
-            f"on purpose, remove {pin}, and outsource the models again"
-        )
-    if not pin.exists():
-        pin.parent.mkdir(parents=True, exist_ok=True)
-        replace(pin, key.fingerprint.encode() + b"\n", 0o644)
-    return key
+    """KnownKey.fetch in one call."""
+    return KnownKey(pin, fingerprint, insecure_small_key).fetch(channel)
 
 
 def read_pin(pin: Path) -> str | None:

@@ -113,7 +113,8 @@ def schedule(plan: Plan) -> Schedule:
     for linear_steps, _, _ in steps.values():
         for step in linear_steps:
             for piece in step.inputs:
-                share_bits[piece] = max(share_bits[piece], step.node.accumulator_bits)
+                # Never narrower than what it shares, whatever accumulators a plan declares.
+                share_bits[piece] = max(share_bits[piece], step.node.accumulator_bits, bits[piece])
     stages = []
     for index in sorted(steps):
         linear, relus, pools = steps[index]

@@ -10,10 +10,8 @@ from twinveil.config import settle
 from twinveil.errors import BadConfiguration
 from twinveil.local import cluster_flags
 from twinveil.net.channel import Me
+from twinveil.pinning import PIN
 from twinveil.settings import EVERY_SETTING, UserSettings
-
-PIN = "cloud_s2.fingerprint"
-"""In the user's state: the fingerprint of S2's key."""
 
 
 @dataclass(frozen=True)

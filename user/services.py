@@ -9,9 +9,9 @@ from twinveil.net.address import is_loopback, split
 from twinveil.net.handlers import Facts
 from twinveil.net.server import Service
 from twinveil.net.servicers import GatewayServicer, StatusServicer
-from twinveil.pinning import read_pin
+from twinveil.pinning import KnownKey
 from twinveil.settings import UserSettings
-from user.contact import PIN, Contact
+from user.contact import Contact
 from user.gateway import Gateway
 
 
@@ -21,10 +21,10 @@ def build(settings: UserSettings) -> Sequence[Service]:
         raise BadConfiguration(
             "--listen: the user's service sees pictures in the clear, so it listens on loopback only"
         )
+    s2_key = KnownKey.of(settings)
     gateway = Gateway(Contact.of(settings))
 
     def facts() -> Facts:
-        pinned = settings.fingerprint or read_pin(settings.state / PIN) or ""
-        return Facts(bytes.fromhex(pinned), running_queries=gateway.running)
+        return Facts(bytes.fromhex(s2_key.known()), running_queries=gateway.running)
 
     return [StatusServicer(settings.role, facts), GatewayServicer(gateway)]

@@ -17,6 +17,7 @@ from twinveil.net.channel import Me
 from twinveil.net.grpc_peer import RoundsServicer
 from twinveil.net.server import Server, ServerSettings, start
 from twinveil.net.servicers import KeysServicer, StatusServicer
+from twinveil.pinning import PIN, KnownKey
 
 from .conftest import Scripted, bind, done
 
@@ -58,8 +59,8 @@ def s2() -> Iterator[S2]:
 @pytest.fixture
 def way(s2: S2, tmp_path: Path) -> CloudS2:
     me = Me("cloud_s1", "s1", None)
-    pin = tmp_path / "cloud_s2.fingerprint"
-    return CloudS2(Contact(me, f"127.0.0.1:{s2.port}", 5.0, 2.0, pin, None, insecure_small_key=True))
+    s2_key = KnownKey(tmp_path / PIN, insecure_small_key=True)
+    return CloudS2(Contact(me, f"127.0.0.1:{s2.port}", 5.0, 2.0, s2_key))
 
 
 def an_answer(way: CloudS2) -> bool:

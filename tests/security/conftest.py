@@ -17,8 +17,7 @@ def impatience() -> Iterator[None]:
 
 
 def impatient(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("cloud_s2.queries.HEARTBEAT", 0.001)
-    patch.setattr("cloud_s2.provision.HEARTBEAT", 0.001)
+    patch.setattr("cloud_s2.pending.HEARTBEAT", 0.001)
     patch.setattr("cloud_s2.conversations.HALF_SECONDS", 0.01)
 
 

@@ -26,7 +26,7 @@ from twinveil.images import load_picture
 from twinveil.net.certificates import issue, make_authority
 from twinveil.net.identity import from_certificate
 from twinveil.params import Params
-from twinveil.pinning import pinned_key
+from twinveil.pinning import KnownKey
 from twinveil.plan import Plan
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.store import Record
@@ -99,7 +99,7 @@ def parsers(folder: Path) -> Iterator[tuple[str, Target]]:
 
     def pinned(source: random.Random) -> None:
         channel = cast("grpc.Channel", Serving(_text(public, source)))
-        pinned_key(channel, pin, insecure_small_key=True)
+        KnownKey(pin, insecure_small_key=True).fetch(channel)
 
     def answer(source: random.Random) -> None:
         half = mutate.of_bytes(bytes(8), source)

@@ -66,11 +66,12 @@ def settle_textbook(ledger: Ledger, world: World, plan: Plan, honest: bool = Tru
     picture = picture_segment(plan, 1, key_bits=world.params.key_bits, sigma=world.params.sigma)
     n, margin = int(world.public.n), world.params.sigma + COUNT_BITS
     due = list(textbook_values(plan))
-    for (seen, mask, bits), value_bits in zip(ledger.wholes[picture.plaintexts :], due, strict=True):
-        assert bits == value_bits + margin
-        assert mask < 1 << bits
-        assert 0 <= seen - mask < 1 << value_bits
-    widest = 1 << max(plan.bits.values())
+    for (seen, mask, bits), (low, high) in zip(ledger.wholes[picture.plaintexts :], due, strict=True):
+        # S1 adds a constant to what may be negative: the least power of two above it.
+        value = seen - mask - (1 << high.bit_length() if low < 0 else 0)
+        assert low <= value <= high
+        assert (high - low + 1) << margin <= 1 << bits
+    widest = max(high for _, high in due) + 1
     assert len(ledger.factors) == 2 * products(plan)
     for seen, mask, below in ledger.factors:
         assert below == n
@@ -87,17 +88,26 @@ def settle_textbook(ledger: Ledger, world: World, plan: Plan, honest: bool = Tru
     _settle_flips(ledger, plan)
 
 
-def textbook_values(plan: Plan) -> Iterator[int]:
-    """Bits of every value that S2 decrypts under a mask, in order: SACT's twice, SMAP's by window."""
+def textbook_values(plan: Plan) -> Iterator[tuple[int, int]]:
+    """Least and largest of every value that S2 decrypts masked, in order: SACT's twice, SMAP's by window."""
     stages = schedule(plan)
     for stage in stages.stages:
         for relu in stage.relus:
-            yield from [plan.bits[relu.source]] * (2 * int(np.prod(plan.shapes[relu.source])))
+            most = _largest_sum(plan, relu.source)
+            yield from [(-most, most)] * (2 * int(np.prod(plan.shapes[relu.source])))
         for pool in stage.pools:
             source = stages.pieces[pool.source]
             for members in pool_windows(pool, source.shape):
-                yield from [source.bits] * (members.size if len(members) > 1 else 0)
-    yield from [plan.output.accumulator_bits] * plan.output.out_features
+                yield from [(0, (1 << source.bits) - 1)] * (members.size if len(members) > 1 else 0)
+    most = _largest_sum(plan, plan.output.name)
+    yield from [(-most, most)] * plan.output.out_features
+
+
+def _largest_sum(plan: Plan, name: str) -> int:
+    """Whatever weights, biases and inputs their circuits let through."""
+    (node,) = (node for node in plan.linear_nodes if node.name == name)
+    product = ((1 << plan.bits[node.source]) - 1) * (1 << (node.weight_bits - 1))
+    return plan.taps(node) * product + (1 << (node.accumulator_bits - 1))
 
 
 def products(plan: Plan) -> int:

@@ -21,6 +21,7 @@ from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import PeerMismatch
 from twinveil.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
 from twinveil.protocol.packed.layout import PackedLayout
+from twinveil.schedule import schedule
 
 HEAVY = [pytest.param(kind, marks=pytest.mark.heavy) for kind in CRAFTED[3:]]
 HEAVY_USERS = [pytest.param(kind, marks=pytest.mark.heavy) for kind in CRAFTED[1:]]
@@ -151,25 +152,32 @@ def test_plans_that_differ_are_refused(tmp_path: Path) -> None:
     assert world.secret.operations == before
 
 
-def test_a_plan_that_is_too_narrow_wraps_and_nothing_else(tmp_path: Path, ledger: Ledger) -> None:
+@pytest.mark.parametrize("engine", ["packed", "textbook"])
+@pytest.mark.parametrize(("weight_bits", "accumulator_bits"), [(8, 10), (8, 8), (2, 5), (2, 2)])
+def test_a_plan_that_is_too_narrow_wraps_and_nothing_else(
+    tmp_path: Path, ledger: Ledger, weight_bits: int, accumulator_bits: int, engine: str
+) -> None:
     """An owner who did not prove its widths gets wrong answers; nobody sees more, no error tells."""
     plan = Plan(
         (1, 3, 3),
         8,
         (
-            Conv("conv", "image", 2, (2, 2), 1, 0, 8, 10),
+            Conv("conv", "image", 2, (2, 2), 1, 0, weight_bits, accumulator_bits),
             Relu("relu", "conv", 0, 8),
             MaxPool("pool", "relu", 2, 1, 0),
-            Dense("dense", "pool", 2, 8, 10),
+            Dense("dense", "pool", 2, weight_bits, accumulator_bits),
         ),
         0,
     )
-    full = tiny_model(127)
-    biases = {name: np.zeros_like(values) for name, values in full.biases.items()}
-    model, world = QuantisedModel(plan, full.weights, biases), World(tmp_path)
-    world.outsource(model)
+    most = (1 << (weight_bits - 1)) - 1
+    weights = {node.name: np.full(plan.weight_shape(node), most) for node in plan.linear_nodes}
+    biases = {node.name: np.zeros(plan.weight_shape(node)[0], np.int64) for node in plan.linear_nodes}
+    model, world = QuantisedModel(plan, weights, biases), World(tmp_path)
+    world.outsource(model, engines=("packed", "textbook"))
     ledger.clear()
     image = np.full(plan.image_shape, 255, np.uint8)
-    got: npt.NDArray[np.int64] = world.classify(model, image)
-    settle(ledger, world, plan)
-    assert ((got >= -512) & (got < 512)).all()
+    got: npt.NDArray[np.int64] = world.classify(model, image, engine)
+    (settle if engine == "packed" else settle_textbook)(ledger, world, plan)
+    half = 1 << (accumulator_bits - 1)
+    assert ((got >= -half) & (got < half)).all()
+    assert all(piece.share_bits in (0, 8, 10) for piece in schedule(plan).pieces.values())

@@ -13,7 +13,7 @@ import pytest
 from tests.security import faults
 from tests.security.stand_ins import called
 from tests.security.world import OWNER, USER, World, tiny_model, tiny_plan
-from twinveil.errors import BadPlan, TooMuch, TwinveilError
+from twinveil.errors import BadPlan, InvalidMessage, TooMuch, TwinveilError
 from twinveil.net.chunks import CHUNK_BYTES
 from twinveil.net.servicers import InferenceServicer, ProvisionServicer
 from twinveil.params import Params
@@ -21,11 +21,13 @@ from twinveil.plan import Concat, Conv, Dense, MaxPool, Node, Plan, Relu, Shape
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.rpc.inference_pb2 import QueryHalf
-from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader
+from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader, RemoveModelRequest
 
 CLOUDS = ("s1", "s2")
 UINT32 = (1 << 32) - 1
-NAMES = ("", ".", "..", "../etc", "a/b", "a\0b", "-x", "x" * 65, "ä", "a b")
+NAMES = ("", ".", "..", "../etc", "a/b", "a\0b", "-x", "x" * 65, "ä", "a b", "Foo")
+VERSIONS = (*NAMES, "abc", "v1", "1.", "1.2.3.4", "1" * 10, "١")
+NAMED = [*(("model", name) for name in NAMES), *(("version", version) for version in VERSIONS)]
 PLANS = {
     "nothing": "",
     "no JSON": "{",
@@ -86,10 +88,10 @@ def query_vectors(n: int) -> Iterator[tuple[str, Vector]]:
         yield f"query id of {size} bytes", (_set("query_id", bytes(size)), "InvalidMessage")
         yield f"plan hash of {size} bytes", (_set("plan_hash", bytes(size)), "InvalidMessage")
     yield "another plan", (_set("plan_hash", bytes(32)), "PeerMismatch")
-    for field in ("model", "version"):
-        for name in NAMES:
-            yield f"{field} {name!r:.20}", (_set(field, name), "InvalidMessage")
-        yield f"unknown {field}", (_set(field, "unknown"), "UnknownModel")
+    for field, name in NAMED:
+        yield f"{field} {name!r:.20}", (_set(field, name), "InvalidMessage")
+    for field, name in (("model", "unknown"), ("version", "2")):
+        yield f"unknown {field}", (_set(field, name), "UnknownModel")
     for engine in ("", "PACKED", "textbook", "preprocessed"):
         yield f"engine {engine!r}", (_set("engine", engine), "BadInput")
     yield "no picture", (_set("pictures", 0), "InvalidMessage")
@@ -107,9 +109,8 @@ def _changed(field: str, change: faults.Change) -> Callable[[Any], None]:
 def header_vectors() -> Iterator[tuple[str, Vector]]:
     for version in (0, 2, UINT32):
         yield f"protocol version {version}", (_set("protocol_version", version), "PeerMismatch")
-    for field in ("model", "version"):
-        for name in NAMES:
-            yield f"{field} {name!r:.20}", (_set(field, name), "InvalidMessage")
+    for field, name in NAMED:
+        yield f"{field} {name!r:.20}", (_set(field, name), "InvalidMessage")
     for size in (0, 15, 17, 1000):
         yield f"import id of {size} bytes", (_set("import_id", bytes(size)), "InvalidMessage")
         yield f"fingerprint of {size} bytes", (_set("key_fingerprint", bytes(size)), "InvalidMessage")
@@ -240,6 +241,16 @@ def test_malformed_models(world: World, cloud: str) -> None:
     assert [entry.model for entry in handler.list_models()] == ["both", "tiny"]
 
 
+@pytest.mark.parametrize("cloud", CLOUDS)
+@pytest.mark.parametrize(("field", "name"), NAMED)
+def test_malformed_removals(world: World, cloud: str, field: str, name: str) -> None:
+    servicer = ProvisionServicer(world.provision1 if cloud == "s1" else world.provision2)
+    asked = RemoveModelRequest(model="tiny", version="1")
+    setattr(asked, field, name)
+    with pytest.raises(InvalidMessage):
+        servicer.RemoveModel(asked, called(OWNER))
+
+
 def test_halves_of_no_unit_are_taken(world: World) -> None:
     """What only its factors tell from a unit is not refused: an error would depend on content."""
     key = world.secret
@@ -270,6 +281,20 @@ def side_by_side(count: int, conv: Conv, shape: Shape) -> Plan:
 WIDE = Conv("conv", "image", 1, (15, 15), 15, 0, 8, 20)
 NARROW = Conv("conv", "image", 1, (1, 1), 1, 0, 8, 31)
 MANY = Conv("conv", "image", 1021, (1, 1), 1, 0, 12, 31)
+MANY_WEIGHTS = Plan(
+    (1023, 1, 1),
+    8,
+    (
+        Conv("conv", "image", 1, (1, 1), 1, 0, 2, 20),
+        Relu("relu", "conv", 0, 1),
+        Conv("narrow", "relu", 1, (1, 1), 1, 0, 2, 12),
+        Relu("narrow_relu", "narrow", 0, 1),
+        Concat("joined", ("image", "narrow_relu")),
+        Dense("dense", "joined", 1000, 2, 20),
+    ),
+    0,
+)
+"""Masks of weights are wide where there are a million; sums of one tap of one bit are not."""
 BOMBS: dict[str, tuple[str, Callable[[], object]]] = {
     "image": ("the image has more", lambda: Plan((2, 1024, 1024), 8, POOLED, 0)),
     "weights": (
@@ -301,6 +326,10 @@ BOMBS: dict[str, tuple[str, Callable[[], object]]] = {
     "textbook products": (
         "the textbook engine runs up to",
         lambda: TextbookLayout(side_by_side(1, WIDE, (1, 900, 900)), Params()),
+    ),
+    "slots too narrow for masked weights": (
+        "no room for a masked weight",
+        lambda: ImportLayout(MANY_WEIGHTS, Params(), ("packed",)),
     ),
     "plaintexts": (
         "65,536 plaintexts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -274,6 +275,20 @@ class TestSplices:
             finish(world.queries1.classify(query.s1, USER))
         with pytest.raises(AlreadyUsed):
             next(world.queries2.classify(query.s2, USER))
+
+    def test_a_half_is_claimed_once_while_its_client_waits(self, world: World) -> None:
+        query, header = world.query(tiny_plan(), IMAGE), world.header(tiny_plan(), "again")
+        asking = world.queries2.classify(query.s2, USER)
+        outsourcing = world.provision2.outsource(header, iter([world.halves(tiny_model())[1]]), OWNER)
+        with closing(asking), closing(outsourcing):
+            next(asking)
+            next(outsourcing)
+            world.queries2.claim(query.s2.query_id, 0.0, lambda head: None)
+            world.provision2.claim(header.import_id, 0.0)
+            with pytest.raises(PeerUnavailable, match="did not arrive"):
+                world.queries2.claim(query.s2.query_id, 0.0, lambda head: None)
+            with pytest.raises(PeerUnavailable, match="did not arrive"):
+                world.provision2.claim(header.import_id, 0.0)
 
     def test_an_import_id_names_one_import(self, world: World) -> None:
         header, model = world.header(tiny_plan(), "again"), tiny_model()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cloud_s2.provision import ProvisionS2
 from cloud_s2.queries import QueriesS2
-from tests.security.world import OWNER, USER, World, finish, tiny_model, tiny_plan
+from tests.security.world import OWNER, UNCLAIMED, USER, World, finish, tiny_model, tiny_plan
 from twinveil.errors import NotAllowed, PeerMismatch, PeerUnavailable, UnknownModel
 
 SECOND = replace(OWNER, name="second", fingerprint=b"2" * 32)
@@ -59,8 +60,8 @@ def test_a_model_that_is_removed_is_forgotten(world: World) -> None:
     world.models2.load(record.import_id)
     for provision in (world.provision1, world.provision2):
         provision.remove_model("tiny", "1", OWNER)
-    assert not world.models1._loaded
-    assert not world.models2._loaded
+    assert not world.models1.loaded._models
+    assert not world.models2.loaded._models
 
 
 def test_a_half_that_is_never_taken_up_does_not_keep_its_place(world: World) -> None:
@@ -76,13 +77,14 @@ def test_a_half_that_is_never_taken_up_does_not_keep_its_place(world: World) -> 
         finish(provision.outsource(world.header(tiny_plan(), "late"), iter([half]), OWNER))
 
 
-def test_a_half_that_was_taken_up_waits_longer(world: World) -> None:
-    world.queries2 = QueriesS2(world.models2, world.params, world.public.n, 0.01)
+def test_a_half_that_was_taken_up_waits_longer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("cloud_s2.pending.time", SimpleNamespace(monotonic=lambda: now[0]))
     query = world.query(tiny_plan())
     waiting = world.queries2.classify(query.s2, USER)
     next(waiting)
     pending = world.queries2.claim(query.s2.query_id, 1.0, lambda head: None)
-    for _ in range(100):
-        next(waiting)
+    now[0] += 2 * UNCLAIMED
+    next(waiting)
     pending.deliver(b"answer")
     assert finish(waiting).half == b"answer"

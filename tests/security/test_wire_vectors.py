@@ -16,7 +16,7 @@ from tests.security.world import S1, World, tiny_model
 from twinveil.errors import TwinveilError
 from twinveil.net.chunks import CHUNK_BYTES, Limits, cut
 from twinveil.net.grpc_peer import RoundsServicer
-from twinveil.pinning import pinned_key
+from twinveil.pinning import KnownKey
 from twinveil.protocol.conversation import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -130,7 +130,7 @@ def test_malformed_keys(tmp_path: Path) -> None:
     wrong, count = {}, 0
     for name, jwk, expected in keys():
         channel = cast("grpc.Channel", Serving(jwk))
-        found = ended(lambda channel=channel: pinned_key(channel, pin, insecure_small_key=True))
+        found = ended(lambda channel=channel: KnownKey(pin, insecure_small_key=True).fetch(channel))
         count += 1
         if found != expected:
             wrong[name] = (found, expected)
@@ -140,7 +140,7 @@ def test_malformed_keys(tmp_path: Path) -> None:
 
 def test_a_small_key_is_refused_without_the_flag(tmp_path: Path) -> None:
     channel = cast("grpc.Channel", Serving(json.dumps(secret_key().public_key.to_jwk())))
-    assert ended(lambda: pinned_key(channel, tmp_path / "pin")) == "PeerMismatch"
+    assert ended(lambda: KnownKey(tmp_path / "pin").fetch(channel)) == "PeerMismatch"
     assert not (tmp_path / "pin").exists()
 
 
@@ -150,4 +150,4 @@ def test_a_damaged_pin(tmp_path: Path, content: str) -> None:
     pin = tmp_path / "pin"
     pin.write_text(content)
     channel: Any = Serving(json.dumps(secret_key().public_key.to_jwk()))
-    assert ended(lambda: pinned_key(channel, pin, insecure_small_key=True)) == "BadInput"
+    assert ended(lambda: KnownKey(pin, insecure_small_key=True).fetch(channel)) == "BadInput"

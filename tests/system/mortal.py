@@ -36,7 +36,7 @@ PLACES = {
         "beginning": "cloud_s2.queries:QueriesS2.classify",
         "preparing": "twinveil.protocol.packed.s2:PackedS2.prepare",
         "online": "twinveil.protocol.packed.s2:PackedS2.sums",
-        "before the answer": "cloud_s2.queries:Pending.deliver",
+        "before the answer": "cloud_s2.queries:PendingQuery.deliver",
         "importing": "twinveil.protocol.garbled:EvaluatorSide.evaluate",
         "before its commit": "twinveil.store:Staged.commit",
         "after its commit": "cloud_s2.provision:PendingImport.finish",

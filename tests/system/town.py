@@ -24,6 +24,7 @@ from twinveil.cli.serve_all import cluster_options
 from twinveil.model_files import StoredModel, save_model
 from twinveil.net.channel import connect
 from twinveil.net.cluster import LocalCluster
+from twinveil.pinning import PIN, KnownKey
 from twinveil.plan import QuantisedModel
 from twinveil.rpc.status_pb2 import GetStatusReply
 from user.client import Client
@@ -46,8 +47,7 @@ class Town:
             where.me("owner"),
             where.addresses["cloud_s1"],
             where.addresses["cloud_s2"],
-            where.state("owner") / "cloud_s2.fingerprint",
-            insecure_small_key=self.small,
+            KnownKey(where.state("owner") / PIN, insecure_small_key=self.small),
         )
 
     def user(self) -> UserContact:

@@ -54,6 +54,17 @@ def test_a_model_is_read_back(store: ModelStore, tmp_path: Path) -> None:
         store.refuse_existing("digits", "1")
 
 
+def test_a_model_of_a_name_that_is_not_given_any_more_stands(store: ModelStore, tmp_path: Path) -> None:
+    """Earlier versions of a cloud took capitals, and versions that are no numbers."""
+    earlier = replace(RECORD, model="Digits", version="abc", import_id=b"2" * 16)
+    with store.stage(earlier, ARRAYS) as staged:
+        staged.commit()
+    again = ModelStore(tmp_path)
+    assert again.records() == [earlier, RECORD]
+    assert [each.trouble for each in again.entries()] == ["", ""]
+    assert again.remove("Digits", "abc", "alice") == earlier
+
+
 @pytest.mark.parametrize(
     ("module", "name", "value"),
     [

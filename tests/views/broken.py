@@ -21,6 +21,7 @@ from twinveil.crypto import nonces, packing
 from twinveil.crypto.nonces import FreshCiphertexts, Rerandomiser
 from twinveil.protocol.engine import Link
 from twinveil.protocol.model import s1 as model_s1
+from twinveil.protocol.observer import Mask
 from twinveil.protocol.packed import layout
 from twinveil.protocol.packed import s1 as packed_s1
 from twinveil.protocol.query import s1 as query_s1
@@ -147,12 +148,11 @@ def sign_test_by_product() -> Iterator[None]:
     """
     honest = TextbookS1._mask
 
-    def product(
-        self: TextbookS1, link: Link, values: Sequence[mpz], bits: int, *, signed: bool
-    ) -> tuple[pb.Round, Words]:
-        if not signed:
-            return honest(self, link, values, bits, signed=signed)
-        middle = 1 << (self._layout.mask_bits(bits) - 1)
+    def product(self: TextbookS1, link: Link, values: Sequence[mpz], mask: Mask) -> tuple[pb.Round, Words]:
+        before_the_record = mask.offset and any(values[0] is each[0] for each in self._tensors.values())
+        if not before_the_record:
+            return honest(self, link, values, mask)
+        middle = 1 << (mask.bits - 1)
         scaled = [self._arithmetic.scale(value, 1 + secrets.randbits(30)) for value in values]
         fresh = self._rerandomiser.freshen_fully(
             self._key.add_plain(scaled, [middle] * len(scaled), self._tally)

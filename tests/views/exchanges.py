@@ -125,17 +125,17 @@ class TextbookQuery:
                 yield from self._sact(relu)
             yield from self._pools(stage.pools)
         dense, step = plan.output, next(self._circuits)
-        scores = self._masked(dense.out_features, dense.accumulator_bits, signed=True)
+        scores = _masked(dense.out_features, self._layout.sum_masks[dense.name])
         yield Exchange(scores, Corrections(step) if self._label_only else ANSWERED)
         if self._label_only:
             yield Exchange(Circuit(step), ANSWERED)
 
     def _sact(self, relu: ReluStep) -> Iterator[Exchange]:
         plan = self._layout.plan
-        count, bits = int(np.prod(plan.shapes[relu.source])), plan.bits[relu.source]
-        yield from self._record(count, bits, signed=True)
+        count, mask = int(np.prod(plan.shapes[relu.source])), self._layout.sum_masks[relu.source]
+        yield from self._record(count, mask)
         step = next(self._circuits)
-        yield Exchange(self._masked(count, bits, signed=False), Corrections(step))
+        yield Exchange(_masked(count, mask), Corrections(step))
         yield Exchange(Circuit(step, top=1), _shares(count))
 
     def _pools(self, pools: Sequence[PoolStep]) -> Iterator[Exchange]:
@@ -143,17 +143,13 @@ class TextbookQuery:
             source = self._layout.schedule.pieces[pool.source]
             for members in pool_windows(pool, source.shape):
                 if len(members) > 1:
-                    yield from self._record(members.size, source.bits, signed=False)
+                    yield from self._record(members.size, self._layout.mask(source.bits))
 
-    def _record(self, count: int, bits: int, *, signed: bool) -> Iterator[Exchange]:
+    def _record(self, count: int, mask: Mask) -> Iterator[Exchange]:
         step = next(self._circuits)
-        yield Exchange(self._masked(count, bits, signed=signed), Corrections(step))
+        yield Exchange(_masked(count, mask), Corrections(step))
         yield Exchange(Circuit(step), Ciphertexts("record_bits", "ciphertexts", count))
         yield from _products(count)
-
-    def _masked(self, count: int, bits: int, *, signed: bool) -> Masked:
-        offset = 1 << (bits - 1) if signed else 0
-        return Masked("masked_sums", [(count, Mask(self._layout.mask_bits(bits), offset))])
 
     def _taps(self, step: LinearStep) -> int:
         """Products of a layer whose factors are not padding."""
@@ -173,6 +169,10 @@ def import_of(layout: ImportLayout) -> Iterator[Exchange]:
             kept = sum(len(placement.slots) for placement in layout.placements(node))
             yield Exchange(Circuit(step, top=1), _shares(kept) if part is parts[-1] else DONE)
     yield Exchange(COMMIT, DONE)
+
+
+def _masked(count: int, mask: Mask) -> Masked:
+    return Masked("masked_sums", [(count, mask)])
 
 
 def _shares(count: int) -> Ciphertexts:

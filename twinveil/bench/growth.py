@@ -9,7 +9,7 @@ from typing import Any
 
 from twinveil.bench.networks import default_plan, some_pictures, write
 from twinveil.bench.picture import WARM_UP, Say, Wanted
-from twinveil.bench.session import Query, Session, session
+from twinveil.bench.session import Query, Session
 from twinveil.errors import TwinveilError
 from twinveil.estimate.cost import total
 from twinveil.estimate.machine import Machine
@@ -47,7 +47,7 @@ def _rows(
     own = replace(wanted, plan=plan, model=name, model_folder=folder)
     done = 0
     try:
-        with _running(own) as running:
+        with own.session() as running:
             for _ in range(WARM_UP):
                 _ask(running, plan, 1)
             for count in counts:
@@ -58,18 +58,6 @@ def _rows(
     except TwinveilError as error:
         for count in counts[done:]:
             yield {"image_shape": list(plan.image_shape), "pictures": count, "error": str(error)}
-
-
-def _running(wanted: Wanted) -> Any:
-    return session(
-        wanted.folder,
-        wanted.model_folder,
-        wanted.model,
-        wanted.params.key_bits,
-        prepare=0,
-        workers=wanted.workers,
-        insecure_small_key=wanted.params.insecure_small_key,
-    )
 
 
 def _ask(running: Session, plan: Plan, count: int) -> list[Query]:

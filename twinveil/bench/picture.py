@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,18 @@ class Wanted:
     stream: int
     workers: int
 
+    def session(self, prepare: int = 0) -> AbstractContextManager[Session]:
+        """The system that is measured, with so many queries kept prepared."""
+        return session(
+            self.folder,
+            self.model_folder,
+            self.model,
+            self.params.key_bits,
+            prepare=prepare,
+            workers=self.workers,
+            insecure_small_key=self.params.insecure_small_key,
+        )
+
 
 @dataclass
 class Measured:
@@ -88,27 +101,15 @@ def measure_picture(wanted: Wanted, say: Say) -> Measured:
 
     calibrate()
     say(f"{wanted.params.key_bits} bits: prepared queries")
-    with _running(wanted, prepare=1) as running, watched(running.cluster.pids) as sampled:
+    with wanted.session(prepare=1) as running, watched(running.cluster.pids) as sampled:
         prepared = _prepared(running, wanted, say)
         prepared_peak = sampled.restart()
     calibrate()
     say(f"{wanted.params.key_bits} bits: one picture after the other")
-    with _running(wanted, prepare=0) as running:
+    with wanted.session() as running:
         stream, peaks = _stream(running, wanted, say)
     calibrate()
     return Measured(prepared, prepared_peak, stream, peaks, d, machines, product)
-
-
-def _running(wanted: Wanted, prepare: int) -> Any:
-    return session(
-        wanted.folder,
-        wanted.model_folder,
-        wanted.model,
-        wanted.params.key_bits,
-        prepare=prepare,
-        workers=wanted.workers,
-        insecure_small_key=wanted.params.insecure_small_key,
-    )
 
 
 def _prepared(running: Session, wanted: Wanted, say: Say) -> list[Query]:

@@ -16,7 +16,7 @@ from gmpy2 import mpz
 
 from twinveil.bench.networks import some_pictures
 from twinveil.bench.picture import Say, Wanted, spread
-from twinveil.bench.session import Query, Session, session, verb
+from twinveil.bench.session import Query, Session, verb
 from twinveil.blinding import picture_segment
 from twinveil.cli.serve_all import cluster_options
 from twinveil.crypto.calibration import calibrate, time_of
@@ -50,25 +50,12 @@ def measure_security(wanted: Wanted, say: Say) -> dict[str, Any]:
 def _queries(wanted: Wanted, say: Say) -> tuple[list[Query], list[Query]]:
     pictures = some_pictures(wanted.plan, wanted.repeats + 1)
     made: tuple[list[Query], list[Query]] = [], []
-    with _secure(wanted) as tls, _insecure(wanted) as plain:
+    with wanted.session() as tls, _insecure(wanted) as plain:
         for number, picture in enumerate(pictures):
             for queries, running in zip(made, (tls, plain), strict=True):
                 queries.append(running.classify([picture]))
             say(f"with and without TLS, picture {number + 1} of {len(pictures)}")
     return made[0][1:], made[1][1:]  # the first makes tables and wakes workers
-
-
-def _secure(wanted: Wanted) -> Any:
-    small = wanted.params.insecure_small_key
-    return session(
-        wanted.folder,
-        wanted.model_folder,
-        wanted.model,
-        wanted.params.key_bits,
-        prepare=0,
-        workers=wanted.workers,
-        insecure_small_key=small,
-    )
 
 
 @contextmanager

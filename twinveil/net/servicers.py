@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
@@ -12,7 +11,8 @@ from typing import TypeVar, cast
 import grpc
 import psutil
 
-from twinveil.errors import InvalidMessage, PeerMismatch, TooMuch
+from twinveil.card import check_name
+from twinveil.errors import BadInput, InvalidMessage, PeerMismatch, TooMuch
 from twinveil.net.chunks import CHUNK_BYTES
 from twinveil.net.handlers import (
     CatalogueHandler,
@@ -43,8 +43,6 @@ from twinveil.rpc.provision_pb2 import (
 from twinveil.rpc.status_pb2 import GetStatusReply, GetStatusRequest
 from twinveil.rpc.types_pb2 import ListModelsReply, ListModelsRequest, Progress
 from twinveil.version import PROTOCOL_VERSION, VERSION
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Event = TypeVar("Event")
 Outcome = TypeVar("Outcome")
@@ -256,9 +254,10 @@ def _check_version(version: int) -> None:
 
 
 def _check_name(model: str, version: str) -> None:
-    for name in (model, version):
-        if not _NAME.fullmatch(name):
-            raise InvalidMessage("a model's name and version have 1 to 64 letters, digits, '.', '_' and '-'")
+    try:
+        check_name(model, version)
+    except BadInput as error:
+        raise InvalidMessage(str(error)) from None
 
 
 def _check_length(what: str, value: bytes, length: int) -> None:

@@ -35,7 +35,6 @@ NEEDS = {
 """Free memory and free disk that a role wants; what a model really takes, twinveil estimate tells."""
 
 OWN_SECONDS = 2.0
-PIN = "cloud_s2.fingerprint"
 RENEW = "twinveil provision --renew, and carry the new tls/ here"
 
 
@@ -116,18 +115,18 @@ def pin(kit: Kit) -> Finding:
     if kit.role == "cloud_s2":
         made = (kit.settings.state / "secret_key.json").exists()
         return ok("key", "there" if made else "made at the first start")
-    path = kit.settings.state / PIN
+    path, wanted = kit.s2_key.pin, kit.s2_key.fingerprint
     try:
         found = read_pin(path)
     except TwinveilError as error:
         return failure("pinned key", str(error), f"remove {path}: the next contact pins again")
-    if kit.fingerprint and found and kit.fingerprint != found:
+    if wanted and found and wanted != found:
         return failure(
             "pinned key",
-            f"the configuration says {kit.fingerprint[:16]}..., pinned is {found[:16]}...",
+            f"the configuration says {wanted[:16]}..., pinned is {found[:16]}...",
             f"ask cloud_s2's operator which is right; then remove {path}, or the line in the configuration",
         )
-    known = kit.fingerprint or found
+    known = wanted or found
     if known is None:
         remedy = "fine on a network you trust; otherwise twinveil provision --fingerprint HEX"
         return note("pinned key", "none: the first contact decides", remedy)

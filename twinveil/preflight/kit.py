@@ -11,6 +11,7 @@ from twinveil.errors import BadConfiguration
 from twinveil.kits.making import CONFIG
 from twinveil.net.cluster import PEERS
 from twinveil.net.identity import ROLES
+from twinveil.pinning import KnownKey
 from twinveil.settings import (
     EVERY_SETTING,
     CloudS1Settings,
@@ -38,9 +39,9 @@ class Kit:
         return {role: getattr(self.settings, role) for role in PEERS[self.role]}
 
     @property
-    def fingerprint(self) -> str | None:
-        """S2's, where the configuration insists on one."""
-        return getattr(self.settings, "fingerprint", None)
+    def s2_key(self) -> KnownKey:
+        """How far S2's key is known."""
+        return KnownKey.of(self.settings)
 
 
 def open_kit(folder: Path) -> Kit:

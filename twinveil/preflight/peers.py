@@ -13,9 +13,8 @@ from twinveil.errors import PeerMismatch, TwinveilError
 from twinveil.net.address import split
 from twinveil.net.channel import connect
 from twinveil.net.credentials import TlsFiles, server_name
-from twinveil.pinning import read_pin
 from twinveil.preflight.finding import Finding, failure, note, ok
-from twinveil.preflight.here import PIN, in_date
+from twinveil.preflight.here import in_date
 from twinveil.preflight.kit import Kit
 from twinveil.rpc.status_pb2 import GetStatusReply
 from twinveil.version import VERSION
@@ -139,8 +138,8 @@ def key(kit: Kit, role: str, status: GetStatusReply) -> Iterator[Finding]:
     if role != "cloud_s2" and not status.key_fingerprint:
         return
     check, theirs = f"{role}: key", status.key_fingerprint.hex()
-    mine = kit.fingerprint or read_pin(kit.settings.state / PIN)
-    if mine is not None and mine != theirs:
+    mine = kit.s2_key.known()
+    if mine and mine != theirs:
         yield failure(
             check,
             f"{theirs[:16]}..., but {mine[:16]}... is known here",

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from twinveil.blinding import Segment
 from twinveil.garbling.gadgets import (
-    add,
+    add_mask,
     argmax,
     is_positive,
     one_hot_maximum,
@@ -50,7 +50,7 @@ def import_weights(segments: Sequence[Segment], mask_bits: Mapping[str, int]) ->
         for layout in segments:
             name = layout.name
             values = _slots(g, layout, evaluator[f"z.{name}"], garbler[f"s.{name}"])
-            outputs[name] = add(g, values, garbler[f"mask.{name}"])
+            outputs[name] = add_mask(g, values, garbler[f"mask.{name}"])
         return outputs
 
     garbler = {f"s.{layout.name}": _import_shapes(layout) for layout in segments}
@@ -124,7 +124,7 @@ def _pool(g: Gates, pools: Sequence[PoolStep], tensors: dict[str, Wires]) -> dic
 def _share(
     g: Gates, stages: Schedule, stage: Stage, tensors: Mapping[str, Wires], garbler: Inputs
 ) -> dict[str, Wires]:
-    return {name: add(g, tensors[name], garbler[f"mask.{name}"]) for name in stage.outputs}
+    return {name: add_mask(g, tensors[name], garbler[f"mask.{name}"]) for name in stage.outputs}
 
 
 def label(bits: int, classes: int, pictures: int) -> Step:
@@ -175,7 +175,7 @@ def requantise(bits: int, count: int, shift: int, out_bits: int, mask_bits: int)
 
     def program(g: Gates, garbler: Inputs, evaluator: Inputs) -> dict[str, Wires]:
         value = subtract(g, evaluator["z.x"], garbler["s.x"])
-        return {"y": add(g, relu_requantise(g, value, shift, out_bits), garbler["mask.y"])}
+        return {"y": add_mask(g, relu_requantise(g, value, shift, out_bits), garbler["mask.y"])}
 
     return Step(
         program,

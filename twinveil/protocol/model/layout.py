@@ -51,9 +51,18 @@ class ImportLayout:
                 raise BadPlan(
                     f"the network's kernels take {slots:,} slots, {MAX_KERNEL_SLOTS:,} are the most"
                 )
+            self._refuse_narrow_slots()
         segments = (each for node in self.plan.linear_nodes for each in self.segments(node))
         if sum(each.plaintexts for each in segments) > 1 << COUNT_BITS:
             raise TooMuch(f"the network has more than {1 << COUNT_BITS:,} plaintexts of weights and biases")
+
+    def _refuse_narrow_slots(self) -> None:
+        """S2 packs u + R into slots that were laid out for sums. Only absurd plans have no room for it."""
+        for name, layer in self.packed.layers.items():
+            if any(self.mask_bits(each) + 1 > 8 * layer.ahead.bytes for each in self.segments(layer.node)):
+                raise BadPlan(
+                    f"layer {name}: its sums' slots have no room for a masked weight: widen its accumulators"
+                )
 
     @cached_property
     def packed(self) -> PackedLayout:
@@ -135,6 +144,8 @@ def digest_of(plan: Plan, params: Params, engines: tuple[str, ...]) -> bytes:
         digest.update(repr(fields).encode())
 
     add(plan.hash, params.key_bits, params.sigma, engines)
+    if "packed" in engines:
+        add([(piece.name, piece.share_bits) for piece in layout.packed.schedule.pieces.values()])
     for node in plan.linear_nodes:
         for segment in (each for part in layout.parts(node) for each in part):
             add(segment, layout.mask_bits(segment), layout.plaintext_mask_bits(segment))

@@ -29,6 +29,7 @@ from twinveil.plan import IMAGE
 from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Ask, Link
 from twinveil.protocol.model.s1 import ModelS1
+from twinveil.protocol.observer import Mask
 from twinveil.protocol.shares import Words, modulo, windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.arithmetic import Arithmetic
@@ -84,9 +85,10 @@ class TextbookS1(SingleUse):
         if stage.index == 1:
             self.smap(link, self._layout.schedule.stages[0])
         (step,) = stage.linear
-        bits = step.node.accumulator_bits
-        reply, masks = self._mask(link, list(self._linear(link, step)), bits, signed=True)
-        return reply, modulo(masks, bits)[:, None]
+        reply, masks = self._mask(
+            link, list(self._linear(link, step)), self._layout.sum_masks[step.node.name]
+        )
+        return reply, modulo(masks, step.node.accumulator_bits)[:, None]
 
     def smp(self, ask: Ask, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
         """SMP(E(a), E(b)) elementwise, in messages of BATCH products."""
@@ -144,10 +146,11 @@ class TextbookS1(SingleUse):
     def sact(self, link: Link, relu: ReluStep) -> Ciphertexts:
         """E(min(max(x, 0) >> shift, 2^bits - 1)) from E(x)."""
         values, bits = self._tensors[relu.source], self._layout.plan.bits[relu.source]
-        reply, masks = self._mask(link, list(values), bits, signed=True)
+        wide = self._layout.sum_masks[relu.source]
+        reply, masks = self._mask(link, list(values), wide)
         records = self._records(link, reply, {"s.x": to_bits(masks, bits)}, "mask.t", len(values))
         kept = self.smp(link.ask, list(values), records)
-        reply, masks = self._mask(link, kept, bits, signed=False)
+        reply, masks = self._mask(link, kept, wide)
         mask = random_bits(self._layout.mask_bits(relu.bits), len(values), top=1)
         corrections = expect(reply, "corrections").corrections.bits
         reply = link.ask(link.garbled({"s.x": to_bits(masks, bits), "mask.y": mask}, corrections))
@@ -168,7 +171,7 @@ class TextbookS1(SingleUse):
             if window == 1:
                 maxima += chosen
                 continue
-            reply, masks = self._mask(link, chosen, bits, signed=False)
+            reply, masks = self._mask(link, chosen, self._layout.mask(bits))
             inputs = {"s.r": to_bits(masks.reshape(window, count), bits)}
             records = self._records(link, reply, inputs, "mask.mr", window * count, (window, count))
             products = np.array(self.smp(link.ask, chosen, records), object).reshape(window, count)
@@ -197,10 +200,9 @@ class TextbookS1(SingleUse):
         flipped = [arithmetic.add(one, arithmetic.negate(record)) for record in records]
         return [pair[int(flip)] for *pair, flip in zip(records, flipped, flips[0], strict=True)]
 
-    def _mask(self, link: Link, values: Sequence[mpz], bits: int, *, signed: bool) -> tuple[pb.Round, Words]:
+    def _mask(self, link: Link, values: Sequence[mpz], mask: Mask) -> tuple[pb.Round, Words]:
         """Send E(x + s) for a circuit; S2's reply and the low words of s."""
-        offset = 1 << (bits - 1) if signed else 0
-        drawn = [offset + secrets.randbits(self._layout.mask_bits(bits)) for _ in values]
+        drawn = [mask.offset + secrets.randbits(mask.bits) for _ in values]
         fresh = self._rerandomiser.freshen_fully(self._key.add_plain(values, drawn, self._tally))
         reply = link.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=fresh.to_bytes())))
         return reply, np.array([s & (2**64 - 1) for s in drawn], np.uint64)

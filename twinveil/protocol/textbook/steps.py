@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -16,6 +16,7 @@ from twinveil.params import Params
 from twinveil.plan import IMAGE, Plan, Shape
 from twinveil.protocol.circuits import import_weights, label, maximum_records, requantise, sign_records
 from twinveil.protocol.garbled import Step
+from twinveil.protocol.observer import Mask
 from twinveil.schedule import PoolStep, Schedule, schedule
 
 MAX_PRODUCTS = 8192
@@ -67,6 +68,25 @@ class TextbookLayout:
 
     def mask_bits(self, bits: int) -> int:
         return bits + self.params.sigma + self.count_bits
+
+    def mask(self, bits: int) -> Mask:
+        """Of an unsigned value that a circuit has forced below 2^bits."""
+        return Mask(self.mask_bits(bits))
+
+    @cached_property
+    def sum_masks(self) -> Mapping[str, Mask]:
+        """Of each layer's sums. They are integers here, not residues, and no circuit has forced them.
+
+        So their range follows from the widths of pixels, activations, weights and biases, which circuits do
+        force, and not from the accumulators', which an owner's plan may declare too narrow.
+        """
+        masks = {}
+        for node in self.plan.linear_nodes:
+            product = ((1 << self.plan.bits[node.source]) - 1) << (node.weight_bits - 1)
+            most = self.plan.taps(node) * product + (1 << (node.accumulator_bits - 1))
+            bits = most.bit_length()
+            masks[node.name] = Mask(self.mask_bits(bits + 1), offset=1 << bits)
+        return masks
 
     @cached_property
     def _activations(self) -> int:

@@ -172,8 +172,14 @@ def one_bit_short(honest: Callable[..., Words]) -> Callable[..., Words]:
 
 def one_for_a_shape(honest: Callable[..., Words]) -> Callable[..., Words]:
     """Two branches under one mask: their difference is open."""
-    kept: dict[object, Words] = {}
-    return lambda shape, bits: kept.setdefault(shape, honest(shape, bits))
+    kept: dict[tuple[int, ...], Words] = {}
+
+    def drawn_once(shape: tuple[int, ...], bits: int) -> Words:
+        if shape not in kept:
+            kept[shape] = honest(shape, bits)
+        return kept[shape]
+
+    return drawn_once
 
 
 @pytest.mark.parametrize("mistake", [one_bit_short, one_for_a_shape])

@@ -12,9 +12,9 @@ from twinveil.net.identity import PeerIdentity
 from twinveil.net.observed import ObservedPeer
 from twinveil.parallel import Workers
 from twinveil.protocol.conversation import expect
-from twinveil.protocol.model.s1 import ModelS1, import_model
+from twinveil.protocol.model.s1 import import_model
 from twinveil.protocol.observer import NOBODY, Observer
-from twinveil.requests import read_header
+from twinveil.requests import import_binding, read_header
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
@@ -47,26 +47,16 @@ class ProvisionS1:
         half = model_half(record.plan, tools.params, tools.key.n, collect(data))
         observer = self._observers()
         with closing(ObservedPeer(self._cloud_s2.peer(), observer)) as peer:
-            layers = len(record.plan.linear_nodes)
-            work = import_model(
+            model = yield from import_model(
                 peer.ask,
                 record.import_id,
+                import_binding(record, caller),
                 record.layout,
                 half,
                 tools.key,
-                tools.rerandomiser,
                 self._workers,
                 observer,
             )
-            done = 0
-            while True:
-                try:
-                    name = next(work)
-                except StopIteration as end:
-                    model: ModelS1 = end.value
-                    break
-                yield Progress(stage=done, stages=layers, label=name)
-                done += 1
             with self._models.stage(record, model, tools.key) as staged:
                 expect(peer.ask(pb.Round(commit=pb.Commit())), "done")
                 staged.commit()

@@ -55,14 +55,8 @@ class QueriesS1:
                 if not prepared.query.prepared:
                     yield Progress(label="preparing")
                     prepared.query.prepare()
-                work = prepared.query.classify(head, half)
-                while True:
-                    try:
-                        step = next(work)
-                    except StopIteration as end:
-                        figures = json.dumps(prepared.query.meter.as_dict())
-                        return AnswerHalf(half=end.value, figures_json=figures)
-                    yield Progress(stage=step.stage, stages=step.stages, label=step.label)
+                answer = yield from prepared.query.classify(head, half)
+                return AnswerHalf(half=answer, figures_json=json.dumps(prepared.query.meter.as_dict()))
         finally:
             with self._lock:
                 self.running -= 1

@@ -6,9 +6,7 @@ import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
-from twinveil.crypto.tally import Tally
 from twinveil.net.channel import Link, Me, connect
 from twinveil.net.grpc_peer import GrpcPeer
 from twinveil.parallel import Workers
@@ -78,7 +76,7 @@ class CloudS2:
 
     def tools(self, workers: Workers) -> Tools:
         key = self.key()
-        return Tools(key, Rerandomiser(key, Tally()), workers, self._contact.s2_key.params(key))
+        return Tools(key, workers, self._contact.s2_key.params(key))
 
     def peer(self) -> GrpcPeer:
         """A new conversation."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from hmac import compare_digest
 
 from cloud_s2.models import ModelsS2
-from cloud_s2.provision import ProvisionS2
+from cloud_s2.provision import PendingImport, ProvisionS2
 from cloud_s2.queries import PendingQuery, QueriesS2
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.errors import BadInput, OutOfOrder, PeerUnavailable
+from twinveil.errors import BadInput, OutOfOrder, PeerMismatch, PeerUnavailable
 from twinveil.net.identity import PeerIdentity
 from twinveil.net.observed import ObservedConversation
 from twinveil.net.peer import Conversation
@@ -55,7 +56,13 @@ class Conversations:
                 raise OutOfOrder(f"a conversation begins with an import or a query, not {other!r}")
 
     def _import(self, opening: pb.OpenImport, observer: Observer) -> Script:
-        pending = self.provision.claim(opening.import_id, HALF_SECONDS)
+        def check(pending: PendingImport) -> None:
+            if not compare_digest(opening.binding, pending.binding):
+                raise PeerMismatch(
+                    "the two halves of this import are of different owners, models or policies"
+                )
+
+        pending = self.provision.claim(opening.import_id, HALF_SECONDS, check)
         try:
             record = pending.record
             model = yield from import_model(

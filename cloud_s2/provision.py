@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from cloud_s2.models import ModelsS2
 from cloud_s2.pending import Pending
@@ -11,7 +11,7 @@ from twinveil.halves import Half, collect, model_half
 from twinveil.net.identity import PeerIdentity
 from twinveil.params import Params
 from twinveil.rendezvous import Rendezvous
-from twinveil.requests import read_header
+from twinveil.requests import import_binding, read_header
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
 from twinveil.store import Record
@@ -22,10 +22,11 @@ IMPORT_SECONDS = 3600.0
 class PendingImport(Pending[ModelEntry]):
     """One model's blindings on their way."""
 
-    def __init__(self, record: Record, half: Half) -> None:
+    def __init__(self, record: Record, half: Half, binding: bytes) -> None:
         super().__init__("the import", "outsource the model again")
         self.record = record
         self.half = half
+        self.binding = binding
 
 
 class ProvisionS2:
@@ -38,8 +39,11 @@ class ProvisionS2:
         self._unclaimed = unclaimed
         self._pending: Rendezvous[PendingImport] = Rendezvous("model")
 
-    def claim(self, import_id: bytes, seconds: float) -> PendingImport:
-        pending = self._pending.claim(import_id, seconds)
+    def claim(
+        self, import_id: bytes, seconds: float, check: Callable[[PendingImport], None]
+    ) -> PendingImport:
+        """The half of this import, for one conversation. What `check` raises leaves it where it is."""
+        pending = self._pending.claim(import_id, seconds, check)
         pending.claimed = True
         return pending
 
@@ -50,7 +54,7 @@ class ProvisionS2:
         self._models.store.refuse_existing(record.model, record.version)
         self._models.store.refuse_known(record.import_id)
         half = model_half(record.plan, self._params, self._key.n, collect(data))
-        pending = PendingImport(record, half)
+        pending = PendingImport(record, half, import_binding(record, caller))
         self._pending.deposit(record.import_id, pending)
         try:
             return (yield from pending.outcome(self._unclaimed, IMPORT_SECONDS))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import secrets
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,19 +13,16 @@ from owner.clouds import Clouds
 from twinveil.blinding import blind_values, offset_binary
 from twinveil.errors import TwinveilError
 from twinveil.halves import model_plaintexts, model_segments
+from twinveil.net.both import Report, follow_both
 from twinveil.net.chunks import CHUNK_BYTES
-from twinveil.net.status import RpcError, from_rpc_error
 from twinveil.params import Params
 from twinveil.plan import QuantisedModel
-from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader, OutsourceEvent
+from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader
 from twinveil.rpc.provision_pb2_grpc import ProvisionStub
 from twinveil.rpc.types_pb2 import ModelEntry
 from twinveil.version import PROTOCOL_VERSION
 
 DEADLINE = 7200.0
-
-Report = Callable[[int, int, str], None]
-"""(layers done, layers, layer at work)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,42 +71,17 @@ def blind_model(model: QuantisedModel, params: Params, n: mpz) -> tuple[bytes, b
 
 def _send(header: ModelHeader, halves: tuple[bytes, bytes], clouds: Clouds, report: Report) -> ModelEntry:
     """Both streams at once: S1 runs the import as soon as it has its half, and waits for S2's."""
+    links = (clouds.s1, clouds.s2)
     calls = [
         ProvisionStub(link.channel).Outsource(_pieces(header, half), timeout=DEADLINE)
-        for link, half in ((clouds.s1, halves[0]), (clouds.s2, halves[1]))
+        for link, half in zip(links, halves, strict=True)
     ]
-    errors: list[TwinveilError] = []
-    entries: list[ModelEntry] = []
-
-    def follow(index: int, name: str) -> None:
-        try:
-            for event in calls[index]:
-                _take(event, index, entries, report)
-        except RpcError as error:
-            # The first error is the reason; what the other call says then is only its echo.
-            errors.append(from_rpc_error(error, name))
-            calls[1 - index].cancel()  # type: ignore[no-untyped-call]
-
-    other = threading.Thread(target=follow, args=(1, clouds.s2.peer), daemon=True)
-    other.start()
     try:
-        follow(0, clouds.s1.peer)
-        other.join()
-    except BaseException:
-        for call in calls:
-            call.cancel()  # type: ignore[no-untyped-call]
-        raise
-    if errors:
+        first, _ = follow_both(links, calls, report)
+    except TwinveilError:
         clouds.forget(header.model, header.version)
-        raise errors[0]
-    return entries[0]
-
-
-def _take(event: OutsourceEvent, index: int, entries: list[ModelEntry], report: Report) -> None:
-    if event.WhichOneof("event") == "outsourced":
-        entries.append(event.outsourced)
-    elif index == 0:
-        report(event.progress.stage, event.progress.stages, event.progress.label)
+        raise
+    return first.outsourced
 
 
 def _pieces(header: ModelHeader, data: bytes) -> Iterator[ModelChunk]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from owner.catalogue import Released, Releases
 from owner.clouds import Clouds
-from owner.outsource import Release, Report, outsource
+from owner.outsource import Release, outsource
 from twinveil.card import check_name
 from twinveil.model_files import StoredModel
+from twinveil.net.both import Report
 
 
 def release(

@@ -59,13 +59,22 @@ class Segment:
         """Width of the values of one plaintext, without the guard."""
         return self.per_plaintext * self.bits
 
+    def plaintext_mask_bits(self, sigma: int) -> int:
+        """Width of S1's mask s in P + s, which S2 decrypts: it hides P as a whole, guard and all."""
+        return self.packed_bits + _margin(sigma)
+
+
+def _margin(sigma: int) -> int:
+    """Bits of a plaintext's mask beyond those of the values in it."""
+    return GUARD_BITS + sigma + COUNT_BITS
+
 
 def segment(name: str, blinding: Blinding, count: int, bits: int, *, key_bits: int, sigma: int) -> Segment:
-    """Lay out `count` values so that P plus S1's mask of its own width + sigma + COUNT_BITS stays below N.
+    """Lay out `count` values so that P + s stays below N, s of `plaintext_mask_bits`.
 
     Raises InvalidKey if not even one value fits, TooMuch for more of them than an import takes.
     """
-    room = key_bits - 3 - GUARD_BITS - sigma - COUNT_BITS
+    room = key_bits - 3 - _margin(sigma)
     if room < bits:
         raise InvalidKey(f"{name}: a key of {key_bits} bits has no room for {bits} and masks of {sigma} more")
     made = Segment(name, blinding, count, bits, min(count, room // bits))

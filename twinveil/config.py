@@ -217,7 +217,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(section: str, kind: type) -> _Parser:
     parser = _Parser(
-        prog=f"python -m {section}",
+        prog=f"twinveil serve {section}",
         description=kind.__doc__,
         epilog="Every option may also be given as TWINVEIL_OPTION in the environment or in the TOML file.",
         allow_abbrev=False,

@@ -11,6 +11,10 @@ KAPPA = 128
 
 MIN_KEY_BITS = 2048
 
+MAX_PICTURES = 16
+"""Most pictures of one query. Widths are those of such a query for every other, too: E(K) is packed once, at
+the import, and serves queries of any size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Params:

@@ -8,14 +8,15 @@ from gmpy2 import mpz
 
 from twinveil.blinding import decode, half_bytes, picture_segment
 from twinveil.crypto.public_key import PublicKey
-from twinveil.errors import BadInput, InvalidMessage, NotAllowed, PeerMismatch, TooMuch
+from twinveil.errors import BadInput, InvalidMessage, NotAllowed, PeerMismatch
 from twinveil.halves import model_plaintexts
 from twinveil.net.identity import PeerIdentity
 from twinveil.params import Params
 from twinveil.plan import Plan
+from twinveil.protocol.conversation import binding
 from twinveil.protocol.model.layout import ImportLayout
-from twinveil.protocol.packed.layout import MAX_PICTURES
 from twinveil.protocol.query.binding import QueryHead
+from twinveil.protocol.query.engines import check_pictures
 from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
@@ -32,8 +33,7 @@ def read_query(
         raise NotAllowed("the owner allows only the label of this model: ask with --label-only")
     if query.engine not in record.engines:
         raise BadInput(f"this model was outsourced for {' and '.join(record.engines)}, not {query.engine!r}")
-    if not 1 <= query.pictures <= MAX_PICTURES:
-        raise TooMuch(f"a query has 1 to {MAX_PICTURES} pictures, not {query.pictures}")
+    check_pictures(query.engine, query.pictures)
     layout = picture_segment(record.plan, query.pictures, key_bits=params.key_bits, sigma=params.sigma)
     head = QueryHead(
         query.query_id,
@@ -45,6 +45,21 @@ def read_query(
         query.pictures,
     )
     return head, decode(query.half, layout, n)
+
+
+def import_binding(record: Record, caller: PeerIdentity) -> bytes:
+    """What ties the two halves of an import together, so that nobody's half meets another owner's.
+
+    Plan and engines are compared with the layout (protocol.model.s2).
+    """
+    return binding(
+        b"twinveil import",
+        record.import_id,
+        caller.fingerprint,
+        record.model.encode(),
+        record.version.encode(),
+        bytes([record.label_only]),
+    )
 
 
 def read_header(header: ModelHeader, caller: PeerIdentity, params: Params, key: PublicKey) -> Record:

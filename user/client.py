@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +24,13 @@ from twinveil import answers
 from twinveil.blinding import blind_values, picture_segment
 from twinveil.card import ModelCard
 from twinveil.crypto.public_key import PublicKey
-from twinveil.errors import BadImage, BadInput, PeerMismatch, PeerUnavailable, TwinveilError
+from twinveil.errors import BadImage, BadInput, PeerMismatch
 from twinveil.images import Invert, load_picture
 from twinveil.masks import Mask, mask_for
+from twinveil.net.both import Report, follow_both
 from twinveil.net.channel import Link, connect
 from twinveil.net.status import RpcError, from_rpc_error
-from twinveil.params import Params
+from twinveil.params import MAX_PICTURES, Params
 from twinveil.pinning import pinned_key
 from twinveil.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelRequest
@@ -43,10 +43,8 @@ from user.contact import Contact
 DEADLINE = 3600.0
 CATALOGUE_DEADLINE = 20.0
 BATCH = 4
-"""Pictures that share a query's ciphertexts; more would make its messages too large."""
+"""Pictures that share a query's ciphertexts; with so many, seconds a picture are least (docs/cost.md)."""
 
-Report = Callable[[int, int, str], None]
-"""(stages done, stages, what comes now) of the query at work."""
 Source = str | Path | bytes | npt.NDArray[np.uint8]
 """A file, its content, or a picture that has the model's shape already."""
 
@@ -146,8 +144,12 @@ class Client:
         """One Classification for each source, in order; up to `batch` pictures share a query.
 
         mask: the one that the model's card names; pictures are covered with it before they are blinded.
+        report: told how far the query at work is and, of several pictures, which ones it has.
         Every picture is read and cropped before the first is sent: a bad file costs no query.
+        Raises BadInput for a batch that is not from 1 to MAX_PICTURES.
         """
+        if not 1 <= batch <= MAX_PICTURES:
+            raise BadInput(f"a query has 1 to {MAX_PICTURES} pictures, not {batch}")
         found = self.model(model, version)
         covering = mask_for(found.card, mask)
         pictures = [self.read(source, found, invert) for source in sources]
@@ -158,7 +160,9 @@ class Client:
         made: list[Classification] = []
         for start in range(0, len(pictures), batch):
             group = np.stack(pictures[start : start + batch])
-            made += self._query(group, found, label_only or found.label_only, engine, report)
+            told = _of_group(report, start, len(group), len(pictures))
+            told(0, 0, "blinding")
+            made += self._query(group, found, label_only or found.label_only, engine, told)
         return made
 
     def read(self, source: Source, model: Model, invert: Invert = "auto") -> npt.NDArray[np.uint8]:
@@ -235,42 +239,21 @@ def classify(
         return client.classify(sources, model, version, **options)
 
 
+def _of_group(report: Report, start: int, size: int, count: int) -> Report:
+    """Names the pictures of the query at work, if there are others than one."""
+    which = f"{start + 1} to {start + size} of {count}: " if count > 1 else ""
+    return lambda done, stages, label: report(done, stages, which + label)
+
+
 def _ask_both(
     links: tuple[Link, Link], requests: Sequence[QueryHalf], report: Report
 ) -> tuple[AnswerHalf, AnswerHalf]:
-    """Both clouds at once; the first error ends both calls."""
     calls = [
         InferenceStub(link.channel).Classify(request, timeout=DEADLINE)
         for link, request in zip(links, requests, strict=True)
     ]
-    found: dict[int, AnswerHalf] = {}
-    errors: list[TwinveilError] = []
-
-    def follow(index: int) -> None:
-        try:
-            for event in calls[index]:
-                if event.WhichOneof("event") == "answer":
-                    found[index] = event.answer
-                elif index == 0:
-                    report(event.progress.stage, event.progress.stages, event.progress.label)
-        except RpcError as error:
-            errors.append(from_rpc_error(error, links[index].peer))
-            calls[1 - index].cancel()  # type: ignore[no-untyped-call]
-
-    other = threading.Thread(target=follow, args=(1,), daemon=True)
-    other.start()
-    try:
-        follow(0)
-        other.join()
-    except BaseException:
-        for call in calls:
-            call.cancel()  # type: ignore[no-untyped-call]
-        raise
-    if errors:
-        raise errors[0]
-    if len(found) != 2:
-        raise PeerUnavailable("a cloud ended the query without an answer: ask again")
-    return found[0], found[1]
+    first, second = follow_both(links, calls, report)
+    return first.answer, second.answer
 
 
 def _figures(answer: AnswerHalf) -> dict[str, Any]:

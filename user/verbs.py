@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from twinveil.cli.contact import with_settings
-from twinveil.cli.progress import Step, steps
+from twinveil.cli.progress import steps
 from twinveil.errors import BadInput
-from twinveil.images import Invert, Picture
-from twinveil.masks import Mask, mask_for
+from twinveil.images import Invert
+from twinveil.params import MAX_PICTURES
 from twinveil.settings import UserSettings
 from user.client import BATCH, Classification, Client
 from user.contact import Contact
@@ -36,19 +36,6 @@ REACH = (
     "insecure_small_key",
     "connect_wait",
 )
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a person asked for."""
-
-    model: str
-    version: str
-    label_only: bool
-    engine: str
-    invert: Invert
-    batch: int
-    mask: Path | None = None
 
 
 @with_settings(UserSettings, *REACH)
@@ -75,53 +62,34 @@ def classify(
             help="Cover pictures with this mask before they are blinded; the model's card names it."
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, max=64, help="Pictures that share a query.")] = BATCH,
+    batch: Annotated[int, typer.Option(min=1, max=MAX_PICTURES, help="Pictures that share a query.")] = BATCH,
     vector: Annotated[bool, typer.Option("--vector", help="Show every class's score.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Classify pictures by two clouds that see neither the pictures nor the answer."""
     files = list(_files(pictures))
-    asked = Asked(model, version, label_only, engine, invert, batch, mask)
     title = f"classifying {len(files)} picture{'s' * (len(files) != 1)}"
     with ExitStack() as stack:
         step = stack.enter_context(steps(title))
         step(0, 0, "reaching owner and clouds")
         client = stack.enter_context(Client(Contact.of(settings)))
-        made = _classify(client, files, asked, step)
+        made = client.classify(
+            files,
+            model,
+            version,
+            label_only=label_only,
+            engine=engine,
+            invert=invert,
+            mask=mask,
+            batch=batch,
+            report=step,
+        )
         names = client.model(model, version).card.class_names
     if as_json:
         rows = [{"picture": str(file), **asdict(each)} for file, each in zip(files, made, strict=True)]
         typer.echo(json.dumps(rows, indent=2))
     else:
         Console().print(_table(files, made, names, vector))
-
-
-def _classify(client: Client, files: Sequence[Path], asked: Asked, step: Step) -> list[Classification]:
-    """Every file is read before the first is sent: a bad one costs no query."""
-    model = client.model(asked.model, asked.version)
-    mask: Mask | None = mask_for(model.card, asked.mask)
-    read: list[Picture] = [client.read(file, model, asked.invert) for file in files]
-    size = 1 if asked.engine == "textbook" else asked.batch
-    made: list[Classification] = []
-    for start in range(0, len(read), size):
-        group = read[start : start + size]
-        which = f"{start + 1} to {start + len(group)} of {len(read)}"
-
-        def report(done: int, stages: int, label: str, which: str = which) -> None:
-            step(done, stages, f"{which}: {label}")
-
-        report(0, 0, "blinding")
-        made += client.classify(
-            group,
-            asked.model,
-            asked.version,
-            label_only=asked.label_only,
-            engine=asked.engine,
-            mask=mask,
-            batch=size,
-            report=report,
-        )
-    return made
 
 
 def _files(given: Sequence[Path]) -> Iterator[Path]:

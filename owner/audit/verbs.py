@@ -19,7 +19,7 @@ from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.errors import BadInput
 from twinveil.model_files import find_model, load_card
-from twinveil.net.files import check_place, replace
+from twinveil.net.files import check_place, write_report
 from twinveil.settings import OwnerSettings
 
 if TYPE_CHECKING:
@@ -161,13 +161,13 @@ def _write(result: Inverted, request: Request, report: Path | None, as_json: Pat
     command = shlex.join(["twinveil", *sys.argv[1:]])
     subject = Subject(request.source.model, command)
     if report is not None:
-        replace(report, to_html(result, subject).encode(), 0o600)
+        write_report(report, to_html(result, subject))
     if as_json is not None:
         text = json.dumps(to_json(result, subject), indent=1) + "\n"
         if as_json == Path("-"):
             typer.echo(text, nl=False)
         else:
-            replace(as_json, text.encode(), 0o600)
+            write_report(as_json, text)
 
 
 def _print(result: Inverted, console: Console) -> None:

@@ -9,7 +9,6 @@ import base64
 import io
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -19,21 +18,11 @@ from owner.masks.page import STYLE
 from owner.masks.statistics import Figure
 from owner.masks.study import Study
 from owner.masks.tables import Attacked, Group, Selection
-from twinveil.errors import BadInput
 from twinveil.images import Picture
 from twinveil.masks import Mask
-from twinveil.net.files import replace
 
 PEOPLE = 6
 """Test pictures that are shown, each of another class."""
-
-
-def write_report(path: Path, study: Study, selection: Selection, attacker: Attacker) -> None:
-    """For its owner's eyes. Raises BadInput if the file cannot be written."""
-    try:
-        replace(path, render(study, selection, attacker).encode(), 0o600)
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def render(study: Study, selection: Selection, attacker: Attacker) -> str:

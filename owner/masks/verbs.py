@@ -17,7 +17,7 @@ from owner.picture_size import picture_size
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.masks import load_mask, load_masks
-from twinveil.net.files import check_place
+from twinveil.net.files import check_place, write_report
 from twinveil.settings import OwnerSettings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Choose and use recognition masks.")
@@ -137,7 +137,7 @@ def select(
     place = folder or settings.state / "masks"
     with steps("loading the study", console):
         from owner.masks.measure import Attacker, measure
-        from owner.masks.report import write_report
+        from owner.masks.report import render
         from owner.masks.results import write_results
         from owner.masks.selection import select
         from owner.masks.study import Study
@@ -153,7 +153,7 @@ def select(
         attacker = Attacker(study, lambda name: step(0, 0, f"mask {name}"))
         selection = select(measured, attacker, rules)
     path = write_results(study, selection)
-    write_report(page, study, selection, attacker)
+    write_report(page, render(study, selection, attacker))
     if as_json:
         typer.echo(path.read_text())
     else:

@@ -36,11 +36,11 @@ PICTURE_SECONDS = 9.0
 
 
 def query() -> Query:
-    common = {"seconds": 2.0, "waiting_seconds": 1.0, "bytes": 7, "messages": 6}
+    common = {"seconds": 2.0, "waiting_seconds": 1.0, "bytes": 7}
     s1 = {
-        "ahead": {"cpu_seconds": 4.0, "rounds": 4, "operations": {"mul_n": 1}},
-        "garbling": {"cpu_seconds": 0.5, "rounds": 0, "operations": {}},
-        "SACT": {"cpu_seconds": 0.25, "rounds": 6, "operations": {"mul_n": 2}},
+        "ahead": {"cpu_seconds": 4.0, "messages": 4, "operations": {"mul_n": 1}},
+        "garbling": {"cpu_seconds": 0.5, "messages": 0, "operations": {}},
+        "SACT": {"cpu_seconds": 0.25, "messages": 6, "operations": {"mul_n": 2}},
     }
     s2 = {"SACT": {"cpu_seconds": 1.0, "operations": {"mul_n": 4}}}
     s1 = {name: common | each for name, each in s1.items()}

@@ -50,13 +50,13 @@ def test_every_step_runs_by_itself() -> None:
             assert 0 < shown[part]["least"] <= shown[part]["median"] <= shown[part]["largest"]
         assert shown["link_seconds"] == shown["seconds"]["median"]
         for run in each.runs:
-            assert (run.traffic.bytes, run.traffic.rounds) == (shown["bytes"], shown["round_trips"])
+            assert (run.traffic.bytes, run.traffic.round_trips) == (shown["bytes"], shown["round_trips"])
     assert [each.as_dict(Link())["ahead_round_trips"] for each in made] == [0, 1, 2, 2, 2]
 
 
 def test_round_trips_are_counted() -> None:
     smp = TextbookSmp(secret_key(512), toy(512))
-    assert [smp.run(products).traffic.rounds for products in (1, 128, 129)] == [1, 1, 2]
+    assert [smp.run(products).traffic.round_trips for products in (1, 128, 129)] == [1, 1, 2]
 
     def s1(ask: Ask) -> Iterator[None]:
         ask(pb.Round(commit=pb.Commit()))
@@ -69,7 +69,7 @@ def test_round_trips_are_counted() -> None:
             yield pb.Round(done=pb.Done())
 
     run = play(s1, s2)
-    assert (run.traffic_ahead.rounds, run.traffic.rounds) == (1, 3)
+    assert (run.traffic_ahead.round_trips, run.traffic.round_trips) == (1, 3)
     assert run.traffic.bytes == 3 * round_bytes("done") + sum(
         round_bytes("corrections", bits=size) for size in range(3)
     )
@@ -91,7 +91,7 @@ def test_bytes_are_those_of_the_estimate() -> None:
     step = pool_layer(4, 2, 5)
     run = garbled(step)
     assert run.traffic.bytes == EMPTY + corrections(step) + garbled_batch(step)
-    assert (run.traffic_ahead.rounds, run.traffic.rounds) == (2, 2)
+    assert (run.traffic_ahead.round_trips, run.traffic.round_trips) == (2, 2)
     bits = transfers(24).traffic
     assert bits.bytes == EMPTY + round_bytes("corrections", bits=3) + round_bytes(
         "garbled_batch", masked_labels=24 * 32

@@ -13,6 +13,7 @@ import pytest
 
 from twinveil.boundary import guarded
 from twinveil.cli import main as cli
+from twinveil.cli.serve import ROLES
 from twinveil.errors import NotAllowed, UnknownModel
 
 
@@ -70,8 +71,11 @@ def test_serve_passes_options_on(role: str) -> None:
     )
 
 
-def test_serve_shows_the_options_of_a_role() -> None:
-    assert "python -m user" in twinveil("serve", "user", "--help").stdout
+@pytest.mark.parametrize("role", ROLES)
+def test_serve_shows_the_options_of_a_role(role: str) -> None:
+    shown = twinveil("serve", role, "--help").stdout
+    assert shown.startswith(f"usage: twinveil serve {role} ")
+    assert "--listen" in shown
 
 
 def verbs(monkeypatch: pytest.MonkeyPatch, **targets: str) -> None:

@@ -14,6 +14,7 @@ from tests.estimate.test_seconds import MACHINE
 from tests.networks import small_icnn_model
 from twinveil.bench.networks import write
 from twinveil.cli import estimate as command
+from twinveil.params import MAX_PICTURES
 
 
 @pytest.fixture
@@ -52,6 +53,14 @@ def test_workers(estimate: Any) -> None:
     assert default["operations"]["cloud_s1"] != nine["operations"]["cloud_s1"]
     assert one["memory_bytes"]["cloud_s1"] < default["memory_bytes"]["cloud_s1"]
     assert one["sustained_seconds"] > default["sustained_seconds"]
+
+
+def test_no_more_pictures_than_a_query_has() -> None:
+    app = typer.Typer()
+    app.command()(command.estimate)
+    shown = CliRunner().invoke(app, [f"--pictures={MAX_PICTURES + 1}"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 2
+    assert "Invalid value for '--pictures'" in shown.output
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,9 @@ from twinveil.crypto.tally import (
     SQUARE_N2,
     Tally,
 )
-from twinveil.estimate.query import engine_cost, estimate
+from twinveil.estimate.query import estimate
 from twinveil.plan import IMAGE, Dense, Plan
+from twinveil.protocol.query.engines import query_plan
 from twinveil.protocol.shares import windows
 from twinveil.protocol.textbook.steps import pool_windows
 from twinveil.rpc import rounds_pb2 as pb
@@ -102,7 +103,7 @@ def packed_agrees(plan: Plan, bits: int, pictures: int, workers: int) -> None:
 def test_packed_bytes_and_messages(plan: Plan, pictures: int) -> None:
     bits, width = 1024, 2 * 1024 // 8
     costs, planned = estimate(plan, toy(bits), pictures=pictures), schedule(plan)
-    _, steps = engine_cost(plan, toy(bits), "packed", pictures)
+    steps = query_plan(plan, toy(bits), "packed", pictures).steps
     stages = page.layers(planned, bits, pictures)
     linear = circuits = 0
     for index, stage in enumerate(stages):

@@ -25,17 +25,19 @@ from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.net.counted import CountedPeer
 from twinveil.parallel import INLINE
+from twinveil.params import Params
 from twinveil.plan import Plan
+from twinveil.protocol.conversation import ROUNDS_VERSION, SESSION_BYTES
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.query.binding import QueryHead
+from twinveil.protocol.query.engines import QueryPlan, query_plan
 from twinveil.protocol.query.s1 import QueryS1, Tools
 from twinveil.protocol.query.s2 import query
 from twinveil.protocol.textbook.s1 import TextbookS1
 from twinveil.protocol.textbook.s2 import TextbookS2
-from twinveil.protocol.textbook.steps import TextbookLayout
-from twinveil.rpc.rounds_pb2 import Round
+from twinveil.rpc.rounds_pb2 import OpenQuery, Round
 
 IMPORT_ID = bytes(16)
 
@@ -96,6 +98,10 @@ def _head(plan: Plan) -> QueryHead:
     return QueryHead(bytes(16), "user", IMPORT_ID, plan.hash, "textbook", False, 1)
 
 
+def _planned(plan: Plan, params: Params) -> QueryPlan:
+    return query_plan(plan, params, "textbook", limit=None)
+
+
 class _Pipe:
     """S1's Peer over a pipe."""
 
@@ -121,12 +127,17 @@ def _s1(peer: Connection, plan: Plan, key_bits: int, jwk: dict[str, Any]) -> Cal
         model.biases["textbook", node.name] = _units(key, shape[0])
     counted = CountedPeer(_Pipe(peer))
     meter = Meter(counted)
-    layout = TextbookLayout(plan, params, limit=None)
-    rerandomiser = Rerandomiser(key, meter.tally)
-    rerandomiser.prepare()
-    tools = Tools(key, rerandomiser, INLINE, params)
-    engine = TextbookS1(model, layout, key, rerandomiser, meter.tally)
-    asked = QueryS1(counted, plan, b"", IMPORT_ID, "textbook", engine, layout.steps(), tools, meter)
+    planned = _planned(plan, params)
+    Rerandomiser(key, meter.tally).prepare()
+    engine = TextbookS1(model, planned.layout, key, meter.tally)
+    opening = OpenQuery(
+        protocol_version=ROUNDS_VERSION,
+        session_id=bytes(SESSION_BYTES),
+        import_id=IMPORT_ID,
+        engine="textbook",
+        pictures=1,
+    )
+    asked = QueryS1(counted, opening, planned, engine, Tools(key, INLINE, params), meter)
 
     def run() -> None:
         asked.prepare()
@@ -139,16 +150,15 @@ def _s1(peer: Connection, plan: Plan, key_bits: int, jwk: dict[str, Any]) -> Cal
 def _s2(peer: Connection, plan: Plan, key_bits: int, jwk: dict[str, Any]) -> Callable[[], object]:
     params = toy(key_bits)
     key = SecretKey.from_jwk(jwk, params)
-    layout = TextbookLayout(plan, params, limit=None)
-    engine = TextbookS2(layout, key, INLINE, Meter(tally=key.tally))
-    steps = layout.steps()
+    planned = _planned(plan, params)
+    engine = TextbookS2(planned.layout, key, INLINE, Meter(tally=key.tally))
     claimed = Claimed(_head(plan), _half(plan, key_bits, key.public_key))
     key.nonces(1)  # makes the table
 
     def run() -> None:
         opening = Round.FromString(peer.recv_bytes()).open_query
         meter = Meter(tally=key.tally)
-        script = query(opening, plan, engine, steps, key, INLINE, params, lambda *_: claimed, False, meter)
+        script = query(opening, planned, engine, key, INLINE, lambda *_: claimed, False, meter)
         reply = next(script)
         while True:
             peer.send_bytes(reply.SerializeToString())

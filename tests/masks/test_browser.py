@@ -6,7 +6,7 @@ from pathlib import Path
 
 from owner.masks.drawing import draw_masks
 from owner.masks.measure import Attacker, measure
-from owner.masks.report import PEOPLE, write_report
+from owner.masks.report import PEOPLE, render
 from owner.masks.selection import select
 from owner.masks.study import Study
 from tests.browser import NEEDS_CHROMIUM, check_report
@@ -22,5 +22,5 @@ def test_the_report_on_a_phone(tmp_path: Path) -> None:
     selection = select(measure(study), attacker, LENIENT)
     assert selection.candidates
     assert selection.targets
-    write_report(tmp_path / "report.html", study, selection, attacker)
+    (tmp_path / "report.html").write_text(render(study, selection, attacker))
     check_report(tmp_path / "report.html", 1 + 3 * PEOPLE)

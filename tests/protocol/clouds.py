@@ -14,9 +14,7 @@ import numpy.typing as npt
 
 from twinveil import answers, blinding
 from twinveil.crypto.keygen import generate
-from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.crypto.tally import Tally
 from twinveil.net.memory import MemoryPeer
 from twinveil.net.observed import ObservedConversation, ObservedPeer
 from twinveil.parallel import INLINE, Workers
@@ -75,8 +73,7 @@ class Clouds:
         self.public = self.secret.public_key
         self.import_id = secrets.token_bytes(16)
         self.layout = ImportLayout(model.plan, self.params, engines)
-        self.rerandomiser = Rerandomiser(self.public, Tally())
-        self.tools = Tools(self.public, self.rerandomiser, workers, self.params)
+        self.tools = Tools(self.public, workers, self.params)
         self.s1, self.s2 = self._import()
 
     def _import(self) -> tuple[model_s1.ModelS1, model_s2.ModelS2]:
@@ -107,7 +104,7 @@ class Clouds:
         peer = ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2)), s1)
         made = finish(
             model_s1.import_model(
-                peer.ask, self.import_id, self.layout, halves[0], self.public, self.rerandomiser, INLINE, s1
+                peer.ask, self.import_id, bytes(32), self.layout, halves[0], self.public, INLINE, s1
             )
         )
         peer.ask(pb.Round(commit=pb.Commit()))

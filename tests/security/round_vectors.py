@@ -71,9 +71,10 @@ def _all(key: SecretKey, body: str, part: Message) -> Iterator[tuple[str, Vector
     for field, value, error in SPECIAL.get(body, ()):
         shown = value.hex() if isinstance(value, bytes) else value
         yield f"{field} {str(shown)[:40]!r}", Vector(_assign(body, field, value), error)
+    if body in ("bind", "open_import"):
+        yield "binding with a flipped bit", _flip(body, "binding")
+        yield "binding without its last byte", Vector(_cut(body, "binding"), "PeerMismatch")
     if body == "bind":
-        yield "binding with a flipped bit", _flip("binding")
-        yield "binding without its last byte", Vector(_cut("binding"), "PeerMismatch")
         yield "the other answer is wanted", Vector(_assign_flag, "PeerMismatch")
 
 
@@ -95,6 +96,7 @@ SPECIAL: dict[str, list[tuple[str, object, str]]] = {
             ("engines", names, "PeerMismatch")
             for names in ([], ["packed"], ["textbook", "packed"], ["packed", "textbook", "packed"], ["", ""])
         ),
+        *(("binding", other, "PeerMismatch") for other in (b"", bytes(32), bytes(33), bytes(1000))),
     ],
     "bind": [
         *(("query_id", unknown, "PeerUnavailable") for unknown in (b"", bytes(15), bytes(16), bytes(17))),
@@ -135,18 +137,18 @@ def _assign(body: str, field: str, value: object) -> Change:
     return change
 
 
-def _flip(field: str) -> Vector:
+def _flip(body: str, field: str) -> Vector:
     def change(data: bytes) -> bytes:
         place = secrets.randbelow(8 * len(data))
         flipped = bytearray(data)
         flipped[place // 8] ^= 1 << place % 8
         return bytes(flipped)
 
-    return Vector(lambda sent: set_field(sent, "bind", field, change), "PeerMismatch")
+    return Vector(lambda sent: set_field(sent, body, field, change), "PeerMismatch")
 
 
-def _cut(field: str) -> Change:
-    return lambda sent: set_field(sent, "bind", field, lambda data: data[:-1])
+def _cut(body: str, field: str) -> Change:
+    return lambda sent: set_field(sent, body, field, lambda data: data[:-1])
 
 
 def _assign_flag(sent: pb.Round) -> pb.Round:

@@ -95,11 +95,16 @@ def query_vectors(n: int) -> Iterator[tuple[str, Vector]]:
     for engine in ("", "PACKED", "textbook", "preprocessed"):
         yield f"engine {engine!r}", (_set("engine", engine), "BadInput")
     yield "no picture", (_set("pictures", 0), "InvalidMessage")
-    for count in (65, UINT32):
+    for count in (17, 65, UINT32):
         yield f"{count} pictures", (_set("pictures", count), "TooMuch")
+    yield "two pictures for the textbook engine", (_two_for_the_textbook, "BadInput")
     yield "16 pictures in the half of one", (_set("pictures", 16), "InvalidMessage")
     for name, change in (*faults.residues(n, 1), *faults.sizes(32)):
         yield f"half, {name}", (_changed("half", change), "InvalidMessage")
+
+
+def _two_for_the_textbook(query: QueryHalf) -> None:
+    query.model, query.engine, query.pictures = "both", "textbook", 2
 
 
 def _changed(field: str, change: faults.Change) -> Callable[[Any], None]:

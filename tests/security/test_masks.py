@@ -15,12 +15,12 @@ from tests.security.ledger import Ledger
 from tests.security.settle import settle, settle_import, settle_picture, settle_textbook
 from tests.security.world import World, filled, tiny_model
 from twinveil import oracle
-from twinveil.plan import Concat, Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
+from twinveil.blinding import Segment
+from twinveil.plan import IMAGE, Concat, Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
 from twinveil.protocol.model.layout import ImportLayout, digest_of
 from twinveil.protocol.packed import layout as packed_layout
 from twinveil.protocol.packed import s1 as packed_s1
 from twinveil.protocol.packed.layout import Slots
-from twinveil.protocol.query import s1 as query_s1
 from twinveil.protocol.shares import Words
 from twinveil.protocol.textbook.steps import TextbookLayout
 
@@ -103,8 +103,6 @@ LESS = 34
 
 
 def shorter(honest: Any) -> Any:
-    if isinstance(honest, int):
-        return honest - LESS
     return lambda *arguments: honest(*arguments) - LESS
 
 
@@ -120,12 +118,24 @@ def short_sums(ahead: bool, less: int) -> Callable[[Callable[..., Slots]], Calla
     return change
 
 
+Width = Callable[[Segment, int], int]
+
+
+def short_plaintexts(picture: bool) -> Callable[[Width], Width]:
+    """Of a user's picture, or of an owner's weights and biases."""
+
+    def change(honest: Width) -> Width:
+        return lambda segment, sigma: honest(segment, sigma) - LESS * ((segment.name == IMAGE) == picture)
+
+    return change
+
+
 SHORT = {
-    "a picture": ("packed", query_s1, "COUNT_BITS", shorter),
+    "a picture": ("packed", Segment, "plaintext_mask_bits", short_plaintexts(picture=True)),
     "sums of the packed engine": ("packed", packed_layout, "_slots", short_sums(False, LESS)),
     "sums made ahead": ("packed", packed_layout, "_slots", short_sums(True, 16)),
     "values of the textbook engine": ("textbook", TextbookLayout, "mask_bits", shorter),
-    "plaintexts of an import": ("import", ImportLayout, "plaintext_mask_bits", shorter),
+    "plaintexts of an import": ("import", Segment, "plaintext_mask_bits", short_plaintexts(picture=False)),
     "weights out of an import": ("import", ImportLayout, "mask_bits", shorter),
 }
 """What has too short a mask: the conversation, and where its width comes from."""

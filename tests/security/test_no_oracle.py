@@ -203,6 +203,25 @@ class TestSplices:
         with pytest.raises(PeerUnavailable):
             finish(world.queries1.classify(second.s1, USER))
 
+    @pytest.mark.parametrize("other", [{"model": "theirs"}, {"version": "2"}, {"label_only": True}, None])
+    def test_halves_of_two_imports(self, world: World, other: dict[str, object] | None) -> None:
+        """By one import's id, of another owner (None), name or policy: the honest half stays, and is used."""
+        name = f"mine{len(world.provision2.list_models())}"
+        header, spliced = world.header(tiny_plan(), name), world.header(tiny_plan(), name)
+        spliced.import_id = header.import_id
+        for field, value in (other or {}).items():
+            setattr(spliced, field, value)
+        caller = OWNER if other else other_caller(OWNER)
+        for_s1, for_s2 = world.halves(tiny_model())
+        waiting = world.provision2.outsource(header, iter([for_s2]), OWNER)
+        next(waiting)
+        before = world.secret.operations
+        with pytest.raises(PeerMismatch, match="different owners, models or policies"):
+            finish(world.provision1.outsource(spliced, iter([for_s1]), caller))
+        assert world.secret.operations == before
+        finish(world.provision1.outsource(header, iter([for_s1]), OWNER))
+        assert finish(waiting).model == name
+
     def test_halves_of_two_users(self, world: World) -> None:
         query = world.query(tiny_plan(), IMAGE)
         waiting = world.queries2.classify(query.s2, other_caller(USER))
@@ -284,11 +303,11 @@ class TestSplices:
             next(asking)
             next(outsourcing)
             world.queries2.claim(query.s2.query_id, 0.0, lambda head: None)
-            world.provision2.claim(header.import_id, 0.0)
+            world.provision2.claim(header.import_id, 0.0, lambda pending: None)
             with pytest.raises(PeerUnavailable, match="did not arrive"):
                 world.queries2.claim(query.s2.query_id, 0.0, lambda head: None)
             with pytest.raises(PeerUnavailable, match="did not arrive"):
-                world.provision2.claim(header.import_id, 0.0)
+                world.provision2.claim(header.import_id, 0.0, lambda pending: None)
 
     def test_an_import_id_names_one_import(self, world: World) -> None:
         header, model = world.header(tiny_plan(), "again"), tiny_model()

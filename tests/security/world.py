@@ -29,10 +29,8 @@ from cloud_s2.queries import QueriesS2
 from tests.crypto_keys import secret_key
 from twinveil import answers
 from twinveil.blinding import blind_values, picture_segment
-from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.crypto.tally import Tally
 from twinveil.halves import model_plaintexts, model_segments
 from twinveil.net.identity import PeerIdentity
 from twinveil.net.memory import MemoryPeer
@@ -116,8 +114,7 @@ class Way:
         self._world = world
 
     def tools(self, workers: Workers) -> Tools:
-        key = self._world.public
-        return Tools(key, Rerandomiser(key, Tally()), workers, self._world.params)
+        return Tools(self._world.public, workers, self._world.params)
 
     def peer(self) -> Peer:
         return self._world.wrap(MemoryPeer(self._world.conversations.open(S1)))

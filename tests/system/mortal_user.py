@@ -16,11 +16,15 @@ def progress(done: int, stages: int, label: str) -> None:
     """Does nothing; here a user can die in the middle of its query."""
 
 
+def report(done: int, stages: int, label: str) -> None:
+    if stages:  # before, nothing may have been sent
+        mortal_user.progress(done, stages, label)  # looked up here, where the test may have put another
+
+
 def main() -> None:
     cluster, model, picture = sys.argv[1:]
     with Client(Contact.configured(Path(cluster), insecure_small_key=True)) as client:
-        # Looked up here, where the test may have put another.
-        client.classify([np.load(picture)], model, report=mortal_user.progress)
+        client.classify([np.load(picture)], model, report=report)
 
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ CLASSIFY: dict[str, tuple[Make, int, str]] = {
     ),
     "unknown version": (lambda p: [p.good, "--model", MODEL, "--version", "9"], 4, f"no model {MODEL} 9"),
     "unknown engine": (lambda p: [p.good, "--model", MODEL, "--engine", "magic"], 2, "'magic' is not one of"),
+    "too many in a query": (lambda p: asking(p, "--batch", "17"), 2, "Invalid value for '--batch'"),
     "engine not imported": (
         lambda p: [p.good, "--model", MODEL, "--engine", "textbook"],
         2,

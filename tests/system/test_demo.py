@@ -57,8 +57,8 @@ def test_demo_twice(folder: Path, tmp_path: Path) -> None:
         assert (made["engine"], made["key_bits"], made["all_agree"]) == ("packed", 512, True)
         assert len(made["pictures"]) == images
         for picture in made["pictures"]:
-            assert set(picture) == {"truth", "label", "agrees", "seconds", "bytes", "rounds"}
-            assert min(picture["seconds"], picture["bytes"], picture["rounds"]) > 0
+            assert set(picture) == {"truth", "label", "agrees", "seconds", "bytes", "messages"}
+            assert min(picture["seconds"], picture["bytes"], picture["messages"]) > 0
         assert set(made["accuracy"]) == {"float", "fixed"}
         assert len(set(made["processes"].values())) == 4
         assert {"SCVL", "SCT"} <= made["functions"].keys()

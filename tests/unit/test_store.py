@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.networks import random_model
+from twinveil.blinding import Segment
 from twinveil.errors import BadInput, ModelExists, NotAllowed, UnknownModel
 from twinveil.params import Params
 from twinveil.protocol.model import layout as model_layout
@@ -66,17 +67,17 @@ def test_a_model_of_a_name_that_is_not_given_any_more_stands(store: ModelStore, 
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "value"),
+    ("place", "name", "value"),
     [
         (packed_layout, "MAX_PICTURES", 1 << 12),
         (packed_layout, "MIN_COUNT_BITS", 40),
-        (model_layout, "GUARD_BITS", 3),
+        (Segment, "plaintext_mask_bits", lambda segment, sigma: segment.packed_bits + sigma),
     ],
 )
 def test_a_model_laid_out_in_another_way_is_refused(
-    store: ModelStore, monkeypatch: pytest.MonkeyPatch, module: object, name: str, value: int
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch, place: object, name: str, value: object
 ) -> None:
-    monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(place, name, value)
     model_layout.digest_of.cache_clear()
     for refused in (lambda: store.find("digits", "1"), lambda: store.arrays(RECORD, FORMS)):
         with pytest.raises(BadInput, match=r"another version of Twinveil .* remove and outsource it again"):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twinveil.blinding import COUNT_BITS, GUARD_BITS, Segment
+from twinveil.blinding import Segment
 from twinveil.params import Params
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.model.layout import ImportLayout
@@ -78,8 +78,8 @@ ANSWERED, DONE, COMMIT = Bare("answered"), Bare("done"), Bare("commit")
 
 
 def picture_mask(picture: Segment, params: Params) -> Masked:
-    bits = picture.packed_bits + GUARD_BITS + params.sigma + COUNT_BITS
-    return Masked("masked_plaintexts", [(picture.plaintexts, Mask(bits))])
+    hidden = Mask(picture.plaintext_mask_bits(params.sigma))
+    return Masked("masked_plaintexts", [(picture.plaintexts, hidden)])
 
 
 def packed_query(
@@ -164,7 +164,8 @@ def import_of(layout: ImportLayout) -> Iterator[Exchange]:
         parts = layout.parts(node)
         for part in parts:
             step = layout.step(part)
-            masks = [(each.plaintexts, Mask(layout.plaintext_mask_bits(each))) for each in part]
+            sigma = layout.params.sigma
+            masks = [(each.plaintexts, Mask(each.plaintext_mask_bits(sigma))) for each in part]
             yield Exchange(Masked("masked_plaintexts", masks), Corrections(step, extension=True))
             kept = sum(len(placement.slots) for placement in layout.placements(node))
             yield Exchange(Circuit(step, top=1), _shares(kept) if part is parts[-1] else DONE)

@@ -37,6 +37,7 @@ from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.circuit import flatten
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.ot_extension import ExtensionSender, correction_bytes, prepare_bytes
+from twinveil.halves import Half
 from twinveil.net.memory import MemoryPeer
 from twinveil.net.observed import ObservedConversation, ObservedPeer
 from twinveil.net.peer import Peer
@@ -84,10 +85,10 @@ class Simulator:
         work = model_s1.import_model(
             peer.ask,
             import_id,
+            secrets.token_bytes(32),
             self.models,
             self._halves(),
             self.public,
-            self.rerandomiser,
             INLINE,
             observer,
         )
@@ -112,6 +113,7 @@ class Simulator:
             import_id=secrets.token_bytes(16),
             layout=self.models.digest,
             engines=self.models.engines,
+            binding=secrets.token_bytes(32),
         )
         opened = peer.ask(pb.Round(open_import=opening)).import_opened
         base, ot = _transfers(opening.session_id, opened.base_ot)
@@ -120,7 +122,7 @@ class Simulator:
         return kept[0]
 
     def query_at_s1(self, observer: Observer) -> None:
-        tools = Tools(self.public, self.rerandomiser, INLINE, self.params)
+        tools = Tools(self.public, INLINE, self.params)
         peer = ObservedPeer(MemoryPeer(Scripted(self._query_replies)), observer)
         query = query_s1(self.s1, bytes(16), self.engine, tools, peer, observer=observer)
         query.prepare()
@@ -227,7 +229,7 @@ class Simulator:
     def _claimed(self, head: QueryHead) -> Claimed:
         return Claimed(head, list(self._units(self.picture.plaintexts)))
 
-    def _halves(self) -> model_s1.Halves:
+    def _halves(self) -> Half:
         """A client's of a model: uniform units, and uniform numbers below N."""
         pairs = {node.name: self.models.segments(node) for node in self.plan.linear_nodes}
         return {

@@ -9,7 +9,6 @@ from gmpy2 import mpz
 
 from twinveil.bench.dialogue import Run, play
 from twinveil.bench.networks import any_model
-from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.errors import TwinveilError
@@ -66,9 +65,7 @@ class PackedSmp:
         public = self._key.public_key
         picture = uniform((self._layout.plan.image_shape[0], 1, *self._layout.plan.image_shape[1:]), 8)
         stage, bits = self._layout.schedule.stages[1], self._conv.accumulator_bits
-        first = PackedS1(
-            self._s1, self._layout, public, Rerandomiser(public, Tally()), INLINE, Meter(tally=Tally())
-        )
+        first = PackedS1(self._s1, self._layout, public, INLINE, Meter(tally=Tally()))
         second = PackedS2(self._s2, self._layout, self._key, INLINE, Meter(tally=self._key.tally))
         second.keep({IMAGE: to_bits(modulo(picture - first.shares[IMAGE], bits), bits)})
         masked: dict[str, Words] = {}

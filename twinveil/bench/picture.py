@@ -250,7 +250,7 @@ def circuit_seconds(query: Query) -> float:
 def rounds_of(query: Query, ahead: Sequence[str] = AHEAD) -> int:
     """Longest chain of dependent messages: the user's request, the clouds' but those `ahead`, the answer."""
     online = [name for name in query.figures["cloud_s1"] if name not in ahead]
-    return USER_MESSAGES + int(query.sum("rounds", functions=online))
+    return USER_MESSAGES + int(query.sum("messages", functions=online))
 
 
 def is_flat(peaks: Sequence[Mapping[str, float]], slack: float = 1.05) -> bool:

@@ -69,9 +69,9 @@ class Measured:
             "s2": spread([run.s2 for run in self.runs]),
             "seconds": spread([run.seconds for run in self.runs]),
             "ahead_bytes": first.traffic_ahead.bytes,
-            "ahead_round_trips": first.traffic_ahead.rounds,
+            "ahead_round_trips": first.traffic_ahead.round_trips,
             "bytes": first.traffic.bytes,
-            "round_trips": first.traffic.rounds,
+            "round_trips": first.traffic.round_trips,
             "link_seconds": self.on(link),
         }
 

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 
 from twinveil.bench.dialogue import Run, play
-from twinveil.crypto.nonces import Encryptor, Rerandomiser
+from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.errors import TwinveilError
@@ -34,9 +34,8 @@ class TextbookSmp:
         self._key = key
         self._layout = TextbookLayout(Plan((1, 1, 2), 8, (Dense("dense", IMAGE, 2, 8, 20),), 0), params)
         self.tally = Tally()
-        rerandomiser = Rerandomiser(key.public_key, self.tally)
         model = ModelS1(ImportLayout(self._layout.plan, params, ("textbook",)))
-        self._s1 = TextbookS1(model, self._layout, key.public_key, rerandomiser, self.tally)
+        self._s1 = TextbookS1(model, self._layout, key.public_key, self.tally)
 
     def run(self, products: int) -> Run:
         """That many products, nothing made ahead; every one is checked."""

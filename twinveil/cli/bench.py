@@ -22,11 +22,10 @@ from twinveil.bench.textbook import function_products
 from twinveil.cli.estimate import sizes
 from twinveil.cli.progress import steps
 from twinveil.crypto.keygen import generate
-from twinveil.errors import BadInput
 from twinveil.estimate.machine import measure, typical
 from twinveil.estimate.seconds import Link
 from twinveil.model_files import find_model, load_card, load_plan
-from twinveil.net.files import check_place
+from twinveil.net.files import check_place, write_report
 from twinveil.params import MIN_KEY_BITS, Params
 
 QUICK_KEY_BITS = 512
@@ -94,7 +93,7 @@ def bench(
 
         def keep() -> None:
             if json_file is not None:
-                _write(json_file, figures)
+                write_report(json_file, json.dumps(figures, indent=2) + "\n", 0o644)
 
         for wanted in all_wanted:
             figures["details"][str(wanted.params.key_bits)] = _key_size(wanted, say)
@@ -152,10 +151,3 @@ def _key_size(wanted: Wanted, say: Say) -> dict[str, Any]:
         "textbook_seconds": seconds,
     }
     return detail
-
-
-def _write(path: Path, figures: dict[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written: {error.strerror}") from None

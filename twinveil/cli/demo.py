@@ -31,6 +31,7 @@ from twinveil.images import load_picture
 from twinveil.model_files import PLAN, StoredModel, load_model
 from twinveil.net.channel import Link, connect
 from twinveil.net.cluster import LocalCluster
+from twinveil.net.files import check_place, write_report
 from twinveil.net.status import from_rpc_error
 from twinveil.rpc.gateway_pb2 import Picture, Result
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
@@ -81,6 +82,8 @@ def demo(
     ] = None,
 ) -> None:
     """Train, outsource and classify digits through four processes; every answer is checked."""
+    if json_file is not None:
+        check_place(json_file)
     console = Console(highlight=False)
     folders = Folders(folder, key_bits)
     _train(folders, console)
@@ -100,7 +103,7 @@ def demo(
         console.print(report.functions_table(figures))
         console.print(report.summary(figures, answers))
         if json_file is not None:
-            _write(json_file, figures)
+            write_report(json_file, json.dumps(figures, indent=2) + "\n", 0o644)
         if record is not None:
             write_pictures(record, asked)
         if keep:
@@ -229,13 +232,6 @@ def _ask(link: Link, asked: Picture, step: Any) -> Result:
     except grpc.RpcError as error:
         raise from_rpc_error(error, link.peer) from None
     raise BadInput(f"{link.peer} ended a query without a result")
-
-
-def _write(path: Path, figures: dict[str, Any]) -> None:
-    try:
-        path.write_text(json.dumps(figures, indent=2) + "\n")
-    except OSError as error:
-        raise BadInput(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _wait(cluster: LocalCluster, folders: Folders, console: Console) -> None:

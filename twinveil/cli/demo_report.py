@@ -16,7 +16,7 @@ from twinveil.views.collection import Asked, asked
 CloudFigures = Mapping[str, Mapping[str, Any]]
 """cloud -> function -> figures"""
 
-COUNTED = ("seconds", "bytes", "messages", "rounds")
+COUNTED = ("seconds", "bytes", "messages")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Answer:
         return asked(begin, end, self.truth, self.label, self.pixels)
 
     def between_clouds(self, what: str) -> int:
-        """Bytes, messages or rounds between the clouds, over all functions."""
+        """Bytes or messages between the clouds, over all functions."""
         return sum(int(each.get(what, 0)) for each in self.clouds["cloud_s1"].values())
 
 
@@ -76,7 +76,7 @@ def figures(
                 "agrees": each.agrees,
                 "seconds": each.seconds,
                 "bytes": each.between_clouds("bytes"),
-                "rounds": each.between_clouds("rounds"),
+                "messages": each.between_clouds("messages"),
             }
             for each in answers
         ],

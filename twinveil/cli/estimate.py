@@ -20,7 +20,7 @@ from twinveil.estimate.machine import Machine, measure
 from twinveil.estimate.query import estimate as query_cost
 from twinveil.estimate.seconds import Link, Seconds, latency, memory, of_query, rounds, sustained
 from twinveil.model_files import find_model, load_plan
-from twinveil.params import Params
+from twinveil.params import MAX_PICTURES, Params
 from twinveil.plan import Plan
 from twinveil.protocol.packed.layout import PackedLayout
 
@@ -38,7 +38,7 @@ def estimate(
     key_bits: Annotated[
         str, typer.Option(help="Lengths of the Paillier modulus, with commas between.")
     ] = "2048,3072",
-    pictures: Annotated[int, typer.Option(min=1, max=64, help="Pictures that share a query.")] = 1,
+    pictures: Annotated[int, typer.Option(min=1, max=MAX_PICTURES, help="Pictures that share a query.")] = 1,
     label_only: Annotated[
         bool, typer.Option("--label-only", help="The user gets the label, not the class vector.")
     ] = False,

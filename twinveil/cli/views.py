@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from twinveil.cli.progress import steps
-from twinveil.errors import BadInput
+from twinveil.net.files import check_place, write_report
 from twinveil.views.audit import Report, audit
 from twinveil.views.chances import FALSE_ALARMS
 from twinveil.views.collection import load
@@ -26,6 +26,8 @@ def views(
 
     Exit code 1 if there is an alarm. Honest clouds raise one with probability 10^-6.
     """
+    if report is not None:
+        check_place(report)
     with steps("reading the views"):
         collection = load(folder)
     with steps(f"testing {len(collection.views)} views"):
@@ -33,10 +35,7 @@ def views(
     if report is not None:
         from twinveil.views.page import page
 
-        try:
-            report.write_text(page(found, collection), encoding="utf-8")
-        except OSError as error:
-            raise BadInput(f"{report} cannot be written: {error.strerror}") from None
+        write_report(report, page(found, collection))
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=2))
     else:

@@ -1,14 +1,21 @@
 """Nonces, and the ciphertexts that may be sent because of them.
 
-Every nonce in the system is a power of the public key's one h. Towards the key holder that is not enough:
-with p and q at hand it sees the nonce rho itself. What S1 sends there is c rho with rho = h^s, s uniform on
-[0, 2^(|N| + SLACK)): within 2^-SLACK of uniform on <h>, whatever power of h the nonces inside c are. So the
-sent nonce is uniform and independent of everything, Jacobi symbols and smooth parts of p - 1, q - 1
-included. That holds only because *every* nonce is a power of the same h: a single r^N among them would show
-its residue class modulo <h>. Short exponents serve on the way to a party without the factors,
-where indistinguishability is enough; the two kinds of pools cannot be confused. Damgard, Jurik and Nielsen
-(2010, section 4.2) draw |N|/2 bits there; 2 kappa bits rest on the short-exponent assumption besides
-(Koshiba, Kurosawa, PKC 2004, for groups of prime order).
+The key holder, with p and q at hand, sees the nonce itself. What S1 sends there is c rho, rho in one of two
+forms, both independent of everything, Jacobi symbols and smooth parts of p - 1, q - 1 included:
+
+h^s   h the public key's, s uniform on [0, 2^(|N| + SLACK)): within 2^-SLACK of uniform on <h>, whatever power
+      of h the nonces inside c are. That holds only because *every* nonce inside is a power of the same h: a
+      single r^N among them would show its residue class modulo <h>.
+r^N   r uniform in Z*_N, in the textbook engine's steps: uniform on all N-th residues, whatever the nonces
+      inside c are. So it is sound alone, and needs no common h.
+
+The two never meet in one ciphertext: whatever S1 computes with came from S2 under powers of h, and what is
+fresh is sent and not computed with.
+
+Short exponents of h serve on the way to a party without the factors, where indistinguishability is enough;
+the two kinds of pools cannot be confused. Damgard, Jurik and Nielsen (2010, section 4.2) draw |N|/2 bits
+there; 2 kappa bits rest on the short-exponent assumption besides (Koshiba, Kurosawa, PKC 2004, for groups of
+prime order).
 """
 
 from __future__ import annotations
@@ -203,8 +210,7 @@ class Rerandomiser(NonceSource):
     def freshen_fully(self, values: Sequence[mpz]) -> FreshCiphertexts:
         """Each value times r^N, r uniform in Z*_N: the published way, a full power each.
 
-        The sent nonce is uniform over all N-th residues, whatever the nonces inside were, so that it needs no
-        common h.
+        Sound alone and never mixed with h^s, see the top of this file.
         """
         key = self.public_key
         fresh = []

@@ -1,9 +1,10 @@
 """The Paillier public key, and ciphertexts of a peer: parsed and checked before anything else.
 
-A ciphertext of m is (1 + m N) rho mod N^2 with a nonce rho, an N-th residue. Every nonce in the system is a
-power of one h = (-x^2)^N mod N^2 (Damgard, Jurik, Nielsen, Int. J. Inf. Secur. 2010, section 4.2). With
+A ciphertext of m is (1 + m N) rho mod N^2 with a nonce rho, an N-th residue. S2 encrypts, and so S1 computes,
+with powers of one h = (-x^2)^N mod N^2 (Damgard, Jurik, Nielsen, Int. J. Inf. Secur. 2010, section 4.2). With
 gcd(p - 1, q - 1) = 2 the units of Jacobi symbol 1 are a cyclic group, and -x^2 generates it or a large part.
-How nonces are drawn, and which ciphertexts may be sent, is in `nonces`.
+What S1 sends gets one more nonce, a power of h or, in the textbook engine, r^N: how nonces are drawn, and
+which ciphertexts may be sent, is in `nonces`.
 """
 
 from __future__ import annotations
@@ -97,10 +98,13 @@ class PublicKey:
         """1 + (m mod N) N: a ciphertext without a nonce. It hides nothing and cannot be sent."""
         return 1 + plaintext % self.n * self.n
 
-    def add_plain(self, values: Sequence[mpz], plaintexts: Sequence[int], tally: Tally) -> list[mpz]:
+    def add_plain(
+        self, values: Sequence[mpz], plaintexts: Sequence[int], tally: Tally | None = None
+    ) -> list[mpz]:
         """E(v + m) from every E(v), with the nonce that it has."""
         modulus, raw = self.n_squared, self.raw
-        tally += self.add_plain_counts(len(values))
+        if tally is not None:
+            tally += self.add_plain_counts(len(values))
         return [c * raw(m) % modulus for c, m in zip(values, plaintexts, strict=True)]
 
     @staticmethod

@@ -8,12 +8,8 @@ Bytes, messages and operations are exactly those that the clouds' meters show; t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from twinveil.blinding import picture_segment
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import MODMUL_N2, POWER_N2
-from twinveil.errors import BadInput
 from twinveil.estimate.cost import Costs, corrections, function, garbled_batch
 from twinveil.estimate.packed import PackedCost
 from twinveil.estimate.textbook import TextbookCost
@@ -25,9 +21,7 @@ from twinveil.plan import Plan
 from twinveil.protocol.conversation import ROUNDS_VERSION
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.packed.layout import PackedLayout
-from twinveil.protocol.packed.steps import steps as packed_steps
-from twinveil.protocol.textbook.steps import TextbookLayout
-from twinveil.schedule import schedule
+from twinveil.protocol.query.engines import QueryPlan, query_plan
 
 ID_BYTES = 16
 HASH_BYTES = 32
@@ -44,14 +38,15 @@ def estimate(
 ) -> Costs:
     """Costs by function. workers: S1's processes, which share a stage's outputs out and so change counts.
 
-    Raises BadInput for an engine that does not exist, BadPlan for a plan that the key cannot carry.
+    Raises what query_plan does.
     """
-    chosen, steps = engine_cost(plan, params, engine, pictures, workers)
+    planned = query_plan(plan, params, engine, pictures, limit=None)
+    chosen, steps = _engine_cost(planned, workers), planned.steps
     costs: Costs = {}
-    _prepare(costs, chosen, steps, engine, pictures)
+    _prepare(costs, chosen, planned)
     rest = iter(steps)
-    _import(costs, chosen, next(rest), plan, params, pictures, label_only)
-    stages = schedule(plan).stages
+    _import(costs, chosen, next(rest), planned, label_only)
+    stages = planned.layout.schedule.stages
     for stage in stages[1:-1]:
         chosen.scvl(costs, rest, stage)
         chosen.sact_smap(costs, stage)
@@ -65,24 +60,12 @@ def estimate(
     return costs
 
 
-def engine_cost(
-    plan: Plan, params: Params, engine: str, pictures: int = 1, workers: int = 1
-) -> tuple[PackedCost | TextbookCost, Sequence[Step]]:
-    """An engine's costs and the garbled steps of its query."""
-    if engine == "packed":
-        layout = PackedLayout(plan, params.key_bits, params.sigma, pictures)
-        return PackedCost(layout, workers), packed_steps(layout)
-    if engine != "textbook":
-        raise BadInput(f"there is no engine {engine!r}: use packed or textbook")
-    if pictures != 1:
-        raise BadInput("the textbook engine classifies one picture at a time")
-    textbook = TextbookLayout(plan, params, limit=None)
-    return TextbookCost(textbook), textbook.steps()
+def _engine_cost(planned: QueryPlan, workers: int) -> PackedCost | TextbookCost:
+    layout = planned.layout
+    return PackedCost(layout, workers) if isinstance(layout, PackedLayout) else TextbookCost(layout)
 
 
-def _prepare(
-    costs: Costs, engine: PackedCost | TextbookCost, steps: Sequence[Step], name: str, pictures: int
-) -> None:
+def _prepare(costs: Costs, engine: PackedCost | TextbookCost, planned: QueryPlan) -> None:
     cost = function(costs, "ahead")
     opening = round_bytes(
         "open_query",
@@ -90,29 +73,23 @@ def _prepare(
         session_id=ID_BYTES,
         import_id=ID_BYTES,
         layout=HASH_BYTES,
-        engine=len(name.encode()),
-        pictures=pictures,
+        engine=len(planned.engine.encode()),
+        pictures=planned.pictures,
     )
     cost.ask(opening, round_bytes("query_opened", base_ot=POINT_BYTES))
     request = round_bytes("prepare", base_ot=BASE_COUNT * POINT_BYTES, masked_sums=engine.prepare(costs))
-    transfers = sum(step.choices for step in steps)
+    transfers = sum(step.choices for step in planned.steps)
     cost.ask(request, round_bytes("prepared", extension=prepare_bytes(transfers)))
     garbling = function(costs, "garbling")
-    garbling.garbled = sum(step.counts.and_gates for step in steps)
+    garbling.garbled = sum(step.counts.and_gates for step in planned.steps)
     garbling.prepared = transfers
 
 
 def _import(
-    costs: Costs,
-    engine: PackedCost | TextbookCost,
-    step: Step,
-    plan: Plan,
-    params: Params,
-    pictures: int,
-    label_only: bool,
+    costs: Costs, engine: PackedCost | TextbookCost, step: Step, planned: QueryPlan, label_only: bool
 ) -> None:
-    cost, bits = function(costs, "import"), params.key_bits
-    count = picture_segment(plan, pictures, key_bits=bits, sigma=params.sigma).plaintexts
+    cost, bits = function(costs, "import"), planned.params.key_bits
+    count = planned.picture.plaintexts
     ciphertexts = count * 2 * bits // 8
     bind = round_bytes("bind", query_id=ID_BYTES, binding=HASH_BYTES, label_only=int(label_only))
     cost.ask(bind, round_bytes("import_factors", factors=ciphertexts))

@@ -1,4 +1,4 @@
-"""What a conversation costs: bytes, messages, rounds and waiting, for each step by its label."""
+"""What a conversation costs: bytes, messages, round trips and waiting, for each step by its label."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from twinveil.rpc.rounds_pb2 import Round
 class Traffic:
     """Sums over the messages of one label.
 
-    sent, received: bytes of serialised Rounds, from S1's side. rounds: messages that had to wait for an
-    answer before the next could go: each costs the link's latency once. waited: seconds from asking to
-    answer.
+    sent, received: bytes of serialised Rounds, from S1's side. round_trips: questions that got their answer,
+    before which the next could not go: each costs the link's latency there and back. waited: seconds from
+    asking to answer.
     """
 
     messages: int = 0
     sent: int = 0
     received: int = 0
-    rounds: int = 0
+    round_trips: int = 0
     waited: float = 0.0
 
     @property
@@ -34,12 +34,12 @@ class Traffic:
         self.messages += other.messages
         self.sent += other.sent
         self.received += other.received
-        self.rounds += other.rounds
+        self.round_trips += other.round_trips
         self.waited += other.waited
 
 
 class CountedPeer:
-    """A Peer that counts what passes through it. `label` names the step at work: "SCVL conv1"."""
+    """A Peer that counts what passes through it. `label` names the function at work: "SCVL"."""
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
@@ -54,7 +54,7 @@ class CountedPeer:
             reply = self._peer.ask(message)
         finally:
             traffic.waited += time.perf_counter() - begin
-        traffic.add(Traffic(messages=1, received=reply.ByteSize(), rounds=1))
+        traffic.add(Traffic(messages=1, received=reply.ByteSize(), round_trips=1))
         return reply
 
     def close(self) -> None:

@@ -38,7 +38,25 @@ def check_place(path: Path) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError
+        if _is_stream(path):
+            return
         with tempfile.TemporaryFile(dir=path.resolve().parent):
             pass
     except OSError:
         raise BadInput(f"{path} cannot be written: give a file in a folder that is there") from None
+
+
+def write_report(path: Path, text: str, mode: int = 0o600) -> None:
+    """After long work, where `check_place` was before it. Raises BadInput if it cannot be written."""
+    try:
+        if _is_stream(path):
+            path.write_text(text)  # no file may take its place
+        else:
+            replace(path.resolve(), text.encode(), mode)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _is_stream(path: Path) -> bool:
+    """A pipe or a device, such as /dev/stdout."""
+    return path.exists() and not path.is_file()

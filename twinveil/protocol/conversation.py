@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from twinveil.errors import InvalidMessage, OutOfOrder, PeerMismatch
 from twinveil.rpc import rounds_pb2 as pb
 
-ROUNDS_VERSION = 2
+ROUNDS_VERSION = 3
 """Between the clouds: raised whenever a message changes, or how labels and pads in one are hashed."""
 SESSION_BYTES = 16
 """Of the random name that S1 gives each conversation, import or query: its oblivious transfers' own."""
@@ -31,6 +31,14 @@ def check_opening(opening: pb.OpenImport | pb.OpenQuery) -> None:
         )
     if len(opening.session_id) != SESSION_BYTES:
         raise InvalidMessage(f"a session id has {SESSION_BYTES} bytes, not {len(opening.session_id)}")
+
+
+def binding(what: bytes, *fields: bytes) -> bytes:
+    """SHA-256 over all fields, each with its length: equal only if both clouds were told the same."""
+    digest = hashlib.sha256(what)
+    for field in fields:
+        digest.update(len(field).to_bytes(4, "big") + field)
+    return digest.digest()
 
 
 def expect(message: pb.Round, body: str) -> pb.Round:

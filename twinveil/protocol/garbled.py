@@ -13,9 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
-
 from twinveil.errors import OutOfOrder
 from twinveil.garbling.circuit import Counts, Program, Shapes, count, flatten
 from twinveil.garbling.evaluator import evaluate
@@ -23,9 +20,8 @@ from twinveil.garbling.garbler import garble
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.single_use import SingleUse
+from twinveil.protocol.wide import Bits
 from twinveil.rpc import rounds_pb2 as pb
-
-Bits = npt.NDArray[np.bool_]
 
 
 class Step:

@@ -65,7 +65,6 @@ class Meter:
                     "waiting_seconds": traffic.waited,
                     "bytes": traffic.bytes,
                     "messages": traffic.messages,
-                    "rounds": 2 * traffic.rounds,
                 }
         return made
 

@@ -17,8 +17,6 @@ from gmpy2 import mpz
 
 from twinveil import answers, blinding
 from twinveil.crypto.keygen import generate
-from twinveil.crypto.nonces import Rerandomiser
-from twinveil.crypto.tally import Tally
 from twinveil.halves import model_half, model_segments
 from twinveil.net.chunks import Limits
 from twinveil.net.memory import MemoryPeer
@@ -87,8 +85,7 @@ class Clouds:
         self.params = Params(self.key_bits, insecure_small_key=self.key_bits < 2048)
         self.secret = generate(self.params)
         self.public = self.secret.public_key
-        rerandomiser = Rerandomiser(self.public, Tally())
-        self._tools = Tools(self.public, rerandomiser, INLINE, self.params)
+        self._tools = Tools(self.public, INLINE, self.params)
         self.layout = ImportLayout(self.model.plan, self.params, (ENGINE,))
         self._s1, self._s2 = self._import()
 
@@ -140,10 +137,9 @@ class Clouds:
 
         peer = MemoryPeer(Scripted(script), _LIMITS)
         half = model_half(plan, self.params, n, at_s1)
-        work = model_s1.import_model(
-            peer.ask, self.import_id, self.layout, half, self.public, self._tools.rerandomiser, INLINE
+        made = _finish(
+            model_s1.import_model(peer.ask, self.import_id, bytes(32), self.layout, half, self.public, INLINE)
         )
-        made = _finish(work)
         peer.ask(pb.Round(commit=pb.Commit()))
         return made, kept[0]
 

@@ -40,7 +40,7 @@ class GetPublicKeyReply(_message.Message):
     jwk: _builtins.str
     """phe's exchange format for public keys"""
     fingerprint: _builtins.bytes
-    """SHA-256 over N as unsigned big-endian bytes"""
+    """SHA-256 over a label, N's width in bytes, N and h, all big endian (crypto/public_key.py)"""
     def __init__(
         self,
         *,

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19twinveil/rpc/rounds.proto\x12\x0ctwinveil.rpc\"C\n\x05\x43hunk\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12\x0c\n\x04part\x18\x04 \x01(\r\"\xa7\x07\n\x05Round\x12/\n\x0bopen_import\x18\x01 \x01(\x0b\x32\x18.twinveil.rpc.OpenImportH\x00\x12\x33\n\rimport_opened\x18\x02 \x01(\x0b\x32\x1a.twinveil.rpc.ImportOpenedH\x00\x12&\n\x06\x63ommit\x18\x03 \x01(\x0b\x32\x14.twinveil.rpc.CommitH\x00\x12\"\n\x04\x64one\x18\x04 \x01(\x0b\x32\x12.twinveil.rpc.DoneH\x00\x12-\n\nopen_query\x18\n \x01(\x0b\x32\x17.twinveil.rpc.OpenQueryH\x00\x12\x31\n\x0cquery_opened\x18\x0b \x01(\x0b\x32\x19.twinveil.rpc.QueryOpenedH\x00\x12(\n\x07prepare\x18\x0c \x01(\x0b\x32\x15.twinveil.rpc.PrepareH\x00\x12*\n\x08prepared\x18\r \x01(\x0b\x32\x16.twinveil.rpc.PreparedH\x00\x12\"\n\x04\x62ind\x18\x0e \x01(\x0b\x32\x12.twinveil.rpc.BindH\x00\x12\x35\n\x0eimport_factors\x18\x0f \x01(\x0b\x32\x1b.twinveil.rpc.ImportFactorsH\x00\x12;\n\x11masked_plaintexts\x18\x14 \x01(\x0b\x32\x1e.twinveil.rpc.MaskedPlaintextsH\x00\x12\x30\n\x0b\x63orrections\x18\x15 \x01(\x0b\x32\x19.twinveil.rpc.CorrectionsH\x00\x12\x33\n\rgarbled_batch\x18\x16 \x01(\x0b\x32\x1a.twinveil.rpc.GarbledBatchH\x00\x12\x39\n\x10\x65ncrypted_shares\x18\x17 \x01(\x0b\x32\x1d.twinveil.rpc.EncryptedSharesH\x00\x12/\n\x0bmasked_sums\x18\x18 \x01(\x0b\x32\x18.twinveil.rpc.MaskedSumsH\x00\x12*\n\x08\x61nswered\x18\x19 \x01(\x0b\x32\x16.twinveil.rpc.AnsweredH\x00\x12\x31\n\x0csmp_operands\x18\x1e \x01(\x0b\x32\x19.twinveil.rpc.SmpOperandsH\x00\x12\x31\n\x0csmp_products\x18\x1f \x01(\x0b\x32\x19.twinveil.rpc.SmpProductsH\x00\x12/\n\x0brecord_bits\x18  \x01(\x0b\x32\x18.twinveil.rpc.RecordBitsH\x00\x42\x06\n\x04\x62ody\"n\n\nOpenImport\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x11\n\timport_id\x18\x02 \x01(\x0c\x12\x0e\n\x06layout\x18\x03 \x01(\x0c\x12\x0f\n\x07\x65ngines\x18\x04 \x03(\t\x12\x12\n\nsession_id\x18\x05 \x01(\x0c\"E\n\x0cImportOpened\x12\x0f\n\x07\x66\x61\x63tors\x18\x01 \x01(\x0c\x12\x13\n\x0b\x64ifferences\x18\x02 \x01(\x0c\x12\x0f\n\x07\x62\x61se_ot\x18\x03 \x01(\x0c\"\x08\n\x06\x43ommit\"\x06\n\x04\x44one\"~\n\tOpenQuery\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\nsession_id\x18\x02 \x01(\x0c\x12\x11\n\timport_id\x18\x03 \x01(\x0c\x12\x0e\n\x06layout\x18\x04 \x01(\x0c\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x10\n\x08pictures\x18\x06 \x01(\r\"\x1e\n\x0bQueryOpened\x12\x0f\n\x07\x62\x61se_ot\x18\x01 \x01(\x0c\"/\n\x07Prepare\x12\x0f\n\x07\x62\x61se_ot\x18\x01 \x01(\x0c\x12\x13\n\x0bmasked_sums\x18\x02 \x01(\x0c\"\x1d\n\x08Prepared\x12\x11\n\textension\x18\x01 \x01(\x0c\"=\n\x04\x42ind\x12\x10\n\x08query_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x62inding\x18\x02 \x01(\x0c\x12\x12\n\nlabel_only\x18\x03 \x01(\x08\" \n\rImportFactors\x12\x0f\n\x07\x66\x61\x63tors\x18\x01 \x01(\x0c\"8\n\x10MaskedPlaintexts\x12\x13\n\x0b\x63iphertexts\x18\x01 \x01(\x0c\x12\x0f\n\x07\x62\x61se_ot\x18\x02 \x01(\x0c\".\n\x0b\x43orrections\x12\x0c\n\x04\x62its\x18\x01 \x01(\x0c\x12\x11\n\textension\x18\x02 \x01(\x0c\"]\n\x0cGarbledBatch\x12\x0e\n\x06tables\x18\x01 \x01(\x0c\x12\x16\n\x0egarbler_labels\x18\x02 \x01(\x0c\x12\x15\n\rmasked_labels\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64\x65\x63ode\x18\x04 \x01(\x0c\"&\n\x0f\x45ncryptedShares\x12\x13\n\x0b\x63iphertexts\x18\x01 \x01(\x0c\"!\n\nMaskedSums\x12\x13\n\x0b\x63iphertexts\x18\x01 \x01(\x0c\"\n\n\x08\x41nswered\"*\n\x0bSmpOperands\x12\x0c\n\x04left\x18\x01 \x01(\x0c\x12\r\n\x05right\x18\x02 \x01(\x0c\"\x1f\n\x0bSmpProducts\x12\x10\n\x08products\x18\x01 \x01(\x0c\"!\n\nRecordBits\x12\x13\n\x0b\x63iphertexts\x18\x01 \x01(\x0c\x32\x42\n\x06Rounds\x12\x38\n\x08\x43onverse\x12\x13.twinveil.rpc.Chunk\x1a\x13.twinveil.rpc.Chunk(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19twinveil/rpc/rounds.proto\x12\x0ctwinveil.rpc\"C\n\x05\x43hunk\x12\x10\n\x08sequence\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\x12\x0c\n\x04part\x18\x04 \x01(\r\"\xa7\x07\n\x05Round\x12/\n\x0bopen_import\x18\x01 \x01(\x0b\x32\x18.twinveil.rpc.OpenImportH\x00\x12\x33\n\rimport_opened\x18\x02 \x01(\x0b\x32\x1a.twinveil.rpc.ImportOpenedH\x00\x12&\n\x06\x63ommit\x18\x03 \x01(\x0b\x32\x14.twinveil.rpc.CommitH\x00\x12\"\n\x04\x64one\x18\x04 \x01(\x0b\x32\x12.twinveil.rpc.DoneH\x00\x12-\n\nopen_query\x18\n \x01(\x0b\x32\x17.twinveil.rpc.OpenQueryH\x00\x12\x31\n\x0cquery_opened\x18\x0b \x01(\x0b\x32\x19.twinveil.rpc.QueryOpenedH\x00\x12(\n\x07prepare\x18\x0c \x01(\x0b\x32\x15.twinveil.rpc.PrepareH\x00\x12*\n\x08prepared\x18\r \x01(\x0b\x32\x16.twinveil.rpc.PreparedH\x00\x12\"\n\x04\x62ind\x18\x0e \x01(\x0b\x32\x12.twinveil.rpc.BindH\x00\x12\x35\n\x0eimport_factors\x18\x0f \x01(\x0b\x32\x1b.twinveil.rpc.ImportFactorsH\x00\x12;\n\x11masked_plaintexts\x18\x14 \x01(\x0b\x32\x1e.twinveil.rpc.MaskedPlaintextsH\x00\x12\x30\n\x0b\x63orrections\x18\x15 \x01(\x0b\x32\x19.twinveil.rpc.CorrectionsH\x00\x12\x33\n\rgarbled_batch\x18\x16 \x01(\x0b\x32\x1a.twinveil.rpc.GarbledBatchH\x00\x12\x39\n\x10\x65ncrypted_shares\x18\x17 \x01(\x0b\x32\x1d.twinveil.rpc.EncryptedSharesH\x00\x12/\n\x0bmasked_sums\x18\x18 \x01(\x0b\x32\x18.twinveil.rpc.MaskedSumsH\x00\x12*\n\x08\x61nswered\x18\x19 \x01(\x0b\x32\x16.twinveil.rpc.AnsweredH\x00\x12\x31\n\x0csmp_operands\x18\x1e \x01(\x0b\x32\x19.twinveil.rpc.SmpOperandsH\x00\x12\x31\n\x0csmp_products\x18\x1f \x01(\x0b\x32\x19.twinveil.rpc.SmpProductsH\x00\x12/\n\x0brecord_bits\x18  \x01(\x0b\x32\x18.twinveil.rpc.RecordBitsH\x00\x42\x06\n\x04\x62ody\"\x7f\n\nOpenImport\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x11\n\timport_id\x18\x02 \x01(\x0c\x12\x0e\n\x06layout\x18\x03 \x01(\x0c\x12\x0f\n\x07\x65ngines\x18\x04 \x03(\t\x12\x12\n\nsession_id\x18\x05 \x01(\x0c\x12\x0f\n\x07\x62inding\x18\x06 \x01(\x0c\"E\n\x0cImportOpened\x12\x0f\n\x07\x66\x61\x63tors\x18\x01 \x01(\x0c\x12\x13\n\x0b\x64ifferences\x18\x02 \x01(\x0c\x12\x0f\n\x07\x62\x61se_ot\x18\x03 \x01(\x0c\"\x08\n\x06\x43ommit\"\x06\n\x04\x44one\"~\n\tOpenQuery\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x12\n\nsession_id\x18\x02 \x01(\x0c\x12\x11\n\timport_id\x18\x03 \x01(\x0c\x12\x0e\n\x06layout\x18\x04 \x01(\x0c\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x10\n\x08pictures\x18\x06 \x01(\r\"\x1e\n\x0bQueryOpened\x12\x0f\n\x07\x62\x61se_ot\x18\x01 \x01(\x0c\"/\n\x07Prepare\x12\x0f\n\x07\x62\x61se_ot\x18\x01 \x01(\x0c\x12\x13\n\x0bmasked_sums\x18\x02 \x01(\x0c\"\x1d\n\x08Prepared\x12\x11\n\textension\x18\x01 \x01(\x0c\"=\n\x04\x42ind\x12\x10\n\x08query_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x62inding\x18\x02 \x01(\x0c\x12\x12\n\nlabel_only\x18\x03 \x01(\x08\" \n\rImportFactors\x12\x0f\n\x07\x66\x61\x63tors\x18\x01 \x01(\x0c\"8\n\x10MaskedPlaintexts\x12\x13\n\x0b\x63iphertexts\x18\x01 \x01(\x0c\x12\x0f\n\x07\x62\x61se_ot\x18\x02 \x01(\x0c\".\n\x0b\x43orrections\x12\x0c\n\x04\x62its\x18\x01 \x01(\x0c\x12\x11\n\textension\x18\x02 \x01(\x0c\"]\n\x0cGarbledBatch\x12\x0e\n\x06tables\x18\x01 \x01(\x0c\x12\x16\n\x0egarbler_labels\x18\x02 \x01(\x0c\x12\x15\n\rmasked_labels\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64\x65\x63ode\x18\x04 \x01(\x0c\"&\n\x0f\x45ncryptedShares\x12\x13\n\x0b\x63iphertexts\x18\x01 \x01(\x0c\"!\n\nMaskedSums\x12\x13\n\x0b\x63iphertexts\x18\x01 \x01(\x0c\"\n\n\x08\x41nswered\"*\n\x0bSmpOperands\x12\x0c\n\x04left\x18\x01 \x01(\x0c\x12\r\n\x05right\x18\x02 \x01(\x0c\"\x1f\n\x0bSmpProducts\x12\x10\n\x08products\x18\x01 \x01(\x0c\"!\n\nRecordBits\x12\x13\n\x0b\x63iphertexts\x18\x01 \x01(\x0c\x32\x42\n\x06Rounds\x12\x38\n\x08\x43onverse\x12\x13.twinveil.rpc.Chunk\x1a\x13.twinveil.rpc.Chunk(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,43 +36,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUND']._serialized_start=113
   _globals['_ROUND']._serialized_end=1048
   _globals['_OPENIMPORT']._serialized_start=1050
-  _globals['_OPENIMPORT']._serialized_end=1160
-  _globals['_IMPORTOPENED']._serialized_start=1162
-  _globals['_IMPORTOPENED']._serialized_end=1231
-  _globals['_COMMIT']._serialized_start=1233
-  _globals['_COMMIT']._serialized_end=1241
-  _globals['_DONE']._serialized_start=1243
-  _globals['_DONE']._serialized_end=1249
-  _globals['_OPENQUERY']._serialized_start=1251
-  _globals['_OPENQUERY']._serialized_end=1377
-  _globals['_QUERYOPENED']._serialized_start=1379
-  _globals['_QUERYOPENED']._serialized_end=1409
-  _globals['_PREPARE']._serialized_start=1411
-  _globals['_PREPARE']._serialized_end=1458
-  _globals['_PREPARED']._serialized_start=1460
-  _globals['_PREPARED']._serialized_end=1489
-  _globals['_BIND']._serialized_start=1491
-  _globals['_BIND']._serialized_end=1552
-  _globals['_IMPORTFACTORS']._serialized_start=1554
-  _globals['_IMPORTFACTORS']._serialized_end=1586
-  _globals['_MASKEDPLAINTEXTS']._serialized_start=1588
-  _globals['_MASKEDPLAINTEXTS']._serialized_end=1644
-  _globals['_CORRECTIONS']._serialized_start=1646
-  _globals['_CORRECTIONS']._serialized_end=1692
-  _globals['_GARBLEDBATCH']._serialized_start=1694
-  _globals['_GARBLEDBATCH']._serialized_end=1787
-  _globals['_ENCRYPTEDSHARES']._serialized_start=1789
-  _globals['_ENCRYPTEDSHARES']._serialized_end=1827
-  _globals['_MASKEDSUMS']._serialized_start=1829
-  _globals['_MASKEDSUMS']._serialized_end=1862
-  _globals['_ANSWERED']._serialized_start=1864
-  _globals['_ANSWERED']._serialized_end=1874
-  _globals['_SMPOPERANDS']._serialized_start=1876
-  _globals['_SMPOPERANDS']._serialized_end=1918
-  _globals['_SMPPRODUCTS']._serialized_start=1920
-  _globals['_SMPPRODUCTS']._serialized_end=1951
-  _globals['_RECORDBITS']._serialized_start=1953
-  _globals['_RECORDBITS']._serialized_end=1986
-  _globals['_ROUNDS']._serialized_start=1988
-  _globals['_ROUNDS']._serialized_end=2054
+  _globals['_OPENIMPORT']._serialized_end=1177
+  _globals['_IMPORTOPENED']._serialized_start=1179
+  _globals['_IMPORTOPENED']._serialized_end=1248
+  _globals['_COMMIT']._serialized_start=1250
+  _globals['_COMMIT']._serialized_end=1258
+  _globals['_DONE']._serialized_start=1260
+  _globals['_DONE']._serialized_end=1266
+  _globals['_OPENQUERY']._serialized_start=1268
+  _globals['_OPENQUERY']._serialized_end=1394
+  _globals['_QUERYOPENED']._serialized_start=1396
+  _globals['_QUERYOPENED']._serialized_end=1426
+  _globals['_PREPARE']._serialized_start=1428
+  _globals['_PREPARE']._serialized_end=1475
+  _globals['_PREPARED']._serialized_start=1477
+  _globals['_PREPARED']._serialized_end=1506
+  _globals['_BIND']._serialized_start=1508
+  _globals['_BIND']._serialized_end=1569
+  _globals['_IMPORTFACTORS']._serialized_start=1571
+  _globals['_IMPORTFACTORS']._serialized_end=1603
+  _globals['_MASKEDPLAINTEXTS']._serialized_start=1605
+  _globals['_MASKEDPLAINTEXTS']._serialized_end=1661
+  _globals['_CORRECTIONS']._serialized_start=1663
+  _globals['_CORRECTIONS']._serialized_end=1709
+  _globals['_GARBLEDBATCH']._serialized_start=1711
+  _globals['_GARBLEDBATCH']._serialized_end=1804
+  _globals['_ENCRYPTEDSHARES']._serialized_start=1806
+  _globals['_ENCRYPTEDSHARES']._serialized_end=1844
+  _globals['_MASKEDSUMS']._serialized_start=1846
+  _globals['_MASKEDSUMS']._serialized_end=1879
+  _globals['_ANSWERED']._serialized_start=1881
+  _globals['_ANSWERED']._serialized_end=1891
+  _globals['_SMPOPERANDS']._serialized_start=1893
+  _globals['_SMPOPERANDS']._serialized_end=1935
+  _globals['_SMPPRODUCTS']._serialized_start=1937
+  _globals['_SMPPRODUCTS']._serialized_end=1968
+  _globals['_RECORDBITS']._serialized_start=1970
+  _globals['_RECORDBITS']._serialized_end=2003
+  _globals['_ROUNDS']._serialized_start=2005
+  _globals['_ROUNDS']._serialized_end=2071
 # @@protoc_insertion_point(module_scope)

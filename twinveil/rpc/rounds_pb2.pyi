@@ -168,12 +168,15 @@ class OpenImport(_message.Message):
     LAYOUT_FIELD_NUMBER: _builtins.int
     ENGINES_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
+    BINDING_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     import_id: _builtins.bytes
     layout: _builtins.bytes
     """SHA-256 of plan, engines, key size, sigma, and where each weight and bias sits"""
     session_id: _builtins.bytes
     """random: of this conversation's oblivious transfers"""
+    binding: _builtins.bytes
+    """SHA-256 of id, the owner's certificate, model, version and policy"""
     @_builtins.property
     def engines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -184,10 +187,11 @@ class OpenImport(_message.Message):
         layout: _builtins.bytes = ...,
         engines: _abc.Iterable[_builtins.str] | None = ...,
         session_id: _builtins.bytes = ...,
+        binding: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "import_id", b"import_id", "layout", b"layout", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "engines", b"engines", "import_id", b"import_id", "layout", b"layout", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -32,7 +32,7 @@ class Progress(_message.Message):
     stages: _builtins.int
     """stages in all"""
     label: _builtins.str
-    """the stage at work, for a person: "SCVL conv1" """
+    """what is at work, for a person: "preparing", "conv1, conv2", "class vector" """
     def __init__(
         self,
         *,

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from twinveil.blinding import COUNT_BITS, GUARD_BITS, Segment, layer_segments
+from twinveil.blinding import COUNT_BITS, Segment, layer_segments
 from twinveil.errors import BadPlan, TooMuch
 from twinveil.params import Params
 from twinveil.plan import Linear, Plan
@@ -90,10 +90,6 @@ class ImportLayout:
         """Width of R in u + R: hides u statistically for the life of the model."""
         return segment.bits + self.params.sigma + self.value_bits
 
-    def plaintext_mask_bits(self, segment: Segment) -> int:
-        """Width of s in P + s."""
-        return segment.packed_bits + GUARD_BITS + self.params.sigma + COUNT_BITS
-
     def parts(self, node: Linear) -> list[tuple[Segment, ...]]:
         """A layer's values in circuits of bounded size: weights, and the biases with the last of them."""
         weights, biases = self.segments(node)
@@ -148,7 +144,7 @@ def digest_of(plan: Plan, params: Params, engines: tuple[str, ...]) -> bytes:
         add([(piece.name, piece.share_bits) for piece in layout.packed.schedule.pieces.values()])
     for node in plan.linear_nodes:
         for segment in (each for part in layout.parts(node) for each in part):
-            add(segment, layout.mask_bits(segment), layout.plaintext_mask_bits(segment))
+            add(segment, layout.mask_bits(segment), segment.plaintext_mask_bits(params.sigma))
         if "packed" in engines:
             layer = layout.packed.layers[node.name]
             add(layer.online, layer.ahead, layer.group)

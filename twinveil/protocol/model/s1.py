@@ -16,7 +16,7 @@ S1 -> S2      commit: now both have the model, whole
 from __future__ import annotations
 
 import secrets
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -28,9 +28,11 @@ from gmpy2 import mpz
 from twinveil.blinding import Blinding, Segment
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
+from twinveil.crypto.tally import Tally
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
 from twinveil.garbling.bits import bits_to_integers
 from twinveil.garbling.ot_extension import ExtensionSender
+from twinveil.halves import Half
 from twinveil.parallel import Workers
 from twinveil.plan import Linear, Plan
 from twinveil.protocol.conversation import ROUNDS_VERSION, SESSION_BYTES, expect
@@ -42,9 +44,10 @@ from twinveil.protocol.packed.kernels import KernelTables
 from twinveil.protocol.shares import Words, modulo, negate
 from twinveil.protocol.wide import Bits, constant, place, random_bits, to_words
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.rpc.types_pb2 import Progress
 
-Halves = Mapping[str, tuple[Sequence[mpz], Sequence[mpz]]]
-"""By layer: this cloud's halves of the weights and of the biases."""
+Blinded = Iterator[tuple[mpz, mpz]]
+"""Of each plaintext this cloud's half, A or b', and S2's ciphertext, E(M^-1) or E(N - r)."""
 
 
 @dataclass
@@ -72,23 +75,23 @@ class ModelS1:
 def import_model(
     ask: Ask,
     import_id: bytes,
+    binding: bytes,
     layout: ImportLayout,
-    halves: Halves,
+    half: Half,
     key: PublicKey,
-    rerandomiser: Rerandomiser,
     workers: Workers,
     observer: Observer = NOBODY,
-) -> Generator[str, None, ModelS1]:
-    """Run the import against S2; yields each layer's name before it, returns the model.
+) -> Generator[Progress, None, ModelS1]:
+    """Run the import against S2; yields progress before each layer, returns the model.
 
-    `halves` are checked already (twinveil.blinding.decode). The caller stores the model, then asks S2 to
-    commit.
+    binding: of what the owner said of it. `half` is checked already (twinveil.halves). The caller stores the
+    model, then asks S2 to commit.
     """
     plan = layout.plan
     observer.about(Topic("import", plan, "+".join(layout.engines), 0, key.n, layout.params.sigma))
-    for name, pair in halves.items():
-        for what, half in zip(("weights", "biases"), pair, strict=True):
-            observer.half(f"{what} {name}", half)
+    for name, pair in half.items():
+        for what, numbers in zip(("weights", "biases"), pair, strict=True):
+            observer.half(f"{what} {name}", numbers)
     session = secrets.token_bytes(SESSION_BYTES)
     opening = pb.OpenImport(
         protocol_version=ROUNDS_VERSION,
@@ -96,77 +99,81 @@ def import_model(
         import_id=import_id,
         layout=layout.digest,
         engines=list(layout.engines),
+        binding=binding,
     )
     opened = expect(ask(pb.Round(open_import=opening)), "import_opened").import_opened
-    segments = {node.name: layout.segments(node) for node in plan.linear_nodes}
-    factors = iter(key.parse(opened.factors, sum(w.plaintexts for w, _ in segments.values())))
-    differences = iter(key.parse(opened.differences, sum(b.plaintexts for _, b in segments.values())))
+    weights = [a for node in plan.linear_nodes for a in half[node.name][0]]
+    biases = [b for node in plan.linear_nodes for b in half[node.name][1]]
+    blinded = {
+        "weights": zip(weights, key.parse(opened.factors, len(weights)), strict=True),
+        "biases": zip(biases, key.parse(opened.differences, len(biases)), strict=True),
+    }
     choices = random_choices()
     base = BaseReceiver(session, opened.base_ot, choices)
-    ot: ExtensionSender | None = None
+    ot = ExtensionSender(base.keys, choices, session)
+    base_ot = base.reply  # with the first message that goes out
 
-    model = ModelS1(layout)
-    for node in plan.linear_nodes:
-        yield node.name
-        own = {name: iter(half) for name, half in zip(("weights", "biases"), halves[node.name], strict=True)}
-        drawn: dict[str, list[Bits]] = {"weights": [], "biases": []}
+    model, rerandomiser = ModelS1(layout), Rerandomiser(key, Tally())
+    for done, node in enumerate(plan.linear_nodes):
+        yield Progress(stage=done, stages=len(plan.linear_nodes), label=node.name)
         parts = layout.parts(node)
+        drawn: list[Mapping[str, Bits]] = []
         for part in parts:
             step = layout.step(part)
             garbler = GarblerSide(step)
-            masks: dict[str, Bits] = {}
-            masked: list[mpz] = []
-            for segment in part:
-                source = factors if segment.blinding is Blinding.MULTIPLICATIVE else differences
-                half = list(islice(own[segment.name], segment.plaintexts))
-                plaintexts = _unblind(segment, half, source, key)
-                mask = random_bits(layout.plaintext_mask_bits(segment), segment.plaintexts)
-                masks[f"s.{segment.name}"] = mask[: segment.packed_bits]
-                hidden = random_bits(layout.mask_bits(segment), segment.count, top=1)
-                masks[f"mask.{segment.name}"] = hidden
-                drawn[segment.name].append(hidden)
-                masked += [
-                    c * key.raw(m) % key.n_squared
-                    for c, m in zip(plaintexts, bits_to_integers(mask), strict=True)
-                ]
+            masked, inputs = _mask_part(layout, part, blinded, key)
             fresh = rerandomiser.freshen(masked, workers=workers)
-            first = ot is None
-            sent = pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes(), base_ot=base.reply if first else b"")
+            sent = pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes(), base_ot=base_ot)
             chosen = expect(ask(pb.Round(masked_plaintexts=sent)), "corrections").corrections
-            if ot is None:
-                ot = ExtensionSender(base.keys, choices, session)
+            base_ot = b""
             ot.accept(chosen.extension, step.choices)
-            reply = ask(pb.Round(garbled_batch=garbler.send(ot, masks, chosen.bits)))
+            reply = ask(pb.Round(garbled_batch=garbler.send(ot, inputs, chosen.bits)))
             expect(reply, "encrypted_shares" if part is parts[-1] else "done")
-        joined = {name: np.concatenate(pieces, axis=1) for name, pieces in drawn.items()}
-        _keep(model, node, layout, joined, key, reply.encrypted_shares.ciphertexts)
+            drawn.append(inputs)
+        masks = {
+            "weights": np.concatenate([inputs["mask.weights"] for inputs in drawn], axis=1),
+            "biases": drawn[-1]["mask.biases"],
+        }
+        _keep(model, node, masks, key, reply.encrypted_shares.ciphertexts)
     return model
 
 
-def _unblind(segment: Segment, half: Sequence[mpz], source: object, key: PublicKey) -> list[mpz]:
-    """E(P) of one segment from this cloud's half and S2's ciphertexts."""
-    pairs = zip(half, (next(source) for _ in half), strict=True)  # type: ignore[call-overload]
+def _mask_part(
+    layout: ImportLayout, part: Sequence[Segment], blinded: Mapping[str, Blinded], key: PublicKey
+) -> tuple[list[mpz], dict[str, Bits]]:
+    """E(P + s) of one part, and the circuit's inputs: fresh masks s and R of each of its segments."""
+    masked: list[mpz] = []
+    inputs: dict[str, Bits] = {}
+    for segment in part:
+        mask = random_bits(segment.plaintext_mask_bits(layout.params.sigma), segment.plaintexts)
+        inputs[f"s.{segment.name}"] = mask[: segment.packed_bits]
+        inputs[f"mask.{segment.name}"] = random_bits(layout.mask_bits(segment), segment.count, top=1)
+        plaintexts = _unblind(segment, islice(blinded[segment.name], segment.plaintexts), key)
+        masked += key.add_plain(plaintexts, bits_to_integers(mask))
+    return masked, inputs
+
+
+def _unblind(segment: Segment, blinded: Blinded, key: PublicKey) -> list[mpz]:
+    """E(P) of one segment."""
     if segment.blinding is Blinding.MULTIPLICATIVE:
-        return [gmpy2.powmod(c, a, key.n_squared) for a, c in pairs]
-    return [key.raw(b) * c % key.n_squared for b, c in pairs]
+        return [gmpy2.powmod(c, a, key.n_squared) for a, c in blinded]
+    halves, differences = zip(*blinded, strict=True)
+    return key.add_plain(differences, halves)
 
 
-def _keep(
-    model: ModelS1, node: Linear, layout: ImportLayout, masks: Mapping[str, Bits], key: PublicKey, data: bytes
-) -> None:
+def _keep(model: ModelS1, node: Linear, masks: Mapping[str, Bits], key: PublicKey, data: bytes) -> None:
     """Take the masks R off E(u + R), and turn R into S1's share. masks: R by weights and biases."""
-    placements = layout.placements(node)
+    placements = model.layout.placements(node)
     ciphertexts = iter(key.parse(data, sum(len(p.slots) for p in placements)))
     for placement in placements:
         segment = placement.segment
         kept = model.kernels if segment.blinding is Blinding.MULTIPLICATIVE else model.biases
-        kept[placement.engine, node.name] = [
-            next(ciphertexts) * key.raw(-mask) % key.n_squared
-            for mask in _masks_in_place(masks[segment.name], placement)
-        ]
+        found = list(islice(ciphertexts, len(placement.slots)))
+        off = [-mask for mask in _masks_in_place(masks[segment.name], placement)]
+        kept[placement.engine, node.name] = key.add_plain(found, off)
     offset = 1 << (node.weight_bits - 1)
     share = negate(to_words(masks["weights"]) + offset, node.accumulator_bits)
-    model.shares[node.name] = modulo(share, node.accumulator_bits).reshape(layout.plan.weight_shape(node))
+    model.shares[node.name] = modulo(share, node.accumulator_bits).reshape(model.plan.weight_shape(node))
 
 
 def _masks_in_place(mask: Bits, placement: Placement) -> list[mpz]:

@@ -5,16 +5,16 @@ S2 sees: M^-1 and r (uniform), z = P + s (uniform but for 2^-sigma), u + R (like
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import numpy as np
-from gmpy2 import mpz
 
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import PeerMismatch
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.ot_extension import ExtensionReceiver
+from twinveil.halves import Half
 from twinveil.parallel import Workers
 from twinveil.plan import Plan
 from twinveil.protocol.conversation import check_opening, expect
@@ -24,8 +24,6 @@ from twinveil.protocol.observer import NOBODY, Mask, Observer, Topic
 from twinveil.protocol.shares import Words, modulo
 from twinveil.protocol.wide import Bits, low_bits, place, to_words
 from twinveil.rpc import rounds_pb2 as pb
-
-Halves = Mapping[str, tuple[Sequence[mpz], Sequence[mpz]]]
 
 
 @dataclass
@@ -52,7 +50,7 @@ def check_layout(message: pb.OpenImport, layout: ImportLayout) -> None:
 def import_model(
     opening: pb.OpenImport,
     layout: ImportLayout,
-    halves: Halves,
+    half: Half,
     key: SecretKey,
     workers: Workers,
     observer: Observer = NOBODY,
@@ -65,11 +63,11 @@ def import_model(
     check_layout(opening, layout)
     plan, n = layout.plan, key.public_key.n
     observer.about(Topic("import", plan, "+".join(layout.engines), 0, n, layout.params.sigma))
-    for name, pair in halves.items():
-        for what, half in zip(("weights", "biases"), pair, strict=True):
-            observer.half(f"{what} {name}", half)
-    weights = [m for node in plan.linear_nodes for m in halves[node.name][0]]
-    biases = [(n - r) % n for node in plan.linear_nodes for r in halves[node.name][1]]
+    for name, pair in half.items():
+        for what, numbers in zip(("weights", "biases"), pair, strict=True):
+            observer.half(f"{what} {name}", numbers)
+    weights = [m for node in plan.linear_nodes for m in half[node.name][0]]
+    biases = [(n - r) % n for node in plan.linear_nodes for r in half[node.name][1]]
     base = BaseSender(opening.session_id)
     request = yield pb.Round(
         import_opened=pb.ImportOpened(
@@ -96,7 +94,7 @@ def import_model(
             for segment in part:
                 run = plaintexts[start : start + segment.plaintexts]
                 inputs[f"z.{segment.name}"] = low_bits(run, segment.packed_bits)
-                hidden = Mask(layout.plaintext_mask_bits(segment))
+                hidden = Mask(segment.plaintext_mask_bits(layout.params.sigma))
                 observer.decrypted(f"{segment.name} {node.name}", run, hidden)
                 start += segment.plaintexts
             request = yield pb.Round(

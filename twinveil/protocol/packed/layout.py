@@ -12,6 +12,7 @@ query)), so that Z + s never borrows from and never carries into a neighbour; sl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,16 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.errors import BadPlan
+from twinveil.params import MAX_PICTURES
 from twinveil.plan import Conv, Linear, Plan, Shape
 from twinveil.protocol.observer import Mask
-from twinveil.protocol.shares import windows
+from twinveil.protocol.shares import Words, modulo, windows
 from twinveil.schedule import LinearStep, Schedule, schedule
 
 MIN_COUNT_BITS = 12
-
-MAX_PICTURES = 16
-"""Most pictures of one query. Widths are those of such a query for every other, too: E(K) is packed once, at
-the import, and serves queries of any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,3 +274,9 @@ def _masked_slots(layers: dict[str, LayerLayout]) -> int:
         layer.online_sums * layer.online.count + layer.ahead_sums * layer.ahead.count
         for layer in layers.values()
     )
+
+
+def layer_input(step: LinearStep, shares: Mapping[str, Words]) -> Words:
+    """A cloud's shares of what a layer reads: pieces joined along the channels, modulo the layer's 2^L."""
+    joined = np.concatenate([shares[name] for name in step.inputs])
+    return modulo(joined, step.node.accumulator_bits)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 from gmpy2 import mpz
 
 from twinveil.crypto.nonces import FreshCiphertexts, NoncePool, Rerandomiser
@@ -28,7 +27,7 @@ from twinveil.protocol.engine import Link
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.packed.kernels import online_sums
-from twinveil.protocol.packed.layout import LayerLayout, PackedLayout, Slots
+from twinveil.protocol.packed.layout import LayerLayout, PackedLayout, Slots, layer_input
 from twinveil.protocol.shares import Words, modulo, negate, uniform
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
@@ -44,7 +43,6 @@ class PackedS1(SingleUse):
         model: ModelS1,
         layout: PackedLayout,
         key: PublicKey,
-        rerandomiser: Rerandomiser,
         workers: Workers,
         meter: Meter,
     ) -> None:
@@ -53,7 +51,7 @@ class PackedS1(SingleUse):
         self._meter = meter
         self._layout = layout
         self._key = key
-        self._rerandomiser = rerandomiser
+        self._rerandomiser = Rerandomiser(key, meter.tally)
         self._workers = workers
         self._masks: dict[str, Words] = {}
         self._sum_masks: dict[str, Words] = {}
@@ -80,7 +78,7 @@ class PackedS1(SingleUse):
         layers = self._layout.layers
         masked = []
         for name, layer in layers.items():
-            columns = layer.ahead_columns(self._input(by_name[name]))
+            columns = layer.ahead_columns(layer_input(by_name[name], self._shares))
             made = self._tables.sums(layer, columns, self._key, self._workers, self._meter.tally)
             ciphertexts, low = self._mask(made, layer.ahead, layer)
             masked += ciphertexts
@@ -148,10 +146,6 @@ class PackedS1(SingleUse):
     def _exponents(self, layer: LayerLayout) -> Words:
         shares = self._model.shares[layer.node.name]
         return shares.reshape(shares.shape[0], -1)
-
-    def _input(self, step: LinearStep) -> Words:
-        joined = np.concatenate([self._shares[name] for name in step.inputs])
-        return modulo(joined, step.node.accumulator_bits)
 
     def _mask(self, sums: list[mpz], slots: Slots, layer: LayerLayout) -> tuple[list[mpz], Words]:
         """Sums with a mask in every slot, wanted or not, and the masks' low words (sums, slots)."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 
-import numpy as np
 from gmpy2 import mpz
 
 from twinveil.crypto.nonces import FreshCiphertexts, NoncePool
@@ -21,12 +20,12 @@ from twinveil.protocol.engine import Circuits, Dialogue
 from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.model.s2 import ModelS2
 from twinveil.protocol.observer import NOBODY, Observer
-from twinveil.protocol.packed.layout import PackedLayout
+from twinveil.protocol.packed.layout import PackedLayout, layer_input
 from twinveil.protocol.shares import Words, bilinear, modulo, windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.schedule import LinearStep, Stage
+from twinveil.schedule import Stage
 
 
 class PackedS2(SingleUse):
@@ -105,7 +104,7 @@ class PackedS2(SingleUse):
         plaintexts = []
         for step in stage.linear:
             layer = self._layout.step(step)
-            taps = layer.in_blocks(windows(self._input(step), step.node))
+            taps = layer.in_blocks(windows(layer_input(step, self._shares), step.node))
             present = layer.tap_blocks
             for block in range(layer.blocks):
                 plaintexts += pack(taps[present[:, block], block], layer.online.bytes)
@@ -122,14 +121,11 @@ class PackedS2(SingleUse):
             start += layer.online_sums
             self._observer.decrypted(f"online {step.node.name}", part, layer.online.mask)
             online = layer.from_online(unpack_low(part, layer.online.count, layer.online.bytes, layer.bits))
-            own = bilinear(self._input(step), self._model.shares[step.node.name], step.node, layer.bits)
+            x2, k2 = layer_input(step, self._shares), self._model.shares[step.node.name]
+            own = bilinear(x2, k2, step.node, layer.bits)
             made[step.node.name] = modulo(own + online + self._ahead[step.node.name], layer.bits)
         return made
 
     def _decrypt(self, masked_sums: bytes, count: int) -> list[mpz]:
         sums = self._key.public_key.parse(masked_sums, count, self._key.tally)
         return self._key.decrypt(sums, workers=self._workers)
-
-    def _input(self, step: LinearStep) -> Words:
-        joined = np.concatenate([self._shares[name] for name in step.inputs])
-        return modulo(joined, step.node.accumulator_bits)

@@ -6,9 +6,9 @@ each picture; vector = S2's words - S1's words modulo 2^L, label = S2's word xor
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
+from twinveil.protocol.conversation import binding
 from twinveil.protocol.shares import Words
 
 
@@ -29,9 +29,9 @@ class QueryHead:
         return (self.import_id, self.engine, self.pictures) == (import_id, engine, pictures)
 
     def binding(self) -> bytes:
-        """SHA-256 over all fields, each with its length: equal only if both clouds were told the same."""
-        digest = hashlib.sha256(b"twinveil query")
-        for field in (
+        """Of all fields."""
+        return binding(
+            b"twinveil query",
             self.query_id,
             self.client.encode(),
             self.import_id,
@@ -39,9 +39,7 @@ class QueryHead:
             self.engine.encode(),
             bytes([self.label_only]),
             self.pictures.to_bytes(4, "big"),
-        ):
-            digest.update(len(field).to_bytes(4, "big") + field)
-        return digest.digest()
+        )
 
 
 def answer_bytes(words: Words) -> bytes:

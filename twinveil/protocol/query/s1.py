@@ -12,15 +12,12 @@ then:   S1 -> S2  bind to the user's query
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import gmpy2
 from gmpy2 import mpz
 
-from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import POWER_N2
@@ -31,27 +28,20 @@ from twinveil.garbling.ot_extension import ExtensionSender
 from twinveil.net.counted import CountedPeer
 from twinveil.parallel import Workers
 from twinveil.params import Params
-from twinveil.plan import IMAGE, Plan
+from twinveil.plan import IMAGE
 from twinveil.protocol.circuits import label_bits
-from twinveil.protocol.conversation import ROUNDS_VERSION, SESSION_BYTES, expect
+from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import EngineS1, Link
-from twinveil.protocol.garbled import GarblerSide, Step
+from twinveil.protocol.garbled import GarblerSide
 from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.binding import QueryHead, answer_bytes
+from twinveil.protocol.query.engines import QueryPlan
 from twinveil.protocol.shares import Words, uniform
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import random_bits
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.schedule import schedule
-
-
-class Progress(NamedTuple):
-    """How far a query is: stages done, stages in all, what comes now."""
-
-    stage: int
-    stages: int
-    label: str
+from twinveil.rpc.types_pb2 import Progress
 
 
 @dataclass(frozen=True)
@@ -59,7 +49,6 @@ class Tools:
     """What a query needs of its cloud."""
 
     key: PublicKey
-    rerandomiser: Rerandomiser
     workers: Workers
     params: Params
 
@@ -70,27 +59,19 @@ class QueryS1(SingleUse):
     def __init__(
         self,
         peer: CountedPeer,
-        plan: Plan,
-        layout: bytes,
-        import_id: bytes,
-        engine_name: str,
+        opening: pb.OpenQuery,
+        planned: QueryPlan,
         engine: EngineS1,
-        steps: Sequence[Step],
         tools: Tools,
         meter: Meter,
-        pictures: int = 1,
         observer: Observer = NOBODY,
     ) -> None:
         self._peer = peer
-        self._plan = plan
-        self._layout = layout
-        self._import_id = import_id
-        self._engine_name = engine_name
+        self._opening = opening
+        self._planned = planned
         self._engine = engine
-        self._steps = steps
         self._tools = tools
         self.meter = meter
-        self._pictures = pictures
         self._observer = observer
         self._begun = False
         self._link: Link | None = None
@@ -105,24 +86,16 @@ class QueryS1(SingleUse):
             raise OutOfOrder("a query is prepared once")
         self._begun = True
         with self.meter.function("ahead"):
-            session = secrets.token_bytes(SESSION_BYTES)
-            opening = pb.OpenQuery(
-                protocol_version=ROUNDS_VERSION,
-                session_id=session,
-                import_id=self._import_id,
-                layout=self._layout,
-                engine=self._engine_name,
-                pictures=self._pictures,
-            )
-            opened = expect(self._peer.ask(pb.Round(open_query=opening)), "query_opened").query_opened
+            session = self._opening.session_id
+            opened = expect(self._peer.ask(pb.Round(open_query=self._opening)), "query_opened").query_opened
             choices = random_choices()
             base = BaseReceiver(session, opened.base_ot, choices)
             sent = pb.Prepare(base_ot=base.reply, masked_sums=self._engine.prepare())
             prepared = expect(self._peer.ask(pb.Round(prepare=sent)), "prepared").prepared
         with self.meter.function("garbling"):
             ot = ExtensionSender(base.keys, choices, session)
-            ot.accept(prepared.extension, sum(step.choices for step in self._steps))
-            garblers = [GarblerSide(step) for step in self._steps]
+            ot.accept(prepared.extension, sum(step.choices for step in self._planned.steps))
+            garblers = [GarblerSide(step) for step in self._planned.steps]
             self._link = Link(self._peer.ask, ot, iter(garblers))
 
     def classify(self, head: QueryHead, half: Sequence[mpz]) -> Generator[Progress, None, bytes]:
@@ -131,38 +104,37 @@ class QueryS1(SingleUse):
         if link is None:
             raise OutOfOrder("a prepared query serves once")
         self._observer.half(IMAGE, half)
-        stages = schedule(self._plan).stages
-        yield Progress(0, len(stages), "picture")
+        stages = self._planned.layout.schedule.stages
+        yield Progress(stage=0, stages=len(stages), label="picture")
         with self.meter.function("import"):
             self._import_picture(link, head, half)
         for stage in stages[1:-1]:
             names = ", ".join(step.node.name for step in stage.linear)
-            yield Progress(stage.index, len(stages), names)
+            yield Progress(stage=stage.index, stages=len(stages), label=names)
             with self.meter.function("SCVL"):
                 self._engine.scvl(link, stage)
             with self.meter.function(nonlinear(stage)):
                 self._engine.sact_smap(link, stage)
-        yield Progress(len(stages) - 1, len(stages), "class vector")
+        yield Progress(stage=len(stages) - 1, stages=len(stages), label="class vector")
         with self.meter.function("SCT"):
             reply, masks = self._engine.sct(link, stages[-1])
         with self.meter.function("label"):
             return self._answer(link, head.label_only, reply, masks)
 
     def _import_picture(self, link: Link, head: QueryHead, half: Sequence[mpz]) -> None:
-        key, params = self._tools.key, self._tools.params
-        layout = picture_segment(self._plan, self._pictures, key_bits=params.key_bits, sigma=params.sigma)
+        key, picture = self._tools.key, self._planned.picture
         bind = pb.Bind(query_id=head.query_id, binding=head.binding(), label_only=head.label_only)
         bound = expect(link.ask(pb.Round(bind=bind)), "import_factors").import_factors
         tally = self.meter.tally
-        factors = key.parse(bound.factors, layout.plaintexts, tally)
-        mask = random_bits(layout.packed_bits + GUARD_BITS + params.sigma + COUNT_BITS, layout.plaintexts)
+        factors = key.parse(bound.factors, picture.plaintexts, tally)
+        mask = random_bits(picture.plaintext_mask_bits(self._planned.params.sigma), picture.plaintexts)
         opened = [gmpy2.powmod(c, a, key.n_squared) for c, a in zip(factors, half, strict=True)]
         tally.add(POWER_N2, len(opened))
         masked = key.add_plain(opened, bits_to_integers(mask), tally)
-        fresh = self._tools.rerandomiser.freshen(masked, workers=self._tools.workers)
+        fresh = Rerandomiser(key, tally).freshen(masked, workers=self._tools.workers)
         sent = pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes())
         corrections = expect(link.ask(pb.Round(masked_plaintexts=sent)), "corrections").corrections
-        inputs = {f"s.{IMAGE}": mask[: layout.packed_bits], **self._engine.picture_masks()}
+        inputs = {f"s.{IMAGE}": mask[: picture.packed_bits], **self._engine.picture_masks()}
         made = expect(link.ask(link.garbled(inputs, corrections.bits)), "encrypted_shares")
         self._engine.accept(made.encrypted_shares)
 
@@ -170,8 +142,8 @@ class QueryS1(SingleUse):
         if not label_only:
             expect(reply, "answered")
             return answer_bytes(masks)
-        dense = self._plan.output
-        flip = uniform((1, self._pictures), label_bits(dense.out_features))
+        dense = self._planned.plan.output
+        flip = uniform((1, self._planned.pictures), label_bits(dense.out_features))
         inputs = {
             "s.scores": to_bits(masks, dense.accumulator_bits),
             "mask.label": to_bits(flip[0], label_bits(dense.out_features)),

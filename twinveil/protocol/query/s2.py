@@ -12,25 +12,22 @@ from typing import Protocol
 
 from gmpy2 import mpz
 
-from twinveil.blinding import COUNT_BITS, GUARD_BITS, picture_segment
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import NotAllowed, PeerMismatch
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.ot_extension import ExtensionReceiver
 from twinveil.parallel import Workers
-from twinveil.params import Params
 from twinveil.plan import IMAGE, Plan
 from twinveil.protocol.conversation import Script, check_opening, expect
 from twinveil.protocol.engine import Circuits, EngineS2
-from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.observer import NOBODY, Mask, Observer
 from twinveil.protocol.query.binding import QueryHead, answer_bytes
+from twinveil.protocol.query.engines import QueryPlan
 from twinveil.protocol.shares import Words
 from twinveil.protocol.wide import low_bits
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.schedule import schedule
 
 
 class Claim(Protocol):
@@ -52,12 +49,10 @@ Claiming = Callable[[bytes, Callable[[QueryHead], None]], Claim]
 
 def query(
     opening: pb.OpenQuery,
-    plan: Plan,
+    planned: QueryPlan,
     engine: EngineS2,
-    steps: Sequence[Step],
     key: SecretKey,
     workers: Workers,
-    params: Params,
     claim: Claiming,
     label_only: bool,
     meter: Meter,
@@ -76,7 +71,7 @@ def query(
     prepare = expect(request, "prepare").prepare
     with meter.function("garbling"):
         ot = ExtensionReceiver(base.keys(prepare.base_ot), opening.session_id)
-        extension = ot.prepare(sum(step.choices for step in steps))
+        extension = ot.prepare(sum(step.choices for step in planned.steps))
     with meter.function("ahead"):
         engine.prepare(prepare.masked_sums)
     request = yield pb.Round(prepared=pb.Prepared(extension=extension))
@@ -94,28 +89,28 @@ def query(
 
     claimed = claim(bind.query_id, check)
     observer.half(IMAGE, claimed.half)
-    circuits = Circuits(iter(steps), ot, observer)
-    layout = picture_segment(plan, opening.pictures, key_bits=params.key_bits, sigma=params.sigma)
+    circuits = Circuits(iter(planned.steps), ot, observer)
+    picture = planned.picture
     with meter.function("import"):
         factors = key.encrypt(claimed.half, workers=workers).to_bytes()
     request = yield pb.Round(import_factors=pb.ImportFactors(factors=factors))
     masked = expect(request, "masked_plaintexts").masked_plaintexts.ciphertexts
     with meter.function("import"):
-        plaintexts = key.decrypt(key.public_key.parse(masked, layout.plaintexts, key.tally), workers=workers)
-        hidden = Mask(layout.packed_bits + GUARD_BITS + params.sigma + COUNT_BITS)
+        plaintexts = key.decrypt(key.public_key.parse(masked, picture.plaintexts, key.tally), workers=workers)
+        hidden = Mask(picture.plaintext_mask_bits(planned.params.sigma))
         observer.decrypted(IMAGE, plaintexts, hidden)
         evaluator = circuits.next()
-        bits = evaluator.choose({f"z.{IMAGE}": low_bits(plaintexts, layout.packed_bits)})
+        bits = evaluator.choose({f"z.{IMAGE}": low_bits(plaintexts, picture.packed_bits)})
     request = yield pb.Round(corrections=pb.Corrections(bits=bits))
     with meter.function("import"):
         values = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)
     request = yield pb.Round(encrypted_shares=engine.accept(values))
 
-    stages = schedule(plan).stages
+    stages = planned.layout.schedule.stages
     for stage in stages[1:-1]:
         request = yield from engine.stage(circuits, stage, request)
     scores = yield from engine.sct(circuits, stages[-1], request)
-    yield from _answer(plan, circuits, claimed, scores, observer)
+    yield from _answer(planned.plan, circuits, claimed, scores, observer)
 
 
 def _answer(

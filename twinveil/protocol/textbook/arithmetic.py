@@ -1,4 +1,4 @@
-"""Paillier arithmetic of the textbook engine: phe's, with full-length r^N and uniform scalars.
+"""Paillier arithmetic of the textbook engine: phe's, with uniform scalars; nothing here makes a nonce.
 
 Every operation counts itself. phe raises to a scalar above 2N/3 by way of an inverse; both ways count as one
 power of N's length, so that a count says nothing about a scalar.

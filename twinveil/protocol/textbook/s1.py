@@ -49,13 +49,12 @@ class TextbookS1(SingleUse):
         model: ModelS1,
         layout: TextbookLayout,
         key: PublicKey,
-        rerandomiser: Rerandomiser,
         tally: Tally,
     ) -> None:
         self._model = model
         self._layout = layout
         self._key = key
-        self._rerandomiser = rerandomiser
+        self._rerandomiser = Rerandomiser(key, tally)
         self._tally = tally
         self._arithmetic = Arithmetic(key, tally)
         self._tensors: dict[str, Ciphertexts] = {}

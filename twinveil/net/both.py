@@ -1,0 +1,64 @@
+"""A client's call to both clouds at once, followed until both have given their result."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import grpc
+
+from twinveil.errors import PeerUnavailable, TwinveilError
+from twinveil.net.channel import Link
+from twinveil.net.status import from_rpc_error
+from twinveil.rpc.inference_pb2 import AnswerEvent
+from twinveil.rpc.provision_pb2 import OutsourceEvent
+
+Event = TypeVar("Event", AnswerEvent, OutsourceEvent)
+Report = Callable[[int, int, str], None]
+"""(stages done, stages, what comes now)"""
+
+
+def follow_both(
+    links: Sequence[Link], calls: Sequence[grpc.CallIterator[Event]], report: Report
+) -> tuple[Event, Event]:
+    """Each cloud's event that is no progress, S1's first; `report` gets S1's progress.
+
+    The first error is the reason and ends both calls: what the other then says is only its echo. Raises
+    PeerUnavailable if a cloud ends its call without a result.
+    """
+    results: dict[int, Event] = {}
+    errors: list[TwinveilError] = []
+
+    def fail(index: int, error: TwinveilError) -> None:
+        errors.append(error)
+        calls[1 - index].cancel()  # type: ignore[no-untyped-call]
+
+    def follow(index: int) -> None:
+        peer = links[index].peer
+        try:
+            for event in calls[index]:
+                kind = event.WhichOneof("event")
+                if kind == "progress":
+                    if index == 0:
+                        report(event.progress.stage, event.progress.stages, event.progress.label)
+                elif kind is not None:
+                    results[index] = event
+        except grpc.RpcError as error:
+            fail(index, from_rpc_error(error, peer))
+        else:
+            if index not in results:
+                fail(index, PeerUnavailable(f"{peer} ended the call without a result: ask again"))
+
+    other = threading.Thread(target=follow, args=(1,), daemon=True)
+    other.start()
+    try:
+        follow(0)
+        other.join()
+    except BaseException:
+        for call in calls:
+            call.cancel()  # type: ignore[no-untyped-call]
+        raise
+    if errors:
+        raise errors[0]
+    return results[0], results[1]

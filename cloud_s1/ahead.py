@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from twinveil.errors import TwinveilError
-from twinveil.net.grpc_peer import GrpcPeer
+from cloud_s1.s2 import PeerS2
+from twinveil.errors import TooMuch, TwinveilError
 from twinveil.net.peer import Peer
 from twinveil.protocol.query.s1 import QueryS1
+from twinveil.settings import MAX_PREPARED
 from twinveil.store import Record
 
 log = logging.getLogger(__name__)
@@ -24,7 +26,11 @@ class Prepared:
     engine: str
     query: QueryS1
     peer: Peer
-    wire: GrpcPeer
+    wire: PeerS2
+
+    @property
+    def key(self) -> tuple[bytes, str]:
+        return self.record.import_id, self.engine
 
     def close(self) -> None:
         self.peer.close()
@@ -33,15 +39,18 @@ class Prepared:
 class Ahead:
     """Keeps up to `keep` packed queries of one picture prepared for each model in use.
 
-    make: a new query, not yet prepared. One is prepared at a time, and none is begun while a query runs; a
-    query that comes meanwhile waits for it rather than do the same work beside it.
+    Each holds memory, and a conversation at S2: of all models there are at most `most`, and the one prepared
+    first makes room for another. make: a new query, not yet prepared; TooMuch where there is no room for it.
+    One is prepared at a time, and none is begun while a query runs; a query that comes meanwhile waits for it
+    rather than do the same work beside it.
     """
 
-    def __init__(self, keep: int, make: Callable[[Record, str], Prepared]) -> None:
+    def __init__(self, keep: int, make: Callable[[Record, str], Prepared], most: int = MAX_PREPARED) -> None:
         self._keep = keep
         self._make = make
+        self._most = most
         self._ready: list[Prepared] = []
-        self._wanted: list[tuple[Record, str]] = []
+        self._wanted: deque[tuple[Record, str]] = deque(maxlen=most)
         self._at_work: tuple[bytes, str] | None = None
         self._running = 0
         self._changed = threading.Condition()
@@ -59,10 +68,19 @@ class Ahead:
         with self._changed:
             self._running += 1
 
-    def end(self, record: Record, engine: str) -> None:
-        """A query of this model is over; the next one may be prepared."""
+    def end(self) -> None:
+        """A query is over, however it ended."""
         with self._changed:
             self._running -= 1
+            self._changed.notify_all()
+
+    def want(self, record: Record, engine: str) -> None:
+        """A query of this model was answered: the next one may be prepared.
+
+        Not after one that failed. What cannot be done now would be tried again by itself, at S2 too, and a
+        user who only begins queries would have each of them prepared.
+        """
+        with self._changed:
             if self._keep and engine == "packed":
                 self._wanted.append((record, engine))
             self._changed.notify_all()
@@ -83,43 +101,62 @@ class Ahead:
             return self._at_work == (record.import_id, engine)
 
     def forget(self, import_id: bytes) -> None:
-        """The model is gone, and so are its prepared queries."""
-        self._drop(lambda prepared: prepared.record.import_id == import_id)
+        """The model is gone, and so are its prepared queries, and the one at work when it is made."""
+        with self._changed:
+            gone = [prepared for prepared in self._ready if prepared.record.import_id == import_id]
+            for prepared in gone:
+                self._ready.remove(prepared)
+            for wish in [wish for wish in self._wanted if wish[0].import_id == import_id]:
+                self._wanted.remove(wish)
+            if self._at_work is not None and self._at_work[0] == import_id:
+                self._at_work = None
+                self._changed.notify_all()
+        _close(gone)
 
-    def _find(self, key: tuple[bytes, str]) -> Prepared | None:
-        """Under the lock: one that fits and stands; those that S2 has left are dropped."""
+    def give_way(self) -> bool:
+        """Ends the one prepared first: there is room for another conversation. False where there is none."""
+        with self._changed:
+            self._sweep()
+            gone, self._ready = self._ready[:1], self._ready[1:]
+        _close(gone)
+        return bool(gone)
+
+    def _sweep(self) -> None:
+        """Under the lock: those that S2 has left are dropped."""
         for prepared in [p for p in self._ready if p.wire.left]:
             self._ready.remove(prepared)
             prepared.close()
-        return next((p for p in self._ready if (p.record.import_id, p.engine) == key), None)
 
-    def _drop(self, doomed: Callable[[Prepared], bool]) -> None:
-        with self._changed:
-            gone = [prepared for prepared in self._ready if doomed(prepared)]
-            self._ready = [prepared for prepared in self._ready if prepared not in gone]
-        for prepared in gone:
-            prepared.close()
+    def _find(self, key: tuple[bytes, str]) -> Prepared | None:
+        """Under the lock: one that fits and stands."""
+        self._sweep()
+        return next((prepared for prepared in self._ready if prepared.key == key), None)
 
     def _work(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._wanted and not self._running)
-                record, engine = self._wanted.pop(0)
+                record, engine = self._wanted.popleft()
                 key = (record.import_id, engine)
-                if sum((p.record.import_id, p.engine) == key for p in self._ready) >= self._keep:
+                self._sweep()
+                if sum(prepared.key == key for prepared in self._ready) >= self._keep:
                     continue
                 self._at_work = key
             prepared = self._prepare(record, engine)
             with self._changed:
-                self._at_work = None
-                if prepared is not None:
+                # Not so if its model was removed meanwhile.
+                kept = self._at_work == key
+                if prepared is not None and kept:
                     self._ready.append(prepared)
+                self._at_work = None
                 self._changed.notify_all()
+            if prepared is not None and not kept:
+                prepared.close()
 
     def _prepare(self, record: Record, engine: str) -> Prepared | None:
         prepared = None
         try:
-            prepared = self._make(record, engine)
+            prepared = self._new(record, engine)
             prepared.query.prepare()
         except TwinveilError as error:
             log.info("no query was prepared ahead: %s", error)
@@ -130,3 +167,19 @@ class Ahead:
         if prepared is not None:
             prepared.close()
         return None
+
+    def _new(self, record: Record, engine: str) -> Prepared:
+        if len(self._ready) >= self._most:
+            self.give_way()
+        try:
+            return self._make(record, engine)
+        except TooMuch:
+            if not self.give_way():
+                raise
+        return self._make(record, engine)
+
+
+def _close(gone: Sequence[Prepared]) -> None:
+    """Not under the lock: S2 is told, and waited for."""
+    for prepared in gone:
+        prepared.close()

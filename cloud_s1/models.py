@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ class ModelsS1:
         return self.loaded.get(record.import_id, lambda: self._from_disk(record, key))
 
     def _from_disk(self, record: Record, key: PublicKey) -> ModelS1:
-        arrays = self.store.arrays(record, forms(record.layout, key))
+        # A layout of its own: the record stays, and keeps no layout's slots in memory.
+        arrays = self.store.arrays(record, forms(replace(record.layout), key))
         return from_arrays(record.layout, arrays, key)
 
 

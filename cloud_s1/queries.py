@@ -25,8 +25,6 @@ from twinveil.store import Record
 
 WAIT = 0.5
 """Seconds between signs of life to a user who waits for a query that is being prepared."""
-
-
 SPARE = 4
 """One part in so many of the memory for queries is the most that those prepared ahead hold."""
 
@@ -79,11 +77,12 @@ class QueriesS1:
                     yield Progress(label="preparing")
                     prepared.query.prepare()
                 answer = yield from prepared.query.classify(head, half)
+                self.ahead.want(record, query.engine)
                 return AnswerHalf(half=answer, figures_json=json.dumps(prepared.query.meter.as_dict()))
         finally:
             with self._lock:
                 self.running -= 1
-            self.ahead.end(record, query.engine)
+            self.ahead.end()
 
     def _take(self, record: Record, engine: str, pictures: int) -> Generator[Progress, None, Prepared]:
         """A prepared query if there is one or one is being made, else a new one."""

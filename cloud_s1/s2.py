@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from twinveil.crypto.public_key import PublicKey
+from twinveil.errors import TooMuch
 from twinveil.net.channel import Link, Me, connect
 from twinveil.net.grpc_peer import GrpcPeer
 from twinveil.parallel import Workers
 from twinveil.pinning import KnownKey
 from twinveil.protocol.query.s1 import Tools
+from twinveil.rpc.rounds_pb2 import Round
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,48 @@ class _Way:
             self._open.close()
 
 
+class PeerS2:
+    """A conversation with S2 that begins once more where S2 had no place for it and another one gave way.
+
+    S2 refuses for want of a place before it reads anything, and the first message is public.
+    """
+
+    def __init__(self, begin: Callable[[], GrpcPeer], give_way: Callable[[], bool]) -> None:
+        self._begin = begin
+        self._give_way = give_way
+        self._peer = begin()
+        self._asked = False
+
+    def ask(self, message: Round) -> Round:
+        first, self._asked = not self._asked, True
+        try:
+            return self._peer.ask(message)
+        except TooMuch:
+            if not first or not self._give_way():
+                raise
+        self._peer = self._begin()
+        return self._peer.ask(message)
+
+    @property
+    def left(self) -> bool:
+        """As of GrpcPeer."""
+        return self._peer.left
+
+    def close(self) -> None:
+        self._peer.close()
+
+
 class CloudS2:
     """Connects when first needed, and again after S2 was away or certificates were renewed.
 
     A way on which S2 was once out of reach is left, whoever noticed: its channel would refuse a conversation
     at once until its next attempt, although S2 may be back. Each new way looks at S2's key again.
+    give_way: ends a conversation that can be spared; False where there is none.
     """
 
-    def __init__(self, contact: Contact) -> None:
+    def __init__(self, contact: Contact, give_way: Callable[[], bool] = lambda: False) -> None:
         self._contact = contact
+        self._give_way = give_way
         self._lock = threading.Lock()
         self._way: _Way | None = None
         self._key: PublicKey | None = None
@@ -78,8 +114,11 @@ class CloudS2:
         key = self.key()
         return Tools(key, workers, self._contact.s2_key.params(key))
 
-    def peer(self) -> GrpcPeer:
+    def peer(self) -> PeerS2:
         """A new conversation."""
+        return PeerS2(self._begin, self._give_way)
+
+    def _begin(self) -> GrpcPeer:
         with self._lock:
             way = self._connected()
             way.conversations += 1

@@ -37,7 +37,8 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
             settings.connect_wait,
             settings.round_deadline,
             KnownKey.of(settings),
-        )
+        ),
+        give_way=lambda: queries.ahead.give_way(),
     )
     models = ModelsS1(settings.state / "models")
     observers = recorder(settings)

@@ -30,7 +30,7 @@ class ModelsS2:
 
     def load(self, import_id: bytes) -> tuple[Record, ModelS2]:
         """Raises UnknownModel if no model came by this import."""
-        record = next((r for r in self.store.records() if r.import_id == import_id), None)
+        record = self.store.of_import(import_id)
         if record is None:
             raise UnknownModel("cloud_s2 does not have the model that cloud_s1 means: outsource it again")
         return record, self.loaded.get(import_id, lambda: self._from_disk(record))

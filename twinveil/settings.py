@@ -4,6 +4,7 @@ sealing 7004."""
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,6 +26,8 @@ KEPT_FREE = 16
 """Calls that S1's conversations leave to others at S2."""
 KEPT_FOR_S1 = 4
 """One in so many of the calls at S2 is for S1's conversations: all clients together do not take it."""
+MAX_PREPARED = 16
+"""Queries that S1 keeps prepared, of all models: a third of the conversations that S2 has for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +125,11 @@ class CloudS1Settings(CloudSettings):
     listen: str = setting(check, "HOST:PORT to listen on", "127.0.0.1:7001")
     cloud_s2: str = setting(check, "address of cloud S2", "127.0.0.1:7002")
     round_deadline: float = setting(duration, "longest wait for one answer of cloud S2", 120.0)
-    prepare: int = setting(number, "queries kept prepared for each model in use; 0: none", 1)
+    prepare: int = setting(
+        partial(number, high=MAX_PREPARED),
+        f"queries kept prepared for each model in use, {MAX_PREPARED} in all; 0: none",
+        1,
+    )
     max_query_memory: int | None = setting(
         size, "memory that queries may take at once (default: half of the machine's)", None
     )

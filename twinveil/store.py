@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ from twinveil.rpc.types_pb2 import ModelEntry
 Arrays = Mapping[str, npt.NDArray[Any]]
 Forms = Mapping[str, tuple[type[np.generic], tuple[int, ...]]]
 """Type and shape of every array by name."""
+
+SETTLED_NS = 2 * 10**9
+"""What changed more recently may change again without another time: clocks of file systems are coarse."""
 
 _INCOMING = ".incoming-"
 _RECORD = "record.json"
@@ -149,15 +153,30 @@ class Staged:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A record as it was read, or why it cannot be used, for as long as its file has this stamp."""
+
+    stamp: tuple[int, ...]
+    read: tuple[Record, str] | str
+
+
 class ModelStore:
-    """Models below one folder; safe for threads of one process."""
+    """Models below one folder; safe for threads of one process.
+
+    Records count as they are on disk. What is kept of them in memory saves parsing one again, and laying its
+    plan out, while its file is the same: every status and every conversation asks for all of them.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._lock = threading.Lock()
+        self._kept: dict[str, _Kept] = {}
+        self._imports: dict[bytes, str] = {}
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for leftover in root.glob(f"{_INCOMING}*"):
             shutil.rmtree(leftover, ignore_errors=True)
+        self.records()  # now, and not while somebody waits
 
     def records(self) -> Sequence[Record]:
         """Every model that can be used, by name and version."""
@@ -178,6 +197,14 @@ class ModelStore:
     def find(self, model: str, version: str) -> Record:
         """Raises UnknownModel, naming the models that are there."""
         return self._read(self._folder(model, version))[0]
+
+    def of_import(self, import_id: bytes) -> Record | None:
+        """The model that came by this import, if it can be used."""
+        with suppress(KeyError, BadInput):
+            record, _ = self._read(self._root / self._imports[import_id])
+            if record.import_id == import_id:
+                return record
+        return next((record for record in self.records() if record.import_id == import_id), None)
 
     def arrays(self, record: Record, forms: Forms) -> Arrays:
         """The model's numbers. Raises BadInput if they are damaged, or not of these forms."""
@@ -213,7 +240,7 @@ class ModelStore:
 
     def refuse_known(self, import_id: bytes) -> None:
         """An import id names one import as long as its model is here, also after a restart."""
-        if any(record.import_id == import_id for record in self.records()):
+        if self.of_import(import_id) is not None:
             raise AlreadyUsed("the id of this model was used before: make a new one")
 
     def settle(self, folder: Path, record: Record) -> None:
@@ -238,6 +265,9 @@ class ModelStore:
                 removed = self._read(folder)[0]
             # Renamed first: a removal that is cut short leaves no half of a model.
             folder.rename(doomed)
+            self._kept.pop(folder.name, None)
+            if removed is not None:
+                self._imports.pop(removed.import_id, None)
         shutil.rmtree(doomed, ignore_errors=True)
         return removed
 
@@ -249,15 +279,31 @@ class ModelStore:
         return folder
 
     def _read(self, folder: Path) -> tuple[Record, str]:
+        file = folder / _RECORD
         try:
-            record, digest = Record.from_json((folder / _RECORD).read_bytes())
-            if record.folder != folder.name:
-                raise BadInput("the record lies in another model's folder")
+            # Before it is read: what changes meanwhile has another stamp the next time.
+            stat = file.stat()
+            stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+            kept = self._kept.get(folder.name)
+            if kept is None or kept.stamp != stamp:
+                kept = _Kept(stamp, _parsed(file.read_bytes(), folder.name))
+                if time.time_ns() - stat.st_ctime_ns > SETTLED_NS:
+                    self._kept[folder.name] = kept
         except OSError as error:
             raise _refused(folder, f"its record cannot be read: {error.strerror}") from None
-        except BadInput as error:
-            raise _refused(folder, str(error)) from None
-        return record, digest
+        if isinstance(kept.read, str):
+            raise _refused(folder, kept.read)
+        self._imports[kept.read[0].import_id] = folder.name
+        return kept.read
+
+
+def _parsed(data: bytes, folder: str) -> tuple[Record, str] | str:
+    """The record of the model in this folder, and the digest of its arrays; or what is wrong with it."""
+    try:
+        record, digest = Record.from_json(data)
+    except BadInput as error:
+        return str(error)
+    return (record, digest) if record.folder == folder else "the record lies in another model's folder"
 
 
 def _owner(folder: Path) -> str | None:

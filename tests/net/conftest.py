@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from twinveil.errors import BadInput, InvalidKey
+from twinveil.errors import BadInput, InvalidKey, TooMuch
 from twinveil.net.authorisation import Gate
 from twinveil.net.chunks import Limits
 from twinveil.net.grpc_peer import GrpcPeer, RoundsServicer
@@ -36,6 +36,8 @@ class Scripted:
         match message.WhichOneof("body"):
             case "bind" if message.bind.binding == b"typed":
                 raise InvalidKey("the key is\nnot the pinned one")
+            case "bind" if message.bind.binding == b"much":
+                raise TooMuch("too much at once")
             case "bind" if message.bind.binding == b"crash":
                 raise ZeroDivisionError("secret 42")
             case "bind" if message.bind.binding == b"hang":

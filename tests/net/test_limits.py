@@ -13,6 +13,7 @@ import pytest
 from tests.system.town import wait_until
 from twinveil.errors import NotAllowed, PeerUnavailable, TooMuch, TwinveilError
 from twinveil.net.channel import Me, open_channel
+from twinveil.net.chunks import CHUNK_BYTES as FULL
 from twinveil.net.grpc_peer import GrpcPeer, RoundsServicer
 from twinveil.net.identity import PeerIdentity
 from twinveil.net.limits import USUAL, WATCHDOG, CallLimits, Places
@@ -223,8 +224,8 @@ def test_a_slow_owner_does_not_hold_its_place(channel: dict[str, grpc.Channel], 
     hold = threading.Event()
 
     def pieces() -> Iterator[ModelChunk]:
-        yield header(10)
-        yield data(4)
+        yield header(FULL + 1)
+        yield data(FULL)
         hold.wait(20)
 
     stub = ProvisionStub(channel["olga"])
@@ -252,10 +253,10 @@ def test_an_owner_who_trickles_meets_the_longest_time(
     channel: dict[str, grpc.Channel], cloud: Patient
 ) -> None:
     def pieces() -> Iterator[ModelChunk]:
-        yield header(1000)
-        for _ in range(100):
-            time.sleep(0.1)
-            yield data(1)
+        yield header(50 * FULL)
+        for _ in range(50):
+            time.sleep(0.2)
+            yield data(FULL)
 
     begin = time.monotonic()
     assert isinstance(ended(ProvisionStub(channel["olga"]).Outsource(pieces())), PeerUnavailable)

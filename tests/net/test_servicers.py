@@ -260,7 +260,12 @@ def test_a_model_arrives_whole(owner: grpc.Channel, cloud: Cloud) -> None:
         ([data(3)], InvalidMessage),
         ([ModelChunk()], InvalidMessage),
         ([header(10), data(9)], InvalidMessage),
-        ([header(10), data(9), data(2)], InvalidMessage),
+        ([header(10), data(9), data(1)], InvalidMessage),
+        ([header(10), data(11)], InvalidMessage),
+        ([header(10), data(0), data(10)], InvalidMessage),
+        ([header(10), data(10), data(0)], InvalidMessage),
+        ([header(10), data(10), data(1)], InvalidMessage),
+        ([header((2 << 20) + 5), data(1 << 20), data(5), data(1 << 20)], InvalidMessage),
         ([header(10), header(10)], InvalidMessage),
         ([header(10), ModelChunk()], InvalidMessage),
         ([header(3 << 20), data((1 << 20) + 1)], TooMuch),
@@ -281,8 +286,8 @@ def test_an_owner_who_breaks_off_leaves_nothing(owner: grpc.Channel, cloud: Clou
     hold = threading.Event()
 
     def pieces() -> Iterator[ModelChunk]:
-        yield header(10)
-        yield data(4)
+        yield header((1 << 20) + 1)
+        yield data(1 << 20)
         hold.wait(10)
 
     call = ProvisionStub(owner).Outsource(pieces())

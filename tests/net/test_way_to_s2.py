@@ -1,4 +1,7 @@
-"""S1's way to S2: given up once S2 was out of reach, whoever noticed; the next looks at its key again."""
+"""S1's way to S2: given up once S2 was out of reach, whoever noticed; the next looks at its key again.
+
+Where S2 has no place for a conversation, one that can be spared gives way.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from cloud_s1.s2 import CloudS2, Contact
+from cloud_s1.s2 import CloudS2, Contact, PeerS2
 from tests.crypto_keys import secret_key, toy
 from twinveil.crypto.keygen import generate
-from twinveil.errors import PeerMismatch, PeerUnavailable
+from twinveil.errors import InvalidKey, PeerMismatch, PeerUnavailable, TooMuch
 from twinveil.net.channel import Me
 from twinveil.net.grpc_peer import RoundsServicer
+from twinveil.net.limits import CallLimits, Limits
 from twinveil.net.server import Server, ServerSettings, start
 from twinveil.net.servicers import KeysServicer, StatusServicer
 from twinveil.pinning import PIN, KnownKey
@@ -28,8 +32,9 @@ BACKOFF_SECONDS = 2.5
 class S2:
     """S2's end, which can go and come back where it was."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits | None = None) -> None:
         self.key = secret_key(512)
+        self.limits = limits or {}
         self.server = self._started(0)
         self.port = self.server.port
 
@@ -40,7 +45,10 @@ class S2:
             KeysServicer(json.dumps(public.to_jwk()), bytes.fromhex(public.fingerprint)),
             RoundsServicer(lambda _: Scripted()),
         ]
-        return start(ServerSettings("cloud_s2", f"127.0.0.1:{port}", None, insecure_plaintext=True), services)
+        address = f"127.0.0.1:{port}"
+        return start(
+            ServerSettings("cloud_s2", address, None, insecure_plaintext=True, limits=self.limits), services
+        )
 
     def go(self) -> None:
         self.server.stop(0)
@@ -56,11 +64,43 @@ def s2() -> Iterator[S2]:
     made.go()
 
 
+def contact(s2: S2, folder: Path) -> Contact:
+    me = Me("cloud_s1", "s1", None)
+    s2_key = KnownKey(folder / PIN, insecure_small_key=True)
+    return Contact(me, f"127.0.0.1:{s2.port}", 5.0, 2.0, s2_key)
+
+
 @pytest.fixture
 def way(s2: S2, tmp_path: Path) -> CloudS2:
-    me = Me("cloud_s1", "s1", None)
-    s2_key = KnownKey(tmp_path / PIN, insecure_small_key=True)
-    return CloudS2(Contact(me, f"127.0.0.1:{s2.port}", 5.0, 2.0, s2_key))
+    return CloudS2(contact(s2, tmp_path))
+
+
+class Spare:
+    """Conversations that can be spared."""
+
+    def __init__(self, s2: S2, folder: Path) -> None:
+        self.way = CloudS2(contact(s2, folder), self.give_way)
+        self.peers: list[PeerS2] = []
+        self.asked = 0
+
+    def give_way(self) -> bool:
+        self.asked += 1
+        if self.peers:
+            self.peers.pop(0).close()
+            return True
+        return False
+
+
+@pytest.fixture
+def spare(tmp_path: Path) -> Iterator[Spare]:
+    """S2 has places for two conversations; two that can be spared hold them."""
+    s2 = S2({"/twinveil.rpc.Rounds/Converse": CallLimits(per_caller=2)})
+    made = Spare(s2, tmp_path)
+    for _ in range(2):
+        made.peers.append(made.way.peer())
+        made.peers[-1].ask(done())
+    yield made
+    s2.go()
 
 
 def an_answer(way: CloudS2) -> bool:
@@ -119,3 +159,43 @@ def test_other_conversations_go_on_when_a_way_is_left(s2: S2, way: CloudS2) -> N
     assert an_answer(way)
     assert stays.ask(done()).HasField("masked_plaintexts")
     stays.close()
+
+
+def test_a_conversation_that_can_be_spared_gives_way(spare: Spare) -> None:
+    peer = spare.way.peer()
+    for _ in range(2):
+        assert peer.ask(done()).HasField("masked_plaintexts")
+    assert not peer.left
+    assert (spare.asked, len(spare.peers)) == (1, 1)
+    peer.close()
+    assert peer.left
+
+
+def test_without_one_that_can_be_spared_there_is_no_place(spare: Spare) -> None:
+    held, spare.peers = spare.peers, []
+    with pytest.raises(TooMuch, match="may have 2 of"):
+        an_answer(spare.way)
+    assert spare.asked == 1
+    assert not any(peer.left for peer in held)
+
+
+def test_it_begins_once_more_and_not_again(spare: Spare) -> None:
+    """What gives way may not be what held the place."""
+    held, spare.peers = spare.peers, [spare.way.peer() for _ in range(2)]
+    with pytest.raises(TooMuch):
+        an_answer(spare.way)
+    assert spare.asked == 1
+    assert not any(peer.left for peer in held)
+
+
+def test_nothing_gives_way_to_what_fails_otherwise(spare: Spare) -> None:
+    peer = spare.peers.pop()
+    with pytest.raises(InvalidKey):
+        peer.ask(bind(b"typed"))
+    with pytest.raises(InvalidKey):
+        spare.way.peer().ask(bind(b"typed"))
+    peer = spare.way.peer()
+    peer.ask(done())
+    with pytest.raises(TooMuch):
+        peer.ask(bind(b"much"))
+    assert spare.asked == 0

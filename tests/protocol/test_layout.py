@@ -67,6 +67,17 @@ def test_widths_cover_the_extremes(seed: int) -> None:
     assert masked <= 1 << layout.count_bits
 
 
+def test_a_large_query_needs_wider_masks() -> None:
+    """Worked out by hand, of 16 pictures: sums made ahead are counted, too, or 13 bits would do."""
+    layout = PackedLayout(Plan((1, 1, 1), 8, (Dense("dense", "image", 230, 8, 20),), 0), 2048, 40)
+    # Online 20 + 20 + 40 + 14 bits and a carry in 12 bytes, 21 slots a plaintext: one plaintext a class.
+    online = 230 * 21
+    # Ahead 20 + 8 bits, a sign, 40 + 14 and a carry in 11 bytes, 23 slots: 10 plaintexts a picture.
+    ahead = 16 * 10 * 23
+    assert 1 << 12 < online < 1 << 13 < online + ahead < 1 << 14
+    assert layout.count_bits == 14
+
+
 def test_a_model_packed_once_serves_queries_of_any_size() -> None:
     plan = small_icnn_model(0, side=28).plan
     one, most = (PackedLayout(plan, 2048, 40, pictures) for pictures in (1, MAX_PICTURES))

@@ -164,7 +164,7 @@ def _honest(world: World, rig: Rig) -> Mapping[str, tuple[Honest, PeerIdentity]]
     def model(data: bytes) -> Honest:
         def make(source: random.Random) -> Sequence[ModelChunk]:
             named: ModelHeader = _with(header, import_id=source.randbytes(16))
-            return [ModelChunk(header=named), *(ModelChunk(data=part) for part in (data[:40], data[40:]))]
+            return [ModelChunk(header=named), ModelChunk(data=data)]
 
         return make
 

@@ -29,10 +29,10 @@ class Nonces:
         width = self.key.secret.public_key.ciphertext_bytes
         for message in peer.requests:
             for body, data in _fields(message):
-                self.sent.setdefault(body, []).extend(_numbers(data, width))
+                self.sent.setdefault(body, []).extend(numbers(data, width))
         for message in peer.replies:
             for _, data in _fields(message):
-                self.made.extend(_numbers(data, width))
+                self.made.extend(numbers(data, width))
 
     def findings(self, halves: Sequence[int] = ()) -> set[str]:
         """What tells the sent nonces from fresh uniform ones. halves: exponents that clients sent to S1."""
@@ -87,11 +87,11 @@ def _fields(message: pb.Round) -> Iterator[tuple[str, bytes]]:
         yield body, getattr(getattr(message, body), name)
 
 
-def _numbers(data: bytes, width: int) -> Iterator[int]:
+def numbers(data: bytes, width: int) -> Iterator[int]:
     return (int.from_bytes(data[at : at + width], "big") for at in range(0, len(data), width))
 
 
 def halves_of(data: Mapping[str, bytes] | bytes, width: int) -> list[int]:
     """A client's half as the exponents that S1 uses."""
     parts = data.values() if isinstance(data, Mapping) else [data]
-    return [number for part in parts for number in _numbers(part, width)]
+    return [number for part in parts for number in numbers(part, width)]

@@ -3,7 +3,7 @@ bits. Ranges and widths are worked out here, from the plan and sigma alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from twinveil.schedule import schedule
 
 
 def settle(ledger: Ledger, world: World, plan: Plan) -> None:
-    """A packed query: every slot of every sum."""
+    """A packed query: every slot of every sum, every share."""
     layout = PackedLayout(plan, world.params.key_bits, world.params.sigma)
     assert ledger.settled()
     sums = iter(ledger.sums)
@@ -36,6 +36,10 @@ def settle(ledger: Ledger, world: World, plan: Plan) -> None:
             assert high + masked.offset + (1 << masked.mask_bits) <= 1 << (8 * masked.slot_bytes)
             assert (high - low + 1) << world.params.sigma <= 1 << masked.mask_bits
     assert next(sums, None) is None
+    _settle_distinct(masked.mask for masked in ledger.sums)
+    _settle_distinct(mask for masked in ledger.sums for mask in masked.masks())
+    _settle_shares(ledger, plan)
+    _settle_flips(ledger, plan)
 
 
 def reach(layer: LayerLayout, plan: Plan, online: bool) -> tuple[int, int]:
@@ -57,6 +61,7 @@ def settle_textbook(ledger: Ledger, world: World, plan: Plan, honest: bool = Tru
     """A textbook query: every value, every factor, every output of a circuit that is no record."""
     assert ledger.settled()
     assert not ledger.sums
+    assert not ledger.shares
     settle_picture(ledger, world, plan, honest)
     picture = picture_segment(plan, 1, key_bits=world.params.key_bits, sigma=world.params.sigma)
     n, margin = int(world.public.n), world.params.sigma + COUNT_BITS
@@ -79,6 +84,8 @@ def settle_textbook(ledger: Ledger, world: World, plan: Plan, honest: bool = Tru
         for _ in range(int(np.prod(plan.shapes[relu.source])))
     ]
     _settle_outputs(ledger, [plan.image_bits] * pixels + activations, margin)
+    _settle_distinct(each.mask for each in [*ledger.wholes, *ledger.factors])
+    _settle_flips(ledger, plan)
 
 
 def textbook_values(plan: Plan) -> Iterator[tuple[int, int]]:
@@ -134,6 +141,7 @@ def _settle_plaintexts(
 ) -> None:
     """z = P + mask modulo N, the mask wider than an honest P by sigma + COUNT_BITS bits."""
     n = int(world.public.n)
+    _settle_distinct(each.mask for each in wholes)
     due = [each for each in segments for _ in range(each.plaintexts)]
     for (seen, mask, bits), segment in zip(wholes, due, strict=True):
         assert bits == segment.packed_bits + GUARD_BITS + world.params.sigma + COUNT_BITS
@@ -142,7 +150,34 @@ def _settle_plaintexts(
 
 
 def _settle_outputs(ledger: Ledger, widths: Sequence[int], margin: int) -> None:
+    _settle_distinct(each.mask for each in ledger.outputs)
     for (seen, mask, bits), value_bits in zip(ledger.outputs, widths, strict=True):
         assert bits == value_bits + margin
         assert mask < 1 << bits
         assert 0 <= seen - mask < 1 << value_bits
+
+
+def _settle_shares(ledger: Ledger, plan: Plan) -> None:
+    """Every piece under a mask of its own, uniform over all that the circuit's output can be."""
+    stages = schedule(plan)
+    due = [name for stage in stages.stages for name in stage.outputs]
+    assert sorted(each.name for each in ledger.shares) == sorted(due)
+    for piece, seen, mask, width, bits in ledger.shares:
+        assert bits == width
+        assert not (mask >> np.uint64(bits)).any()
+        values = (seen - mask) & np.uint64((1 << width) - 1)
+        assert not (values >> np.uint64(stages.pieces[piece].bits)).any()
+
+
+def _settle_flips(ledger: Ledger, plan: Plan) -> None:
+    """Every label and record under bits of its own."""
+    most = {"t": 1, "mr": 1, "label": plan.output.out_features - 1}
+    for name, seen, mask, width, bits in ledger.flips:
+        assert bits == width
+        assert (seen ^ mask).max() <= most[name]
+
+
+def _settle_distinct(masks: Iterable[int]) -> None:
+    """Statistical masks are so wide that chance makes no two of a conversation equal."""
+    drawn = list(masks)
+    assert len(set(drawn)) == len(drawn)

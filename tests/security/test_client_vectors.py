@@ -236,12 +236,19 @@ def test_malformed_models(world: World, cloud: str) -> None:
     attempt("a piece of 1 MiB and a byte", _stream(header, bytes(CHUNK_BYTES + 1)), "TooMuch")
     twice = [ModelChunk(header=header), ModelChunk(header=header)]
     attempt("two headers", iter(twice), "InvalidMessage")
-    attempt("an empty piece", iter([ModelChunk(header=header), ModelChunk()]), "InvalidMessage")
+    attempt("a piece of nothing", iter([ModelChunk(header=header), ModelChunk()]), "InvalidMessage")
+    attempt("an empty piece", _stream(header, b"", half), "InvalidMessage")
+    attempt("an empty piece at the end", _stream(world.header(plan, "new"), half, b""), "InvalidMessage")
+    attempt(
+        "short pieces",
+        _stream(header, *(half[at : at + 2] for at in range(0, len(half), 2))),
+        "InvalidMessage",
+    )
     known = world.header(plan, "new")
     known.import_id = world.models1.store.find("tiny", "1").import_id
     attempt("an import id that was used", _stream(known, half), "AlreadyUsed")
     assert not wrong
-    assert count >= 85
+    assert count >= 88
     assert world.secret.operations == before
     assert [entry.model for entry in handler.list_models()] == ["both", "tiny"]
 

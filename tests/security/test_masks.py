@@ -13,13 +13,15 @@ import pytest
 from tests.networks import random_image
 from tests.security.ledger import Ledger
 from tests.security.settle import settle, settle_import, settle_picture, settle_textbook
-from tests.security.world import World, tiny_model
+from tests.security.world import World, filled, tiny_model
 from twinveil import oracle
 from twinveil.blinding import Segment
-from twinveil.plan import IMAGE, Plan
+from twinveil.plan import IMAGE, Concat, Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
 from twinveil.protocol.model.layout import ImportLayout, digest_of
 from twinveil.protocol.packed import layout as packed_layout
+from twinveil.protocol.packed import s1 as packed_s1
 from twinveil.protocol.packed.layout import Slots
+from twinveil.protocol.shares import Words
 from twinveil.protocol.textbook.steps import TextbookLayout
 
 BOTH = ("packed", "textbook")
@@ -35,6 +37,65 @@ def test_extremes_of_the_textbook_engine(tmp_path: Path, ledger: Ledger, weights
     image = np.full(model.plan.image_shape, pixels, np.uint8)
     assert (world.classify(model, image, "textbook") == oracle.run(model, image)).all()
     settle_textbook(ledger, world, model.plan)
+
+
+def branched_model() -> QuantisedModel:
+    """Two pieces of one shape: whoever knew their difference would know what a module makes of a picture."""
+    branches = [
+        node
+        for name in ("left", "right")
+        for node in (
+            Conv(f"{name}_conv", "image", 2, (2, 2), 1, 0, 8, 20),
+            Relu(name, f"{name}_conv", 4, 8),
+        )
+    ]
+    joined = (Concat("both", ("left", "right")), MaxPool("pool", "both", 2, 1, 0))
+    return filled(Plan((1, 3, 3), 8, (*branches, *joined, Dense("dense", "pool", 2, 8, 20)), 0))
+
+
+def narrow_model(accumulator_bits: int) -> QuantisedModel:
+    """Accumulators of fewer bits than the pixels that they are made of, or of few more."""
+    nodes = (
+        Conv("conv", "image", 2, (2, 2), 1, 0, 2, accumulator_bits),
+        Relu("relu", "conv", 0, 8),
+        MaxPool("pool", "relu", 2, 1, 0),
+        Dense("dense", "pool", 2, 2, accumulator_bits),
+    )
+    return filled(Plan((1, 3, 3), 8, nodes, 0))
+
+
+def test_pieces_of_one_shape_have_masks_of_their_own(tmp_path: Path, ledger: Ledger) -> None:
+    world, model = World(tmp_path), branched_model()
+    world.outsource(model)
+    ledger.clear()
+    image = random_image(model.plan, 1)
+    assert (world.classify(model, image) == oracle.run(model, image)).all()
+    settle(ledger, world, model.plan)
+    assert [each.seen.shape for each in ledger.shares] == [(1, 1, 3, 3), (2, 1, 1, 1), (2, 1, 1, 1)]
+
+
+@pytest.mark.parametrize(("engine", "flipped"), [("packed", {"label"}), ("textbook", {"t", "mr", "label"})])
+def test_labels_and_records_are_flipped_by_bits_that_were_drawn(
+    tmp_path: Path, ledger: Ledger, engine: str, flipped: set[str]
+) -> None:
+    world, model = World(tmp_path), tiny_model()
+    world.outsource(model, engines=BOTH)
+    ledger.clear()
+    world.ask(world.query(model.plan, random_image(model.plan, 1), engine=engine, label_only=True))
+    settle_query(engine, ledger, world, model.plan)
+    assert {each.name for each in ledger.flips} == flipped
+
+
+@pytest.mark.parametrize("accumulator_bits", range(2, 11))
+def test_shares_hide_what_is_wider_than_its_readers(
+    tmp_path: Path, ledger: Ledger, accumulator_bits: int
+) -> None:
+    """Whatever the owner's plan: sums wrap, and all that a circuit gives out is under the mask."""
+    world, model = World(tmp_path), narrow_model(accumulator_bits)
+    world.outsource(model)
+    ledger.clear()
+    world.classify(model, np.arange(9, dtype=np.uint8).reshape(1, 3, 3) * 28)
+    settle(ledger, world, model.plan)
 
 
 LESS = 34
@@ -112,3 +173,35 @@ def settle_query(engine: str, ledger: Ledger, world: World, plan: Plan) -> None:
     else:
         settle(ledger, world, plan)
         settle_picture(ledger, world, plan, honest=True)
+
+
+def one_bit_short(honest: Callable[..., Words]) -> Callable[..., Words]:
+    """A perfect mask has no bit to spare."""
+    return lambda shape, bits: honest(shape, bits - 1)
+
+
+def one_for_a_shape(honest: Callable[..., Words]) -> Callable[..., Words]:
+    """Two branches under one mask: their difference is open."""
+    kept: dict[tuple[int, ...], Words] = {}
+
+    def drawn_once(shape: tuple[int, ...], bits: int) -> Words:
+        if shape not in kept:
+            kept[shape] = honest(shape, bits)
+        return kept[shape]
+
+    return drawn_once
+
+
+@pytest.mark.parametrize("mistake", [one_bit_short, one_for_a_shape])
+def test_a_wrong_mask_of_shares_is_seen(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, mistake: Callable[..., Any]
+) -> None:
+    """Here, too, the answer is right."""
+    world, model = World(tmp_path), branched_model()
+    world.outsource(model)
+    ledger.clear()
+    monkeypatch.setattr(packed_s1, "uniform", mistake(packed_s1.uniform))
+    image = random_image(model.plan, 1)
+    assert (world.classify(model, image) == oracle.run(model, image)).all()
+    with pytest.raises(AssertionError):
+        settle(ledger, world, model.plan)

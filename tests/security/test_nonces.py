@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import gmpy2
-import numpy as np
-import numpy.typing as npt
 import pytest
 from gmpy2 import mpz
 
 from tests.networks import random_image
-from tests.security.nonces import Nonces, full_findings, halves_of
+from tests.security.nonces import Nonces, full_findings, halves_of, numbers
 from tests.security.peers import Watching
 from tests.security.smooth import SmoothKey, smooth_key
-from tests.security.world import World, tiny_model
+from tests.security.world import World, filled, tiny_model
 from twinveil.crypto import nonces as module
 from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NonceSource, Rerandomiser
 from twinveil.parallel import INLINE, Workers
@@ -37,17 +36,7 @@ def wide_model() -> QuantisedModel:
         ),
         0,
     )
-    source = np.random.default_rng(0)
-
-    def draw(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-        return source.integers(-128, 128, shape, dtype=np.int64)
-
-    shapes = {node.name: plan.weight_shape(node) for node in plan.linear_nodes}
-    return QuantisedModel(
-        plan,
-        {name: draw(shape) for name, shape in shapes.items()},
-        {name: draw(shape[:1]) for name, shape in shapes.items()},
-    )
+    return filled(plan)
 
 
 @pytest.fixture
@@ -56,7 +45,12 @@ def key() -> SmoothKey:
 
 
 def conversations(
-    root: Path, key: SmoothKey, model: QuantisedModel, engine: str = "packed", queries: int = QUERIES
+    root: Path,
+    key: SmoothKey,
+    model: QuantisedModel,
+    engine: str = "packed",
+    queries: int = QUERIES,
+    label_only: bool = False,
 ) -> tuple[Nonces, list[int]]:
     """An import and a few queries: all nonces, and the halves A that S1 raised S2's ciphertexts to."""
     world, watched = World(root, key.secret), list[Watching]()
@@ -71,7 +65,7 @@ def conversations(
     world.outsource(model, halves, engines=(engine,))
     exponents = halves_of(halves[0], width)
     for seed in range(queries):
-        query = world.query(model.plan, random_image(model.plan, seed), engine=engine)
+        query = world.query(model.plan, random_image(model.plan, seed), engine=engine, label_only=label_only)
         exponents += halves_of(query.s1.half, width)
         world.ask(query)
     found = Nonces(key)
@@ -94,6 +88,38 @@ def test_textbook_nonces_are_fresh_and_uniform(tmp_path: Path, key: SmoothKey) -
     assert not {c % key.secret.public_key.n for c in sent} & {
         c % key.secret.public_key.n for c in nonces.made
     }
+
+
+SENT = {
+    "packed": {"prepare", "masked_plaintexts", "masked_sums"},
+    "textbook": {"masked_plaintexts", "masked_sums", "smp_operands"},
+}
+"""Steps in which S1 sends ciphertexts."""
+
+
+@pytest.mark.parametrize("engine", SENT)
+@pytest.mark.parametrize("label_only", [False, True])
+def test_all_that_s1_sends_is_minted_with_full_nonces(
+    tmp_path: Path, key: SmoothKey, monkeypatch: pytest.MonkeyPatch, engine: str, label_only: bool
+) -> None:
+    """Ciphertext by ciphertext: few short ones among many would pass statistics."""
+    width = key.secret.public_key.ciphertext_bytes
+    full: list[int] = []
+
+    def watched(mint: Callable[..., FreshCiphertexts]) -> Callable[..., FreshCiphertexts]:
+        def minting(source: NonceSource, *arguments: Any, **options: Any) -> FreshCiphertexts:
+            made = mint(source, *arguments, **options)
+            if source.reach == "full":
+                full.extend(numbers(made.to_bytes(), width))
+            return made
+
+        return minting
+
+    monkeypatch.setattr(NonceSource, "_multiply", watched(NonceSource._multiply))
+    monkeypatch.setattr(Rerandomiser, "freshen_fully", watched(Rerandomiser.freshen_fully))
+    nonces, _ = conversations(tmp_path, key, tiny_model(), engine, 1, label_only)
+    assert {body for body, sent in nonces.sent.items() if sent} == SENT[engine]
+    assert sorted(each for sent in nonces.sent.values() for each in sent) == sorted(full)
 
 
 class TestControls:

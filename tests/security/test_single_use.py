@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import time
+import weakref
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -16,18 +19,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cloud_s1.queries import QueriesS1
 from tests.crypto_keys import secret_key
 from tests.security.draws import draw_all
 from tests.security.peers import At
 from tests.security.world import OWNER, S1, USER, World, finish, tiny_model, tiny_plan
+from tests.system.town import wait_until
 from twinveil.crypto.nonces import Encryptor, Rerandomiser
 from twinveil.crypto.tally import Tally
-from twinveil.errors import AlreadyUsed, OutOfOrder
+from twinveil.errors import AlreadyUsed, OutOfOrder, PeerUnavailable
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.net.memory import MemoryPeer
 from twinveil.net.peer import Peer
-from twinveil.parallel import Workers
+from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.circuits import label
 from twinveil.protocol.engine import Circuits, Link
 from twinveil.protocol.garbled import EvaluatorSide, GarblerSide
@@ -131,6 +136,42 @@ def test_a_query_that_broke_off_serves_never_again(world: World) -> None:
         finish(query.classify(head, half))
     with pytest.raises(OutOfOrder, match="serves once"):
         finish(query.classify(head, half))
+
+
+def test_a_prepared_query_keeps_no_model_in_memory(world: World) -> None:
+    """Its ciphertexts and their tables have more bytes than all else together."""
+    query, record = prepared(world), world.models1.store.find("tiny", "1")
+    query.prepare()
+    model = weakref.ref(world.models1.load(record, world.public))
+    world.models1.loaded.forget(record.import_id)
+    gc.collect()
+    assert model() is None
+    assert query.prepared
+
+
+def test_the_next_query_is_prepared_after_an_answer_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one that cannot be done would be prepared again and again, at both clouds' expense."""
+    opened: list[Peer] = []
+
+    def wrap(peer: Peer) -> Peer:
+        opened.append(peer)
+        return peer
+
+    monkeypatch.setattr(world, "wrap", wrap)
+    ahead = QueriesS1(world.models1, world.queries1._cloud_s2, INLINE, ahead=1)
+    monkeypatch.setattr(world, "queries1", ahead)
+    user = world.query(tiny_plan())
+    with pytest.raises(PeerUnavailable, match="did not arrive"):
+        finish(ahead.classify(user.s1, USER))
+    left = ahead.classify(world.query(tiny_plan()).s1, USER)
+    next(left)
+    left.close()
+    time.sleep(0.1)
+    assert len(opened) == 2
+    world.ask(world.query(tiny_plan()))
+    assert wait_until(lambda: len(opened) == 4)
 
 
 def secrets_of(world: World) -> dict[str, object]:

@@ -83,17 +83,25 @@ def tiny_plan() -> Plan:
 
 
 def tiny_model(fill: int | None = None, seed: int = 0) -> QuantisedModel:
-    """Random weights, or all of them `fill`; the plan is the same."""
-    plan, source = tiny_plan(), np.random.default_rng(seed)
+    """The plan is the same."""
+    return filled(tiny_plan(), fill, seed)
 
-    def draw(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+
+def filled(plan: Plan, fill: int | None = None, seed: int = 0) -> QuantisedModel:
+    """Random weights and biases, or all of them `fill`."""
+    source = np.random.default_rng(seed)
+
+    def draw(shape: tuple[int, ...], bits: int) -> npt.NDArray[np.int64]:
         if fill is not None:
             return np.full(shape, fill, np.int64)
-        return source.integers(-128, 128, shape, dtype=np.int64)
+        half = 1 << (bits - 1)
+        return source.integers(-half, half, shape, dtype=np.int64)
 
-    names = [(node.name, plan.weight_shape(node)) for node in plan.linear_nodes]
+    nodes = [(node.name, plan.weight_shape(node), node.weight_bits) for node in plan.linear_nodes]
     return QuantisedModel(
-        plan, {name: draw(shape) for name, shape in names}, {name: draw(shape[:1]) for name, shape in names}
+        plan,
+        {name: draw(shape, bits) for name, shape, bits in nodes},
+        {name: draw(shape[:1], bits) for name, shape, bits in nodes},
     )
 
 
@@ -175,10 +183,12 @@ class World:
         name: str = "tiny",
         engines: tuple[str, ...] = ("packed",),
         import_id: bytes | None = None,
+        label_only: bool = False,
     ) -> ModelHeader:
         """Both calls of an owner, through both clouds."""
         header = self.header(model.plan, name, engines)
         header.import_id = import_id or header.import_id
+        header.label_only = label_only
         for_s1, for_s2 = halves or self.halves(model)
         waiting = self.provision2.outsource(header, iter([for_s2]), OWNER)
         next(waiting)

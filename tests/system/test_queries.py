@@ -15,12 +15,15 @@ import user
 from tests.networks import random_model, small_icnn_model
 from tests.system.town import Town, pictures, small_model, stored, town, wait_until
 from twinveil import oracle
+from twinveil.cli.serve_all import cluster_options
 from twinveil.errors import NotAllowed
 from twinveil.images import Picture
 from twinveil.net.channel import connect
+from twinveil.net.cluster import LocalCluster
 from twinveil.plan import QuantisedModel
 from twinveil.rpc.gateway_pb2 import Picture as Asked
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
+from twinveil.settings import KEPT_FREE
 from user.client import Client
 
 pytestmark = pytest.mark.system
@@ -160,3 +163,18 @@ def test_the_call_loads_nothing_before_it_is_used() -> None:
     program = "import sys, user; print('grpc' in sys.modules); user.classify; print('grpc' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "True"]
+
+
+def test_prepared_queries_give_way_where_s2_has_no_place(tmp_path: Path) -> None:
+    """S2 has one place for S1's conversations, and a query that waits for a picture holds it."""
+    model, options = small_model(4, grey=True), cluster_options(512, True)
+    options = {**options, "cloud_s2": [*options["cloud_s2"], f"--max-calls={KEPT_FREE + 1}"]}
+    images = pictures(model, 1)
+    with LocalCluster(tmp_path, options) as cluster:
+        running = Town(cluster, 512)
+        for name in ("first", "second", "first"):
+            if name not in {model for model, _ in running.models()}:
+                running.outsource(stored(model), name)
+            with running.client() as client:
+                assert [each.vector for each in client.classify(images, name)] == vectors(model, images)
+            assert wait_until(lambda: running.status("cloud_s1").prepared_queries == 1)

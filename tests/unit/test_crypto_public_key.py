@@ -9,6 +9,7 @@ import pickle
 import secrets
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import phe
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.crypto_keys import secret_key, toy
+from twinveil.crypto import nonces
 from twinveil.crypto.keygen import generate
 from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NoncePool, Rerandomiser, nonce_counts
 from twinveil.crypto.public_key import PublicKey
@@ -178,6 +180,19 @@ class TestFreshCiphertexts:
         parts = [self.fresh[:1], self.fresh[1:]]
         assert [len(part) for part in parts] == [1, 2]
         assert b"".join(part.to_bytes() for part in parts) == self.fresh.to_bytes()
+
+
+def test_exponents_of_nonces_have_the_lengths_that_security_rests_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def randbits(bits: int) -> int:
+        asked.append(bits)
+        return secrets.randbits(bits)
+
+    monkeypatch.setattr(nonces, "secrets", SimpleNamespace(randbits=randbits))
+    Encryptor(PUBLIC, Tally()).encrypt([1, 2])
+    Rerandomiser(PUBLIC, Tally()).freshen([PUBLIC.raw(1)])
+    assert asked == [256, 256, PUBLIC.bits + 64]
 
 
 class TestNoncePool:

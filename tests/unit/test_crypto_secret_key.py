@@ -7,7 +7,9 @@ import json
 import os
 import pickle
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gmpy2
@@ -17,6 +19,7 @@ from gmpy2 import mpz
 
 import twinveil.crypto.secret_key as module
 from tests.crypto_keys import secret_key, toy
+from twinveil import parallel
 from twinveil.crypto.keygen import generate
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
@@ -49,6 +52,22 @@ def test_decrypts_what_it_encrypts(bits: int, constant_time: bool) -> None:
     theirs = phe.PaillierPrivateKey(key.public_key.to_phe(), int(key._p), int(key._q))
     assert [theirs.raw_decrypt(int(c)) for c in ciphertexts(key, plaintexts)] == plaintexts
     assert key.decrypt([mpz(key.public_key.to_phe().raw_encrypt(m)) for m in plaintexts]) == plaintexts
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("options", "used"), [({}, "powmod_sec"), ({"constant_time": False}, "powmod")], ids=["default", "shared"]
+)
+def test_secret_exponents_go_through_the_constant_time_power(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, bool], used: str, threads: int
+) -> None:
+    """Decryption has the one power at hand; with the other it would fail."""
+    own = SimpleNamespace(context=gmpy2.context, get_context=gmpy2.get_context)
+    setattr(own, used, getattr(gmpy2, used))
+    key, values = own_key(**options), ciphertexts(KEY, [1, 2, 3])
+    monkeypatch.setattr(parallel, "gmpy2", own)
+    with Workers(ThreadPoolExecutor(threads), threads) as workers:
+        assert key.decrypt(values, workers) == [1, 2, 3]
 
 
 def test_plaintexts_are_taken_modulo_n() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from tests.networks import random_model
 from twinveil.blinding import Segment
-from twinveil.errors import BadInput, ModelExists, NotAllowed, UnknownModel
+from twinveil.errors import AlreadyUsed, BadInput, ModelExists, NotAllowed, UnknownModel
 from twinveil.params import Params
 from twinveil.protocol.model import layout as model_layout
 from twinveil.protocol.model.layout import ImportLayout
@@ -188,3 +189,104 @@ def test_numbers_of_another_form_are_damaged(tmp_path: Path, arrays: Arrays) -> 
         staged.commit()
     with pytest.raises(BadInput, match="its numbers are damaged: remove and outsource it again"):
         store.arrays(RECORD, FORMS)
+
+
+OTHER = replace(RECORD, model="other", import_id=b"o" * 16)
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is parsed as a record from now on; files count as settled at once."""
+    seen: list[bytes] = []
+    honest = Record.from_json
+
+    def from_json(data: bytes) -> tuple[Record, str]:
+        seen.append(data)
+        return honest(data)
+
+    monkeypatch.setattr(Record, "from_json", from_json)
+    monkeypatch.setattr("twinveil.store.SETTLED_NS", 0)
+    return seen
+
+
+def test_a_record_is_parsed_once_while_its_file_is_the_same(
+    store: ModelStore, record_file: Path, parsed: list[bytes]
+) -> None:
+    other = record_file.parent.with_name("other@1")
+    other.mkdir()
+    (other / "record.json").write_text("{}")
+    for _ in range(3):
+        assert store.records() == [RECORD]
+        assert store.find("digits", "1") == RECORD
+        assert store.of_import(RECORD.import_id) == RECORD
+        assert [bool(entry.trouble) for entry in store.entries()] == [False, True]
+    assert len(parsed) == 2
+
+
+def test_a_file_that_changed_just_now_is_read_again(
+    store: ModelStore, parsed: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinveil.store.SETTLED_NS", 3600 * 10**9)
+    for _ in range(3):
+        store.records()
+    assert len(parsed) == 3
+
+
+def test_a_record_that_changed_is_read_again_whatever_its_time_says(
+    store: ModelStore, record_file: Path, parsed: list[bytes]
+) -> None:
+    assert store.find("digits", "1").owner == "alice"
+    before = record_file.stat()
+    record_file.write_text(record_file.read_text().replace("alice", "cecil"))
+    os.utime(record_file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert record_file.stat().st_size == before.st_size
+    assert store.find("digits", "1").owner == "cecil"
+    assert [record.owner for record in store.records()] == ["cecil"]
+    assert len(parsed) == 2
+
+
+def test_a_model_in_anothers_place_is_another(store: ModelStore, parsed: list[bytes]) -> None:
+    assert store.of_import(RECORD.import_id) == RECORD
+    store.remove("digits", "1", "alice")
+    assert store.of_import(RECORD.import_id) is None
+    assert not store.records()
+    later = replace(RECORD, import_id=b"l" * 16)
+    with store.stage(later, ARRAYS) as staged:
+        staged.commit()
+    assert store.of_import(RECORD.import_id) is None
+    assert store.of_import(later.import_id) == later
+    assert store.find("digits", "1") == later
+    with pytest.raises(AlreadyUsed):
+        store.refuse_known(later.import_id)
+
+
+def test_a_model_taken_away_or_brought_by_hand_is_seen(
+    store: ModelStore, record_file: Path, tmp_path: Path, parsed: list[bytes]
+) -> None:
+    folder, kept = record_file.parent, tmp_path / "kept"
+    assert store.of_import(RECORD.import_id) == RECORD
+    folder.rename(kept)
+    assert store.of_import(RECORD.import_id) is None
+    with pytest.raises(UnknownModel):
+        store.find("digits", "1")
+    assert not store.entries()
+    with store.stage(replace(RECORD, import_id=b"l" * 16), ARRAYS) as staged:
+        staged.commit()
+    assert store.of_import(RECORD.import_id) is None
+    store.remove("digits", "1", "alice")
+    kept.rename(folder)
+    assert store.of_import(RECORD.import_id) == RECORD
+    assert ModelStore(tmp_path).of_import(RECORD.import_id) == RECORD
+
+
+def test_a_model_is_found_by_its_import_alone(
+    store: ModelStore, parsed: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every conversation asks: not one look at every model's file."""
+    with store.stage(OTHER, ARRAYS) as staged:
+        staged.commit()
+    store.records()
+    monkeypatch.setattr(store, "records", list)
+    assert store.of_import(RECORD.import_id) == RECORD
+    assert store.of_import(OTHER.import_id) == OTHER
+    assert store.of_import(b"n" * 16) is None

@@ -230,16 +230,22 @@ def _map(
 
 
 def _data(pieces: Iterator[ModelChunk], expected: int) -> Iterator[bytes]:
-    """The data pieces after the header, exactly as many bytes as it announced."""
+    """The data pieces after the header, exactly as many bytes as it announced, every piece but the last full.
+
+    So their number is bounded, too: a short piece would cost far more memory and time than its bytes.
+    """
     left = expected
     for piece in pieces:
         if piece.WhichOneof("piece") != "data":
             raise InvalidMessage("a model has one header, then only data")
-        if len(piece.data) > CHUNK_BYTES:
-            raise TooMuch(f"a piece of {len(piece.data)} bytes: at most {CHUNK_BYTES} are allowed")
-        left -= len(piece.data)
-        if left < 0:
+        size = len(piece.data)
+        if size > CHUNK_BYTES:
+            raise TooMuch(f"a piece of {size} bytes: at most {CHUNK_BYTES} are allowed")
+        if not left or size > left:
             raise InvalidMessage("the model has more data than its header says")
+        if size < min(CHUNK_BYTES, left):
+            raise InvalidMessage(f"a piece of {size} bytes: only the last may be shorter than {CHUNK_BYTES}")
+        left -= size
         yield piece.data
     if left:
         raise InvalidMessage(f"the model's data ended {left} bytes early")

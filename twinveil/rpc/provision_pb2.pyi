@@ -28,7 +28,7 @@ class ModelChunk(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """at most 1 MiB"""
+    """1 MiB, or what is left; never empty"""
     @_builtins.property
     def header(self) -> Global___ModelHeader:
         """the first message, and only the first"""

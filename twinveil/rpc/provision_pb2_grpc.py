@@ -56,7 +56,7 @@ class ProvisionServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Outsource(self, request_iterator, context):
-        """One header, then the data in pieces of at most 1 MiB.
+        """One header, then the data in pieces of 1 MiB; the last is what is left.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

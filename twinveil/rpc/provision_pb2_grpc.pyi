@@ -35,7 +35,7 @@ class ProvisionStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProvisionAsyncStub: ...
     Outsource: _grpc.StreamStreamMultiCallable[_provision_pb2.ModelChunk, _provision_pb2.OutsourceEvent]
-    """One header, then the data in pieces of at most 1 MiB."""
+    """One header, then the data in pieces of 1 MiB; the last is what is left."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_types_pb2.ListModelsRequest, _types_pb2.ListModelsReply]
     RemoveModel: _grpc.UnaryUnaryMultiCallable[_provision_pb2.RemoveModelRequest, _provision_pb2.RemoveModelReply]
 
@@ -43,7 +43,7 @@ class ProvisionStub:
 class ProvisionAsyncStub(ProvisionStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Outsource: _aio.StreamStreamMultiCallable[_provision_pb2.ModelChunk, _provision_pb2.OutsourceEvent]  # type: ignore[assignment]
-    """One header, then the data in pieces of at most 1 MiB."""
+    """One header, then the data in pieces of 1 MiB; the last is what is left."""
     ListModels: _aio.UnaryUnaryMultiCallable[_types_pb2.ListModelsRequest, _types_pb2.ListModelsReply]  # type: ignore[assignment]
     RemoveModel: _aio.UnaryUnaryMultiCallable[_provision_pb2.RemoveModelRequest, _provision_pb2.RemoveModelReply]  # type: ignore[assignment]
 
@@ -54,7 +54,7 @@ class ProvisionServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_provision_pb2.ModelChunk],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_provision_pb2.OutsourceEvent], _abc.AsyncIterator[_provision_pb2.OutsourceEvent]]:
-        """One header, then the data in pieces of at most 1 MiB."""
+        """One header, then the data in pieces of 1 MiB; the last is what is left."""
 
     @_abc_1.abstractmethod
     def ListModels(

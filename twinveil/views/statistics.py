@@ -95,11 +95,16 @@ def _row(field: Field) -> Floats:
 
 
 def _differences(field: Field, axis: int) -> tuple[Floats | None, Levels]:
-    """Of pairs that do not overlap, so that differences are independent: views (0, 1), (2, 3), and so on."""
+    """Of pairs that do not overlap, so that differences are independent: views (0, 1), (2, 3), and so on.
+
+    The ends of a range meet, and places in it differ by a distance: what a mask that serves twice leaves is
+    a little more or less than nothing, and both are near 0.
+    """
     levels = _pairs(field.levels, axis) & np.uint8(field.count - 1)
     if field.fractions is None:
         return None, levels
-    return _pairs(field.fractions, axis) % 1.0, levels
+    around = _pairs(field.fractions, axis) % 1.0
+    return 2 * np.minimum(around, 1 - around), levels
 
 
 def _pairs(values: Values, axis: int) -> Values:

@@ -20,13 +20,14 @@ from gmpy2 import mpz
 from twinveil.crypto.nonces import FreshCiphertexts, NoncePool, Rerandomiser
 from twinveil.crypto.packing import draw_masks
 from twinveil.crypto.public_key import PublicKey
+from twinveil.errors import OutOfOrder
 from twinveil.garbling.bits import to_bits
 from twinveil.parallel import Workers
 from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Link
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.s1 import ModelS1
-from twinveil.protocol.packed.kernels import online_sums
+from twinveil.protocol.packed.kernels import KernelTables, online_sums
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout, Slots, layer_input
 from twinveil.protocol.shares import Words, modulo, negate, uniform
 from twinveil.protocol.single_use import SingleUse
@@ -46,8 +47,8 @@ class PackedS1(SingleUse):
         workers: Workers,
         meter: Meter,
     ) -> None:
-        self._model = model
-        self._tables = model.tables
+        self._kernel_shares = model.shares
+        self._tables: KernelTables | None = model.tables
         self._meter = meter
         self._layout = layout
         self._key = key
@@ -72,14 +73,17 @@ class PackedS1(SingleUse):
         return self._shares
 
     def prepare(self) -> bytes:
-        """E(conv(x1, K) + b + s) of every layer, in the plan's order."""
+        """E(conv(x1, K) + b + s) of every layer, in the plan's order. Of the model, only K1 is kept then."""
+        tables, self._tables = self._tables, None
+        if tables is None:
+            raise OutOfOrder("a query is prepared once")
         steps = [step for stage in self._layout.schedule.stages for step in stage.linear]
         by_name = {step.node.name: step for step in steps}
         layers = self._layout.layers
         masked = []
         for name, layer in layers.items():
             columns = layer.ahead_columns(layer_input(by_name[name], self._shares))
-            made = self._tables.sums(layer, columns, self._key, self._workers, self._meter.tally)
+            made = tables.sums(layer, columns, self._key, self._workers, self._meter.tally)
             ciphertexts, low = self._mask(made, layer.ahead, layer)
             masked += ciphertexts
             self._sum_masks[name] = layer.from_ahead(low)
@@ -144,7 +148,7 @@ class PackedS1(SingleUse):
         return self._sum_masks[step.node.name]
 
     def _exponents(self, layer: LayerLayout) -> Words:
-        shares = self._model.shares[layer.node.name]
+        shares = self._kernel_shares[layer.node.name]
         return shares.reshape(shares.shape[0], -1)
 
     def _mask(self, sums: list[mpz], slots: Slots, layer: LayerLayout) -> tuple[list[mpz], Words]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import grpc
 
 from twinveil.crypto.public_key import PublicKey, from_base64
 from twinveil.errors import BadInput, PeerMismatch, TwinveilError
-from twinveil.net.files import replace
+from twinveil.net.files import create
 from twinveil.net.status import from_rpc_error
 from twinveil.params import Params
 from twinveil.rpc.keys_pb2 import GetPublicKeyRequest
@@ -73,15 +74,16 @@ class KnownKey:
         if not isinstance(jwk, dict):
             raise PeerMismatch("cloud_s2 serves something that is no key")
         key = PublicKey.from_jwk(jwk, params_of(jwk, self.insecure_small_key))
+        if (self.fingerprint or key.fingerprint) == key.fingerprint and not self.pin.exists():
+            self.pin.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # another first contact was quicker: its key is the pinned one
+                create(self.pin, key.fingerprint.encode() + b"\n", 0o644)
         wanted = self.known()
-        if wanted and wanted != key.fingerprint:
+        if wanted != key.fingerprint:
             raise PeerMismatch(
                 f"cloud_s2 has key {key.fingerprint[:16]}..., but {wanted[:16]}... is pinned: if it was "
                 f"replaced on purpose, remove {self.pin}, and outsource the models again"
             )
-        if not self.pin.exists():
-            self.pin.parent.mkdir(parents=True, exist_ok=True)
-            replace(self.pin, key.fingerprint.encode() + b"\n", 0o644)
         return key
 
 

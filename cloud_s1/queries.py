@@ -12,6 +12,7 @@ from cloud_s1.ahead import Ahead, Prepared
 from cloud_s1.budget import Budget, half_of_memory
 from cloud_s1.models import ModelsS1
 from cloud_s1.s2 import CloudS2
+from twinveil.errors import TooMuch
 from twinveil.net.identity import PeerIdentity
 from twinveil.net.observed import ObservedPeer
 from twinveil.parallel import Workers
@@ -85,7 +86,7 @@ class QueriesS1:
             self.ahead.end()
 
     def _take(self, record: Record, engine: str, pictures: int) -> Generator[Progress, None, Prepared]:
-        """A prepared query if there is one or one is being made, else a new one."""
+        """A prepared query if there is one or one is being made, else a new one; others give way to it."""
         while pictures == 1:
             found = self.ahead.take(record, engine, WAIT)
             if found is not None:
@@ -93,7 +94,12 @@ class QueriesS1:
             if not self.ahead.busy(record, engine):
                 break
             yield Progress(label="preparing")
-        return self._new(record, engine, pictures)
+        while True:
+            try:
+                return self._new(record, engine, pictures)
+            except TooMuch:
+                if not self.ahead.give_way():
+                    raise
 
     def _new_ahead(self, record: Record, engine: str) -> Prepared:
         """For a later query. Idle ones leave most of the memory to those that run."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import NoReturn, cast
 
 import pytest
 
 from cloud_s1.budget import Budget
 from cloud_s1.queries import SPARE, QueriesS1
-from cloud_s1.s2 import CloudS2
+from cloud_s1.s2 import CloudS2, PeerS2
 from tests.security.world import USER, Way, World, finish, tiny_model
 from twinveil.errors import BadInput, OutOfOrder, TooMuch
 from twinveil.net.peer import Peer
@@ -90,10 +91,25 @@ def test_idle_queries_leave_memory_to_those_that_run(world: World) -> None:
     queries._new_ahead(record, "packed").close()
 
 
-def test_a_query_that_cannot_begin_leaves_nothing_open(world: World) -> None:
+def test_a_query_that_cannot_begin_leaves_nothing_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> NoReturn:
+        raise BadInput("no such query")
+
     closed = Closed()
     world.wrap = closed.wrap
-    query = world.query(tiny_model().plan, engine="textbook")
-    with pytest.raises(BadInput, match="one picture at a time"):
-        world.queries1._new(world.models1.store.find("tiny", "1"), query.s1.engine, 2)
+    monkeypatch.setattr("cloud_s1.queries.query_s1", failing)
+    with pytest.raises(BadInput, match="no such query"):
+        world.queries1._new(world.models1.store.find("tiny", "1"), "packed", 1)
     assert (closed.opened, closed.closed) == (1, 1)
+
+
+def test_what_was_prepared_gives_way_to_who_asks(world: World) -> None:
+    record = world.models1.store.find("tiny", "1")
+    size = query_size(tiny_model().plan, world.params, "packed", 2).memory
+    queries = clouds_s1(world, SPARE * size)
+    idle = queries._new_ahead(record, "packed")
+    idle.wire = cast("PeerS2", SimpleNamespace(left=False))
+    queries.ahead._ready.append(idle)
+    with queries._budget.take((SPARE - 1) * size):
+        finish(queries._take(record, "packed", 2)).close()
+    assert queries.ahead.count == 0

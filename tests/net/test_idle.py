@@ -18,6 +18,7 @@ from twinveil.net.grpc_peer import RoundsServicer
 from twinveil.net.identity import ROLES
 from twinveil.net.server import Server, ServerSettings, start
 from twinveil.net.servicers import KeysServicer, StatusServicer
+from twinveil.pinning import KnownKey
 from twinveil.rpc.status_pb2 import GetStatusRequest
 from twinveil.rpc.status_pb2_grpc import StatusStub
 
@@ -70,8 +71,8 @@ def test_s1_converses_after_a_pause_and_an_open_conversation_is_no_pause(
     s2: Server, files: dict[str, TlsFiles], tmp_path: Path
 ) -> None:
     me = Me("cloud_s1", "test", files["cloud_s1"])
-    pin = tmp_path / "pin"
-    way = CloudS2(Contact(me, f"127.0.0.1:{s2.port}", 10.0, 10.0, pin, None, insecure_small_key=True))
+    known = KnownKey(tmp_path / "pin", insecure_small_key=True)
+    way = CloudS2(Contact(me, f"127.0.0.1:{s2.port}", 10.0, 10.0, known))
     for _ in range(2):
         peer = way.peer()
         peer.ask(done())

@@ -21,6 +21,7 @@ from tests.networks import random_image
 from tests.security.crafted import CRAFTED, crafted_model, crafted_query
 from tests.security.world import OWNER, USER, Query, World, finish, tiny_model, tiny_plan
 from tests.views import broken
+from twinveil import store
 from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.protocol.wide import Bits
 
@@ -96,6 +97,14 @@ PICTURES = {
     "white": np.full(tiny_plan().image_shape, 255, np.uint8),
     "any": random_image(tiny_plan(), 1),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_record_is_read() -> Iterator[None]:
+    """Whether a store has kept a record depends on the age of its file, and on nothing of anybody's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "SETTLED_NS", 1 << 62)
+        yield
 
 
 @pytest.fixture(scope="module")

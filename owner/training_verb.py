@@ -92,7 +92,9 @@ def train(
     else:
         Console().print(_summary(card, folder, seconds))
         Console().print(
-            f"next: twinveil outsource {folder} --cluster FOLDER", highlight=False, soft_wrap=True
+            f"next: twinveil outsource {folder}, with your --cluster or --config",
+            highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -21,7 +21,8 @@ _SECOND_COMMAND = {
     "user": "twinveil classify PICTURE --model NAME --config config.toml",
 }
 _NEXT = {
-    "owner": "Models go to the clouds with `twinveil outsource MODEL --config config.toml`.",
+    "owner": "Models are made with `twinveil train DATA --config config.toml` and go to the clouds with "
+    "`twinveil outsource MODEL --config config.toml`.",
     "cloud_s1": "Start it after cloud_s2.",
     "cloud_s2": "It makes its key at the first start, in `state/`, and logs the key's fingerprint: tell the "
     "others, for `twinveil provision --fingerprint`. Start it first.",

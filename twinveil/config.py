@@ -40,7 +40,10 @@ def text(value: Any) -> str:
 
 
 def path(value: Any) -> Path:
-    return Path(text(value)).expanduser()
+    try:
+        return Path(text(value)).expanduser()
+    except RuntimeError:  # ~somebody, whom this machine does not know
+        raise BadConfiguration("names a home folder that is not there: write the path out") from None
 
 
 def number(value: Any, low: int = 0, high: int = 1 << 31) -> int:

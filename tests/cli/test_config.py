@@ -70,6 +70,7 @@ def test_settings_of_other_roles_may_stand_in_the_environment() -> None:
         (["--workers", str(1 << 31)], {}, "", r"--workers: must be from 0 to 4096"),
         (["--max-message", "1024GiB"], {}, "", r"--max-message: must be a size .* at most \"1GiB\""),
         (["--prepare", "17"], {}, "", r"--prepare: must be from 0 to 16, not 17"),
+        (["--state", "~nobody-here/state"], {}, "", r"--state: names a home folder that is not there"),
         (["--grace", "soon"], {}, "", r"--grace: must be a time"),
         (["--log-level", "loud"], {}, "", r"--log-level: must be one of debug, info"),
         ([], {"TWINVEIL_MAX_CALL": "3"}, "", r"TWINVEIL_MAX_CALL is no setting: did you mean 'max_calls'"),

@@ -48,8 +48,8 @@ def faults_of(plan: Plan) -> list[str]:
             continue
         shapes[node.name] = output_shape(node, shapes)
         sizes.update(_sizes(node, shapes))
-        if over := [f"{most:,} {what}" for what, most in LIMITS.items() if sizes[what] > most]:
-            return [*faults, f"the layers up to {node.name!r} have more than {' and '.join(over)}"]
+        if over := _over(sizes):
+            return [*faults, f"the layers up to {node.name!r} have more than {over}"]
         if isinstance(node, Conv):
             accumulators[node.name] = False
         else:
@@ -75,9 +75,13 @@ def over_limits(plan: Plan, pictures: int) -> str | None:
     sizes = Counter({"values": prod(plan.image_shape)})
     for node in plan.nodes:
         sizes.update(_sizes(node, plan.shapes))
-    times = {**dict.fromkeys(LIMITS, pictures), "weights": 1}
-    over = [f"{most:,} {what}" for what, most in LIMITS.items() if times[what] * sizes[what] > most]
-    return " and ".join(over) or None
+    return _over({what: size * (1 if what == "weights" else pictures) for what, size in sizes.items()})
+
+
+def _over(sizes: Mapping[str, int]) -> str | None:
+    return (
+        " and ".join(f"{most:,} {what}" for what, most in LIMITS.items() if sizes.get(what, 0) > most) or None
+    )
 
 
 def _node_fault(

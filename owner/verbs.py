@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import RenderableType
 from rich.table import Table
 
 from owner.catalogue import Releases
@@ -19,6 +19,7 @@ from owner.release import release
 from twinveil.card import check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
+from twinveil.cli.terminal import Terminal, styled
 from twinveil.errors import UnknownModel
 from twinveil.model_files import find_model, load_model
 from twinveil.settings import OwnerSettings
@@ -66,10 +67,9 @@ def outsource(
     check_name(name, version)
     engines = tuple(dict.fromkeys(each.value for each in engine or [Engine.PACKED]))
     started = time.monotonic()
-    console = Console(stderr=True)
     named = f"{name} {version}"
     with ExitStack() as stack:
-        step = stack.enter_context(steps(f"outsourcing {named}", console))
+        step = stack.enter_context(steps(f"outsourcing {named}"))
         step(0, 0, "reaching both clouds")
         clouds = stack.enter_context(reach(Contact.of(settings)))
         step(0, 0, f"blinding {len(stored.model.plan.linear_nodes)} layers")
@@ -90,7 +90,7 @@ def outsource(
         }
         typer.echo(json.dumps(made))
     else:
-        Console().print(f"{named} is at both clouds, after {seconds:.0f} s", highlight=False)
+        Terminal().say(f"{named} is at both clouds, after {seconds:.0f} s")
 
 
 @with_settings(OwnerSettings, *REACH)
@@ -115,15 +115,15 @@ def models(settings: OwnerSettings, as_json: Json = False) -> None:
             *where,
             str(row["plan_hash"])[:12],
         )
-    Console().print(table if rows else "the clouds hold no model", highlight=False)
+    terminal = Terminal()
+    if not rows:
+        terminal.say("the clouds hold no model")
+        return
+    terminal.show(table)
     for row in rows:
         if not row["whole"]:
             why = row["trouble"] or f"{row['model']} {row['version']} is at one cloud only and of no use"
-            Console().print(
-                f"{why}: twinveil remove {row['model']} {row['version']}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            terminal.say(f"{why}: twinveil remove {row['model']} {row['version']}")
 
 
 @with_settings(OwnerSettings, *REACH)
@@ -145,7 +145,7 @@ def remove(
     if as_json:
         typer.echo(json.dumps({"model": name, "version": version, "removed": True}))
     else:
-        Console().print(f"{name} {version} is removed", highlight=False)
+        Terminal().say(f"{name} {version} is removed")
 
 
 def _row(placed: Placed, offered: bool) -> dict[str, object]:
@@ -164,5 +164,5 @@ def _row(placed: Placed, offered: bool) -> dict[str, object]:
     }
 
 
-def _mark(there: bool) -> str:
-    return "[green]yes[/green]" if there else "[red]no[/red]"
+def _mark(there: bool) -> RenderableType:
+    return styled("yes", "green") if there else styled("no", "red")

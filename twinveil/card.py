@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 from twinveil.errors import BadInput
 from twinveil.plan import Plan, Shape
 
 Polarity = Literal["light-on-dark", "dark-on-light", "any"]
 """What the training pictures look like; "any": pictures are taken as they are."""
+
+MAX_TEXT = 1000
+MAX_CLASS_NAME = 255
+"""Letters; a folder's name has no more bytes."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -31,6 +36,7 @@ class ModelCard:
     """Raises BadInput, in one line, for values that no training could have written.
 
     name, version: the model's key at the clouds; a version is 1 to 3 numbers with points between.
+    class_names: see check_class_names; every other text is printable, too.
     crop: in words, how training pictures were brought to `image_shape`.
     accuracy_float, accuracy_fixed: share of the held-out pictures that each network classifies rightly.
     plan_hash: SHA-256 of the plan's canonical form, in hexadecimal.
@@ -81,6 +87,8 @@ class ModelCard:
         try:
             data: dict[str, Any] = json.loads(text)
             for name in ("image_shape", "class_names"):
+                if not isinstance(data[name], list):
+                    raise TypeError
                 data[name] = tuple(data[name])
             return cls(**data)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -95,15 +103,31 @@ def check_name(name: str, version: str) -> None:
         raise BadInput(f"a model's version is like 1 or 1.2.3, not {str(version)[:80]!r}")
 
 
+def check_class_names(names: Sequence[object]) -> None:
+    """Raises BadInput unless a person can read and tell them apart: two or more, printable, none twice."""
+    for name in names:
+        if not _is_text(name, MAX_CLASS_NAME) or not name:
+            raise BadInput(
+                f"the name of a class is 1 to {MAX_CLASS_NAME} printable letters, not {str(name)[:80]!r}"
+            )
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise BadInput("there must be two or more classes, each with a name of its own")
+
+
 def _fault(card: ModelCard) -> str | None:
     """What is wrong with a card that may come from anywhere, or None."""
     try:
         check_name(card.name, card.version)
+        check_class_names(card.class_names)
     except BadInput as error:
         return str(error)
-    for text in ("data_set", "crop", "plan_hash", "twinveil_version"):
+    for text in ("data_set", "crop", "twinveil_version"):
         if not _is_text(getattr(card, text)):
-            return f"{text} must be a short text"
+            return f"{text} must be a short printable text"
+    for digest in ("plan_hash", *(["mask"] if card.mask is not None else [])):
+        value = getattr(card, digest)
+        if not _is_text(value) or not _DIGEST.fullmatch(value):
+            return f"{digest} must be a SHA-256 in hexadecimal"
     for number in ("seed", "epochs", "training_pictures", "held_out_pictures"):
         if not _is_count(getattr(card, number)):
             return f"{number} must be a number from 0"
@@ -112,17 +136,13 @@ def _fault(card: ModelCard) -> str | None:
             return f"{share} must be 0 to 1"
     if not _is_shape(card.image_shape):
         return "image_shape must be channels, height, width"
-    if len(card.class_names) < 2 or not all(_is_text(name) for name in card.class_names):
-        return "class_names must be at least two short texts"
-    if card.mask is not None and not (_is_text(card.mask) and _DIGEST.fullmatch(card.mask)):
-        return "mask must be a SHA-256 in hexadecimal"
     if card.polarity not in get_args(Polarity):
         return f"polarity must be one of {', '.join(get_args(Polarity))}"
     return None
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= 1000
+def _is_text(value: object, longest: int = MAX_TEXT) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) <= longest and value.isprintable()
 
 
 def _is_count(value: object) -> bool:

@@ -8,6 +8,7 @@ The same function makes training pictures and queries, so that both are cropped 
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Literal, Protocol
@@ -186,3 +187,9 @@ def _plain(top: Picture, bottom: Picture) -> str:
     glyphs = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
     upper, lower = top.mean(axis=1) > 127.5, bottom.mean(axis=1) > 127.5
     return "".join(glyphs[bool(u), bool(v)] for u, v in zip(upper, lower, strict=True))
+
+
+def natural_order(path: Path) -> tuple[list[str | int], str]:
+    """What files and folders are sorted by: s2 before s10. Every second part is a run of digits 0 to 9."""
+    parts = re.split("([0-9]+)", path.name)
+    return [int(part) if at % 2 else part for at, part in enumerate(parts)], path.name

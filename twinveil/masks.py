@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from PIL import Image
 
 from twinveil.card import ModelCard
 from twinveil.errors import BadImage, BadInput
-from twinveil.images import Picture, stored_picture
+from twinveil.images import Picture, natural_order, stored_picture
 
 Size = tuple[int, int]
 """(height, width)"""
@@ -105,7 +104,7 @@ def load_masks(folder: Path, size: Size) -> list[Mask]:
     try:
         files = sorted(
             (each for each in folder.iterdir() if each.suffix.lower() in SUFFIXES and each.is_file()),
-            key=lambda each: [int(run) if run.isdecimal() else run for run in _RUNS.split(each.name)],
+            key=natural_order,
         )
     except OSError as error:
         raise BadInput(f"{folder} cannot be read: {error.strerror or error}") from None
@@ -121,9 +120,6 @@ def load_masks(folder: Path, size: Size) -> list[Mask]:
             raise BadInput(f"{folder} holds two masks of the name {mask.name}")
         masks[mask.digest] = mask
     return list(masks.values())
-
-
-_RUNS = re.compile(r"([0-9]+)")
 
 
 def group_of(mask: Mask) -> int:

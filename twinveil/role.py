@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TypeVar
 
-from twinveil.boundary import guarded
+from twinveil.boundary import guarded, log_to_stderr
 from twinveil.config import load
 from twinveil.errors import BadConfiguration
 from twinveil.memory import keep_freed_memory
@@ -31,11 +30,7 @@ def run(kind: type[Settings], build: Callable[[Settings], Sequence[Service]]) ->
 
     def main() -> None:
         settings = load(kind, section, sys.argv[1:], os.environ, EVERY_SETTING)
-        logging.basicConfig(
-            level=settings.log_level.upper(),
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            stream=sys.stderr,
-        )
+        log_to_stderr(settings.log_level)
         keep_freed_memory()
         server = settings.server()
         if server.tls is not None:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from twinveil import answers
 from twinveil.blinding import blind_values, picture_segment
-from twinveil.card import ModelCard
+from twinveil.card import ModelCard, check_name
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import BadImage, BadInput, PeerMismatch
 from twinveil.images import Invert, load_picture
@@ -32,7 +32,7 @@ from twinveil.net.channel import Link, connect
 from twinveil.net.status import RpcError, from_rpc_error
 from twinveil.params import MAX_PICTURES
 from twinveil.plan import Plan
-from twinveil.rpc.catalogue_pb2 import GetModelRequest
+from twinveil.rpc.catalogue_pb2 import GetModelReply, GetModelRequest
 from twinveil.rpc.catalogue_pb2_grpc import CatalogueStub
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.inference_pb2_grpc import InferenceStub
@@ -108,7 +108,11 @@ class Client:
         return self._key
 
     def model(self, name: str, version: str = "") -> Model:
-        """Plan and card from the owner. Raises PeerMismatch if the owner pins another key than this user."""
+        """Plan and card from the owner.
+
+        Raises PeerMismatch if the owner pins another key than this user or contradicts itself.
+        """
+        check_name(name, version or "1")
         if (name, version) not in self._models:
             try:
                 reply = CatalogueStub(self._owner.channel).GetModel(
@@ -118,11 +122,7 @@ class Client:
                 raise from_rpc_error(error, self._owner.peer) from None
             if reply.key_fingerprint and reply.key_fingerprint.hex() != self._key.fingerprint:
                 raise PeerMismatch("the owner and this user have pinned different keys of cloud_s2")
-            plan, card = Plan.from_json(reply.plan_json), ModelCard.from_json(reply.card_json)
-            if card.plan_hash != plan.hash.hex():
-                raise PeerMismatch("the owner's model card belongs to another plan")
-            entry = reply.entry
-            self._models[name, version] = Model(entry.model, entry.version, plan, card, entry.label_only)
+            self._models[name, version] = _published(reply, name, version)
         return self._models[name, version]
 
     def classify(
@@ -142,7 +142,8 @@ class Client:
 
         mask: the one that the model's card names; pictures are covered with it before they are blinded.
         report: told how far the query at work is and, of several pictures, which ones it has.
-        Every picture is read and cropped before the first is sent: a bad file costs no query.
+        Every picture is read and cropped before the first is sent: a bad file costs no query. No answer is
+        looked at before all are there: which queries the clouds see never depends on what one of them gave.
         Raises BadInput for a batch that is not from 1 to MAX_PICTURES.
         """
         if not 1 <= batch <= MAX_PICTURES:
@@ -154,13 +155,13 @@ class Client:
             pictures = [covering.cover(picture) for picture in pictures]
         if engine == "textbook":
             batch = 1
-        made: list[Classification] = []
+        taken: list[_Answer] = []
         for start in range(0, len(pictures), batch):
             group = np.stack(pictures[start : start + batch])
             told = _of_group(report, start, len(group), len(pictures))
             told(0, 0, "blinding")
-            made += self._query(group, found, label_only or found.label_only, engine, told)
-        return made
+            taken.append(self._query(group, found, label_only or found.label_only, engine, told))
+        return [made for answer in taken for made in answer.read(found)]
 
     def read(self, source: Source, model: Model, invert: Invert = "auto") -> npt.NDArray[np.uint8]:
         """A picture as the model wants it, (channels, height, width)."""
@@ -172,7 +173,7 @@ class Client:
 
     def _query(
         self, pictures: npt.NDArray[np.uint8], model: Model, label_only: bool, engine: str, report: Report
-    ) -> list[Classification]:
+    ) -> _Answer:
         plan, count = model.plan, len(pictures)
         params = self._contact.s2_key.params(self._key)
         layout = picture_segment(plan, count, key_bits=params.key_bits, sigma=params.sigma)
@@ -196,23 +197,38 @@ class Client:
         first, second = _ask_both((self._s1, self._s2), requests, report)
         seconds = time.perf_counter() - started
         traffic = sum(message.ByteSize() for message in (*requests, first, second))
-        figures = {"cloud_s1": _figures(first), "cloud_s2": _figures(second)}
-        names = model.card.class_names
-        if label_only:
-            labels = answers.labels(first.half, second.half, plan, count)
-            vectors = np.zeros((count, 0), np.int64)
+        return _Answer(first, second, count, label_only, seconds, traffic)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Both halves of a query's answer, not joined yet, and what it cost."""
+
+    first: AnswerHalf
+    second: AnswerHalf
+    pictures: int
+    label_only: bool
+    seconds: float
+    bytes: int
+
+    def read(self, model: Model) -> list[Classification]:
+        plan, names, halves = model.plan, model.card.class_names, (self.first.half, self.second.half)
+        if self.label_only:
+            labels = answers.labels(*halves, plan, self.pictures)
+            vectors = np.zeros((self.pictures, 0), np.int64)
         else:
-            vectors = answers.class_vectors(first.half, second.half, plan, count)
+            vectors = answers.class_vectors(*halves, plan, self.pictures)
             labels = vectors.argmax(axis=1)  # numpy's argmax, too, takes the lowest index of equals
         scale = float(1 << plan.fraction_bits)
+        figures = {"cloud_s1": _figures(self.first), "cloud_s2": _figures(self.second)}
         return [
             Classification(
                 int(label),
                 names[int(label)],
                 tuple(int(v) for v in vector),
                 tuple(float(v) / scale for v in vector),
-                seconds,
-                traffic,
+                self.seconds,
+                self.bytes,
                 figures,
             )
             for label, vector in zip(labels, vectors, strict=True)
@@ -234,6 +250,20 @@ def classify(
     """
     with Client(contact or Contact.configured(cluster)) as client:
         return client.classify(sources, model, version, **options)
+
+
+def _published(reply: GetModelReply, name: str, version: str) -> Model:
+    """A model as the owner tells of it, once every part of that fits every other."""
+    entry = reply.entry
+    try:
+        check_name(entry.model, entry.version)
+        plan, card = Plan.from_json(reply.plan_json), ModelCard.from_json(reply.card_json)
+        card.check_plan(plan)
+    except BadInput as error:
+        raise PeerMismatch(f"what the owner says of model {name} cannot be used: {error}") from None
+    if entry.model != name or version not in ("", entry.version) or entry.plan_hash != plan.hash:
+        raise PeerMismatch(f"asked for model {name} {version}".rstrip() + ", the owner told of another one")
+    return Model(entry.model, entry.version, plan, card, entry.label_only)
 
 
 def _of_group(report: Report, start: int, size: int, count: int) -> Report:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
+from twinveil.cli.terminal import Terminal, styled
 from twinveil.errors import BadInput
 from twinveil.images import Invert
 from twinveil.params import MAX_PICTURES
@@ -89,7 +89,7 @@ def classify(
         rows = [{"picture": str(file), **asdict(each)} for file, each in zip(files, made, strict=True)]
         typer.echo(json.dumps(rows, indent=2))
     else:
-        Console().print(_table(files, made, names, vector))
+        Terminal().show(_table(files, made, names, vector))
 
 
 def _files(given: Sequence[Path]) -> Iterator[Path]:
@@ -115,7 +115,7 @@ def _table(
     table = Table("picture", "class", *(["scores"] if has_scores else []), "seconds")
     for file, each in zip(files, made, strict=True):
         scores = [_scores(each, names, vector)] if has_scores else []
-        table.add_row(str(file), f"[bold]{each.class_name}[/bold]", *scores, f"{each.seconds:.1f}")
+        table.add_row(str(file), styled(each.class_name, "bold"), *scores, f"{each.seconds:.1f}")
     return table
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
+from twinveil.cli.terminal import Terminal, styled
 from twinveil.errors import BadInput
 from twinveil.model_files import find_model, load_card
 from twinveil.net.files import check_place, write_report
@@ -103,8 +102,7 @@ def inversion(
     high: Annotated[float, typer.Option(help="A risk from this on is high.")] = 0.4,
 ) -> None:
     """Rebuild people's pictures from what a model computes of them, and from what the clouds see."""
-    console = Console(stderr=True)
-    with steps("loading", console):
+    with steps("loading"):
         from owner.audit.request import Request, Source
         from owner.audit.risk import Thresholds
 
@@ -129,10 +127,10 @@ def inversion(
         if path is not None and path != Path("-"):
             check_place(path)
     with tempfile.TemporaryDirectory() as scratch:
-        result = _run(request, Path(scratch), console)
+        result = _run(request, Path(scratch))
     _write(result, request, report, as_json)
     if as_json != Path("-"):
-        _print(result, Console())
+        _print(result, Terminal())
 
 
 def _names(layers: str) -> tuple[str, ...]:
@@ -142,15 +140,15 @@ def _names(layers: str) -> tuple[str, ...]:
     return names
 
 
-def _run(request: Request, scratch: Path, console: Console) -> Inverted:
+def _run(request: Request, scratch: Path) -> Inverted:
     from owner.audit.request import prepare
 
-    with steps("the model", console) as step:
+    with steps("the model") as step:
         prepared = prepare(request, scratch, step)
-    console.print(prepared.split.describe(), highlight=False, markup=False)
-    with steps("the protocol's views", console) as step:
+    Terminal(stderr=True).say(prepared.split.describe())
+    with steps("the protocol's views") as step:
         seen = prepared.record(step)
-    with steps("attacking", console) as step:
+    with steps("attacking") as step:
         return prepared.attack(seen, step)
 
 
@@ -170,7 +168,7 @@ def _write(result: Inverted, request: Request, report: Path | None, as_json: Pat
             write_report(as_json, text)
 
 
-def _print(result: Inverted, console: Console) -> None:
+def _print(result: Inverted, terminal: Terminal) -> None:
     from owner.audit.advice import choices
 
     table = Table("layer", "features", "SSIM", "baseline", "risk (95 % interval)", "level", "found again")
@@ -179,7 +177,7 @@ def _print(result: Inverted, console: Console) -> None:
         shape = " x ".join(map(str, each.shape))
         again = f"{found.recognised.mean():.0%} / {found.neighbour.mean():.0%}"
         table.add_row(
-            escape(each.name),
+            each.name,
             shape,
             f"{found.ssim.mean():.3f}",
             f"{each.risk.baseline:.3f}",
@@ -187,17 +185,15 @@ def _print(result: Inverted, console: Console) -> None:
             each.level,
             again,
         )
-    console.print(table, highlight=False)
-    console.print("found again: by the recogniser / by the nearest neighbour", highlight=False)
+    terminal.show(table)
+    terminal.say("found again: by the recogniser / by the nearest neighbour")
     for gate in result.gates:
         word = "strong enough" if gate.passed else "TOO WEAK"
-        console.print(f"attacker on {gate.kind} features: SSIM {gate.ssim:.3f}, {word}", highlight=False)
+        terminal.say(f"attacker on {gate.kind} features: SSIM {gate.ssim:.3f}, {word}")
     for view in result.views:
-        console.print(
+        terminal.say(
             f"{view.cloud}, {view.attack.name}: {view.verdict}, p {view.p:.5f}; risk {view.attack.risk}, "
-            f"{view.in_clear} {view.control.risk}",
-            highlight=False,
-            soft_wrap=True,
+            f"{view.in_clear} {view.control.risk}"
         )
     for choice in choices(result):
-        console.print(f"[bold]{choice.name}: {choice.level}.[/bold] {escape(choice.advice)}", highlight=False)
+        terminal.say(styled(f"{choice.name}: {choice.level}.", "bold"), f" {choice.advice}")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from owner.masks.effects import interval
 from owner.masks.results import NAME, PLACES
 from owner.masks.study import Study
 from owner.masks.tables import Rule, Selection
+from twinveil.cli.terminal import Terminal
 
 _TITLES: dict[Rule, str] = {
     "published": "target masks",
@@ -21,11 +20,11 @@ _TITLES: dict[Rule, str] = {
 }
 
 
-def show(console: Console, study: Study, selection: Selection, report: Path) -> None:
-    console.print(_groups(selection))
-    console.print(_candidates(selection))
+def show(terminal: Terminal, study: Study, selection: Selection, report: Path) -> None:
+    terminal.show(_groups(selection))
+    terminal.show(_candidates(selection))
     for line in _lines(study, selection, report):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+        terminal.say(line)
 
 
 def _groups(selection: Selection) -> Table:
@@ -36,9 +35,7 @@ def _groups(selection: Selection) -> Table:
         figures = ("", "", "")
         if group.first and group.second and group.difference:
             figures = (f"{group.first.mean:.2f}", f"{group.second.mean:.2f}", interval(group.difference))
-        table.add_row(
-            group.name, str(group.masks), *map(escape, figures), "kept" if group.kept else group.why
-        )
+        table.add_row(group.name, str(group.masks), *figures, "kept" if group.kept else group.why)
     return table
 
 
@@ -48,10 +45,10 @@ def _candidates(selection: Selection) -> Table:
     )
     for each in selection.candidates:
         table.add_row(
-            escape(f"{each.group}/{each.name}"),
+            f"{each.group}/{each.name}",
             f"{each.fourth.mean:.2f}",
             f"{each.fifth.mean:.2f}",
-            escape(interval(each.difference)),
+            interval(each.difference),
             each.verdict if each.verdict == "target" else f"{each.verdict}: {each.why}",
         )
     return table

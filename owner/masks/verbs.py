@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from owner.masks.tables import Rule, Rules
 from owner.picture_size import picture_size
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
+from twinveil.cli.terminal import Terminal, styled
 from twinveil.masks import load_mask, load_masks
 from twinveil.net.files import check_place, write_report
 from twinveil.settings import OwnerSettings
@@ -64,10 +64,9 @@ def train(
 
     Every training is kept: the same command goes on where an earlier one was interrupted.
     """
-    console = Console(stderr=True)
     place = folder or settings.state / "masks"
     started = time.monotonic()
-    with steps("loading pictures and masks", console):
+    with steps("loading pictures and masks"):
         from owner.masks.drawing import draw_masks
         from owner.masks.recogniser import RecogniserSettings
         from owner.masks.repair import RepairSettings
@@ -90,14 +89,12 @@ def train(
         if held_out is not None:
             write_held_out(study.data, held_out)
     missing = len(study.missing())
-    with steps(f"training {missing} of {3 * runs} models", console) as step:
+    with steps(f"training {missing} of {3 * runs} models") as step:
         study.train(step)
     seconds = time.monotonic() - started
-    Console().print(
+    Terminal().say(
         f"{3 * runs} models are in {place} ({missing} made now, {seconds:.0f} s); "
-        f"next: twinveil mask select --folder {place}",
-        soft_wrap=True,
-        highlight=False,
+        f"next: twinveil mask select --folder {place}"
     )
 
 
@@ -133,9 +130,8 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Select target masks in the published order and numbers, and by the simpler rule; write a report."""
-    console = Console(stderr=True)
     place = folder or settings.state / "masks"
-    with steps("loading the study", console):
+    with steps("loading the study"):
         from owner.masks.measure import Attacker, measure
         from owner.masks.report import render
         from owner.masks.results import write_results
@@ -147,9 +143,9 @@ def select(
         study = Study.load(place)
         page = report or place / "report.html"
         check_place(page)
-    with steps("measuring both recognisers under every mask", console) as step:
+    with steps("measuring both recognisers under every mask") as step:
         measured = measure(study, step)
-    with steps("repair attack", console) as step:
+    with steps("repair attack") as step:
         attacker = Attacker(study, lambda name: step(0, 0, f"mask {name}"))
         selection = select(measured, attacker, rules)
     path = write_results(study, selection)
@@ -157,7 +153,7 @@ def select(
     if as_json:
         typer.echo(path.read_text())
     else:
-        show(Console(), study, selection, page)
+        show(Terminal(), study, selection, page)
 
 
 @app.command()
@@ -185,7 +181,7 @@ def recognise(
     as_json: Json = False,
 ) -> None:
     """Cover pictures with a mask and recognise what is left to see."""
-    with steps("loading the recogniser", Console(stderr=True)):
+    with steps("loading the recogniser"):
         from owner.masks.recognition import Recognition
 
         recognition = Recognition.load(
@@ -198,5 +194,5 @@ def recognise(
         return
     table = Table("picture", "class", "share", "mask")
     for file, each in zip(pictures, found, strict=True):
-        table.add_row(str(file), f"[bold]{each.class_name}[/bold]", f"{each.share:.1%}", each.mask)
-    Console().print(table)
+        table.add_row(str(file), styled(each.class_name, "bold"), f"{each.share:.1%}", each.mask)
+    Terminal().show(table)

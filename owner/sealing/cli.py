@@ -13,6 +13,7 @@ import typer
 from twinveil.cli.contact import with_settings
 from twinveil.cli.main import PASS_THROUGH
 from twinveil.cli.progress import Step, steps
+from twinveil.cli.terminal import Terminal
 from twinveil.config import choice
 from twinveil.errors import BadConfiguration, BadInput, InvalidMessage
 from twinveil.net.channel import connect
@@ -55,10 +56,11 @@ def train(
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
+    terminal = Terminal()
     for name, facts in found.items():
-        typer.echo(f"{name}: {out / name}")
+        terminal.say(f"{name}: {out / name}")
         for fact, value in facts.items():
-            typer.echo(f"  {fact:24} {value}")
+            terminal.say(f"  {fact:24} {value}")
 
 
 serve = typer.Typer(add_completion=False)
@@ -96,7 +98,7 @@ def register(
         raise BadInput("the public key must be hexadecimal, as twinveil sealing device shows it") from None
     with connect(settings.me(), settings.role, settings.sealing, settings.connect_wait) as link:
         SealingServer(link).register_device(device, key)
-    typer.echo(f"device {device} is registered")
+    Terminal().say(f"device {device} is registered")
 
 
 @with_settings(EnrolSettings, *REACH)
@@ -118,7 +120,7 @@ def enrol(
         server = SealingServer(link)
         keys, _, _ = server.terms()
         server.enrol(enrolment.sealed(keys), replace)
-    typer.echo(f"account {account} is enrolled with {len(pictures)} pictures")
+    Terminal().say(f"account {account} is enrolled with {len(pictures)} pictures")
 
 
 def bench(

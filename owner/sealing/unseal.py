@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from owner.sealing.services import DATABASE, STATE
+from twinveil.cli.terminal import Terminal
 from twinveil.config import settle
 from twinveil.errors import BadInput, EnvelopeRefused
 from twinveil.net.files import replace
@@ -60,8 +61,9 @@ def unseal(
     if as_json:
         typer.echo(json.dumps(facts | {"picture": str(out)}))
     else:
+        terminal = Terminal()
         for name, value in facts.items():
-            typer.echo(f"{name:13} {value}")
+            terminal.say(f"{name:13} {value}")
 
 
 def opened(data: bytes, keys: ServerKeys, store: Store, network: Path) -> tuple[Envelope, Content]:

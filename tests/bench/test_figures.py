@@ -112,7 +112,8 @@ def test_a_core_without_a_worker_is_not_counted_on() -> None:
 
 def shown(details: dict[str, Any]) -> str:
     console = Console(record=True, width=100, file=StringIO())
-    console.print(tables({"details": details, "steps": [], "link": {"latency": 0.01, "bandwidth": 1e9}}))
+    for table in tables({"details": details, "steps": [], "link": {"latency": 0.01, "bandwidth": 1e9}}):
+        console.print(table)
     return console.export_text()
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from io import StringIO
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from tests.crypto_keys import secret_key, toy
 from twinveil.bench import steps
@@ -17,6 +15,7 @@ from twinveil.bench.packed_smp import PackedSmp
 from twinveil.bench.report import tables
 from twinveil.bench.steps import all_steps, garbled, pool_layer, transfers
 from twinveil.bench.textbook import PRODUCTS, TextbookSmp, predicted_product
+from twinveil.cli.terminal import Terminal
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import KINDS
 from twinveil.errors import TwinveilError
@@ -98,13 +97,16 @@ def test_bytes_are_those_of_the_estimate() -> None:
     )
 
 
-def test_the_table_has_trips_and_the_time_over_a_link() -> None:
+def test_the_table_has_trips_and_the_time_over_a_link(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     smp = TextbookSmp(secret_key(512), toy(512))
     measured = steps.Measured("SMP, textbook", 129, [smp.run(129)])
     link = Link(12.5)
-    console = Console(record=True, width=80, file=StringIO())
-    console.print(tables({"details": {}, "steps": [measured.as_dict(link)], "link": asdict(link)}))
-    text = console.export_text()
+    [table] = tables({"details": {}, "steps": [measured.as_dict(link)], "link": asdict(link)})
+    Terminal().show(table)
+    text = capsys.readouterr().out
     assert "over a link of 12500 ms" in text
     (row,) = [line.split() for line in text.splitlines() if "SMP, textbook" in line]
     assert row[2] == "129"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Annotated
 
 import pytest
 import typer
-from rich.console import Console
 from typer.testing import CliRunner
 
 from twinveil.cli import progress
@@ -74,15 +72,14 @@ def test_it_must_be_said_how_to_reach_the_others(ask: Ask, tmp_path: Path) -> No
     assert ask("--insecure-plaintext").tls is None
 
 
-def test_progress_in_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_in_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "SIGN_OF_LIFE_SECONDS", 1.5)
-    text = io.StringIO()
-    with progress.steps("work", Console(file=text)) as step:
+    with progress.steps("work") as step:
         step(1, 3, "first [bold]")
         time.sleep(1.2)
         step(2, 3, "second")
         time.sleep(2.2)
-    lines = text.getvalue().splitlines()
+    lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "work (0 s)"
     assert lines[1] == "work: 1/3 first [bold] (1 s)"
     assert lines[2] == "work: 2/3 second (2 s)"

@@ -123,7 +123,7 @@ def raising(error: BaseException) -> Any:
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (UnknownModel("no model\ndigits 3"), 4, "error: no model digits 3\n"),
+        (UnknownModel("no model\ndigits 3"), 4, "error: no model\\ndigits 3\n"),
         (NotAllowed("no"), 3, "error: no\n"),
         (
             FileNotFoundError(2, "No such file or directory", "a.png"),

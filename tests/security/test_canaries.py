@@ -22,8 +22,8 @@ from tests.security.world import OWNER, USER, World, finish, tiny_model, tiny_pl
 from twinveil.errors import TwinveilError
 from twinveil.net.peer import Peer
 from twinveil.net.status import boundary
-from twinveil.net.wording import sanitised
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.wording import sanitised
 
 STEPS = 8
 MODEL = with_canaries(tiny_model())

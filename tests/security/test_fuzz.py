@@ -31,7 +31,6 @@ from tests.security.world import KEY_BITS, tiny_plan
 from twinveil import rpc
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import TwinveilError
-from twinveil.net.wording import sanitised
 from twinveil.sealing import synthetic
 from twinveil.sealing.network_files import save_network
 from twinveil.settings import (
@@ -41,6 +40,7 @@ from twinveil.settings import (
     SealingSettings,
     UserSettings,
 )
+from twinveil.wording import sanitised
 from user.services import build as build_user
 
 COUNT = 80

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Group
 from rich.table import Column, Table
 
 from twinveil.cli.estimate import count_text, time_text
+from twinveil.cli.terminal import styled
 
 NAMES = (
     "d_seconds",
@@ -60,7 +60,7 @@ def by_name(details: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def tables(figures: Mapping[str, Any]) -> Group:
+def tables(figures: Mapping[str, Any]) -> list[Table]:
     """Everything of one run."""
     made = []
     for bits, detail in figures["details"].items():
@@ -68,7 +68,7 @@ def tables(figures: Mapping[str, Any]) -> Group:
     made.append(_steps(figures["steps"], figures["link"]))
     if figures.get("growth"):
         made.append(_growth(figures["growth"]))
-    return Group(*made)
+    return made
 
 
 def _bars(bits: str, detail: Mapping[str, Any]) -> Table:
@@ -78,12 +78,12 @@ def _bars(bits: str, detail: Mapping[str, Any]) -> Table:
         met = detail[key] >= limit if least else detail[key] <= limit
         colour = "green" if met else "red"
         sign = ">=" if least else "<="
-        table.add_row(name, f"[{colour}]{form.format(detail[key])}[/]", f"{sign} {form.format(limit)}")
+        table.add_row(name, styled(form.format(detail[key]), colour), f"{sign} {form.format(limit)}")
     for role, peak in detail["peak_mib"].items():
         colour = "green" if peak <= PEAK_MIB else "red"
         flat = "flat" if detail["flat_from_second"] else "growing"
         flat += f", {detail['predicted']['peak_mib'][role]:.0f} predicted"
-        table.add_row(f"MiB of {role}, {flat}", f"[{colour}]{peak:.0f}[/]", f"<= {PEAK_MIB}")
+        table.add_row(f"MiB of {role}, {flat}", styled(f"{peak:.0f}", colour), f"<= {PEAK_MIB}")
     table.add_row("rounds with nothing ahead", str(detail["rounds_unprepared"]), "")
     ratios = {
         f"predicted over measured, {name}": detail["predicted_over_measured"][kind]
@@ -93,7 +93,7 @@ def _bars(bits: str, detail: Mapping[str, Any]) -> Table:
     low, high = PREDICTED
     for name, ratio in ratios.items():
         colour = "green" if low <= ratio <= high else "red"
-        table.add_row(name, f"[{colour}]{ratio:.2f}[/]", f"{low} to {high}")
+        table.add_row(name, styled(f"{ratio:.2f}", colour), f"{low} to {high}")
     if detail["bigint_share"] + detail["circuit_share"] > 1:
         table.caption = (
             "Big integers and circuits together pass 100 %: the calibrations ran slower than the pictures."
@@ -183,5 +183,5 @@ def _growth(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _table(title: str, first: str, columns: Sequence[str]) -> Table:
-    right = [Column(name, justify="right", no_wrap=True) for name in columns]
-    return Table(Column(first, no_wrap=True), *right, title=title, title_justify="left")
+    right = [Column(name, justify="right") for name in columns]
+    return Table(first, *right, title=title, title_justify="left")

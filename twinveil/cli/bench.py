@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from twinveil.bench.growth import growth as grow
 from twinveil.bench.host import host, line
@@ -21,6 +20,7 @@ from twinveil.bench.steps import all_steps
 from twinveil.bench.textbook import function_products
 from twinveil.cli.estimate import sizes
 from twinveil.cli.progress import steps
+from twinveil.cli.terminal import Terminal
 from twinveil.crypto.keygen import generate
 from twinveil.estimate.machine import measure, typical
 from twinveil.estimate.seconds import Link
@@ -82,9 +82,9 @@ def bench(
         for size in ([QUICK_KEY_BITS] if quick else sizes(key_bits))
     ]
     first, link = all_wanted[0], Link(latency_ms / 1e3, bandwidth * 1e6)
-    console = Console(highlight=False)
+    terminal = Terminal()
     facts = host()
-    console.print(line(facts), soft_wrap=True)
+    terminal.say(line(facts))
     figures: dict[str, Any] = {"host": facts, "link": asdict(link), "details": {}, "steps": [], "growth": []}
     with steps("measuring") as step:
 
@@ -109,11 +109,12 @@ def bench(
         if security:
             figures["security"] = measure_security(first, say)
         keep()
-    console.print(tables(figures))
+    for table in tables(figures):
+        terminal.show(table)
     for name, cost in figures.get("security", {}).items():
-        console.print(f"{name}: {cost['ratio']:.3f} times the time without")
+        terminal.say(f"{name}: {cost['ratio']:.3f} times the time without")
     for path in draw(figures, plots) if plots else ():
-        console.print(f"drawn: {path}", soft_wrap=True)
+        terminal.say(f"drawn: {path}")
 
 
 def _wanted(

@@ -20,12 +20,12 @@ from typing import Annotated, Any, Literal
 import grpc
 import numpy as np
 import typer
-from rich.console import Console
 
 from twinveil import oracle
 from twinveil.cli import demo_report as report
 from twinveil.cli.progress import steps
 from twinveil.cli.serve_all import cluster_options, watch
+from twinveil.cli.terminal import Terminal, styled
 from twinveil.errors import BadInput
 from twinveil.images import load_picture
 from twinveil.model_files import PLAN, StoredModel, load_model
@@ -84,13 +84,13 @@ def demo(
     """Train, outsource and classify digits through four processes; every answer is checked."""
     if json_file is not None:
         check_place(json_file)
-    console = Console(highlight=False)
+    terminal = Terminal()
     folders = Folders(folder, key_bits)
-    _train(folders, console)
+    _train(folders, terminal)
     stored = load_model(folders.model)
     chosen = choose(folders.held_out, images, seed)
-    with _running(folders, key_bits, insecure_small_key, console, record) as cluster:
-        name = _outsource(folders, stored, engine, insecure_small_key, console)
+    with _running(folders, key_bits, insecure_small_key, terminal, record) as cluster:
+        name = _outsource(folders, stored, engine, insecure_small_key, terminal)
         answers: list[report.Answer] = []
         asked: list[Asked] = []
         for number, file in enumerate(chosen, 1):
@@ -98,18 +98,18 @@ def demo(
             begin = time.time()
             answers.append(_classify(cluster, title, file, stored, name, engine))
             asked.append(answers[-1].asked(begin, time.time()))
-            console.print(report.picture(answers[-1], title, stored.card, console.is_terminal))
+            terminal.print(report.picture(answers[-1], title, stored.card, terminal.is_terminal))
         figures = report.figures(answers, stored.card, engine, key_bits, dict(cluster.pids))
-        console.print(report.functions_table(figures))
-        console.print(report.summary(figures, answers))
+        terminal.show(report.functions_table(figures))
+        terminal.show(report.summary(figures, answers))
         if json_file is not None:
             write_report(json_file, json.dumps(figures, indent=2) + "\n", 0o644)
         if record is not None:
             write_pictures(record, asked)
         if keep:
-            _wait(cluster, folders, console)
+            _wait(cluster, folders, terminal)
     if record is not None:
-        console.print(f"recorded; test it with: twinveil views {record} --report views.html", soft_wrap=True)
+        terminal.say(f"recorded; test it with: twinveil views {record} --report views.html")
     if not figures["all_agree"]:
         raise typer.Exit(1)
 
@@ -127,33 +127,32 @@ def choose(folder: Path, count: int, seed: int) -> list[Path]:
     return found[:count]
 
 
-def _train(folders: Folders, console: Console) -> None:
+def _train(folders: Folders, terminal: Terminal) -> None:
     if (folders.model / PLAN).is_file() and folders.held_out.is_dir():
-        console.print(f"the model is trained already: {folders.model}", soft_wrap=True)
+        terminal.say(f"the model is trained already: {folders.model}")
         return
     folders.root.mkdir(parents=True, exist_ok=True)
     made = _verb(
-        console, "train", DATA, "--out", str(folders.model), "--held-out", str(folders.held_out), "--replace"
+        terminal, "train", DATA, "--out", str(folders.model), "--held-out", str(folders.held_out), "--replace"
     )
-    console.print(f"trained in {made['seconds']:.0f} s: {made['folder']}", soft_wrap=True)
+    terminal.say(f"trained in {made['seconds']:.0f} s: {made['folder']}")
 
 
 @contextmanager
 def _running(
-    folders: Folders, key_bits: int, insecure_small_key: bool, console: Console, record: Path | None
+    folders: Folders, key_bits: int, insecure_small_key: bool, terminal: Terminal, record: Path | None
 ) -> Iterator[LocalCluster]:
     cluster = LocalCluster(folders.cluster, cluster_options(key_bits, insecure_small_key, record))
     if record is not None:
-        console.print(
-            f"[bold yellow]both clouds record what they see into {record}[/bold yellow]: together the "
-            "recordings show pictures, weights and answers, so the demo's public digits only",
-            soft_wrap=True,
+        terminal.say(
+            styled(f"both clouds record what they see into {record}", "bold yellow"),
+            ": together the recordings show pictures, weights and answers, so the demo's public digits only",
         )
     try:
         with steps(f"starting four processes, {key_bits}-bit key, mutual TLS"):
             cluster.start()
         pids = ", ".join(f"{role} {pid}" for role, pid in cluster.pids.items())
-        console.print(f"four processes run: {pids}", soft_wrap=True)
+        terminal.say(f"four processes run: {pids}")
         yield cluster
         cluster.check()
     finally:
@@ -161,22 +160,22 @@ def _running(
 
 
 def _outsource(
-    folders: Folders, stored: StoredModel, engine: str, insecure_small_key: bool, console: Console
+    folders: Folders, stored: StoredModel, engine: str, insecure_small_key: bool, terminal: Terminal
 ) -> str:
     """The model's name at the clouds; outsources it unless they hold this very plan already."""
     name, version = (DATA if engine == "packed" else f"{DATA}-{engine}"), stored.card.version
     reach = ["--cluster", str(folders.cluster)] + (["--insecure-small-key"] if insecure_small_key else [])
-    for row in _verb(console, "models", *reach):
+    for row in _verb(terminal, "models", *reach):
         if (row["model"], row["version"]) != (name, version):
             continue
         if row["whole"] and row["offered"] and row["plan_hash"] == stored.model.plan.hash.hex():
-            console.print("the clouds hold the model already")
+            terminal.say("the clouds hold the model already")
             return name
         if row["trouble"]:
-            console.print(row["trouble"], soft_wrap=True)
-        _verb(console, "remove", name, version, *reach)
+            terminal.say(row["trouble"])
+        _verb(terminal, "remove", name, version, *reach)
     made = _verb(
-        console,
+        terminal,
         "outsource",
         str(folders.model),
         "--name",
@@ -187,13 +186,13 @@ def _outsource(
         engine,
         *reach,
     )
-    console.print(f"outsourced in {made['seconds']:.0f} s: S1 holds ciphertexts and shares, S2 only shares")
+    terminal.say(f"outsourced in {made['seconds']:.0f} s: S1 holds ciphertexts and shares, S2 only shares")
     return name
 
 
-def _verb(console: Console, *arguments: str) -> Any:
+def _verb(terminal: Terminal, *arguments: str) -> Any:
     """What `twinveil ARGUMENTS --json` prints; its progress and errors go straight to the terminal."""
-    console.print(f"[dim]$ twinveil {shlex.join(arguments)}[/dim]", soft_wrap=True)
+    terminal.say(styled(f"$ twinveil {shlex.join(arguments)}", "dim"))
     command = [sys.executable, "-m", "twinveil.cli", *arguments, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -234,12 +233,10 @@ def _ask(link: Link, asked: Picture, step: Any) -> Result:
     raise BadInput(f"{link.peer} ended a query without a result")
 
 
-def _wait(cluster: LocalCluster, folders: Folders, console: Console) -> None:
-    console.print("the four processes go on until Ctrl-C; in another terminal:")
-    console.print(
-        f"  twinveil classify {folders.held_out}/7 --model {DATA} --cluster {folders.cluster}", soft_wrap=True
-    )
+def _wait(cluster: LocalCluster, folders: Folders, terminal: Terminal) -> None:
+    terminal.say("the four processes go on until Ctrl-C; in another terminal:")
+    terminal.say(f"  twinveil classify {folders.held_out}/7 --model {DATA} --cluster {folders.cluster}")
     try:
         watch(cluster)
     except KeyboardInterrupt:
-        console.print("ended")
+        terminal.say("ended")

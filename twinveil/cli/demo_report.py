@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
+from rich.table import Column, Table
+from rich.text import Text  # noqa: TID251 - of pixels only
 
 from twinveil.card import ModelCard
+from twinveil.cli.terminal import styled
 from twinveil.images import Picture, to_terminal
 from twinveil.views.collection import Asked, asked
 
@@ -44,13 +45,14 @@ def picture(answer: Answer, title: str, card: ModelCard, colour: bool) -> Table:
     """The picture beside its answer."""
     best = sorted(range(len(answer.scores)), key=lambda index: -answer.scores[index])[:3]
     scores = ", ".join(f"{card.class_names[index]}: {answer.scores[index]:.1f}" for index in best)
-    right = "[green]right[/green]" if answer.label == answer.truth else "[yellow]wrong[/yellow]"
-    same = "[green]equals the oracle's[/green]" if answer.agrees else "[red]DIFFERS from the oracle's[/red]"
-    facts = Table.grid(padding=(0, 2))
+    right = styled("right", "green") if answer.label == answer.truth else styled("wrong", "yellow")
+    agreement = ("equals", "green") if answer.agrees else ("DIFFERS from", "red")
+    same = styled(f"{agreement[0]} the oracle's", agreement[1])
+    facts = Table.grid(Column(), Column(overflow="fold"), padding=(0, 2))
     for row in (
-        ("class", f"[bold]{answer.label}[/bold]"),
-        ("truth", f"{answer.truth} ({right})"),
-        ("class vector", f"{same} ({scores})"),
+        ("class", styled(answer.label, "bold")),
+        ("truth", styled(answer.truth, "") + " (" + right + ")"),
+        ("class vector", same + styled(f" ({scores})", "")),
         ("seconds", f"{answer.seconds:.1f}"),
         ("between the clouds", f"{mega(answer.between_clouds('bytes'))}, {_messages(answer)}"),
     ):
@@ -116,7 +118,7 @@ def summary(made: Mapping[str, Any], answers: Sequence[Answer]) -> Table:
     accuracy = made["accuracy"]
     rows = (
         ("engine, key", f"{made['engine']}, {made['key_bits']} bits"),
-        ("equal to the oracle, bit for bit", f"[{colour}]{agree} of {len(pictures)}[/{colour}]"),
+        ("equal to the oracle, bit for bit", styled(f"{agree} of {len(pictures)}", colour)),
         ("classified rightly", f"{right} of {len(pictures)}"),
         (
             "accuracy on all held-out pictures",

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from twinveil.bench.networks import default_plan
 from twinveil.cli.progress import steps
+from twinveil.cli.terminal import Terminal
 from twinveil.errors import BadInput
 from twinveil.estimate.bounds import bounds
 from twinveil.estimate.cost import Costs, total
@@ -80,12 +80,12 @@ def estimate(
     if as_json:
         typer.echo(json.dumps(made, indent=2))
         return
-    console = Console()
+    terminal = Terminal()
     for each in made:
-        console.print(_functions(each))
+        terminal.show(_functions(each))
         if each["best_known"]:
-            console.print(_bounds(each))
-    console.print(_summary(made))
+            terminal.show(_bounds(each))
+    terminal.show(_summary(made))
 
 
 def sizes(text: str) -> list[int]:

@@ -17,6 +17,7 @@ import typer.core
 from twinveil.boundary import INTERRUPTED, guarded
 from twinveil.errors import BadConfiguration
 from twinveil.version import VERSION
+from twinveil.wording import visible_lines
 
 GROUP = "twinveil.verbs"
 ORDER = (
@@ -122,6 +123,8 @@ def _run() -> int:
         show = getattr(error, "show", None)  # a wrong command line, in typer's own words
         if show is None:
             raise
+        if hasattr(error, "message"):  # with what was typed, which may be a file's name
+            error.message = visible_lines(error.message)
         show()
         return int(getattr(error, "exit_code", 2))
     if code == INTERRUPTED:  # typer's answer to Ctrl-C

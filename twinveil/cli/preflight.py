@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from twinveil.cli.terminal import Terminal, styled
 from twinveil.preflight.finding import Finding
 from twinveil.preflight.here import look_around
 from twinveil.preflight.kit import open_kit
@@ -32,16 +31,12 @@ def preflight(
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in found], indent=2))
     else:
-        console = Console(highlight=False)
-        console.print(_table(opened.role, found))
+        terminal = Terminal()
+        terminal.show(_table(opened.role, found))
         for each in found:
             if each.remedy:
-                console.print(
-                    f"{each.check}: {each.seen}. What to do: {each.remedy}",
-                    markup=False,
-                    soft_wrap=True,
-                )
-        console.print("ready" if not failures else f"not ready: {failures} of {len(found)} checks failed")
+                terminal.say(f"{each.check}: {each.seen}. What to do: {each.remedy}")
+        terminal.say("ready" if not failures else f"not ready: {failures} of {len(found)} checks failed")
     if failures:
         raise typer.Exit(1)
 
@@ -49,5 +44,5 @@ def preflight(
 def _table(role: str, found: list[Finding]) -> Table:
     table = Table(f"check of {role}", "", "seen")
     for each in found:
-        table.add_row(each.check, f"[{COLOURS[each.state]}]{each.state}[/]", escape(each.seen))
+        table.add_row(each.check, styled(each.state, COLOURS[each.state]), each.seen)
     return table

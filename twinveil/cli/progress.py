@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -20,42 +19,48 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Column
+
+from twinveil.cli.terminal import Terminal
+from twinveil.wording import visible
 
 SIGN_OF_LIFE_SECONDS = 4.0
 
 Step = Callable[[int, int, str], None]
 
+_WHOLE = Column(overflow="fold")
+
 _COLUMNS = (
-    SpinnerColumn(),
-    TextColumn("{task.description}"),
+    SpinnerColumn("line"),  # in letters that every terminal has
+    TextColumn("{task.description}", markup=False, table_column=_WHOLE),
     BarColumn(bar_width=24),
     TaskProgressColumn(),
     TimeElapsedColumn(),
-    TextColumn("[dim]{task.fields[label]}"),
+    TextColumn("{task.fields[label]}", style="dim", markup=False, table_column=_WHOLE),
 )
 
 
 @contextmanager
-def steps(title: str, console: Console | None = None) -> Iterator[Step]:
+def steps(title: str) -> Iterator[Step]:
     """Shows work under a title until the block ends."""
-    console = console or Console(stderr=True)
-    with _bar(title, console) if console.is_terminal else _lines(title, console) as step:
+    terminal = Terminal(stderr=True)
+    with _bar(title, terminal) if terminal.is_terminal else _lines(title, terminal) as step:
         yield step
 
 
 @contextmanager
-def _bar(title: str, console: Console) -> Iterator[Step]:
-    with Progress(*_COLUMNS, console=console, transient=True) as progress:
-        task = progress.add_task(title, total=None, label="")
+def _bar(title: str, terminal: Terminal) -> Iterator[Step]:
+    with Progress(*_COLUMNS, console=terminal, transient=True) as progress:
+        task = progress.add_task(visible(title), total=None, label="")
 
         def step(done: int, total: int, label: str) -> None:
-            progress.update(task, completed=done, total=total or None, label=label)
+            progress.update(task, completed=done, total=total or None, label=visible(label))
 
         yield step
 
 
 @contextmanager
-def _lines(title: str, console: Console) -> Iterator[Step]:
+def _lines(title: str, terminal: Terminal) -> Iterator[Step]:
     """A line for what is new, at most one a second, and one every few seconds for what only takes long."""
     started = time.monotonic()
     ended = threading.Event()
@@ -65,8 +70,7 @@ def _lines(title: str, console: Console) -> Iterator[Step]:
     def say() -> None:
         nonlocal shown, shown_at
         shown, shown_at = text, time.monotonic()
-        line = f"{title}{shown} ({shown_at - started:.0f} s)"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        terminal.say(f"{title}{shown} ({shown_at - started:.0f} s)")
 
     def step(done: int, total: int, label: str) -> None:
         nonlocal text

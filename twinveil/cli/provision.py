@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from twinveil.cli.terminal import Terminal
 from twinveil.errors import BadConfiguration
 from twinveil.kits.cluster import make_cluster
 from twinveil.kits.making import AUTHORITY, Made, make_kits, renew
@@ -44,7 +44,7 @@ def provision(
     """Make one folder per role with configuration, key, certificate and instructions; overwrites nothing."""
     if cluster is not None and not (project or fingerprint or renewed or discard_authority_key):
         make_cluster(cluster)
-        typer.echo(f"Carry {cluster} to every machine of the cluster and to no other: whoever has it is S1.")
+        Terminal().say(f"Carry {cluster} to every machine of the cluster and no other: whoever has it is S1.")
         return
     if project is None or cluster is not None:
         raise BadConfiguration("give a project.toml, or --cluster FOLDER alone")
@@ -59,10 +59,10 @@ def provision(
         rows = [{"kit": each.kit, "folder": str(each.folder), "what": each.what} for each in made]
         typer.echo(json.dumps(rows, indent=2))
         return
-    console = Console(highlight=False)
-    console.print(_table(made))
+    terminal = Terminal()
+    terminal.show(_table(made))
     for line in _advice(out):
-        console.print(line, soft_wrap=True)
+        terminal.say(line)
 
 
 def _table(made: list[Made]) -> Table:

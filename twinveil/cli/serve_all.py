@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from twinveil.cli.progress import steps
+from twinveil.cli.terminal import Terminal
 from twinveil.net.cluster import LocalCluster, Options
 from twinveil.net.identity import ROLES
 
@@ -28,17 +28,17 @@ def serve_all(
 ) -> None:
     """All four roles as processes of this machine, over mutual TLS, until Ctrl-C."""
     cluster = LocalCluster(folder, cluster_options(key_bits, insecure_small_key))
-    console = Console()
+    terminal = Terminal()
     try:
         with steps("starting four processes"):
             cluster.start()
-        console.print(_table(cluster))
+        terminal.show(_table(cluster))
         for line in _next(folder, insecure_small_key):
-            console.print(line, highlight=False, soft_wrap=True)
+            terminal.say(line)
         watch(cluster)
     except KeyboardInterrupt:
         cluster.stop()
-        console.print("all four roles have ended")
+        terminal.say("all four roles have ended")
     finally:
         cluster.stop()
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
+from twinveil.cli.terminal import Terminal, styled
 from twinveil.config import PREFIX, read_toml, settle
 from twinveil.errors import PeerUnavailable, TwinveilError
 from twinveil.kits.texts import settings_of
@@ -76,7 +76,7 @@ def status(
     if as_json:
         typer.echo(json.dumps([asdict(answer) for answer in answers], indent=2))
     else:
-        Console().print(_table(answers))
+        Terminal().show(_table(answers))
     missing = [answer.error for answer in answers if answer.error]
     if missing:
         raise PeerUnavailable("; ".join(missing))
@@ -119,22 +119,21 @@ def _named(entry: ModelEntry) -> str:
 
 
 def _table(answers: list[RoleStatus]) -> Table:
-    table = Table(
-        "role", Column("address", no_wrap=True), "version", "key", "models", "queries", "up", "MiB", "pid"
-    )
+    table = Table("role", "address", "how it is")
     for each in answers:
-        if each.error:
-            table.add_row(each.role, each.address, "[red]none[/red]")
-            continue
-        table.add_row(
-            each.role,
-            each.address,
-            each.version,
-            each.key_fingerprint[:8] or "-",
-            ", ".join(each.models) or "-",
-            str(each.running_queries),
-            f"{each.uptime_seconds:.0f} s",
-            f"{each.memory_bytes / (1 << 20):.0f}",
-            str(each.pid),
-        )
+        table.add_row(each.role, each.address, styled("no answer", "red") if each.error else _facts(each))
     return table
+
+
+def _facts(answer: RoleStatus) -> str:
+    """In one cell, whose words find room in any terminal."""
+    facts = [
+        f"version {answer.version}",
+        f"pid {answer.pid}",
+        f"up {answer.uptime_seconds:.0f} s",
+        f"{answer.memory_bytes / (1 << 20):.0f} MiB",
+        f"key {answer.key_fingerprint[:8] or '-'}",
+        f"queries {answer.running_queries}",
+        f"models {', '.join(answer.models) or '-'}",
+    ]
+    return ", ".join(facts)

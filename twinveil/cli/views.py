@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from twinveil.cli.progress import steps
+from twinveil.cli.terminal import Terminal, styled
 from twinveil.net.files import check_place, write_report
 from twinveil.views.audit import Report, audit
 from twinveil.views.chances import FALSE_ALARMS
@@ -39,43 +39,41 @@ def views(
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=2))
     else:
-        _show(found, Console(highlight=False))
+        _show(found, Terminal())
     if not found.clean:
         raise typer.Exit(1)
 
 
-def _show(found: Report, console: Console) -> None:
+def _show(found: Report, terminal: Terminal) -> None:
     head = ("cloud", "conversation", "views", "messages", "bytes", "decrypted", "structure")
     structure = Table(*head, box=None, padding=(0, 2, 0, 0), title="structure", title_justify="left")
     for kind in found.kinds:
         counts = [f"{each:,}" for each in (kind.views, kind.messages, kind.bytes, kind.decryptions)]
         structure.add_row(kind.cloud, kind.what, *counts, kind.differs or "the same")
-    console.print(structure)
+    terminal.show(structure)
     for guess in found.guesses:
         low, high = guess.bounds
-        console.print(
+        terminal.say(
             f"{guess.cloud}: a trained distinguisher of {guess.classes} was right in {guess.right} of "
             f"{guess.guesses} held-out views, {guess.accuracy:.0%} ({low:.0%} to {high:.0%})"
         )
     if not found.guesses:
-        console.print("too few views of two classes of pictures to train a distinguisher")
+        terminal.say("too few views of two classes of pictures to train a distinguisher")
     least = min(found.findings, key=lambda each: each.p, default=None)
     if least is not None:
-        console.print(
+        terminal.say(
             f"{len(found.findings):,} tests of {len({(f.cloud, f.field) for f in found.findings})} "
-            f"fields; the least p is {least.p:.2g}: {least.cloud}, {least.field}, {least.test}",
-            soft_wrap=True,
+            f"fields; the least p is {least.p:.2g}: {least.cloud}, {least.field}, {least.test}"
         )
-        console.print(
+        terminal.say(
             f"one value outside its mask's range is an alarm among up to {found.lone:,} views of a kind"
         )
     if found.unfinished:
-        console.print(
+        terminal.say(
             f"{found.unfinished} views are of conversations that were broken off, tested as far as they go; "
-            f"{found.not_shown}",
-            soft_wrap=True,
+            f"{found.not_shown}"
         )
     for alarm in found.alarms:
-        console.print(f"[red]ALARM[/red] {alarm}", soft_wrap=True)
-    verdict = "[red]something shows[/red]" if found.alarms else "[green]nothing shows[/green]"
-    console.print(f"{verdict} (any false alarm: {FALSE_ALARMS:g}, corrected by Holm's procedure)")
+        terminal.say(styled("ALARM", "red"), f" {alarm}")
+    verdict = styled("something shows", "red") if found.alarms else styled("nothing shows", "green")
+    terminal.say(verdict, f" (any false alarm: {FALSE_ALARMS:g}, corrected by Holm's procedure)")

@@ -75,11 +75,12 @@ def check_place(path: Path) -> None:
 
 def write_report(path: Path, text: str, mode: int = 0o600) -> None:
     """After long work, where `check_place` was before it. Raises BadInput if it cannot be written."""
+    content = text.encode(errors="backslashreplace")  # a file's name in it may be no UTF-8
     try:
         if _is_stream(path):
-            path.write_text(text)  # no file may take its place
+            path.write_bytes(content)  # no file may take its place
         else:
-            replace(path.resolve(), text.encode(), mode)
+            replace(path.resolve(), content, mode)
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror or error}") from None
 

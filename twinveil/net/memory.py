@@ -9,8 +9,8 @@ from __future__ import annotations
 from twinveil.errors import OutOfOrder
 from twinveil.net.chunks import Assembler, Limits, cut
 from twinveil.net.peer import Conversation
-from twinveil.net.wording import sanitised
 from twinveil.rpc.rounds_pb2 import Round
+from twinveil.wording import sanitised
 
 
 class MemoryPeer:

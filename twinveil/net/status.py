@@ -15,7 +15,7 @@ import grpc
 from grpc import RpcError as RpcError
 
 from twinveil.errors import NotAllowed, PeerMismatch, PeerUnavailable, TooMuch, TwinveilError
-from twinveil.net.wording import CATALOGUE, one_line, sanitised
+from twinveil.wording import CATALOGUE, one_line, sanitised
 
 ERROR_KEY = "twinveil-error"
 

@@ -30,9 +30,7 @@ class Enrolment:
 
     def __post_init__(self) -> None:
         check_account(self.account)
-        if len(self.payment.encode()) > MOST_PAYMENT_BYTES or not (
-            self.payment.isprintable() or not self.payment
-        ):
+        if not self.payment.isprintable() or len(self.payment.encode()) > MOST_PAYMENT_BYTES:
             raise InvalidMessage(f"payment data have at most {MOST_PAYMENT_BYTES} printable bytes")
         if not 1 <= len(self.pictures) <= MOST_PICTURES:
             raise InvalidMessage(f"an account is enrolled with 1 to {MOST_PICTURES} pictures")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from twinveil.cli.contact import with_settings
+from twinveil.cli.terminal import Terminal
 from twinveil.errors import BadInput, EnvelopeRefused
 from twinveil.net.files import replace
 from twinveil.sealing.content import Order
@@ -40,7 +40,9 @@ def device(settings: DeviceSettings, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps({"device": own.name, "public_key": own.public_key.hex()}))
     else:
-        typer.echo(f"device      {own.name}\npublic key  {own.public_key.hex()}")
+        terminal = Terminal()
+        terminal.say(f"device      {own.name}")
+        terminal.say(f"public key  {own.public_key.hex()}")
 
 
 @with_settings(DeviceSettings, *REACH, *DEVICE)
@@ -59,7 +61,7 @@ def seal(
     if as_json:
         typer.echo(json.dumps({"envelope": str(out), "bytes": len(envelope), "picture_bytes": len(png)}))
     else:
-        typer.echo(f"{out}: {len(envelope)} bytes, sealed for {account}")
+        Terminal().say(f"{out}: {len(envelope)} bytes, sealed for {account}")
 
 
 @with_settings(DeviceSettings, *REACH, *DEVICE)
@@ -78,12 +80,12 @@ def pay(
     order = make_order(payee, amount, currency)
     check_account_name(account)
     make_source(pictures or [], camera)  # a wrong folder is said before anybody is called
-    console = Console(stderr=True)
+    terminal = Terminal(stderr=True)
     with open_session(settings) as session:
 
         def by_face() -> Result:
             source = make_source(pictures or [], camera)
-            return pay_by_face(session, source, account, order, Patience(attempts), _saying(console))
+            return pay_by_face(session, source, account, order, Patience(attempts), _saying(terminal))
 
         def by_password(password: str) -> Result:
             return pay_by_password(session, password, account, order)
@@ -133,11 +135,11 @@ def make_source(pictures: list[Path], camera: Path | None) -> Source:
     return Camera(camera) if camera is not None else Pictures(listed(pictures))
 
 
-def _saying(console: Console) -> Callable[[Step], None]:
+def _saying(terminal: Terminal) -> Callable[[Step], None]:
     def on_step(step: Step) -> None:
         if step.picture is None:
             said = f"{step.text} " if step.text else ""
-            console.print(f"{said}Picture {step.attempt} of {step.attempts}", highlight=False)
+            terminal.say(f"{said}Picture {step.attempt} of {step.attempts}")
 
     return on_step
 
@@ -153,5 +155,6 @@ def _show(receipt: Receipt, attempts: int, as_json: bool) -> None:
         "by": ", ".join(filter(None, (receipt.account, receipt.payment))),
         "receipt": receipt.number,
     }
+    terminal = Terminal()
     for name, value in lines.items():
-        typer.echo(f"{name:8} {value}")
+        terminal.say(f"{name:8} {value}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
+from twinveil.boundary import log_to_stderr
 from twinveil.errors import BadConfiguration, PeerUnavailable
 from twinveil.net.address import Ready, is_loopback, split
 from twinveil.settings import DeviceSettings
@@ -27,7 +27,7 @@ def serve_page(settings: DeviceSettings, camera: Path | None, patience: Patience
         raise BadConfiguration("the payment page is for this machine: listen on a loopback address")
     if camera is not None:
         Camera(camera)
-    logging.basicConfig(level=settings.log_level.upper(), stream=sys.stderr)
+    log_to_stderr(settings.log_level)
     with open_session(settings) as session, _listening(host, port) as listening:
         app = make_app(Payments(session, patience), session.device.name, camera)
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)

@@ -1,4 +1,4 @@
-"""What one party may tell another about an error: one clean line, never a traceback."""
+"""How text from outside is shown, and what one party may tell another about an error: one clean line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,23 @@ CATALOGUE = {
 """Every error by its name, as it travels."""
 
 
+def visible(text: str) -> str:
+    """What would act on a terminal or hide in it, as an escape that can be read.
+
+    That is all that is not printable: controls, what turns the direction of writing, invisible letters, the
+    lone surrogates by which Python carries a file's name that is no UTF-8, and ends of lines.
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def visible_lines(text: str) -> str:
+    """The same of a text that has several lines."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
 def one_line(text: str) -> str:
     """Printable, on one line, and short enough for any terminal, log and HTTP/2 header."""
-    clean = "".join(letter if letter.isprintable() else " " for letter in text)
-    clean = " ".join(clean.split())
+    clean = visible(" ".join(text.split()))
     return clean if len(clean) <= MAX_DETAIL else clean[: MAX_DETAIL - 1] + "…"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,10 @@ from PIL import Image
 
 from owner import datasets
 from owner.datasets import DataSet, load_data_set
+from owner.icnn import Widths
+from owner.train import TrainOptions, train_on
 from twinveil.errors import BadInput
+from twinveil.images import natural_order
 from twinveil.plan import Shape
 
 
@@ -140,6 +145,40 @@ def test_bad_folders_are_one_clear_line(folder: Path) -> None:
         load_data_set(str(folder / "only"))
     with pytest.raises(BadInput, match="neither a folder nor a known data set"):
         load_data_set(str(folder / "missing"))
+
+
+def test_a_class_that_no_card_could_name_is_found_before_its_pictures_are_read(folder: Path) -> None:
+    for name in (b"gr\xfcn", b"c\x1b[31mred", "\u202edoc".encode(), b"two\nlines"):
+        odd = folder / os.fsdecode(name)
+        odd.mkdir()
+        (odd / "0.png").write_bytes(b"no picture")
+        with pytest.raises(
+            BadInput, match=r"^.*set: the name of a class is 1 to 255 printable .*; rename its folder$"
+        ):
+            load_data_set(str(folder))
+        shutil.rmtree(odd)
+
+
+def test_brackets_and_digits_of_other_scripts_name_classes(folder: Path) -> None:
+    for old, new in (("class1", "cat [tabby]"), ("class2", "\u0663"), ("class10", "\u00b2")):
+        (folder / old).rename(folder / new)
+    assert load_data_set(str(folder)).class_names == ("cat [tabby]", "\u00b2", "\u0663")
+
+
+def test_a_set_may_lie_in_a_folder_of_any_name(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(b"\xfc\x1b[31m")
+    folder.rename(place)
+    data = load_data_set(str(place), (1, 12, 12))
+    card = train_on(data, TrainOptions(name="odd", epochs=1, widths=Widths().scaled(0.25))).card
+    assert card.data_set == "\\udcfc\\x1b[31m"
+
+
+def test_equal_numbers_keep_one_order() -> None:
+    names = ["s10", "s2", "s02", "s1", "\u0663", "3", "\u00b2"]
+    for seed in range(5):
+        shuffled = np.random.default_rng(seed).permutation(names)
+        order = sorted((Path(str(name)) for name in shuffled), key=natural_order)
+        assert [each.name for each in order] == ["3", "s1", "s02", "s2", "s10", "\u00b2", "\u0663"]
 
 
 def test_a_named_sets_polarity_cannot_be_chosen() -> None:

@@ -99,8 +99,12 @@ def check_name(name: str, version: str) -> None:
     """Raises BadInput unless both can name a model: they become file names and table keys."""
     if not _is_text(name) or not _NAME.fullmatch(name):
         raise BadInput(f"a model's name is 1 to 64 of a-z 0-9 . _ -, not {str(name)[:80]!r}")
-    if not _is_text(version) or not _VERSION.fullmatch(version):
+    if not is_version(version):
         raise BadInput(f"a model's version is like 1 or 1.2.3, not {str(version)[:80]!r}")
+
+
+def is_version(version: object) -> bool:
+    return _is_text(version) and _VERSION.fullmatch(version) is not None
 
 
 def check_class_names(names: Sequence[object]) -> None:

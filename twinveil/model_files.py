@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
-from twinveil.card import ModelCard
+from twinveil.card import ModelCard, is_version
 from twinveil.errors import BadInput, BadPlan, ModelExists, TwinveilError
 from twinveil.masks import Mask, load_mask, mask_for
 from twinveil.plan import Plan, QuantisedModel
@@ -102,9 +102,11 @@ def find_model(model: str, state: Path) -> Path:
         return Path(model)
     name, _, version = model.partition("@")
     trained = state / "models"
-    found = {
-        path.name.partition("@")[2]: path for path in trained.glob(f"{name}@*") if (path / PLAN).is_file()
-    }
+    found = {}
+    for path in trained.glob("*@*"):
+        called, _, which = path.name.partition("@")
+        if called == name and is_version(which) and (path / PLAN).is_file():
+            found[which] = path
     if version:
         found = {each: path for each, path in found.items() if each == version}
     if found:

@@ -48,6 +48,18 @@ def test_an_unknown_verb_and_an_unknown_option() -> None:
         assert "Traceback" not in shown.stderr
 
 
+def test_what_was_typed_is_shown_without_what_acts_on_a_terminal() -> None:
+    for arguments in (
+        ["status", "x\x1b[31m\u202e.png"],
+        ["x\x1b[31m\u202e"],
+        ["serve", "user", "x\x1b[31m\u202e"],
+    ):
+        shown = twinveil(*arguments)
+        assert shown.returncode == 2
+        assert "x\\x1b[31m\\u202e" in shown.stderr
+        assert shown.stderr.replace("\n", "").isprintable()
+
+
 def test_status_without_anyone_there() -> None:
     addresses = [f"--{role}=127.0.0.1:1" for role in ("owner", "cloud-s1", "cloud-s2", "user")]
     shown = twinveil("status", "--insecure-plaintext", *addresses, TWINVEIL_CONNECT_WAIT="300ms")

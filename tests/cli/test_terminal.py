@@ -141,6 +141,20 @@ def test_a_terminal_that_lacks_a_letter_gets_an_escape(environment: dict[str, st
     assert ended.stderr.startswith(b"error: ")
 
 
+def test_a_log_has_a_line_for_each_event(capfd: pytest.CaptureFixture[str]) -> None:
+    script = (
+        "import logging; from twinveil.boundary import log_to_stderr\n"
+        "log_to_stderr('info'); logging.info('a\\x1b[31m\\nb')\n"
+        "try: raise ValueError('c\\x9b1m')\n"
+        "except ValueError: logging.exception('d')"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    first, second, *_, last = capfd.readouterr().err.splitlines()
+    assert first.endswith("INFO root: a\\x1b[31m\\nb")
+    assert second.endswith("ERROR root: d")
+    assert last == "ValueError: c\\x9b1m"
+
+
 words = st.text("ab1", min_size=1, max_size=12)
 cells = st.lists(words, max_size=6).map(" ".join)
 

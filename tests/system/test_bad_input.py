@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -222,3 +224,22 @@ def refused(town: Town, arguments: list[str], code: int, words: str) -> None:
     assert shown.stdout == ""
     if lines[-1].startswith("error: "):
         assert [line for line in lines if line.startswith("error")] == lines[-1:]
+
+
+def test_a_picture_of_any_name_is_classified(place: Place) -> None:
+    odd = place.folder / os.fsdecode(b"gr\xfcn [x]\x1b[31m.png")
+    shown_as = "gr\\udcfcn [x]\\x1b[31m.png"
+    shutil.copy(place.good, odd)
+    asked = ("classify", str(odd), "--model", MODEL)
+    in_ascii = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    in_ascii["PYTHONIOENCODING"] = "ascii"
+    answered = place.town.twinveil(*asked, env=in_ascii)
+    assert answered.returncode == 0, answered.stderr
+    assert shown_as in answered.stdout
+    [row] = json.loads(place.town.twinveil(*asked, "--json", env=in_ascii).stdout)
+    assert row["picture"] == str(odd)
+    assert row["class_name"] in answered.stdout
+    odd.unlink()
+    missed = place.town.twinveil(*asked, env=in_ascii)
+    assert missed.returncode == 2
+    assert missed.stderr.splitlines()[-1] == f"error: {odd.parent}/{shown_as} is not there"

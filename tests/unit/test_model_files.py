@@ -20,6 +20,7 @@ from twinveil.model_files import (
     FLOAT,
     PLAN,
     QUANTISED,
+    find_model,
     load_card,
     load_float_tensors,
     load_model,
@@ -240,3 +241,15 @@ def test_a_card_of_another_plan_is_not_saved(tmp_path: Path, model: QuantisedMod
     with pytest.raises(BadInput):
         save_model(tmp_path / "x", model, replace(card_of(model), plan_hash="00" * 32))
     assert not (tmp_path / "x").exists()
+
+
+def test_of_several_versions_the_newest_is_found_and_no_copy_beside_them(
+    tmp_path: Path, model: QuantisedModel
+) -> None:
+    for name in ("small@1.9", "small@1.10", "small@1.10.bak", "small@", "small@\u0663", "smaller@2"):
+        save_model(tmp_path / "models" / name, model, card_of(model))
+    assert find_model("small", tmp_path).name == "small@1.10"
+    assert find_model("small@1.9", tmp_path).name == "small@1.9"
+    for name in ("*", "sm[a]ll", "small@1.10.bak", "small@3"):
+        with pytest.raises(BadInput, match="is neither a model's folder nor a trained model"):
+            find_model(name, tmp_path)

@@ -20,8 +20,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from twinveil.card import ModelCard
+from twinveil.decoding import stored_picture
 from twinveil.errors import BadImage, BadInput
-from twinveil.images import Picture, stored_picture
+from twinveil.images import Picture
 
 Size = tuple[int, int]
 """(height, width)"""

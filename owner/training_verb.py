@@ -31,7 +31,8 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help="mnist, digits, orl, fashion, or a folder with one sub-folder of pictures a class."
+            help="mnist, digits, orl, fashion, or a folder with one sub-folder of pictures a class, "
+            "or with train and test (or val) that have those."
         ),
     ] = "mnist",
     out: Annotated[
@@ -82,6 +83,8 @@ def train(
         check_name(named, version)
     folder = out or settings.state / "models" / f"{named}@{version}"
     check_folder(folder, replace=replace)
+    if pictures.split:
+        Terminal(stderr=True).say(f"pictures: {pictures.split}")
     card = _train(pictures, options, folder, held_out, replace)
     seconds = time.monotonic() - started
     if as_json:

@@ -19,8 +19,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from twinveil.card import ModelCard
+from twinveil.decoding import stored_picture
 from twinveil.errors import BadImage, BadInput
-from twinveil.images import Picture, natural_order, stored_picture
+from twinveil.images import Picture
+from twinveil.picture_files import SUFFIXES, natural_order, pictures_in
 
 Size = tuple[int, int]
 """(height, width)"""
@@ -29,7 +31,6 @@ GROUPS = ((0.01, 0.1), (0.1, 0.2), (0.2, 0.3), (0.3, 0.4), (0.4, 0.5), (0.5, 0.6
 """Covered shares, from the first up to but without the second; 0.6 itself belongs to the last group."""
 
 GROUP_NAMES = tuple(f"{low:g}-{high:g}" for low, high in GROUPS)
-SUFFIXES = (".png", ".pgm", ".pbm", ".bmp", ".tif", ".tiff", ".webp")
 _CONVENTION = "black covers, white shows"
 
 
@@ -101,13 +102,7 @@ def load_mask(source: str | Path | bytes, size: Size | None = None) -> Mask:
 
 def load_masks(folder: Path, size: Size) -> list[Mask]:
     """Every mask of a folder, by name. Raises BadInput for an empty folder or a mask that cannot be used."""
-    try:
-        files = sorted(
-            (each for each in folder.iterdir() if each.suffix.lower() in SUFFIXES and each.is_file()),
-            key=natural_order,
-        )
-    except OSError as error:
-        raise BadInput(f"{folder} cannot be read: {error.strerror or error}") from None
+    files = sorted(pictures_in(folder), key=natural_order)
     if not files:
         raise BadInput(f"{folder} holds no masks ({', '.join(SUFFIXES)})")
     masks: dict[str, Mask] = {}

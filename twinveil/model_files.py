@@ -59,7 +59,7 @@ def save_model(
 
     mask: the one that the card names, if it names one. Raises ModelExists and BadInput like `check_folder`.
     """
-    folder = Path(folder)
+    folder = _real(Path(folder))
     card.check_plan(model.plan)
     mask = mask_for(card, mask)
     files = {
@@ -84,6 +84,7 @@ def check_folder(folder: Path, *, replace: bool) -> None:
     Raises ModelExists if it is there, unless it holds a model and `replace` is set; BadInput if no folder
     can be made there.
     """
+    folder = _real(folder)
     if folder.exists() and not replace:
         raise ModelExists(f"{folder} is already there: give another --version or --replace")
     if folder.exists() and not (folder / PLAN).is_file():
@@ -94,6 +95,14 @@ def check_folder(folder: Path, *, replace: bool) -> None:
             pass
     except OSError as error:
         raise BadInput(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def _real(folder: Path) -> Path:
+    """Where a link leads, so that a model takes the place of another and not of the link to it."""
+    try:
+        return folder.resolve()
+    except (OSError, RuntimeError) as error:  # until Python 3.13, links in a circle are a RuntimeError
+        raise BadInput(f"{folder} cannot be written: it is a link that leads nowhere") from error
 
 
 def find_model(model: str, state: Path) -> Path:
@@ -219,7 +228,7 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             except BaseException:
                 old.rename(folder)
                 raise
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
         else:
             part.rename(folder)
     finally:

@@ -18,11 +18,11 @@ from twinveil.cli.terminal import Terminal, styled
 from twinveil.errors import BadInput
 from twinveil.images import Invert
 from twinveil.params import MAX_PICTURES
+from twinveil.picture_files import SUFFIXES, pictures_below
 from twinveil.settings import UserSettings
 from user.client import BATCH, Classification, Client
 from user.contact import Contact
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pnm", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 TOP = 3
 
 REACH = (
@@ -100,11 +100,9 @@ def _files(given: Sequence[Path]) -> Iterator[Path]:
                 raise BadInput(f"{path} is not there")
             yield path
             continue
-        found = [
-            each for each in sorted(path.rglob("*")) if each.suffix.lower() in SUFFIXES and each.is_file()
-        ]
+        found = list(pictures_below(path))
         if not found:
-            raise BadInput(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+            raise BadInput(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
         yield from found
 
 

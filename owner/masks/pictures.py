@@ -16,6 +16,8 @@ _SPLIT_SEED = 7
 def study_pictures(name: str, image_shape: Shape | None, test_each: int) -> DataSet:
     """A data set by name or folder, with `test_each` pictures of every class held out, always the same.
 
+    They are drawn from all pictures, also of a set that comes in two parts.
+
     Raises BadInput for an unusable set, or a class that would have no training picture left.
     """
     data = load_data_set(name, image_shape)
@@ -36,4 +38,5 @@ def study_pictures(name: str, image_shape: Shape | None, test_each: int) -> Data
         train_labels=labels[~is_test],
         held_out=pictures[is_test],
         held_out_labels=labels[is_test],
+        split="",
     )

@@ -21,7 +21,7 @@ TARGETS = {
     "twinveil/card.py": "cards",
     "twinveil/config.py": "settings",
     "twinveil/crypto/secret_key.py": "secret-key-files",
-    "twinveil/images.py": "pictures",
+    "twinveil/decoding.py": "pictures",
     "twinveil/model_files.py": "model-files",
     "twinveil/net/address.py": "ready-files",
     "twinveil/net/certificates.py": "kits",

@@ -17,7 +17,7 @@ from owner.datasets import DataSet, load_data_set
 from owner.icnn import Widths
 from owner.train import TrainOptions, train_on
 from twinveil.errors import BadInput
-from twinveil.images import natural_order
+from twinveil.picture_files import natural_order
 from twinveil.plan import Shape
 
 
@@ -179,6 +179,84 @@ def test_equal_numbers_keep_one_order() -> None:
         shuffled = np.random.default_rng(seed).permutation(names)
         order = sorted((Path(str(name)) for name in shuffled), key=natural_order)
         assert [each.name for each in order] == ["3", "s1", "s02", "s2", "s10", "\u00b2", "\u0663"]
+
+
+def part(folder: Path, classes: dict[str, int]) -> None:
+    """Pictures of one level a class: 10 for the first, 20 for the second, ..."""
+    for level, (name, count) in enumerate(sorted(classes.items()), 1):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = np.full((9, 9), 10 * level, dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
+@pytest.mark.parametrize(
+    ("names", "held_out", "unused"),
+    [
+        (("train", "test"), "test", ()),
+        (("train", "val"), "val", ()),
+        (("Train", "Validation", "Test"), "Test", ("Validation",)),
+        (("training", "valid"), "valid", ()),
+    ],
+)
+def test_train_and_test_above_the_classes_are_kept_apart(
+    tmp_path: Path, names: tuple[str, ...], held_out: str, unused: tuple[str, ...]
+) -> None:
+    part(tmp_path / names[0], {"cat": 5, "dog": 1})
+    for other in names[1:]:
+        part(tmp_path / other, {"cat": 1, "dog": 2} if other == held_out else {"cat": 4, "dog": 4})
+    (tmp_path / "labels.csv").write_text("not asked for")
+    (tmp_path / "__MACOSX").mkdir()
+    data = load_data_set(str(tmp_path), (1, 9, 9))
+    check(data, (1, 9, 9), 6, 3, 2)
+    assert data.class_names == ("cat", "dog")
+    for pictures, labels in ((data.train, data.train_labels), (data.held_out, data.held_out_labels)):
+        assert (pictures[:, 0, 0, 0] == 10 * (labels + 1)).all()
+    expected = f"{tmp_path / names[0]} to learn from, {tmp_path / held_out} held out"
+    assert data.split == expected + "".join(f"; {tmp_path / each} is not used" for each in unused)
+
+
+def test_a_test_folder_without_classes_gives_way_to_val(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        part(tmp_path / name, {"cat": 2, "dog": 2})
+    (tmp_path / "test").mkdir()
+    Image.new("L", (9, 9)).save(tmp_path / "test" / "unknown.png")
+    assert (
+        f"{tmp_path / 'val'} held out; {tmp_path / 'test'} is not used" in load_data_set(str(tmp_path)).split
+    )
+
+
+def test_mixed_layouts_are_one_clear_line(tmp_path: Path) -> None:
+    part(tmp_path / "train", {"cat": 2, "dog": 2})
+    with pytest.raises(BadInput, match=f"only one found .or give {tmp_path / 'train'}"):
+        load_data_set(str(tmp_path))
+    part(tmp_path / "test", {"cat": 2, "dog": 2, "emu": 2})
+    with pytest.raises(BadInput, match=r"test has a class emu, .*train has not"):
+        load_data_set(str(tmp_path))
+    (tmp_path / "test" / "emu").rename(tmp_path / "train" / "emu")
+    with pytest.raises(BadInput, match=r"train has a class emu, .*test has not"):
+        load_data_set(str(tmp_path))
+    (tmp_path / "train" / "emu").rename(tmp_path / "emu")
+    with pytest.raises(BadInput, match="emu beside train and test"):
+        load_data_set(str(tmp_path))
+    (tmp_path / "emu").rename(tmp_path / "Train")
+    with pytest.raises(BadInput, match="one to learn from and one to hold out"):
+        load_data_set(str(tmp_path))
+
+
+def test_train_and_test_without_classes_are_no_classes_themselves(tmp_path: Path) -> None:
+    part(tmp_path, {"test": 2, "train": 3})
+    with pytest.raises(BadInput, match="one sub-folder of pictures a class"):
+        load_data_set(str(tmp_path))
+    (tmp_path / "test").rename(tmp_path / "plane")
+    assert load_data_set(str(tmp_path)).class_names == ("plane", "train")
+
+
+def test_a_class_may_have_one_picture_where_nothing_is_drawn_but_not_none(tmp_path: Path) -> None:
+    part(tmp_path / "train", {"cat": 1, "dog": 1})
+    part(tmp_path / "test", {"cat": 1, "dog": 0})
+    with pytest.raises(BadInput, match="dog has 0 pictures; a class needs at least one"):
+        load_data_set(str(tmp_path))
 
 
 def test_a_named_sets_polarity_cannot_be_chosen() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from twinveil import images
+from twinveil import decoding
 from twinveil.card import PictureSpec
 from twinveil.errors import BadImage
 from twinveil.images import load_picture, to_terminal
@@ -215,7 +215,7 @@ def test_bombs_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPat
     assert "far too large" in refused(b"P5 100000 100000 255\n")
     assert "far too large" in refused(b"P5 12000 9000 255\n")
     assert "far too large" in refused(b"P5 9000 9000 255\n")
-    monkeypatch.setattr(images, "MAX_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(decoding, "MAX_FILE_BYTES", 1 << 20)
     assert "larger than 1 MiB" in refused(bytes(2 << 20))
 
 

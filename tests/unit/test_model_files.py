@@ -20,6 +20,7 @@ from twinveil.model_files import (
     FLOAT,
     PLAN,
     QUANTISED,
+    check_folder,
     find_model,
     load_card,
     load_float_tensors,
@@ -148,6 +149,42 @@ def test_a_failed_exchange_puts_the_old_model_back(
     monkeypatch.undo()
     assert load_model(folder).model.plan == model.plan
     assert [path.name for path in folder.parent.iterdir()] == ["small"]
+
+
+def test_a_model_that_a_link_names_takes_the_place_of_the_one_there(
+    folder: Path, model: QuantisedModel
+) -> None:
+    link = folder.with_name("newest")
+    link.symlink_to("small")
+    other = small_icnn_model(2)
+    with pytest.raises(ModelExists):
+        save_model(link, other, card_of(other))
+    save_model(link, other, card_of(other), replace=True)
+    assert link.is_symlink()
+    assert load_model(folder).model.plan == load_model(link).model.plan == other.plan
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["newest", "small"]
+
+
+def test_a_link_to_nothing_is_followed_and_a_circle_refused(tmp_path: Path, model: QuantisedModel) -> None:
+    (tmp_path / "link").symlink_to("later")
+    save_model(tmp_path / "link", model, card_of(model))
+    assert load_model(tmp_path / "later").model.plan == model.plan
+    (tmp_path / "circle").symlink_to("circle")
+    for check in (check_folder, lambda path, replace: save_model(path, model, card_of(model))):
+        with pytest.raises(BadInput, match="a link that leads nowhere"):
+            check(tmp_path / "circle", replace=False)
+
+
+def test_a_new_model_counts_though_the_old_one_cannot_be_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unlink(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    other = small_icnn_model(2)
+    monkeypatch.setattr(model_files.os, "unlink", unlink)
+    save_model(folder, other, card_of(other), replace=True)
+    assert load_model(folder).model.plan == other.plan
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -33,6 +33,7 @@ from twinveil.net.channel import Link, connect
 from twinveil.net.cluster import LocalCluster
 from twinveil.net.files import check_place, write_report
 from twinveil.net.status import from_rpc_error
+from twinveil.picture_files import pictures_in, visible
 from twinveil.rpc.gateway_pb2 import Picture, Result
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
 from twinveil.views.collection import Asked, write_pictures
@@ -117,7 +118,7 @@ def demo(
 def choose(folder: Path, count: int, seed: int) -> list[Path]:
     """Pictures of FOLDER/CLASS/*.png, one class after the other. Raises BadInput if there are too few."""
     source = np.random.default_rng(seed)
-    classes = [sorted(each.glob("*.png")) for each in sorted(folder.iterdir()) if each.is_dir()]
+    classes = [pictures_in(each) for each in visible(folder) if each.is_dir()]
     shuffled = [[files[at] for at in source.permutation(len(files))] for files in classes]
     order = [shuffled[at] for at in source.permutation(len(shuffled))]
     longest = max((len(files) for files in order), default=0)

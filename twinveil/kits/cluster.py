@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def make_cluster(folder: Path) -> None:
 
     Raises BadConfiguration if the folder is there already.
     """
+    folder = Path(os.path.realpath(folder))  # nothing can take the place of a link that leads nowhere yet
     if folder.exists():
         raise BadConfiguration(f"{folder} is there already: nothing is overwritten")
     partial = folder.with_name(f".{folder.name}.partial")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 from twinveil.errors import BadImage, BadInput
+from twinveil.picture_files import pictures_in
 from twinveil.sealing.pixels import to_png
 
-KINDS = (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 POLL_SECONDS = 0.1
 FRAME_WAIT = 5.0
 
@@ -78,7 +78,7 @@ class Camera:
     def _frames(self) -> list[tuple[tuple[str, int], Path]]:
         """Frames that are new, the newest first."""
         found = []
-        for path in folder_files(self._folder):
+        for path in pictures_in(self._folder):
             try:
                 written = path.stat().st_mtime_ns
             except OSError:
@@ -88,20 +88,11 @@ class Camera:
         return [((path.name, written), path) for written, path in sorted(found, reverse=True)]
 
 
-def folder_files(folder: Path) -> list[Path]:
-    """A folder's pictures by name."""
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise BadInput(f"{folder} cannot be read: {error.strerror}") from None
-    return [path for path in entries if path.suffix.lower() in KINDS and not path.name.startswith(".")]
-
-
 def listed(paths: Sequence[Path]) -> list[Path | bytes]:
     """Files as they are, folders as the pictures in them. Raises BadInput if nothing is left."""
     found: list[Path | bytes] = []
     for path in paths:
-        found.extend(folder_files(path) if path.is_dir() else [path])
+        found.extend(pictures_in(path) if path.is_dir() else [path])
     if not found:
         raise BadInput("there is no picture to send: give files or a folder with pictures")
     return found

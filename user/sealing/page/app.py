@@ -17,8 +17,8 @@ from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
+from twinveil.decoding import MAX_FILE_BYTES
 from twinveil.errors import BadConfiguration, TwinveilError
-from twinveil.images import MAX_FILE_BYTES
 from user.sealing.captures import Camera, Pictures, Source
 from user.sealing.orders import check_account_name, make_order
 from user.sealing.page.payments import Payment, Payments

@@ -48,6 +48,7 @@ class Workers:
         number = count or len(os.sched_getaffinity(0))
 
         def renew() -> Executor:
+            os.environ["PYTHONSAFEPATH"] = "1"  # else a worker looks for modules in the current folder first
             context = multiprocessing.get_context("spawn")
             return ProcessPoolExecutor(number, mp_context=context, initializer=_start_worker)
 

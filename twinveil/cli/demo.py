@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from twinveil.net.channel import Link, connect
 from twinveil.net.cluster import LocalCluster
 from twinveil.net.files import check_place, write_report
 from twinveil.net.status import from_rpc_error
+from twinveil.process import command
 from twinveil.rpc.gateway_pb2 import Picture, Result
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
 from twinveil.views.collection import Asked, write_pictures
@@ -194,8 +194,8 @@ def _outsource(
 def _verb(console: Console, *arguments: str) -> Any:
     """What `twinveil ARGUMENTS --json` prints; its progress and errors go straight to the terminal."""
     console.print(f"[dim]$ twinveil {shlex.join(arguments)}[/dim]", soft_wrap=True)
-    command = [sys.executable, "-m", "twinveil.cli", *arguments, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    words = command("twinveil.cli", *arguments, "--json")
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise typer.Exit(done.returncode)
     return json.loads(done.stdout)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -34,6 +33,7 @@ from twinveil.net.channel import Me, open_channel
 from twinveil.net.credentials import TlsFiles
 from twinveil.net.files import lock
 from twinveil.net.identity import ROLES
+from twinveil.process import command
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -158,7 +158,7 @@ class LocalCluster:
             options[peer.replace("_", "-")] = f"file:{self.ready_file(peer)}"
         flags = [f"--{name}={value}" for name, value in options.items()]
         flags.append("--insecure-plaintext" if self._insecure else f"--tls={self._tls(role)}")
-        return [sys.executable, "-m", role, *flags, "--until-stdin-closes", *self._options.get(role, ())]
+        return command(role, *flags, "--until-stdin-closes", *self._options.get(role, ()))
 
     def _launch(self, role: str) -> None:
         for path in (self.log(role), self.ready_file(role)):

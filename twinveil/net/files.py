@@ -42,6 +42,9 @@ def _placing(path: Path, mode: int, place: Callable[[Path, Path], None]) -> Iter
             file.flush()
             os.fsync(file.fileno())
         place(partial, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names no file
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from twinveil.errors import BadInput
+from twinveil.errors import BadInput, HostFault
 from twinveil.sealing.context import SecondFactor
 from twinveil.sealing.reasons import Reason, Refusal
 
@@ -169,12 +169,14 @@ class Store:
                 self._sql.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._sql
+                    self._sql.execute("COMMIT")
                 except BaseException:
-                    self._sql.execute("ROLLBACK")
+                    if self._sql.in_transaction:  # SQLite itself ends one that finds the disk full
+                        self._sql.execute("ROLLBACK")
                     raise
-                self._sql.execute("COMMIT")
             except _DAMAGED as error:
-                raise BadInput(f"the sealing server's store cannot be used: {error}") from None
+                kind = HostFault if _is_of_host(error) else BadInput
+                raise kind(f"the sealing server's store cannot be used: {error}") from None
 
     def _encrypted(self, kind: str, name: str, record: Mapping[str, Any]) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -187,6 +189,17 @@ class Store:
             raise BadInput(f"the {kind} of {name} in the store is damaged or of another key") from None
         record: dict[str, Any] = json.loads(plain)
         return record
+
+
+def _is_of_host(error: Exception) -> bool:
+    """Whether the disk is at fault, and not what lies on it."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return (code & 0xFF) in (
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+    )
 
 
 def _blob(row: tuple[object, ...]) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any
 from twinveil.card import ModelCard, check_name
 from twinveil.errors import BadInput, TwinveilError, UnknownModel
 from twinveil.model_files import version_order
-from twinveil.net.files import replacing
+from twinveil.net.files import private_folder, replacing
 from twinveil.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelReply
 from twinveil.rpc.types_pb2 import ModelEntry
@@ -111,8 +111,8 @@ class Releases:
 
         Replaces an older record of the same name and version.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self._path(released.name, released.version), 0o644) as file:
+        private_folder(self._folder)
+        with replacing(self._path(released.name, released.version)) as file:
             file.write(released.to_json().encode())
             file.flush()
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image
 from owner.datasets import DataSet
 from twinveil.errors import BadInput
 from twinveil.images import Picture
+from twinveil.net.files import private_folder, replace
 
 
 def write_held_out(data: DataSet, folder: Path) -> None:
@@ -22,8 +24,8 @@ def write_held_out(data: DataSet, folder: Path) -> None:
     try:
         for number, (picture, label) in enumerate(zip(data.held_out, data.held_out_labels, strict=True)):
             place = part / data.class_names[int(label)]
-            place.mkdir(parents=True, exist_ok=True)
-            _as_image(picture).save(place / f"{number:05d}.png")
+            private_folder(place)
+            replace(place / f"{number:05d}.png", _png(picture))
         part.rename(folder)
     except OSError as error:
         raise BadInput(f"{folder} cannot be written: {error.strerror or error}") from error
@@ -31,7 +33,8 @@ def write_held_out(data: DataSet, folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _as_image(picture: Picture) -> Image.Image:
-    return Image.fromarray(
-        picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
-    )
+def _png(picture: Picture) -> bytes:
+    pixels = picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()

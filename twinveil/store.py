@@ -35,6 +35,7 @@ from twinveil.errors import (
     TwinveilError,
     UnknownModel,
 )
+from twinveil.net.files import private_folder, replace
 from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.plan import Plan
 from twinveil.protocol.model.layout import ImportLayout
@@ -184,7 +185,7 @@ class ModelStore:
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
         self._imports: dict[bytes, str] = {}
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(root)
         for leftover in root.glob(f"{_INCOMING}*"):
             _discard(leftover)
         self.records()  # now, and not while somebody waits
@@ -252,9 +253,9 @@ class ModelStore:
         folder = self._root / f"{_INCOMING}{secrets.token_hex(8)}"
         data = save(dict(arrays))
         try:
-            folder.mkdir(mode=0o700)
-            _write(folder / _ARRAYS, data)
-            _write(folder / _RECORD, record.to_json(hashlib.sha256(data).hexdigest()).encode())
+            private_folder(folder)
+            replace(folder / _ARRAYS, data)
+            replace(folder / _RECORD, record.to_json(hashlib.sha256(data).hexdigest()).encode())
         except BaseException:
             _discard(folder)
             raise
@@ -369,13 +370,6 @@ def _discard(folder: Path) -> None:
         pass
     except OSError as error:
         log.error("%s cannot be deleted: %s", folder, error.strerror)
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.private import open_to_others
 from tests.system.town import wait_until
 from twinveil.cli.serve_all import cluster_options
 from twinveil.net.certificates import issue, make_authority
@@ -110,9 +111,11 @@ def test_a_role_started_by_hand_runs_none_that_has_anothers_name(serve: Serve, t
     assert ready(serve("cloud_s2", by=[sys.executable, "-m", "cloud_s2"], cwd=traps))
 
 
-def test_a_cluster_runs_no_file_of_the_current_folder(
+def test_a_cluster_runs_no_file_of_the_current_folder_and_shows_nobody_its_own(
     traps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(traps)
     with LocalCluster(tmp_path / "cluster", cluster_options(512, insecure_small_key=True)) as cluster:
         assert set(cluster.pids) == set(ROLES)
+        assert not [found for role in ROLES for found in open_to_others(cluster.state(role))]
+        assert cluster.folder.stat().st_mode & 0o777 == 0o700

@@ -30,7 +30,7 @@ from twinveil.images import load_picture
 from twinveil.model_files import PLAN, StoredModel, load_model
 from twinveil.net.channel import Link, connect
 from twinveil.net.cluster import LocalCluster
-from twinveil.net.files import check_place, write_report
+from twinveil.net.files import PUBLIC, check_place, private_folder, write_report
 from twinveil.net.status import from_rpc_error
 from twinveil.process import command
 from twinveil.rpc.gateway_pb2 import Picture, Result
@@ -103,7 +103,7 @@ def demo(
         console.print(report.functions_table(figures))
         console.print(report.summary(figures, answers))
         if json_file is not None:
-            write_report(json_file, json.dumps(figures, indent=2) + "\n", 0o644)
+            write_report(json_file, json.dumps(figures, indent=2) + "\n", PUBLIC)
         if record is not None:
             write_pictures(record, asked)
         if keep:
@@ -131,7 +131,7 @@ def _train(folders: Folders, console: Console) -> None:
     if (folders.model / PLAN).is_file() and folders.held_out.is_dir():
         console.print(f"the model is trained already: {folders.model}", soft_wrap=True)
         return
-    folders.root.mkdir(parents=True, exist_ok=True)
+    private_folder(folders.root)
     made = _verb(
         console, "train", DATA, "--out", str(folders.model), "--held-out", str(folders.held_out), "--replace"
     )

@@ -7,6 +7,7 @@ payment data and password hashes are encrypted (AES-256-GCM) and bound to their 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sqlite3
 import threading
@@ -20,6 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from twinveil.errors import BadInput, HostFault
+from twinveil.net.files import PRIVATE, private_folder
 from twinveil.sealing.context import SecondFactor
 from twinveil.sealing.reasons import Reason, Refusal
 
@@ -59,10 +61,11 @@ class Store:
 
     def __init__(self, path: Path, key: bytes) -> None:
         """key: 32 bytes. Raises BadInput if the file is no such store."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
         self._cipher = AESGCM(key)
         self._lock = threading.Lock()
         try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))  # what SQLite adds gets its mode, too
             self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
             self._sql.execute("PRAGMA journal_mode = WAL")
             self._sql.execute("PRAGMA synchronous = FULL")

@@ -132,6 +132,10 @@ def is_false(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and node.value is False
 
 
+SIZES = {"cpu_count", "sched_getaffinity", "virtual_memory"}
+"""What a machine has, and not what a container may use of it."""
+
+
 def faults(tree: ast.AST, torch_allowed: bool) -> Iterator[str]:
     banned = {"random", "pickle", "marshal", "shelve", "cPickle"} | (set() if torch_allowed else {"torch"})
     for node in ast.walk(tree):
@@ -169,7 +173,8 @@ ALLOWED = {
     Path("twinveil/container.py"): "a container",
 }
 """Drawn again from the same seed on purpose, and nothing secret: which held-out pictures the demo
-shows, and what a fuzzer changes. And the one place that says how processes are started, and the one that knows how large a machine is.
+shows, and what a fuzzer changes. And the one place that says how processes are started, and the one that
+knows how large a machine is.
 """
 
 

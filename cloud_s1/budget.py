@@ -6,14 +6,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psutil
-
+from twinveil.container import memory_limit
 from twinveil.errors import TooMuch
 
 
 def half_of_memory() -> int:
-    """Half of this machine's memory, in bytes."""
-    return int(psutil.virtual_memory().total) // 2
+    """Half of the memory that this process can have, in bytes."""
+    return memory_limit() // 2
 
 
 class Budget:

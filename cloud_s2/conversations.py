@@ -11,7 +11,7 @@ from cloud_s2.models import ModelsS2
 from cloud_s2.provision import PendingImport, ProvisionS2
 from cloud_s2.queries import PendingQuery, QueriesS2
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.errors import BadInput, OutOfOrder, PeerMismatch, PeerUnavailable
+from twinveil.errors import BadInput, BrokenOff, OutOfOrder, PeerMismatch
 from twinveil.net.identity import PeerIdentity
 from twinveil.net.observed import ObservedConversation
 from twinveil.net.peer import Conversation
@@ -72,7 +72,7 @@ class Conversations:
             pending.finish(record.entry())
             yield pb.Round(done=pb.Done())
         finally:
-            pending.fail(PeerUnavailable("cloud_s1 broke off the import: outsource the model again"))
+            pending.fail(BrokenOff("the import was broken off: outsource the model again"))
 
     def _query(self, opening: pb.OpenQuery, observer: Observer) -> Script:
         record, model = self.models.load(opening.import_id)
@@ -101,4 +101,4 @@ class Conversations:
             )
         finally:
             for pending in claimed:
-                pending.fail(PeerUnavailable("the clouds broke off this query: ask again"))
+                pending.fail(BrokenOff("the query was broken off: ask again"))

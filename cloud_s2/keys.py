@@ -7,6 +7,7 @@ from pathlib import Path
 
 from twinveil.crypto.keygen import generate
 from twinveil.crypto.secret_key import SecretKey
+from twinveil.net.files import private_folder
 from twinveil.params import Params
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ def own_key(path: Path, params: Params) -> SecretKey:
         return SecretKey.load(path, params)
     log.info("making a Paillier key of %d bits", params.key_bits)
     key = generate(params)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     key.save(path)
     log.info("the key's fingerprint is %s", key.public_key.fingerprint)
     return key

@@ -9,7 +9,8 @@ A running service reads the records at every question: a model released by anoth
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from twinveil.card import ModelCard, check_name
 from twinveil.errors import BadInput, TwinveilError, UnknownModel
 from twinveil.model_files import version_order
-from twinveil.net.files import replace
+from twinveil.net.files import private_folder, replacing
 from twinveil.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelReply
 from twinveil.rpc.types_pb2 import ModelEntry
@@ -104,10 +105,17 @@ class Releases:
         there = ", ".join(f"{each.name} {each.version}" for each in released) or "none"
         raise UnknownModel(f"the owner offers no model {name} {version}".rstrip() + f" (models: {there})")
 
-    def add(self, released: Released) -> None:
-        """In one step; replaces an older record of the same name and version."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        replace(self._path(released.name, released.version), released.to_json().encode(), 0o644)
+    @contextmanager
+    def adding(self, released: Released) -> Iterator[None]:
+        """Users are told of it once the block has ended well; there is room for its record before it begins.
+
+        Replaces an older record of the same name and version.
+        """
+        private_folder(self._folder)
+        with replacing(self._path(released.name, released.version)) as file:
+            file.write(released.to_json().encode())
+            file.flush()
+            yield
 
     def remove(self, name: str, version: str) -> bool:
         """Whether there was one."""

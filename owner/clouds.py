@@ -82,18 +82,21 @@ class Clouds:
         return placed
 
     def remove(self, model: str, version: str) -> None:
-        """From both clouds. Raises UnknownModel if neither has it."""
-        missing = 0
+        """From both clouds, also where one of them cannot. Raises UnknownModel if neither has it."""
+        missing, failed = 0, list[TwinveilError]()
         for link in (self.s1, self.s2):
             try:
                 ProvisionStub(link.channel).RemoveModel(
                     RemoveModelRequest(model=model, version=version), timeout=DEADLINE
                 )
             except RpcError as error:
-                failed = from_rpc_error(error, link.peer)
-                if not isinstance(failed, UnknownModel):
-                    raise failed from None
-                missing += 1
+                found = from_rpc_error(error, link.peer)
+                if isinstance(found, UnknownModel):
+                    missing += 1
+                else:
+                    failed.append(found)
+        if failed:
+            raise failed[0]
         if missing == 2:
             raise UnknownModel(f"neither cloud has a model {model} {version} (twinveil models lists them)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import shutil
@@ -15,6 +16,7 @@ from owner.datasets import DataSet
 from twinveil.decoding import stored_picture
 from twinveil.errors import BadImage, BadInput
 from twinveil.images import Picture
+from twinveil.net.files import private_folder, replace
 from twinveil.picture_files import pictures_below
 
 
@@ -34,8 +36,8 @@ def write_held_out(data: DataSet, folder: Path) -> None:
                 )
             return
         for name, image in _images(data):
-            (part / name).parent.mkdir(parents=True, exist_ok=True)
-            image.save(part / name)
+            private_folder((part / name).parent)
+            replace(part / name, _png(image))
         part.rename(folder)
     except OSError as error:
         raise BadInput(f"{folder} cannot be written: {error.strerror or error}") from error
@@ -67,3 +69,9 @@ def _as_image(picture: Picture) -> Image.Image:
     return Image.fromarray(
         picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
     )
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

@@ -21,7 +21,6 @@ def release(
 ) -> Released:
     """Users are told of the model once this returns, and not at all when it raises."""
     check_name(wanted.name, wanted.version)
-    outsource(stored.model, wanted, clouds, report)
     made = Released(
         wanted.name,
         wanted.version,
@@ -31,5 +30,6 @@ def release(
         wanted.label_only,
         clouds.key.fingerprint,
     )
-    Releases(state).add(made)
+    with Releases(state).adding(made):
+        outsource(stored.model, wanted, clouds, report)
     return made

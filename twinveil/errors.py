@@ -95,6 +95,10 @@ class PeerUnavailable(TwinveilError):
     status = "UNAVAILABLE"
 
 
+class BrokenOff(PeerUnavailable):
+    """The other cloud ended what both work at, and tells the client why by itself."""
+
+
 class LostWorkers(PeerUnavailable, BrokenExecutor):
     """The machines that compute for a cloud went away; their work may be done again."""
 
@@ -104,6 +108,10 @@ class PeerMismatch(TwinveilError):
 
     exit_code = 5
     status = "FAILED_PRECONDITION"
+
+
+class HostFault(TwinveilError):
+    """A role's own machine fails it: a disk is full, read-only or broken, or open files are used up."""
 
 
 class TooMuch(TwinveilError):

@@ -9,11 +9,11 @@ mask.png                the mask under which the model knows pictures, if its ca
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from safetensors.numpy import save as format_tensors
 from twinveil.card import ModelCard, is_version
 from twinveil.errors import BadInput, BadPlan, ModelExists, TwinveilError
 from twinveil.masks import Mask, load_mask, mask_for
+from twinveil.net.files import private_folder
+from twinveil.net.files import replace as replace_file
 from twinveil.plan import Plan, QuantisedModel
 
 PLAN, CARD, QUANTISED, FLOAT = "plan.json", "card.json", "quantised.safetensors", "model.safetensors"
@@ -90,7 +92,7 @@ def check_folder(folder: Path, *, replace: bool) -> None:
     if folder.exists() and not (folder / PLAN).is_file():
         raise ModelExists(f"{folder} is already there and holds no model: name another folder")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(folder.parent)
         with tempfile.TemporaryDirectory(dir=folder.parent):
             pass
     except OSError as error:
@@ -131,9 +133,10 @@ def version_order(version: str) -> tuple[int, ...]:
 
 def load_model(folder: str | Path) -> StoredModel:
     """The integers and the card. Raises BadInput for a folder or file that is missing, damaged or foreign."""
-    plan, card = load_plan(folder), load_card(folder)
     path = Path(folder) / QUANTISED
-    tensors = _tensors(path)
+    with _unreplaced(path.parent):
+        plan, card = load_plan(folder), load_card(folder)
+        tensors = _tensors(path)
     kinds = {"weight": np.int16, "bias": np.int32}
     expected = {f"{node.name}.{kind}" for node in plan.linear_nodes for kind in kinds}
     if set(tensors) != expected or any(t.dtype != kinds[n.rsplit(".")[-1]] for n, t in tensors.items()):
@@ -184,6 +187,23 @@ def load_float_tensors(folder: str | Path) -> dict[str, npt.NDArray[np.float32]]
     return tensors
 
 
+@contextmanager
+def _unreplaced(folder: Path) -> Iterator[None]:
+    """Raises BadInput if another model took the folder's place meanwhile, which may have the same plan."""
+    before = _identity(folder)
+    yield
+    if _identity(folder) != before:
+        raise BadInput(f"{folder} was replaced while it was read: try again")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        stat = folder.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 def _integers(model: QuantisedModel) -> dict[str, npt.NDArray[np.integer]]:
     tensors: dict[str, npt.NDArray[np.integer]] = {}
     for node in model.plan.linear_nodes:
@@ -212,13 +232,10 @@ def _bytes(path: Path) -> bytes:
 
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     part = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"
-    part.mkdir()
+    private_folder(part)
     try:
         for name, content in files.items():
-            with open(part / name, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            replace_file(part / name, content)
         if folder.exists():
             # Two renames: between them there is no model, but never half of one.
             old = part.with_suffix(".old")

@@ -19,6 +19,8 @@ from typing import TypeVar
 import gmpy2
 from gmpy2 import mpz
 
+from twinveil.container import processors
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -44,10 +46,11 @@ class Workers:
 
     @classmethod
     def processes(cls, count: int | None = None) -> Workers:
-        """`count` spawned processes (default: the cores this process may use)."""
-        number = count or len(os.sched_getaffinity(0))
+        """`count` spawned processes (default: one for each processor that this process may use)."""
+        number = count or processors()
 
         def renew() -> Executor:
+            os.environ["PYTHONSAFEPATH"] = "1"  # else a worker looks for modules in the current folder first
             context = multiprocessing.get_context("spawn")
             return ProcessPoolExecutor(number, mp_context=context, initializer=_start_worker)
 

@@ -11,7 +11,7 @@ import grpc
 
 from twinveil.crypto.public_key import PublicKey, from_base64
 from twinveil.errors import BadInput, PeerMismatch, TwinveilError
-from twinveil.net.files import create
+from twinveil.net.files import create, private_folder
 from twinveil.net.status import from_rpc_error
 from twinveil.params import Params
 from twinveil.rpc.keys_pb2 import GetPublicKeyRequest
@@ -75,9 +75,9 @@ class KnownKey:
             raise PeerMismatch("cloud_s2 serves something that is no key")
         key = PublicKey.from_jwk(jwk, params_of(jwk, self.insecure_small_key))
         if (self.fingerprint or key.fingerprint) == key.fingerprint and not self.pin.exists():
-            self.pin.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.pin.parent)
             with suppress(FileExistsError):  # another first contact was quicker: its key is the pinned one
-                create(self.pin, key.fingerprint.encode() + b"\n", 0o644)
+                create(self.pin, key.fingerprint.encode() + b"\n")
         wanted = self.known()
         if wanted != key.fingerprint:
             raise PeerMismatch(

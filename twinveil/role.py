@@ -13,7 +13,7 @@ from twinveil.config import load
 from twinveil.errors import BadConfiguration
 from twinveil.memory import keep_freed_memory
 from twinveil.net.credentials import check_own
-from twinveil.net.files import lock
+from twinveil.net.files import lock, private_folder
 from twinveil.net.server import Service, serve
 from twinveil.settings import EVERY_SETTING, RoleSettings
 
@@ -35,7 +35,7 @@ def run(kind: type[Settings], build: Callable[[Settings], Sequence[Service]]) ->
         server = settings.server()
         if server.tls is not None:
             check_own(server.tls, server.role)
-        settings.state.mkdir(parents=True, exist_ok=True)
+        private_folder(settings.state)
         with _alone(settings.state, section):  # before anything there is touched
             serve(server, build(settings))
 

@@ -130,7 +130,7 @@ class CloudS1Settings(CloudSettings):
         1,
     )
     max_query_memory: int | None = setting(
-        size, "memory that queries may take at once (default: half of the machine's)", None
+        size, "memory that queries may take at once (default: half of what this process can have)", None
     )
     fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
     cluster: str | None = setting(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -25,7 +26,16 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from twinveil.errors import AlreadyUsed, BadInput, ModelExists, NotAllowed, TwinveilError, UnknownModel
+from twinveil.errors import (
+    AlreadyUsed,
+    BadInput,
+    HostFault,
+    ModelExists,
+    NotAllowed,
+    TwinveilError,
+    UnknownModel,
+)
+from twinveil.net.files import private_folder, replace
 from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.plan import Plan
 from twinveil.protocol.model.layout import ImportLayout
@@ -37,6 +47,8 @@ Forms = Mapping[str, tuple[type[np.generic], tuple[int, ...]]]
 
 SETTLED_NS = 2 * 10**9
 """What changed more recently may change again without another time: clocks of file systems are coarse."""
+
+log = logging.getLogger(__name__)
 
 _INCOMING = ".incoming-"
 _RECORD = "record.json"
@@ -150,7 +162,7 @@ class Staged:
         return self
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        _discard(self._folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +185,9 @@ class ModelStore:
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
         self._imports: dict[bytes, str] = {}
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(root)
         for leftover in root.glob(f"{_INCOMING}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            _discard(leftover)
         self.records()  # now, and not while somebody waits
 
     def records(self) -> Sequence[Record]:
@@ -190,7 +202,7 @@ class ModelStore:
         for folder in sorted(self._root.glob("*@*")):
             try:
                 yield self._read(folder)[0]
-            except BadInput as error:
+            except (BadInput, HostFault) as error:
                 model, _, version = folder.name.partition("@")
                 yield ModelEntry(model=model, version=version, trouble=str(error))
 
@@ -200,16 +212,19 @@ class ModelStore:
 
     def of_import(self, import_id: bytes) -> Record | None:
         """The model that came by this import, if it can be used."""
-        with suppress(KeyError, BadInput):
+        with suppress(KeyError, BadInput, HostFault):
             record, _ = self._read(self._root / self._imports[import_id])
             if record.import_id == import_id:
                 return record
         return next((record for record in self.records() if record.import_id == import_id), None)
 
     def arrays(self, record: Record, forms: Forms) -> Arrays:
-        """The model's numbers. Raises BadInput if they are damaged, or not of these forms."""
+        """The model's numbers. Raises BadInput if they are damaged, or not of these forms.
+
+        Raises UnknownModel if this model was removed since its record was read, whatever has its name now.
+        """
+        digest = self._digest(record)
         folder = self._root / record.folder
-        _, digest = self._read(folder)
         try:
             data = (folder / _ARRAYS).read_bytes()
             if hashlib.sha256(data).hexdigest() != digest:
@@ -219,17 +234,31 @@ class ModelStore:
             if {name: (each.dtype, each.shape) for name, each in arrays.items()} != wanted:
                 raise ValueError
             return arrays
-        except (OSError, ValueError, SafetensorError):
+        except (OSError, ValueError, SafetensorError) as error:
+            self._digest(record)  # or they are another model's by now
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise _unread(folder, error) from None
             raise _refused(folder, "its numbers are damaged") from None
 
+    def _digest(self, record: Record) -> str:
+        """Of the arrays of this very import."""
+        now, digest = self._read(self._folder(record.model, record.version))
+        if now.import_id != record.import_id:
+            raise UnknownModel(f"model {record.model} {record.version} was replaced meanwhile: ask again")
+        return digest
+
     def stage(self, record: Record, arrays: Arrays) -> Staged:
-        """Write everything to disk, beside the models."""
+        """Write everything to disk, beside the models; nothing of it stays there if that fails."""
         self.refuse_existing(record.model, record.version)
         folder = self._root / f"{_INCOMING}{secrets.token_hex(8)}"
-        folder.mkdir(mode=0o700)
         data = save(dict(arrays))
-        _write(folder / _ARRAYS, data)
-        _write(folder / _RECORD, record.to_json(hashlib.sha256(data).hexdigest()).encode())
+        try:
+            private_folder(folder)
+            replace(folder / _ARRAYS, data)
+            replace(folder / _RECORD, record.to_json(hashlib.sha256(data).hexdigest()).encode())
+        except BaseException:
+            _discard(folder)
+            raise
         return Staged(self, folder, record)
 
     def refuse_existing(self, model: str, version: str) -> None:
@@ -264,11 +293,14 @@ class ModelStore:
             with suppress(BadInput):
                 removed = self._read(folder)[0]
             # Renamed first: a removal that is cut short leaves no half of a model.
-            folder.rename(doomed)
+            try:
+                folder.rename(doomed)
+            except OSError:  # a full disk may have no room for a name
+                shutil.rmtree(folder)
             self._kept.pop(folder.name, None)
             if removed is not None:
                 self._imports.pop(removed.import_id, None)
-        shutil.rmtree(doomed, ignore_errors=True)
+        _discard(doomed)
         return removed
 
     def _folder(self, model: str, version: str) -> Path:
@@ -289,8 +321,10 @@ class ModelStore:
                 kept = _Kept(stamp, _parsed(file.read_bytes(), folder.name))
                 if time.time_ns() - stat.st_ctime_ns > SETTLED_NS:
                     self._kept[folder.name] = kept
+        except FileNotFoundError:
+            raise _refused(folder, "its record is missing") from None
         except OSError as error:
-            raise _refused(folder, f"its record cannot be read: {error.strerror}") from None
+            raise _unread(folder, error) from None
         if isinstance(kept.read, str):
             raise _refused(folder, kept.read)
         self._imports[kept.read[0].import_id] = folder.name
@@ -313,7 +347,7 @@ def _owner(folder: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _refused(folder, f"its record cannot be read: {error.strerror}") from None
+        raise _unread(folder, error) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return owner if isinstance(owner, str) else None
@@ -323,11 +357,19 @@ def _refused(folder: Path, why: str) -> BadInput:
     return BadInput(f"the stored model {folder.name} cannot be used, {why}: remove and outsource it again")
 
 
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _unread(folder: Path, error: OSError) -> HostFault:
+    """What may be read another time."""
+    return HostFault(f"the stored model {folder.name} cannot be read now: {error.strerror}")
+
+
+def _discard(folder: Path) -> None:
+    """What is no model, or no model any more. What stays of it takes room until the next start."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        log.error("%s cannot be deleted: %s", folder, error.strerror)
 
 
 def _sync(folder: Path) -> None:

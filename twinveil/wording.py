@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+
 from twinveil import errors
-from twinveil.errors import TwinveilError
+from twinveil.errors import HostFault, TwinveilError
 
 INTERNAL = "internal error, see the log"
 MAX_DETAIL = 500
+HOST_FAULTS = {
+    errno.ENOSPC: "its disk is full",
+    errno.EDQUOT: "its share of the disk is used up",
+    errno.EFBIG: "a file would be larger than it may be there",
+    errno.EROFS: "its disk is read-only",
+    errno.EIO: "its disk is broken",
+    errno.EACCES: "it may not use its own files",
+    errno.EPERM: "it may not use its own files",
+    errno.EMFILE: "it has too many open files",
+    errno.ENFILE: "its machine has too many open files",
+    errno.ENOMEM: "it has no memory left",
+}
+"""What may be told of an OSError. No path: that is its operator's affair."""
 
 CATALOGUE = {
     kind.__name__: kind
@@ -36,8 +51,15 @@ def one_line(text: str) -> str:
     return clean if len(clean) <= MAX_DETAIL else clean[: MAX_DETAIL - 1] + "…"
 
 
-def sanitised(error: Exception) -> TwinveilError:
-    """What the other side may hear of an error: planned ones as they are, others by a fixed text."""
+def sanitised(error: Exception, who: str = "the other side") -> TwinveilError:
+    """What the other side may hear of an error: planned ones as they are, others by a fixed text.
+
+    who: met with it, for the reader.
+    """
     if isinstance(error, TwinveilError):
         return type(error)(one_line(str(error)) or type(error).__name__)
+    if isinstance(error, OSError) and error.errno in HOST_FAULTS:
+        return HostFault(f"{who} cannot go on: {HOST_FAULTS[error.errno]}; tell its operator, then try again")
+    if isinstance(error, MemoryError):
+        return HostFault(f"{who} cannot go on: it has no memory left; tell its operator, then try again")
     return TwinveilError(INTERNAL)

@@ -6,7 +6,6 @@ The process (twinveil.rehearsal) makes a key of its own and forgets it; the owne
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from owner.audit.views import Views
 from twinveil.errors import TwinveilError
 from twinveil.images import Picture
+from twinveil.process import command
 from twinveil.rehearsal.arrays import load_views
 
 
@@ -34,13 +34,11 @@ def rehearse(
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "pictures.npy", keep or Path(folder) / "views.npz"
         np.save(given, pictures)
-        command = [sys.executable, "-m", "twinveil.rehearsal", str(model), str(given), str(made)]
+        words = command("twinveil.rehearsal", str(model), str(given), str(made), "--key-bits", str(key_bits))
         errors = Path(folder) / "errors"
         with (
             errors.open("w") as stderr,
-            subprocess.Popen(
-                [*command, "--key-bits", str(key_bits)], stdout=subprocess.PIPE, stderr=stderr, text=True
-            ) as process,
+            subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
         ):
             try:
                 for line in process.stdout or ():

@@ -17,7 +17,7 @@ from typing import Any
 from owner.masks.study import Study
 from owner.masks.tables import Rule, Selection
 from twinveil.errors import BadInput
-from twinveil.net.files import replace
+from twinveil.net.files import private_folder, replace
 
 NAME = "selection.json"
 PLACES: dict[Rule, str] = {"published": "targets", "simple": "targets-simple", "nearest": "nearest"}
@@ -55,10 +55,10 @@ def write_results(study: Study, selection: Selection) -> Path:
         for rule, name in PLACES.items():
             place = study.folder / name
             shutil.rmtree(place, ignore_errors=True)
-            place.mkdir()
+            private_folder(place)
             for mask in selection.of(rule):
-                replace(place / f"{mask}.png", masks[mask].to_png(), 0o644)
-        replace(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(), 0o644)
+                replace(place / f"{mask}.png", masks[mask].to_png())
+        replace(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     except OSError as error:
         raise BadInput(f"{study.folder} cannot be written: {error.strerror or error}") from None
     return path

@@ -35,6 +35,7 @@ from twinveil.card import Polarity
 from twinveil.errors import BadInput
 from twinveil.images import Picture
 from twinveil.masks import Mask, load_masks
+from twinveil.net.files import private_folder
 from twinveil.net.files import replace as replace_file
 from twinveil.plan import Shape
 
@@ -215,9 +216,9 @@ class Study:
             )
         seconds = {"seconds": f"{time.process_time() - started:.1f}"}
         path = self._path(kind, seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         tensors: dict[str, Tensor] = {name: each.contiguous() for name, each in network.state_dict().items()}
-        replace_file(path, save(tensors, seconds), 0o644)
+        replace_file(path, save(tensors, seconds))
 
     def _load(self, network: nn.Module, kind: Kind, seed: int) -> None:
         path = self._path(kind, seed)
@@ -270,15 +271,15 @@ class Study:
                     f"{self.folder} holds a study with other {', '.join(other)}: choose another --folder"
                 )
         try:
-            (self.folder / "masks").mkdir(parents=True, exist_ok=True)
+            private_folder(self.folder / "masks")
             for mask in self.masks:
-                replace_file(self.folder / "masks" / f"{mask.name}.png", mask.to_png(), 0o644)
+                replace_file(self.folder / "masks" / f"{mask.name}.png", mask.to_png())
             content = {
                 "settings": asdict(self.settings),
                 "masks": digests,
                 "pictures": asdict(self.pictures),
             }
-            replace_file(self.folder / "study.json", (json.dumps(content, indent=1) + "\n").encode(), 0o644)
+            replace_file(self.folder / "study.json", (json.dumps(content, indent=1) + "\n").encode())
         except OSError as error:
             raise BadInput(f"{self.folder} cannot be written: {error.strerror or error}") from None
 

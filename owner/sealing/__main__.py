@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from twinveil.process import leave_folder
+
+if __name__ == "__main__":
+    leave_folder()
+
 from owner.sealing.services import build
 from twinveil.role import run
 from twinveil.settings import SealingSettings

@@ -18,6 +18,7 @@ from twinveil.config import choice
 from twinveil.errors import BadConfiguration, BadInput, InvalidMessage
 from twinveil.net.channel import connect
 from twinveil.net.sealing import SealingServer
+from twinveil.process import command
 from twinveil.sealing.enrolment import Enrolment
 from twinveil.sealing.factors import FORMS
 from twinveil.sealing.pixels import to_png
@@ -81,8 +82,7 @@ def _serve(
             raise BadConfiguration(f"{cluster} is not the folder of a local cluster")
         flags = [f"--tls={tls}", f"--state={cluster / 'owner'}", "--listen=127.0.0.1:0"]
         flags += [f"--ready-file={cluster / 'run' / 'sealing.json'}", "--name=local"]
-    command = [sys.executable, "-m", "owner.sealing", *flags, *context.args]
-    os.execv(sys.executable, command)  # noqa: S606
+    os.execv(sys.executable, command("owner.sealing", *flags, *context.args))  # noqa: S606
 
 
 @with_settings(EnrolSettings, *REACH)

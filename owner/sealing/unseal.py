@@ -56,7 +56,7 @@ def unseal(
         raise EnvelopeRefused(f"{sealed} is refused: {refusal.reason}") from None
     finally:
         store.close()
-    replace(out, content.secret, 0o600)
+    replace(out, content.secret)
     facts = _facts(envelope, content)
     if as_json:
         typer.echo(json.dumps(facts | {"picture": str(out)}))

@@ -24,7 +24,8 @@ from owner.masks.results import NAME
 from owner.masks.selection import select
 from owner.masks.study import KINDS, Study, StudySettings
 from owner.masks.tables import Rules
-from tests.masks.tiny import LENIENT, TINY, Command, failing, failing_select
+from tests.masks.tiny import LENIENT, TINY, Command, failing, failing_select, selected
+from tests.private import open_to_others
 from twinveil.errors import BadInput
 from twinveil.images import Picture
 from twinveil.masks import Mask
@@ -35,6 +36,11 @@ def test_every_run_has_three_models_of_its_own(trained: Study) -> None:
     assert len(files) == len(set(files)) == 2 * len(KINDS)
     assert trained.missing() == []
     assert set(trained.seconds()) == {f"{kind}-{seed}" for kind in KINDS for seed in (1, 2)}
+
+
+def test_a_study_is_its_owners_alone(trained: Study, mask_verb: Command) -> None:
+    selected(trained, mask_verb)
+    assert open_to_others(trained.folder) == []
 
 
 def test_an_interrupted_study_goes_on_where_it_was(

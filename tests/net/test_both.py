@@ -9,9 +9,10 @@ from typing import Any
 import grpc
 import pytest
 
-from twinveil.errors import PeerUnavailable, TwinveilError
+from twinveil.errors import BrokenOff, HostFault, PeerUnavailable, TwinveilError
 from twinveil.net.both import follow_both
 from twinveil.net.channel import Link
+from twinveil.net.status import ERROR_KEY
 from twinveil.rpc.inference_pb2 import AnswerEvent, AnswerHalf
 from twinveil.rpc.types_pb2 import Progress
 
@@ -80,6 +81,50 @@ def test_a_call_that_ends_without_a_result_is_an_error(
     with pytest.raises(PeerUnavailable, match=f"^cloud_s{first + 1} ended the call without a result"):
         follow(*(calls if first == 0 else reversed(calls)))
     assert calls[1].cancelled.is_set()
+
+
+class Failed(grpc.RpcError, grpc.Call):
+    """A call that ended with a typed error."""
+
+    def __init__(self, error: TwinveilError) -> None:
+        self._error = error
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode[self._error.status]
+
+    def details(self) -> str:
+        return str(self._error)
+
+    def trailing_metadata(self) -> Any:
+        return ((ERROR_KEY, type(self._error).__name__),)
+
+
+Failed.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]  # grpc.Call's others
+
+
+class Late(Call):
+    """Ends by itself a moment after the other."""
+
+    def __iter__(self) -> Iterator[AnswerEvent]:
+        assert not self.cancelled.wait(0.2), "the other's error came first and is no reason"
+        yield from super().__iter__()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_reason_is_waited_for_where_the_other_cloud_says_that_it_is_coming(first: int) -> None:
+    echo, reason = Failed(BrokenOff("the import was broken off")), Failed(HostFault("its disk is full"))
+    calls = [Call(progress(1, ""), echo), Late(reason)]
+    with pytest.raises(HostFault, match=r"^its disk is full$"):
+        follow(*(calls if first == 0 else reversed(calls)))
+
+
+def test_a_reason_that_does_not_come_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinveil.net.both.ECHO_SECONDS", 0.1)
+    calls = Call(None), Call(Failed(BrokenOff("the import was broken off")))
+    with pytest.raises(TwinveilError, match=r"^cloud_s1: the call failed$"):
+        follow(*calls)
+    with pytest.raises(BrokenOff):
+        follow(Call(Failed(BrokenOff("one"))), Call(Failed(BrokenOff("two"))))
 
 
 def test_an_interrupted_caller_ends_both_calls() -> None:

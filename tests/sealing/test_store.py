@@ -6,11 +6,12 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from twinveil.errors import BadInput
+from twinveil.errors import BadInput, HostFault
 from twinveil.sealing.context import SecondFactor
 from twinveil.sealing.reasons import Reason, Refusal
 from twinveil.sealing.server.passwords import hashed, is_password
@@ -148,3 +149,16 @@ def test_passwords_are_hashed() -> None:
     assert not is_password(b"", b"")
     with pytest.raises(BadInput):
         hashed("x" * 300)
+
+
+def test_a_full_disk_is_said_and_passes(store: Store) -> None:
+    """A limit on pages stands for it: SQLite raises the same."""
+    pages = store._sql.execute("PRAGMA page_count").fetchone()[0]
+    store._sql.execute(f"PRAGMA max_page_count = {pages}")
+    large = replace(ALICE, features=tuple(range(10**9, 10**9 + 10_000)))
+    for _ in range(2):
+        with pytest.raises(HostFault, match="store cannot be used: database or disk is full"):
+            store.put_account(large)
+    store._sql.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    store.put_account(large)
+    assert store.account("alice") == large

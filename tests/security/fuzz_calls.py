@@ -117,7 +117,8 @@ def _services(folder: Path, world: World, rig: Rig, contact: Contact) -> Mapping
     """What each role's services.py builds, which test_fuzz.py compares."""
     plan, public = tiny_plan(), world.public
     releases = Releases(folder / "owner")
-    releases.add(Released("tiny", "1", plan, tiny_card(), ("packed",), False, public.fingerprint))
+    with releases.adding(Released("tiny", "1", plan, tiny_card(), ("packed",), False, public.fingerprint)):
+        pass
     # Models that may be removed.
     world.outsource(tiny_model(), name="spare")
     jwk, fingerprint = json.dumps(public.to_jwk()), bytes.fromhex(public.fingerprint)

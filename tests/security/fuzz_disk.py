@@ -259,7 +259,8 @@ def _stores(folder: Path, world: World) -> Read:
 def _releases(folder: Path) -> Read:
     releases = Releases(folder)
     fingerprint = secret_key().public_key.fingerprint
-    releases.add(Released("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, fingerprint))
+    with releases.adding(Released("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, fingerprint)):
+        pass
     [file] = folder.rglob("*.json")
 
     def read() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import errno
 import logging
+import os
+import re
 import subprocess
 import sys
 import traceback
@@ -19,11 +22,11 @@ from tests.security.canaries import PIXELS, WEIGHTS, holds, long_enough, of_key,
 from tests.security.peers import At
 from tests.security.stand_ins import Caller
 from tests.security.world import OWNER, USER, World, finish, tiny_model, tiny_plan
-from twinveil.errors import TwinveilError
+from twinveil.errors import HostFault, TwinveilError
 from twinveil.net.peer import Peer
 from twinveil.net.status import boundary
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.wording import sanitised
+from twinveil.wording import HOST_FAULTS, sanitised
 
 STEPS = 8
 MODEL = with_canaries(tiny_model())
@@ -162,3 +165,14 @@ def test_errors_carry_no_bytes() -> None:
     assert told.isprintable()
     assert len(told) <= 500
     assert str(sanitised(ValueError("secret 12345"))) == "internal error, see the log"
+
+
+@pytest.mark.parametrize("number", sorted(HOST_FAULTS))
+def test_the_fault_of_a_machine_is_told_without_its_path(number: int) -> None:
+    told = sanitised(OSError(number, os.strerror(number), "/home/alice/model"), "cloud_s1")
+    assert isinstance(told, HostFault)
+    assert re.fullmatch(r"cloud_s1 cannot go on: [^/]+; tell its operator, then try again", str(told))
+
+
+def test_other_errors_of_the_system_are_internal() -> None:
+    assert str(sanitised(ConnectionResetError(errno.ECONNRESET, "reset"))) == "internal error, see the log"

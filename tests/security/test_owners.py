@@ -64,6 +64,25 @@ def test_a_model_that_is_removed_is_forgotten(world: World) -> None:
     assert not world.models2.loaded._models
 
 
+def test_a_query_gets_no_numbers_of_a_model_that_took_its_models_name(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record that a query, or one that is prepared ahead, has found is of the model before."""
+    record = world.models1.store.find("tiny", "1")
+    for provision in (world.provision1, world.provision2):
+        provision.remove_model("tiny", "1", OWNER)
+    world.outsource(tiny_model(seed=1))
+    with pytest.raises(UnknownModel, match="was replaced meanwhile: ask again"):
+        world.models1.load(record, world.public)
+    monkeypatch.setattr(world.models2.store, "of_import", lambda _: record)
+    with pytest.raises(UnknownModel, match="was replaced meanwhile: ask again"):
+        world.models2.load(record.import_id)
+    for store in (world.models1.store, world.models2.store):
+        monkeypatch.setattr(store, "find", lambda *_: record)
+    with pytest.raises(UnknownModel, match="was replaced meanwhile: ask again"):
+        world.ask(world.query(tiny_plan()))
+
+
 def test_a_half_that_is_never_taken_up_does_not_keep_its_place(world: World) -> None:
     """The conftest lets a heartbeat be a millisecond."""
     queries = QueriesS2(world.models2, world.params, world.public.n, 0.01)

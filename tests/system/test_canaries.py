@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.security.canaries import PIXELS, WEIGHTS, holds, long_enough, of_key, spellings, with_canaries
-from tests.system.town import Town, stored
+from tests.system.town import Town, by_way_of, stored
 from tests.views.small import PLAN, model
 from twinveil import oracle
 from twinveil.boundary import DEBUG
@@ -56,8 +56,7 @@ class Telling(LocalCluster):
 
 
 def leaking(command: list[str]) -> list[str]:
-    at = command.index("-m") + 1
-    return [*command[:at], "tests.system.leaky", *command[at:]]
+    return by_way_of("tests.system.leaky", command)
 
 
 class Visit:

@@ -102,10 +102,8 @@ class Machines:
             words = found[1].replace("\\\n", " ").replace("HOST", "127.0.0.1").replace("8786", self._port)
             words = words.replace(":8787", ":0").replace("cluster/", f"{self._folder}/")
             command = [sys.executable, "-m", *shlex.split(words)]
-            environment = os.environ | {
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-                "DASK_DISTRIBUTED__COMM__TLS__MIN_VERSION": "1.3",
-            }
+            variables = re.findall(r"^ +export (\w+)=(\S+)$", PAGE.read_text(), re.MULTILINE)
+            environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | dict(variables)
             with self._log.open("ab") as log:
                 self._running.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
 

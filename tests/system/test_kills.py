@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.system import mortal
-from tests.system.town import Town, pictures, small_model, stored, wait_until
+from tests.system.town import Town, by_way_of, pictures, small_model, stored, wait_until
 from twinveil import oracle
 from twinveil.cli.serve_all import cluster_options
 from twinveil.errors import TwinveilError
@@ -46,9 +46,9 @@ class MortalCluster(LocalCluster):
 
     def command(self, role: str) -> list[str]:
         command = super().command(role)
-        at = command.index("-m") + 1
         if role in ("cloud_s1", "cloud_s2"):
-            command[at:at] = ["tests.system.mortal", str(self.mortal)]
+            command = by_way_of("tests.system.mortal", command)
+            command.insert(command.index(role), str(self.mortal))
         return command
 
     def doom(self, role: str, place: str) -> None:

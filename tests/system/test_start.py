@@ -5,16 +5,20 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
+from tests.private import open_to_others
 from tests.system.town import wait_until
+from twinveil.cli.serve_all import cluster_options
 from twinveil.net.certificates import issue, make_authority
+from twinveil.net.cluster import LocalCluster
 from twinveil.net.credentials import TlsFiles
 from twinveil.net.identity import ROLES
+from twinveil.process import command
 
 pytestmark = pytest.mark.system
 
@@ -24,16 +28,18 @@ Serve = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Starts a role; `tls`: another's certificate."""
+    """Starts a role; `tls`: another's certificate; `by`: the command line for it; `cwd`: where."""
     started = ExitStack()
 
-    def start(role: str, tls: TlsFiles | None = None) -> subprocess.Popen[str]:
+    def start(
+        role: str, tls: TlsFiles | None = None, by: Sequence[str] = (), cwd: Path | None = None
+    ) -> subprocess.Popen[str]:
         files = tls or issue(AUTHORITY, role, "test", tmp_path / "tls" / role)
-        command = [sys.executable, "-m", role, "--listen=127.0.0.1:0", f"--state={tmp_path / 'state'}"]
-        command += [f"--tls={files.key.parent}", "--until-stdin-closes", "--insecure-small-key"]
-        command += ["--key-bits=512"] if role == "cloud_s2" else []
+        words = [*(by or command(role)), "--listen=127.0.0.1:0", f"--state={tmp_path / 'state'}"]
+        words += [f"--tls={files.key.parent}", "--until-stdin-closes", "--insecure-small-key"]
+        words += ["--key-bits=512"] if role == "cloud_s2" else []
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        process = subprocess.Popen(command, text=True, **pipes)
+        process = subprocess.Popen(words, text=True, cwd=cwd, **pipes)
         started.enter_context(process)
         started.callback(process.kill)
         return process
@@ -81,3 +87,35 @@ def test_nothing_is_made_for_a_start_in_another_name(serve: Serve, tmp_path: Pat
 @pytest.mark.parametrize("role", ROLES)
 def test_each_role_starts_with_its_own(serve: Serve, role: str) -> None:
     assert ready(serve(role))
+
+
+@pytest.fixture
+def traps(tmp_path: Path) -> Path:
+    """A folder of Python files that have the names of modules which the roles import, or are."""
+    folder = tmp_path / "traps"
+    folder.mkdir()
+    for name in ("phe", "gmpy2", "grpc", "numpy", "typing", "multiprocessing", "sqlite3", "twinveil", *ROLES):
+        (folder / f"{name}.py").write_text("raise SystemExit('code of the current folder ran')")
+    return folder
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_runs_no_file_of_the_current_folder(serve: Serve, traps: Path, role: str) -> None:
+    assert ready(serve(role, by=[*command("twinveil.cli"), "serve", role], cwd=traps))
+
+
+def test_a_role_started_by_hand_runs_none_that_has_anothers_name(serve: Serve, traps: Path) -> None:
+    """Before it begins again, Python itself has looked for `twinveil` and for the role there."""
+    for name in ("twinveil", "cloud_s2", "typing"):
+        (traps / f"{name}.py").unlink()
+    assert ready(serve("cloud_s2", by=[sys.executable, "-m", "cloud_s2"], cwd=traps))
+
+
+def test_a_cluster_runs_no_file_of_the_current_folder_and_shows_nobody_its_own(
+    traps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(traps)
+    with LocalCluster(tmp_path / "cluster", cluster_options(512, insecure_small_key=True)) as cluster:
+        assert set(cluster.pids) == set(ROLES)
+        assert not [found for role in ROLES for found in open_to_others(cluster.state(role))]
+        assert cluster.folder.stat().st_mode & 0o777 == 0o700

@@ -31,6 +31,13 @@ from user.client import Client
 from user.contact import Contact as UserContact
 
 SMALL = "--insecure-small-key"
+ROOT = Path(__file__).parents[2]
+
+
+def by_way_of(module: str, command: Sequence[str]) -> list[str]:
+    """The same command line through a module of the tests, which processes do not find by themselves."""
+    at = command.index("-m") + 1
+    return ["env", f"PYTHONPATH={ROOT}", *command[:at], module, *command[at:]]
 
 
 class Town:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def released(version: str = "1", seed: int = 0) -> Released:
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
-    releases.add(released())
+    with releases.adding(released()):
+        pass
     assert releases.find("digits") == released()
     assert Releases(tmp_path).all() == [released()]
 
@@ -27,7 +29,8 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_the_newest_version_by_number(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
     for version in ("1.9", "1.10", "1"):
-        releases.add(released(version))
+        with releases.adding(released(version)):
+            pass
     assert [each.version for each in releases.all()] == ["1", "1.9", "1.10"]
     assert releases.find("digits").version == "1.10"
     assert releases.find("digits", "1.9").version == "1.9"
@@ -37,7 +40,8 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
     with pytest.raises(UnknownModel, match=r"no model digits \(models: none\)"):
         releases.find("digits")
-    releases.add(released())
+    with releases.adding(released()):
+        pass
     with pytest.raises(UnknownModel, match=r"no model digits 2 \(models: digits 1\)"):
         releases.find("digits", "2")
 
@@ -45,7 +49,8 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": 1}', "null"])
 def test_a_damaged_record_is_no_model(tmp_path: Path, text: str) -> None:
     releases = Releases(tmp_path)
-    releases.add(released())
+    with releases.adding(released()):
+        pass
     (tmp_path / "released" / "broken@1.json").write_text(text)
     assert [each.name for each in releases.all()] == ["digits"]
     with pytest.raises(BadInput):
@@ -54,7 +59,8 @@ def test_a_damaged_record_is_no_model(tmp_path: Path, text: str) -> None:
 
 def test_removal(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
-    releases.add(released())
+    with releases.adding(released()):
+        pass
     assert releases.remove("digits", "1")
     assert not releases.remove("digits", "1")
     assert releases.all() == []
@@ -62,13 +68,38 @@ def test_removal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "", "A", "a/b"])
 def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadInput):
-        Releases(tmp_path).add(replace(released(), name=name))
+    with pytest.raises(BadInput), Releases(tmp_path).adding(replace(released(), name=name)):
+        pass
+
+
+def test_users_are_not_told_of_what_failed(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    with pytest.raises(ZeroDivisionError), releases.adding(released()):
+        assert releases.all() == []
+        raise ZeroDivisionError
+    assert list((tmp_path / "released").iterdir()) == []
+
+
+def test_a_record_that_cannot_be_kept_is_known_before_the_model_goes_out(tmp_path: Path) -> None:
+    """A limit on files stands for a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    sent = []
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with (
+            pytest.raises(OSError, match=r"File too large: '.*digits@1.json'"),
+            Releases(tmp_path).adding(released()),
+        ):
+            sent.append("model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sent == []
 
 
 def test_ready_files_are_not_told_to_users(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
-    releases.add(released())
+    with releases.adding(released()):
+        pass
     reply = Catalogue(releases, "file:/run/s1.json", "s2.example:7002").get_model("digits", "")
     assert (reply.cloud_s1, reply.cloud_s2) == ("", "s2.example:7002")
     assert reply.key_fingerprint.hex() == "ab" * 32

@@ -133,6 +133,26 @@ def test_workers_end_with_their_parent(how: signal.Signals, tmp_path: Path) -> N
         time.sleep(0.05)
 
 
+ONE_BATCH = """
+from twinveil.parallel import Workers
+if __name__ == "__main__":
+    with Workers.processes(2) as workers:
+        print(workers.map(abs, [-1, -2]))
+"""
+
+
+def test_workers_run_no_file_of_the_current_folder(tmp_path: Path) -> None:
+    for name in ("multiprocessing", "gmpy2", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('code of the current folder ran')")
+    (tmp_path / "batch").mkdir()
+    script = tmp_path / "batch" / "batch.py"
+    script.write_text(ONE_BATCH)
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("[1, 2]\n", "")
+
+
 @pytest.mark.parametrize("constant_time", [True, False])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_powers(threads: int, constant_time: bool) -> None:

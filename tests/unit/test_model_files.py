@@ -100,6 +100,21 @@ def test_an_existing_folder_is_only_replaced_on_demand(folder: Path) -> None:
     assert not (folder / FLOAT).exists()
 
 
+def test_a_model_that_is_replaced_while_it_is_read_is_not_mixed(
+    folder: Path, model: QuantisedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same plan with other weights, and another card."""
+    honest = model_files.load_card
+
+    def meanwhile(path: Path) -> ModelCard:
+        save_model(folder, model, card_of(model), replace=True)
+        return honest(path)
+
+    monkeypatch.setattr(model_files, "load_card", meanwhile)
+    with pytest.raises(BadInput, match="was replaced while it was read: try again"):
+        load_model(folder)
+
+
 def test_a_folder_that_is_no_model_is_never_replaced(tmp_path: Path, model: QuantisedModel) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("diary")
@@ -123,7 +138,7 @@ def test_an_interrupted_write_leaves_what_was_there(
         if len(calls) > nth:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(model_files.os, "fsync", interrupted)
+    monkeypatch.setattr("os.fsync", interrupted)
     other = small_icnn_model(2)
     with pytest.raises(KeyboardInterrupt):
         save_model(place, other, card_of(other), replace=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.networks import random_model
 from twinveil.blinding import Segment
-from twinveil.errors import AlreadyUsed, BadInput, ModelExists, NotAllowed, UnknownModel
+from twinveil.errors import AlreadyUsed, BadInput, HostFault, ModelExists, NotAllowed, UnknownModel
 from twinveil.params import Params
 from twinveil.protocol.model import layout as model_layout
 from twinveil.protocol.model.layout import ImportLayout
@@ -146,8 +146,12 @@ def test_a_record_that_cannot_be_opened_now_is_nobodys_to_remove(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", busy)
         for owner in ("alice", "mallory"):
-            with pytest.raises(BadInput, match="Too many open files"):
+            with pytest.raises(HostFault, match=r"cannot be read now: Too many open files$"):
                 store.remove("digits", "1", owner)
+        [entry] = store.entries()
+        assert "Too many open files" in entry.trouble
+        with pytest.raises(HostFault, match=r"cannot be read now: Too many open files$"):
+            store.arrays(RECORD, FORMS)
     assert store.records() == [RECORD]
 
 
@@ -290,3 +294,73 @@ def test_a_model_is_found_by_its_import_alone(
     assert store.of_import(RECORD.import_id) == RECORD
     assert store.of_import(OTHER.import_id) == OTHER
     assert store.of_import(b"n" * 16) is None
+
+
+LATER = replace(RECORD, import_id=b"l" * 16)
+OTHER_ARRAYS = {"share/dense": np.arange(5, 10, dtype=np.uint32)}
+
+
+def replace_model(store: ModelStore) -> None:
+    store.remove("digits", "1", "alice")
+    with store.stage(LATER, OTHER_ARRAYS) as staged:
+        staged.commit()
+
+
+def test_the_numbers_of_a_model_that_was_replaced_are_nobodys(store: ModelStore) -> None:
+    found = store.find("digits", "1")
+    replace_model(store)
+    with pytest.raises(UnknownModel, match="model digits 1 was replaced meanwhile: ask again"):
+        store.arrays(found, FORMS)
+    later = store.find("digits", "1")
+    assert store.arrays(later, FORMS)["share/dense"].tolist() == [5, 6, 7, 8, 9]
+    store.remove("digits", "1", "alice")
+    with pytest.raises(UnknownModel, match="no model digits 1 here"):
+        store.arrays(later, FORMS)
+
+
+@pytest.mark.parametrize("becomes", [replace_model, lambda store: store.remove("digits", "1", "alice")])
+def test_a_model_that_is_replaced_while_it_is_read_is_not_damaged(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch, becomes: Callable[[ModelStore], None]
+) -> None:
+    honest = Path.read_bytes
+
+    def meanwhile(path: Path) -> bytes:
+        if path.name == "arrays.safetensors":
+            monkeypatch.setattr(Path, "read_bytes", honest)
+            becomes(store)
+        return honest(path)
+
+    monkeypatch.setattr(Path, "read_bytes", meanwhile)
+    with pytest.raises(UnknownModel):
+        store.arrays(RECORD, FORMS)
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("write", [1, 2])
+def test_what_does_not_fit_leaves_nothing(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    writes = iter(range(1, 3))
+
+    def sync(_: int) -> None:
+        if next(writes) == write:
+            raise FULL
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(OSError, match="No space left"):
+        store.stage(OTHER, ARRAYS)
+    assert [path.name for path in tmp_path.iterdir()] == ["digits@1"]
+
+
+def test_a_model_is_removed_where_there_is_no_room_for_another_name(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rename(*_: Path) -> None:
+        raise FULL
+
+    monkeypatch.setattr(Path, "rename", rename)
+    assert store.remove("digits", "1", "alice") == RECORD
+    assert list(tmp_path.iterdir()) == []
+    assert store.of_import(RECORD.import_id) is None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,3 +157,18 @@ def test_nothing_goes_untested(watched: Watched) -> None:
     strange = [replace(reply, arrays={"news": reply.arrays["bits"]})]
     with pytest.raises(BadInput, match="cannot judge"):
         fields([View(view.role, view.began, view.topic, strange)])
+
+
+def test_a_view_that_does_not_fit_leaves_nothing(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The arrays do, the index after them does not."""
+    writes = iter([None, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))])
+
+    def sync(_: int) -> None:
+        if error := next(writes):
+            raise error
+
+    monkeypatch.setattr(os, "fsync", sync)
+    keep(tmp_path, watched.views["cloud_s2"][0])
+    assert list(tmp_path.iterdir()) == []

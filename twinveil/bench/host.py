@@ -11,6 +11,7 @@ from typing import Any
 
 import gmpy2
 
+from twinveil.container import processors
 from twinveil.version import VERSION
 
 
@@ -18,7 +19,7 @@ def host() -> dict[str, Any]:
     """What the figures depend on beside the code."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": processors(),
         "load": os.getloadavg()[0],
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),

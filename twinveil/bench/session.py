@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from twinveil.errors import PeerUnavailable, TwinveilError
 from twinveil.model_files import load_plan
 from twinveil.net.channel import connect
 from twinveil.net.cluster import LocalCluster
+from twinveil.process import command
 
 READY_SECONDS = 900.0
 POLL_SECONDS = 0.1
@@ -142,8 +142,8 @@ def _outsource(cluster: LocalCluster, model_folder: Path, name: str, insecure_sm
 
 def verb(*arguments: str) -> Any:
     """What `twinveil ARGUMENTS --json` prints. Raises TwinveilError with its last line."""
-    command = [sys.executable, "-m", "twinveil.cli", *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = command("twinveil.cli", *arguments, "--json")
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise TwinveilError(f"twinveil {arguments[0]}: {done.stderr.strip().splitlines()[-1]}")
     return json.loads(done.stdout)

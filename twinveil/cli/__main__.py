@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from twinveil.process import leave_folder
+
+if __name__ == "__main__":
+    leave_folder()
+
 from twinveil.cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()

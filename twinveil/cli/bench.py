@@ -25,7 +25,7 @@ from twinveil.crypto.keygen import generate
 from twinveil.estimate.machine import measure, typical
 from twinveil.estimate.seconds import Link
 from twinveil.model_files import find_model, load_card, load_plan
-from twinveil.net.files import check_place, write_report
+from twinveil.net.files import PUBLIC, check_place, write_report
 from twinveil.params import MIN_KEY_BITS, Params
 
 QUICK_KEY_BITS = 512
@@ -93,7 +93,7 @@ def bench(
 
         def keep() -> None:
             if json_file is not None:
-                write_report(json_file, json.dumps(figures, indent=2) + "\n", 0o644)
+                write_report(json_file, json.dumps(figures, indent=2) + "\n", PUBLIC)
 
         for wanted in all_wanted:
             figures["details"][str(wanted.params.key_bits)] = _key_size(wanted, say)

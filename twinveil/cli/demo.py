@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,9 +30,10 @@ from twinveil.images import load_picture
 from twinveil.model_files import PLAN, StoredModel, load_model
 from twinveil.net.channel import Link, connect
 from twinveil.net.cluster import LocalCluster
-from twinveil.net.files import check_place, write_report
+from twinveil.net.files import PUBLIC, check_place, private_folder, write_report
 from twinveil.net.status import from_rpc_error
 from twinveil.picture_files import pictures_in, visible
+from twinveil.process import command
 from twinveil.rpc.gateway_pb2 import Picture, Result
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
 from twinveil.views.collection import Asked, write_pictures
@@ -104,7 +104,7 @@ def demo(
         terminal.show(report.functions_table(figures))
         terminal.show(report.summary(figures, answers))
         if json_file is not None:
-            write_report(json_file, json.dumps(figures, indent=2) + "\n", 0o644)
+            write_report(json_file, json.dumps(figures, indent=2) + "\n", PUBLIC)
         if record is not None:
             write_pictures(record, asked)
         if keep:
@@ -132,7 +132,7 @@ def _train(folders: Folders, terminal: Terminal) -> None:
     if (folders.model / PLAN).is_file() and folders.held_out.is_dir():
         terminal.say(f"the model is trained already: {folders.model}")
         return
-    folders.root.mkdir(parents=True, exist_ok=True)
+    private_folder(folders.root)
     made = _verb(
         terminal, "train", DATA, "--out", str(folders.model), "--held-out", str(folders.held_out), "--replace"
     )
@@ -194,8 +194,8 @@ def _outsource(
 def _verb(terminal: Terminal, *arguments: str) -> Any:
     """What `twinveil ARGUMENTS --json` prints; its progress and errors go straight to the terminal."""
     terminal.say(styled(f"$ twinveil {shlex.join(arguments)}", "dim"))
-    command = [sys.executable, "-m", "twinveil.cli", *arguments, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    words = command("twinveil.cli", *arguments, "--json")
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise typer.Exit(done.returncode)
     return json.loads(done.stdout)

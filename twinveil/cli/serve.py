@@ -9,6 +9,7 @@ from collections.abc import Callable
 import typer
 
 from twinveil.cli.serve_all import serve_all
+from twinveil.process import command
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -33,7 +34,7 @@ serve = typer.Typer(
 
 def _become(role: str) -> Callable[[typer.Context], None]:
     def run(context: typer.Context) -> None:
-        os.execv(sys.executable, [sys.executable, "-m", MODULES.get(role, role), *context.args])  # noqa: S606
+        os.execv(sys.executable, command(MODULES.get(role, role), *context.args))  # noqa: S606
 
     run.__doc__ = ROLES[role]
     return run

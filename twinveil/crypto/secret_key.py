@@ -176,7 +176,7 @@ class SecretKey:
         Raises InvalidKey if there is a file already, OSError if it cannot be written.
         """
         try:
-            create(path, json.dumps(self.to_jwk(), indent=1).encode() + b"\n", 0o600)
+            create(path, json.dumps(self.to_jwk(), indent=1).encode() + b"\n")
         except FileExistsError:
             raise InvalidKey(f"{path.name} exists: a secret key is never overwritten") from None
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

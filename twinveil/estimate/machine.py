@@ -6,7 +6,6 @@ numpy, serialisation, TLS, copying) goes by bytes and messages.
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from statistics import median
 import numpy as np
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from twinveil.container import processors
 from twinveil.crypto.calibration import calibrate, time_of
 from twinveil.crypto.tally import POWER_P2
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
@@ -68,7 +68,7 @@ def measure(key_bits: int) -> Machine:
     garbling, evaluation = gates(*LAYER)
     prepare, transfer, base = transfers()
     return Machine(
-        cores=len(os.sched_getaffinity(0)),
+        cores=processors(),
         costs=calibrate(key_bits),
         garble=garbling,
         evaluate=evaluation,

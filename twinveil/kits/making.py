@@ -23,7 +23,7 @@ from twinveil.kits.project import Member, Project
 from twinveil.kits.texts import FINGERPRINT, configuration, instructions, pinned, settings_of
 from twinveil.net.certificates import Authority, issue, load_authority, make_authority, save_authority
 from twinveil.net.cluster import PEERS
-from twinveil.net.files import replace
+from twinveil.net.files import PUBLIC, replace
 
 AUTHORITY = "authority"
 CONFIG = "config.toml"
@@ -130,7 +130,7 @@ def _keep(member: Member, root: Path, fingerprint: str | None) -> Made:
     path = root / member.kit / CONFIG
     if fingerprint is None or member.role == "cloud_s2" or FINGERPRINT in settings_of(path):
         return Made(member.kit, root / member.kit, "kept as it is")
-    replace(path, pinned(path.read_text(), fingerprint).encode(), 0o644)
+    replace(path, pinned(path.read_text(), fingerprint).encode(), PUBLIC)
     return Made(member.kit, root / member.kit, "fingerprint added")
 
 

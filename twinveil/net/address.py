@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinveil.errors import BadConfiguration, PeerUnavailable
-from twinveil.net.files import replace
+from twinveil.net.files import PUBLIC, replace
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 POLL_SECONDS = 0.02
@@ -32,7 +32,7 @@ class Ready:
         return json.dumps({"role": self.role, "host": self.host, "port": self.port, "pid": self.pid})
 
     def write(self, path: Path) -> None:
-        replace(path, (self.line() + "\n").encode(), mode=0o644)
+        replace(path, (self.line() + "\n").encode(), PUBLIC)
 
     @staticmethod
     def read(path: Path) -> Ready | None:

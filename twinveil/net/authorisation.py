@@ -61,11 +61,13 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
         limits: Limits | None = None,
         table: Mapping[str, frozenset[str]] = TABLE,
         clients: int | None = None,
+        role: str = "this role",
     ) -> None:
         self._insecure = insecure
         self._limits = limits or {}
         self._table = table
         self._places = Places(self._limits, clients)
+        self._role = role
 
     def intercept_service(
         self,
@@ -79,7 +81,7 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
 
     @contextmanager
     def _admitted(self, method: str, context: grpc.ServicerContext) -> Iterator[PeerIdentity]:
-        with boundary(context):
+        with boundary(context, self._role):
             identity = of_caller(context, self._insecure)
             authorise(method, identity, self._table)
             set_caller(context, identity)

@@ -8,13 +8,16 @@ from typing import TypeVar
 
 import grpc
 
-from twinveil.errors import PeerUnavailable, TwinveilError
+from twinveil.errors import BrokenOff, PeerUnavailable, TwinveilError
 from twinveil.net.channel import Link
 from twinveil.net.status import from_rpc_error
 from twinveil.rpc.inference_pb2 import AnswerEvent
 from twinveil.rpc.provision_pb2 import OutsourceEvent
 
 Event = TypeVar("Event", AnswerEvent, OutsourceEvent)
+ECHO_SECONDS = 5.0
+"""How long the cloud that broke off has to say why, after the other one said that it did."""
+
 Report = Callable[[int, int, str], None]
 """(stages done, stages, what comes now)"""
 
@@ -24,14 +27,18 @@ def follow_both(
 ) -> tuple[Event, Event]:
     """Each cloud's event that is no progress, S1's first; `report` gets S1's progress.
 
-    The first error is the reason and ends both calls: what the other then says is only its echo. Raises
-    PeerUnavailable if a cloud ends its call without a result.
+    The first error is the reason and ends both calls: what the other then says is only its echo. BrokenOff is
+    an echo that was quicker. Raises PeerUnavailable if a cloud ends its call without a result.
     """
     results: dict[int, Event] = {}
     errors: list[TwinveilError] = []
+    over = (threading.Event(), threading.Event())
 
     def fail(index: int, error: TwinveilError) -> None:
         errors.append(error)
+        over[index].set()
+        if isinstance(error, BrokenOff):
+            over[1 - index].wait(ECHO_SECONDS)
         calls[1 - index].cancel()  # type: ignore[no-untyped-call]
 
     def follow(index: int) -> None:
@@ -49,6 +56,7 @@ def follow_both(
         else:
             if index not in results:
                 fail(index, PeerUnavailable(f"{peer} ended the call without a result: ask again"))
+            over[index].set()
 
     other = threading.Thread(target=follow, args=(1,), daemon=True)
     other.start()
@@ -60,5 +68,5 @@ def follow_both(
             call.cancel()  # type: ignore[no-untyped-call]
         raise
     if errors:
-        raise errors[0]
+        raise next((error for error in errors if not isinstance(error, BrokenOff)), errors[0])
     return results[0], results[1]

@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from twinveil.errors import BadConfiguration
 from twinveil.net.credentials import TlsFiles, server_name
-from twinveil.net.files import replace
+from twinveil.net.files import PUBLIC, replace
 from twinveil.net.identity import MALFORMED, role_uri
 
 AUTHORITY_DAYS = 3650
@@ -95,17 +95,17 @@ def issue(
     certificate = builder.sign(authority.key, hashes.SHA256())
     files = TlsFiles(folder / "authority.pem", folder / "certificate.pem", folder / "key.pem")
     folder.mkdir(parents=True, exist_ok=True)
-    replace(files.key, _private(key), mode=0o600)
-    replace(files.certificate, certificate.public_bytes(Encoding.PEM), mode=0o644)
-    replace(files.authority, authority.pem(), mode=0o644)
+    replace(files.key, _private(key))
+    replace(files.certificate, certificate.public_bytes(Encoding.PEM), PUBLIC)
+    replace(files.authority, authority.pem(), PUBLIC)
     return files
 
 
 def save_authority(authority: Authority, folder: Path) -> None:
     """For later certificates: key.pem (mode 0600) and authority.pem in a folder of mode 0700."""
     folder.mkdir(mode=0o700)
-    replace(folder / "key.pem", _private(authority.key), mode=0o600)
-    replace(folder / "authority.pem", authority.pem(), mode=0o644)
+    replace(folder / "key.pem", _private(authority.key))
+    replace(folder / "authority.pem", authority.pem(), PUBLIC)
 
 
 def load_authority(folder: Path) -> Authority:

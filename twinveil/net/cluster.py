@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -32,8 +31,9 @@ from twinveil.net.address import POLL_SECONDS, Ready
 from twinveil.net.certificates import issue, make_authority
 from twinveil.net.channel import Me, open_channel
 from twinveil.net.credentials import TlsFiles
-from twinveil.net.files import lock
+from twinveil.net.files import lock, private_folder
 from twinveil.net.identity import ROLES
+from twinveil.process import command
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -158,11 +158,11 @@ class LocalCluster:
             options[peer.replace("_", "-")] = f"file:{self.ready_file(peer)}"
         flags = [f"--{name}={value}" for name, value in options.items()]
         flags.append("--insecure-plaintext" if self._insecure else f"--tls={self._tls(role)}")
-        return [sys.executable, "-m", role, *flags, "--until-stdin-closes", *self._options.get(role, ())]
+        return command(role, *flags, "--until-stdin-closes", *self._options.get(role, ()))
 
     def _launch(self, role: str) -> None:
         for path in (self.log(role), self.ready_file(role)):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(path.parent)
             path.unlink(missing_ok=True)
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(PREFIX) or name == DEBUG
@@ -216,7 +216,7 @@ class LocalCluster:
 
     def _take_folder(self) -> None:
         """One cluster a folder: two would write the same models and keys."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.folder)
         try:
             self._lock = lock(self.folder / "lock")
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and that nobody else reads unless they are made for others."""
 
 from __future__ import annotations
 
@@ -13,20 +13,31 @@ from typing import IO
 
 from twinveil.errors import BadInput
 
+PRIVATE = 0o600
+PUBLIC = 0o644
+"""Certificates, addresses, and what a person asked for in order to show it."""
 
-def replace(path: Path, content: bytes, mode: int) -> None:
+
+def private_folder(path: Path) -> None:
+    """Makes a folder, and those above it that are missing, for this user alone. One that is there stays."""
+    if not path.is_dir():
+        private_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
+def replace(path: Path, content: bytes, mode: int = PRIVATE) -> None:
     """Writes a whole file in one step, with its mode from the first byte on."""
     with replacing(path, mode) as file:
         file.write(content)
 
 
-def create(path: Path, content: bytes, mode: int) -> None:
+def create(path: Path, content: bytes, mode: int = PRIVATE) -> None:
     """Writes a whole new file in one step. Raises FileExistsError if there is one already."""
     with _placing(path, mode, os.link) as file:
         file.write(content)
 
 
-def replacing(path: Path, mode: int) -> AbstractContextManager[IO[bytes]]:
+def replacing(path: Path, mode: int = PRIVATE) -> AbstractContextManager[IO[bytes]]:
     """A file to write to, which takes the place of `path` once all is written."""
     return _placing(path, mode, os.replace)
 
@@ -42,6 +53,9 @@ def _placing(path: Path, mode: int, place: Callable[[Path, Path], None]) -> Iter
             file.flush()
             os.fsync(file.fileno())
         place(partial, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names no file
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -51,7 +65,7 @@ def lock(path: Path) -> IO[bytes]:
 
     Raises BlockingIOError if somebody else keeps it.
     """
-    file = path.open("ab")
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE), "ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:
@@ -73,7 +87,7 @@ def check_place(path: Path) -> None:
         raise BadInput(f"{path} cannot be written: give a file in a folder that is there") from None
 
 
-def write_report(path: Path, text: str, mode: int = 0o600) -> None:
+def write_report(path: Path, text: str, mode: int = PRIVATE) -> None:
     """After long work, where `check_place` was before it. Raises BadInput if it cannot be written."""
     content = text.encode(errors="backslashreplace")  # a file's name in it may be no UTF-8
     try:

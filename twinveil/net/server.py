@@ -92,6 +92,7 @@ class Server:
                     settings.tls is None,
                     settings.limits,
                     clients=settings.max_calls - settings.kept_for_s1,
+                    role=settings.role,
                 )
             ],
             maximum_concurrent_rpcs=settings.max_calls,

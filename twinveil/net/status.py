@@ -14,7 +14,7 @@ from typing import NoReturn
 import grpc
 from grpc import RpcError as RpcError
 
-from twinveil.errors import NotAllowed, PeerMismatch, PeerUnavailable, TooMuch, TwinveilError
+from twinveil.errors import HostFault, NotAllowed, PeerMismatch, PeerUnavailable, TooMuch, TwinveilError
 from twinveil.wording import CATALOGUE, one_line, sanitised
 
 ERROR_KEY = "twinveil-error"
@@ -33,7 +33,7 @@ _TRANSPORT = {
 
 
 @contextmanager
-def boundary(context: grpc.ServicerContext) -> Iterator[None]:
+def boundary(context: grpc.ServicerContext, role: str = "this role") -> Iterator[None]:
     """Turns what is raised inside into the RPC's status. Every handler of every service runs inside one."""
     try:
         yield
@@ -42,8 +42,12 @@ def boundary(context: grpc.ServicerContext) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, grpc.RpcError) and not isinstance(error, grpc.Call):
             raise  # how grpc's request iterator says that the caller is gone
-        log.exception("unexpected error")
-        abort(context, sanitised(error))
+        told = sanitised(error, role)
+        if isinstance(told, HostFault):
+            log.error("%s", error)
+        else:
+            log.exception("unexpected error")
+        abort(context, told)
 
 
 def abort(context: grpc.ServicerContext, error: TwinveilError) -> NoReturn:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
+from twinveil.container import memory_free
 from twinveil.errors import BadConfiguration, NotAllowed, TwinveilError
 from twinveil.net.address import from_here, split
 from twinveil.net.channel import connect
@@ -167,7 +167,7 @@ def _is_running(kit: Kit) -> bool:
 
 
 def memory(role: str) -> Finding:
-    wanted, free = NEEDS[role][0], psutil.virtual_memory().available
+    wanted, free = NEEDS[role][0], memory_free()
     if free < wanted:
         remedy = f"{role} wants {wanted // MIB} MiB: end other programs or take a larger machine"
         return failure("free memory", f"{free // MIB} MiB", remedy)

@@ -5,6 +5,11 @@ PICTURES.npy: uint8 (n, channels, height, width). Says "done total" on a line of
 
 from __future__ import annotations
 
+from twinveil.process import leave_folder
+
+if __name__ == "__main__":
+    leave_folder()
+
 import argparse
 import sys
 from pathlib import Path
@@ -40,4 +45,5 @@ def main() -> int:
     return 0
 
 
-sys.exit(guarded(main))
+if __name__ == "__main__":
+    sys.exit(guarded(main))

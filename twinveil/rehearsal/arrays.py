@@ -111,7 +111,7 @@ def save_views(path: Path, rows: Sequence[Rows]) -> None:
     if len(sizes) != 1:
         raise BadInput("the views of different pictures differ in size")
     arrays: dict[str, Any] = {name: np.stack([row[name] for row in rows]) for name in NAMES}
-    with replacing(path, 0o600) as file:  # an open file: to a path numpy would add ".npz"
+    with replacing(path) as file:  # an open file: to a path numpy would add ".npz"
         np.savez(file, **arrays)
 
 

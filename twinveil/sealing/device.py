@@ -68,7 +68,7 @@ class Device:
             raise BadInput(str(error)) from None
         key = device_key(folder / _KEY)
         if known is None:
-            replace(path, chosen.encode() + b"\n", 0o644)
+            replace(path, chosen.encode() + b"\n")
         return Device(chosen, key, lambda: _advance(folder))
 
     @property
@@ -125,7 +125,7 @@ def _advance(folder: Path) -> int:
             last = int(path.read_text()) if path.exists() else 0
         except ValueError:
             raise BadInput(f"{path} is damaged: the device has to be registered anew") from None
-        replace(path, f"{last + 1}\n".encode(), 0o600)
+        replace(path, f"{last + 1}\n".encode())
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

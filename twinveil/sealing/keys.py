@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey
 
 from twinveil.errors import BadInput, InvalidKey
-from twinveil.net.files import replace
+from twinveil.net.files import private_folder, replace
 
 _X25519_BYTES, _MLKEM_BYTES = 32, 1184
 KEY_ID_BYTES = 16
@@ -125,8 +125,8 @@ def public_device_key(data: bytes) -> Ed25519PublicKey:
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace(path, data, 0o600)
+        private_folder(path.parent)
+        replace(path, data)
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror}") from None
 

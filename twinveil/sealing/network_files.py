@@ -20,7 +20,7 @@ from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
 from twinveil.errors import BadInput, BadPlan
-from twinveil.net.files import replace
+from twinveil.net.files import private_folder, replace
 from twinveil.sealing.integers import FRACTION_BITS
 from twinveil.sealing.network import (
     ACTIVATIONS,
@@ -113,9 +113,9 @@ def parse_network(json_bytes: bytes, tensor_bytes: bytes) -> Network:
 def save_network(folder: Path, network: Network) -> None:
     """Writes both files; network.json, which makes the folder a network, comes last."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replace(folder / TENSORS_FILE, network.tensor_bytes, 0o644)
-        replace(folder / JSON_FILE, network.json_bytes, 0o644)
+        private_folder(folder)
+        replace(folder / TENSORS_FILE, network.tensor_bytes)
+        replace(folder / JSON_FILE, network.json_bytes)
     except OSError as error:
         raise BadInput(f"{folder} cannot be written: {error.strerror}") from None
 

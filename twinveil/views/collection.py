@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.errors import BadInput
-from twinveil.net.files import replace
+from twinveil.net.files import private_folder, replace
 from twinveil.views.view import INDEX, View, read
 
 PICTURES = "pictures.json"
@@ -43,9 +43,9 @@ def asked(begin: float, end: float, truth: str, answer: str, picture: npt.NDArra
 
 
 def write_pictures(folder: Path, pictures: Sequence[Asked]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     content = {"format": FORMAT, "pictures": [asdict(each) for each in pictures]}
-    replace(folder / PICTURES, (json.dumps(content) + "\n").encode(), 0o600)
+    replace(folder / PICTURES, (json.dumps(content) + "\n").encode())
 
 
 @dataclass(frozen=True)

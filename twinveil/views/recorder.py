@@ -7,6 +7,7 @@ in one place show pictures, weights and answers: what the two clouds know togeth
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -100,10 +101,12 @@ def keep(folder: Path, view: View) -> None:
     """Write a view that has a topic into a folder of its own: the time, then the kind."""
     if view.topic is None:
         return
+    place = folder / f"{int(view.began * 1e6)}-{view.topic.kind}"
     try:
-        write(view, folder / f"{int(view.began * 1e6)}-{view.topic.kind}")
+        write(view, place)
     except OSError as error:
         log.error("a view could not be written: %s", error.strerror)
+        shutil.rmtree(place, ignore_errors=True)  # on a full disk a half of one is in everybody's way
 
 
 def _fields(message: Message) -> dict[str, Bytes]:

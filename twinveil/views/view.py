@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from twinveil.errors import BadInput, TwinveilError
-from twinveil.net.files import replace
+from twinveil.net.files import private_folder, replace
 from twinveil.plan import Plan
 from twinveil.protocol.observer import Mask, Topic
 from twinveil.rpc import rounds_pb2 as pb
@@ -139,9 +139,9 @@ def write(view: View, folder: Path) -> None:
         "arrays_sha256": hashlib.sha256(data).hexdigest(),
         "events": [_event_json(event) for event in view.events],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    replace(folder / ARRAYS, data, 0o600)
-    replace(folder / INDEX, (json.dumps(index, indent=1) + "\n").encode(), 0o600)
+    private_folder(folder)
+    replace(folder / ARRAYS, data)
+    replace(folder / INDEX, (json.dumps(index, indent=1) + "\n").encode())
 
 
 def read(folder: Path) -> View:

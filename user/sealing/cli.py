@@ -14,7 +14,7 @@ import typer
 from twinveil.cli.contact import with_settings
 from twinveil.cli.terminal import Terminal
 from twinveil.errors import BadInput, EnvelopeRefused
-from twinveil.net.files import replace
+from twinveil.net.files import PUBLIC, replace
 from twinveil.sealing.content import Order
 from twinveil.sealing.pixels import to_png
 from twinveil.sealing.receipt import Receipt
@@ -57,7 +57,7 @@ def seal(
     png = to_png(picture)
     with open_session(settings) as session:
         envelope = session.device.seal(png, check_account_name(account), Order(), session.terms)
-    replace(out, envelope, 0o644)
+    replace(out, envelope, PUBLIC)
     if as_json:
         typer.echo(json.dumps({"envelope": str(out), "bytes": len(envelope), "picture_bytes": len(png)}))
     else:

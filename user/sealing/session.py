@@ -15,7 +15,7 @@ from pathlib import Path
 
 from twinveil.errors import BadConfiguration, BadInput, BadPlan, PeerMismatch, TwinveilError
 from twinveil.net.channel import connect
-from twinveil.net.files import replace
+from twinveil.net.files import private_folder, replace
 from twinveil.net.sealing import SealingServer
 from twinveil.sealing.content import Order
 from twinveil.sealing.device import Device, Terms
@@ -61,7 +61,7 @@ def state_folder(settings: DeviceSettings) -> Path:
 def open_device(settings: DeviceSettings) -> Device:
     """This device, made at the first call. Raises BadInput."""
     folder = state_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(folder)
     return Device.open(folder, settings.device)
 
 
@@ -97,7 +97,7 @@ def check_pin(pin: Path, keys: PublicKeys, wanted: str | None) -> None:
             f"if they were replaced on purpose, remove {pin}"
         )
     if not pin.exists():
-        replace(pin, keys.fingerprint.encode() + b"\n", 0o644)
+        replace(pin, keys.fingerprint.encode() + b"\n")
 
 
 def _model(folder: Path, server: SealingServer, digest: bytes) -> FirstFactor:

@@ -7,6 +7,7 @@ payment data and password hashes are encrypted (AES-256-GCM) and bound to their 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sqlite3
 import threading
@@ -19,7 +20,8 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from twinveil.errors import BadInput
+from twinveil.errors import BadInput, HostFault
+from twinveil.net.files import PRIVATE, private_folder
 from twinveil.sealing.context import SecondFactor
 from twinveil.sealing.reasons import Reason, Refusal
 
@@ -59,10 +61,11 @@ class Store:
 
     def __init__(self, path: Path, key: bytes) -> None:
         """key: 32 bytes. Raises BadInput if the file is no such store."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(path.parent)
         self._cipher = AESGCM(key)
         self._lock = threading.Lock()
         try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))  # what SQLite adds gets its mode, too
             self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
             self._sql.execute("PRAGMA journal_mode = WAL")
             self._sql.execute("PRAGMA synchronous = FULL")
@@ -169,12 +172,14 @@ class Store:
                 self._sql.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._sql
+                    self._sql.execute("COMMIT")
                 except BaseException:
-                    self._sql.execute("ROLLBACK")
+                    if self._sql.in_transaction:  # SQLite itself ends one that finds the disk full
+                        self._sql.execute("ROLLBACK")
                     raise
-                self._sql.execute("COMMIT")
             except _DAMAGED as error:
-                raise BadInput(f"the sealing server's store cannot be used: {error}") from None
+                kind = HostFault if _is_of_host(error) else BadInput
+                raise kind(f"the sealing server's store cannot be used: {error}") from None
 
     def _encrypted(self, kind: str, name: str, record: Mapping[str, Any]) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -187,6 +192,17 @@ class Store:
             raise BadInput(f"the {kind} of {name} in the store is damaged or of another key") from None
         record: dict[str, Any] = json.loads(plain)
         return record
+
+
+def _is_of_host(error: Exception) -> bool:
+    """Whether the disk is at fault, and not what lies on it."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return (code & 0xFF) in (
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+    )
 
 
 def _blob(row: tuple[object, ...]) -> bytes:

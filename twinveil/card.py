@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from twinveil.errors import BadInput
+from twinveil.numbers import read_json
 from twinveil.plan import Plan, Shape
 
 Polarity = Literal["light-on-dark", "dark-on-light", "any"]
@@ -79,7 +80,7 @@ class ModelCard:
     def from_json(cls, text: str | bytes) -> ModelCard:
         """Raises BadInput for anything that is not exactly a card."""
         try:
-            data: dict[str, Any] = json.loads(text)
+            data: dict[str, Any] = read_json(text)
             for name in ("image_shape", "class_names"):
                 data[name] = tuple(data[name])
             return cls(**data)

@@ -22,7 +22,7 @@ class Params:
 
     key_bits: length of the Paillier modulus N. Below 2048 it is refused unless `insecure_small_key` is set,
         which exists for tests only.
-    sigma: statistical security of every additive mask, in bits, for one whole query.
+    sigma: statistical security of every additive mask, in bits, for a whole conversation: a query, an import.
     """
 
     key_bits: int = 2048

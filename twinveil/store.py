@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from twinveil.errors import AlreadyUsed, BadInput, ModelExists, NotAllowed, TwinveilError, UnknownModel
+from twinveil.numbers import read_json
 from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.plan import Plan
 from twinveil.protocol.model.layout import ImportLayout
@@ -107,7 +108,7 @@ class Record:
         than this version gives the same plan: its ciphertexts would be read wrongly.
         """
         try:
-            data: dict[str, Any] = json.loads(text)
+            data: dict[str, Any] = read_json(text)
             engines, label_only, key_bits = data["engines"], data["label_only"], data["key_bits"]
             texts = (*(data[name] for name in _TEXTS), *engines)
             if not isinstance(label_only, bool) or not all(isinstance(each, str) for each in texts):
@@ -309,7 +310,7 @@ def _parsed(data: bytes, folder: str) -> tuple[Record, str] | str:
 def _owner(folder: Path) -> str | None:
     """Whose model it is, of whatever version; None where the record says nothing any more."""
     try:
-        owner = json.loads((folder / _RECORD).read_bytes())["owner"]
+        owner = read_json((folder / _RECORD).read_bytes())["owner"]
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -8,7 +8,6 @@ Only this side ever holds the picture, the class vector or the label in the clea
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,7 @@ from twinveil.masks import Mask, mask_for
 from twinveil.net.both import Report, follow_both
 from twinveil.net.channel import Link, connect
 from twinveil.net.status import RpcError, from_rpc_error
+from twinveil.numbers import read_json
 from twinveil.params import MAX_PICTURES
 from twinveil.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelRequest
@@ -255,7 +255,7 @@ def _ask_both(
 
 def _figures(answer: AnswerHalf) -> dict[str, Any]:
     try:
-        figures = json.loads(answer.figures_json or "{}")
+        figures = read_json(answer.figures_json or "{}")
     except (ValueError, RecursionError):
         raise BadInput("a cloud's figures cannot be read") from None
     return figures if isinstance(figures, dict) else {}

@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from twinveil.calls import check_word
 from twinveil.errors import BadInput
 from twinveil.numbers import read_json
 from twinveil.plan import Plan, Shape
@@ -25,6 +26,9 @@ class PictureSpec:
 
     image_shape: Shape
     polarity: Polarity = "any"
+
+    def __post_init__(self) -> None:
+        check_word("polarity", self.polarity, Polarity)
 
 
 @dataclass(frozen=True, slots=True)

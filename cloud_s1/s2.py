@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from twinveil.crypto.public_key import PublicKey
-from twinveil.errors import TooMuch
+from twinveil.errors import BadConfiguration, PeerUnavailable, TooMuch
 from twinveil.net.channel import Link, Me, connect
 from twinveil.net.grpc_peer import GrpcPeer
 from twinveil.parallel import Workers
 from twinveil.pinning import KnownKey
 from twinveil.protocol.query.s1 import Tools
 from twinveil.rpc.rounds_pb2 import Round
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,13 @@ class _Way:
         self._open = ExitStack()
         self._tls = contact.me.tls
         self._stamp = self._tls and self._tls.stamp()
-        self.link: Link = self._open.enter_context(
-            connect(contact.me, "cloud_s2", contact.address, contact.wait)
-        )
+        try:
+            self.link: Link = self._open.enter_context(
+                connect(contact.me, "cloud_s2", contact.address, contact.wait)
+            )
+        except BadConfiguration as error:
+            log.error("cloud_s2 is not called: %s", error)
+            raise PeerUnavailable("cloud_s1 cannot call cloud_s2 as it is set up: its log says why") from None
         self.conversations = 0
         self.left = False
 

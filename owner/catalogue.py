@@ -19,6 +19,7 @@ from twinveil.card import ModelCard, check_name
 from twinveil.errors import BadInput, TwinveilError, UnknownModel
 from twinveil.model_files import version_order
 from twinveil.net.files import private_folder, replacing
+from twinveil.numbers import read_json
 from twinveil.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelReply
 from twinveil.rpc.types_pb2 import ModelEntry
@@ -63,7 +64,7 @@ class Released:
     def from_json(cls, text: str) -> Released:
         """Raises BadInput for anything that to_json has not written."""
         try:
-            data: Mapping[str, Any] = json.loads(text)
+            data: Mapping[str, Any] = read_json(text)
             released = cls(
                 data["name"],
                 data["version"],

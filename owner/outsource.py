@@ -11,11 +11,12 @@ from gmpy2 import mpz
 
 from owner.clouds import Clouds
 from twinveil.blinding import blind_values, offset_binary
-from twinveil.errors import TwinveilError
+from twinveil.calls import check_truth, check_word
+from twinveil.errors import BadInput, TwinveilError
 from twinveil.halves import model_plaintexts, model_segments
 from twinveil.net.both import Report, follow_both
 from twinveil.net.chunks import CHUNK_BYTES
-from twinveil.params import Params
+from twinveil.params import Engine, Params
 from twinveil.plan import QuantisedModel
 from twinveil.protocol.query.size import refuse_unrunnable
 from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader
@@ -34,6 +35,14 @@ class Release:
     version: str
     engines: Sequence[str] = ("packed",)
     label_only: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises BadInput, before anything is blinded."""
+        if isinstance(self.engines, str):
+            raise BadInput(f"engines are several words, such as ({self.engines!r},)")
+        for engine in self.engines:
+            check_word("engine", engine, Engine)
+        check_truth("label_only", self.label_only)
 
 
 def outsource(

@@ -8,3 +8,6 @@ _VARIABLE, _SUITE = "GRPC_SSL_CIPHER_SUITES", "ECDHE-PSK-CHACHA20-POLY1305"
 
 TLS_1_3_ONLY = "grpc" not in sys.modules or os.environ.get(_VARIABLE) == _SUITE
 os.environ[_VARIABLE] = _SUITE
+
+# Our errors say what gRPC's own log lines mean. Whoever wants those, too, sets GRPC_VERBOSITY=INFO.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeGuard, get_args
 
+from twinveil.calls import check_word
 from twinveil.errors import BadInput
+from twinveil.numbers import read_json
 from twinveil.plan import Plan, Shape
 
 Polarity = Literal["light-on-dark", "dark-on-light", "any"]
@@ -29,6 +31,9 @@ class PictureSpec:
 
     image_shape: Shape
     polarity: Polarity = "any"
+
+    def __post_init__(self) -> None:
+        check_word("polarity", self.polarity, Polarity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ class ModelCard:
     def from_json(cls, text: str | bytes) -> ModelCard:
         """Raises BadInput for anything that is not exactly a card."""
         try:
-            data: dict[str, Any] = json.loads(text)
+            data: dict[str, Any] = read_json(text)
             for name in ("image_shape", "class_names"):
                 if not isinstance(data[name], list):
                     raise TypeError

@@ -20,11 +20,12 @@ from typing import Any, NoReturn, TypeVar
 
 from twinveil.boundary import DEBUG
 from twinveil.errors import BadConfiguration, TwinveilError
+from twinveil.numbers import integer, whole
 
 PREFIX = "TWINVEIL_"
 CONFIG = "TWINVEIL_CONFIG"
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h)?")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)?")
 _SIZE = re.compile(r"([0-9]{1,16}) ?(B|KiB|MiB|GiB)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"B": 1, None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -49,9 +50,7 @@ def path(value: Any) -> Path:
 def number(value: Any, low: int = 0, high: int = 1 << 31) -> int:
     """A whole number from low to high."""
     try:
-        if isinstance(value, bool | float):
-            raise ValueError
-        result = int(value)
+        result = whole(value) if isinstance(value, str) else integer(value)
     except (ValueError, TypeError):
         raise BadConfiguration("must be a whole number") from None
     if not low <= result <= high:
@@ -188,11 +187,25 @@ def _variables(environment: Mapping[str, str], known: frozenset[str]) -> dict[st
 def read_toml(file: Path) -> dict[str, Any]:
     """Raises BadConfiguration for a file that cannot be read or is no TOML."""
     try:
-        return tomllib.loads(file.read_text())
+        content = tomllib.loads(file.read_text())
+        _check_integers(content)
+        return content
     except OSError as error:
         raise BadConfiguration(f"{file}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # tomllib raises more than its own
         raise BadConfiguration(f"{file}: no TOML: {error}") from None
+
+
+def _check_integers(value: Any) -> None:
+    """TOML has integers of 64 bits; tomllib reads any. Raises ValueError."""
+    match value:
+        case dict():
+            _check_integers(list(value.values()))
+        case list():
+            for each in value:
+                _check_integers(each)
+        case int() if abs(value) >> 64:
+            raise ValueError("an integer of more than 64 bits")
 
 
 def _file(file: Path, section: str, known: frozenset[str], own: frozenset[str]) -> tuple[Source, Source]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from twinveil.calls import check_word
 from twinveil.card import Polarity
 from twinveil.decoding import open_picture
 from twinveil.plan import Shape
@@ -51,6 +52,7 @@ def load_picture(source: str | Path | bytes, wanted: WantsPictures, invert: Inve
 
 def from_pillow(image: Image.Image, wanted: WantsPictures, invert: Invert = "auto") -> Picture:
     """Crop, invert if need be and resize a decoded 8-bit picture: uint8 (channels, height, width)."""
+    check_word("invert", invert, Invert)
     channels, height, width = wanted.image_shape
     image = _in_mode(image, "L" if channels == 1 else "RGB")
     box = _centre(image.size, (width, height))

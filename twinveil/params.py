@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from twinveil.errors import InvalidKey
 
@@ -10,6 +11,9 @@ KAPPA = 128
 """Computational security parameter in bits: labels, OT extension width."""
 
 MIN_KEY_BITS = 2048
+
+Engine = Literal["packed", "textbook"]
+"""How a query is computed."""
 
 MAX_PICTURES = 16
 """Most pictures of one query. Widths are those of such a query for every other, too: E(K) is packed once, at
@@ -22,7 +26,7 @@ class Params:
 
     key_bits: length of the Paillier modulus N. Below 2048 it is refused unless `insecure_small_key` is set,
         which exists for tests only.
-    sigma: statistical security of every additive mask, in bits, for one whole query.
+    sigma: statistical security of every additive mask, in bits, for a whole conversation: a query, an import.
     """
 
     key_bits: int = 2048

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from twinveil.crypto.public_key import PublicKey, from_base64
 from twinveil.errors import BadInput, PeerMismatch, TwinveilError
 from twinveil.net.files import create, private_folder
 from twinveil.net.status import from_rpc_error
+from twinveil.numbers import read_json
 from twinveil.params import Params
 from twinveil.rpc.keys_pb2 import GetPublicKeyRequest
 from twinveil.rpc.keys_pb2_grpc import KeysStub
@@ -68,7 +68,7 @@ class KnownKey:
         except grpc.RpcError as error:
             raise from_rpc_error(error, "cloud_s2") from None
         try:
-            jwk = json.loads(reply.jwk)
+            jwk = read_json(reply.jwk)
         except (ValueError, RecursionError):
             jwk = None
         if not isinstance(jwk, dict):

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.errors import BadPlan
+from twinveil.numbers import read_json
 from twinveil.plan_faults import faults_of
 from twinveil.plan_nodes import IMAGE, Concat, Conv, Dense, Linear, MaxPool, Node, Relu, Shape, output_shape
 
@@ -142,9 +143,9 @@ class Plan:
     def from_json(cls, text: str | bytes) -> Plan:
         """Raises BadPlan for anything that is not exactly a plan."""
         try:
-            data = json.loads(text)
+            data = read_json(text)
             nodes = tuple(_node_from_dict(item) for item in data.pop("nodes"))
-            shape = tuple(int(side) for side in data.pop("image_shape"))
+            shape = tuple(data.pop("image_shape"))
             if len(shape) != 3:
                 raise BadPlan("image_shape must be channels, height, width")
             return cls(image_shape=shape, nodes=nodes, **data)

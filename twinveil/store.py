@@ -36,6 +36,7 @@ from twinveil.errors import (
     UnknownModel,
 )
 from twinveil.net.files import private_folder, replace
+from twinveil.numbers import read_json
 from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.plan import Plan
 from twinveil.protocol.model.layout import ImportLayout
@@ -119,7 +120,7 @@ class Record:
         than this version gives the same plan: its ciphertexts would be read wrongly.
         """
         try:
-            data: dict[str, Any] = json.loads(text)
+            data: dict[str, Any] = read_json(text)
             engines, label_only, key_bits = data["engines"], data["label_only"], data["key_bits"]
             texts = (*(data[name] for name in _TEXTS), *engines)
             if not isinstance(label_only, bool) or not all(isinstance(each, str) for each in texts):
@@ -343,7 +344,7 @@ def _parsed(data: bytes, folder: str) -> tuple[Record, str] | str:
 def _owner(folder: Path) -> str | None:
     """Whose model it is, of whatever version; None where the record says nothing any more."""
     try:
-        owner = json.loads((folder / _RECORD).read_bytes())["owner"]
+        owner = read_json((folder / _RECORD).read_bytes())["owner"]
     except FileNotFoundError:
         return None
     except OSError as error:

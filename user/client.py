@@ -8,10 +8,9 @@ Only this side ever holds the picture, the class vector or the label in the clea
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +21,17 @@ import numpy.typing as npt
 
 from twinveil import answers
 from twinveil.blinding import blind_values, picture_segment
+from twinveil.calls import Source, check_truth, check_word, several
 from twinveil.card import ModelCard, check_name
 from twinveil.crypto.public_key import PublicKey
-from twinveil.errors import BadImage, BadInput, PeerMismatch
-from twinveil.images import Invert, load_picture
+from twinveil.errors import BadConfiguration, BadImage, BadInput, PeerMismatch
+from twinveil.images import Invert, Picture, load_picture
 from twinveil.masks import Mask, mask_for
 from twinveil.net.both import Report, follow_both
 from twinveil.net.channel import Link, connect
 from twinveil.net.status import RpcError, from_rpc_error
-from twinveil.params import MAX_PICTURES
+from twinveil.numbers import read_json
+from twinveil.params import MAX_PICTURES, Engine
 from twinveil.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelReply, GetModelRequest
 from twinveil.rpc.catalogue_pb2_grpc import CatalogueStub
@@ -43,9 +44,6 @@ DEADLINE = 3600.0
 CATALOGUE_DEADLINE = 20.0
 BATCH = 4
 """Pictures that share a query's ciphertexts; with so many, seconds a picture are least (docs/cost.md)."""
-
-Source = str | Path | bytes | npt.NDArray[np.uint8]
-"""A file, its content, or a picture that has the model's shape already."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +125,12 @@ class Client:
 
     def classify(
         self,
-        sources: Sequence[Source],
+        sources: Source | Iterable[Source],
         model: str,
         version: str = "",
         *,
         label_only: bool = False,
-        engine: str = "packed",
+        engine: Engine = "packed",
         invert: Invert = "auto",
         mask: str | Path | bytes | Mask | None = None,
         batch: int = BATCH,
@@ -144,13 +142,16 @@ class Client:
         report: told how far the query at work is and, of several pictures, which ones it has.
         Every picture is read and cropped before the first is sent: a bad file costs no query. No answer is
         looked at before all are there: which queries the clouds see never depends on what one of them gave.
-        Raises BadInput for a batch that is not from 1 to MAX_PICTURES.
+        Raises BadInput for options that are none, such as a batch that is not from 1 to MAX_PICTURES.
         """
-        if not 1 <= batch <= MAX_PICTURES:
+        check_truth("label_only", label_only)
+        check_word("engine", engine, Engine)
+        check_word("invert", invert, Invert)
+        if type(batch) is not int or not 1 <= batch <= MAX_PICTURES:
             raise BadInput(f"a query has 1 to {MAX_PICTURES} pictures, not {batch}")
         found = self.model(model, version)
         covering = mask_for(found.card, mask)
-        pictures = [self.read(source, found, invert) for source in sources]
+        pictures = [self.read(source, found, invert) for source in several(sources)]
         if covering is not None:
             pictures = [covering.cover(picture) for picture in pictures]
         if engine == "textbook":
@@ -163,7 +164,7 @@ class Client:
             taken.append(self._query(group, found, label_only or found.label_only, engine, told))
         return [made for answer in taken for made in answer.read(found)]
 
-    def read(self, source: Source, model: Model, invert: Invert = "auto") -> npt.NDArray[np.uint8]:
+    def read(self, source: str | Path | bytes | Picture, model: Model, invert: Invert = "auto") -> Picture:
         """A picture as the model wants it, (channels, height, width)."""
         if isinstance(source, np.ndarray):
             if source.shape != model.plan.image_shape or source.dtype != np.uint8:
@@ -236,7 +237,7 @@ class _Answer:
 
 
 def classify(
-    sources: Sequence[Source],
+    sources: Source | Iterable[Source],
     model: str,
     version: str = "",
     *,
@@ -247,7 +248,10 @@ def classify(
     """One call with its own connections; options as Client.classify takes them.
 
     contact: where the others are; without it, `cluster`, the folder of a local one, or the environment tells.
+    Raises BadConfiguration for both.
     """
+    if contact is not None and cluster is not None:
+        raise BadConfiguration("give either contact or cluster: each says where the others are")
     with Client(contact or Contact.configured(cluster)) as client:
         return client.classify(sources, model, version, **options)
 
@@ -285,7 +289,7 @@ def _ask_both(
 
 def _figures(answer: AnswerHalf) -> dict[str, Any]:
     try:
-        figures = json.loads(answer.figures_json or "{}")
+        figures = read_json(answer.figures_json or "{}")
     except (ValueError, RecursionError):
         raise BadInput("a cloud's figures cannot be read") from None
     return figures if isinstance(figures, dict) else {}

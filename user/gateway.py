@@ -6,11 +6,12 @@ import json
 import queue
 import threading
 from collections.abc import Generator
-from typing import get_args
 
-from twinveil.errors import BadInput, TwinveilError
+from twinveil.calls import check_word
+from twinveil.errors import TwinveilError
 from twinveil.images import Invert
 from twinveil.net.identity import PeerIdentity
+from twinveil.params import Engine
 from twinveil.rpc.gateway_pb2 import Picture, Result
 from twinveil.rpc.types_pb2 import Progress
 from user.client import Classification, Client
@@ -31,9 +32,8 @@ class Gateway:
         self.running = 0
 
     def classify(self, picture: Picture, caller: PeerIdentity) -> Generator[Progress, None, Result]:
-        invert = picture.invert or "auto"
-        if invert not in get_args(Invert):
-            raise BadInput(f"invert must be one of {', '.join(get_args(Invert))}")
+        check_word("invert", picture.invert or "auto", Invert)
+        check_word("engine", picture.engine or DEFAULT_ENGINE, Engine)
         self._count(1)
         try:
             # Leaving closes the channels, which ends a query that nobody waits for any more.
@@ -79,7 +79,7 @@ class _Query:
                 asked.model,
                 asked.version,
                 label_only=asked.label_only,
-                engine=asked.engine or DEFAULT_ENGINE,
+                engine=asked.engine or DEFAULT_ENGINE,  # type: ignore[arg-type]  # checked before
                 invert=asked.invert or "auto",  # type: ignore[arg-type]  # checked before
                 mask=asked.mask or None,
                 report=lambda done, stages, label: self._events.put(

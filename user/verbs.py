@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -17,7 +17,7 @@ from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal, styled
 from twinveil.errors import BadInput
 from twinveil.images import Invert
-from twinveil.params import MAX_PICTURES
+from twinveil.params import MAX_PICTURES, Engine
 from twinveil.picture_files import SUFFIXES, pictures_below
 from twinveil.settings import UserSettings
 from user.client import BATCH, Classification, Client
@@ -48,7 +48,7 @@ def classify(
         bool, typer.Option("--label-only", help="Ask for the class and nothing more, not even scores.")
     ] = False,
     engine: Annotated[
-        Literal["packed", "textbook"],
+        Engine,
         typer.Option(
             help="packed, or the published formulas one ciphertext a value (hours on real networks)."
         ),

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from owner.datasets import DataSet, Labels
+from twinveil.calls import check_word
 from twinveil.errors import BadInput
 from twinveil.images import Picture
 
@@ -81,6 +82,8 @@ def split(data: DataSet, seed: int, by: SplitBy | None = None, limit: int | None
     """
     if limit is not None and limit < 1:
         raise BadInput(f"an audit of at most {limit} pictures cannot be: give a number from 1 on")
+    if by is not None:
+        check_word("split by", by, SplitBy)
     by = by or ("picture" if data.name in BY_PICTURE else "person")
     pictures = np.concatenate([data.train, data.held_out])
     labels = np.concatenate([data.train_labels, data.held_out_labels])

@@ -10,7 +10,7 @@ found.class_name, found.mask
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from owner.masks.recogniser import Recogniser
 from owner.masks.results import read_known
 from owner.masks.study import Study, one_thread
 from owner.masks.tables import Rule
+from twinveil.calls import Source, check_word, several
 from twinveil.card import PictureSpec
 from twinveil.errors import BadInput
 from twinveil.images import Picture, load_picture
@@ -57,6 +58,7 @@ class Recognition:
         masks: of the study; by default those that were selected by `rule`.
         Raises BadInput if nothing was selected, or for a mask that was not measured in the study.
         """
+        check_word("rule", rule, Rule)
         place = Path(folder)
         known, study = read_known(place), Study.load(place)
         if not masks:
@@ -81,17 +83,18 @@ class Recognition:
 
     def recognise(
         self,
-        sources: Sequence[str | Path | bytes | Picture],
+        sources: Source | Iterable[Source],
         choose: Choice = "accurate",
         seed: int | None = None,
     ) -> list[Recognised]:
-        """One Recognised for each source: a file, its content, or a picture of the network's shape.
+        """One Recognised for each source, or for the only one: a file, its content, a picture of that shape.
 
         seed: makes random choices repeat. Raises BadImage, BadInput.
         """
+        check_word("choose", choose, Choice)
         source = np.random.default_rng(secrets.randbits(64) if seed is None else seed)
         found = []
-        for each in sources:
+        for each in several(sources):
             place = int(source.integers(len(self.masks))) if choose == "random" else 0
             found.append(self._recognise(self._read(each), self.masks[place]))
         return found

@@ -18,6 +18,7 @@ from owner.masks.study import Study
 from owner.masks.tables import Rule, Selection
 from twinveil.errors import BadInput
 from twinveil.net.files import private_folder, replace
+from twinveil.numbers import read_json, real
 
 NAME = "selection.json"
 PLACES: dict[Rule, str] = {"published": "targets", "simple": "targets-simple", "nearest": "nearest"}
@@ -67,9 +68,9 @@ def write_results(study: Study, selection: Selection) -> Path:
 def read_known(folder: Path) -> Known:
     """Raises BadInput if nothing has been selected yet."""
     try:
-        selection: dict[str, Any] = json.loads((folder / NAME).read_text())["selection"]
+        selection: dict[str, Any] = read_json((folder / NAME).read_text())["selection"]
         return Known(
-            {row["digest"]: float(row["third"]["mean"]) for row in selection["masks"]},
+            {row["digest"]: real(row["third"]["mean"]) for row in selection["masks"]},
             {
                 "published": tuple(selection["targets"]),
                 "simple": tuple(selection["simple_targets"]),

@@ -37,6 +37,7 @@ from twinveil.images import Picture
 from twinveil.masks import Mask, load_masks
 from twinveil.net.files import private_folder
 from twinveil.net.files import replace as replace_file
+from twinveil.numbers import decimal, read_json
 from twinveil.plan import Shape
 
 Kind = Literal["original", "masked", "repair"]
@@ -195,8 +196,7 @@ class Study:
         for seed in self.settings.seeds:
             for kind in KINDS:
                 if self._has(kind, seed):
-                    with safe_open(self._path(kind, seed), "numpy") as file:
-                        found[f"{kind}-{seed}"] = float(file.metadata()["seconds"])
+                    found[f"{kind}-{seed}"] = _seconds(self._path(kind, seed))
         return found
 
     def _train(self, kind: Kind, seed: int, epoch: Callable[[int, int, float], None]) -> None:
@@ -301,7 +301,7 @@ def _load_pictures(settings: StudySettings) -> DataSet:
 
 def _read(folder: Path) -> tuple[StudySettings, dict[str, str], Pictures]:
     try:
-        data = json.loads((folder / "study.json").read_text())
+        data = read_json((folder / "study.json").read_text())
         settings = StudySettings.from_dict(data["settings"])
         return settings, dict(data["masks"]), Pictures.from_dict(data["pictures"])
     except FileNotFoundError:
@@ -311,6 +311,14 @@ def _read(folder: Path) -> tuple[StudySettings, dict[str, str], Pictures]:
             f"{folder}/study.json cannot be read ({type(error).__name__}): remove it and run twinveil mask "
             "train again, which keeps what is trained"
         ) from None
+
+
+def _seconds(path: Path) -> float:
+    try:
+        with safe_open(path, "numpy") as file:
+            return decimal(file.metadata()["seconds"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        raise BadInput(f"{path} is damaged: remove it and train again") from None
 
 
 def _digest(*contents: bytes) -> str:

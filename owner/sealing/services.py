@@ -12,6 +12,7 @@ from twinveil.net.handlers import Facts
 from twinveil.net.sealing import SealingServicer
 from twinveil.net.server import Service
 from twinveil.net.servicers import StatusServicer
+from twinveil.numbers import whole
 from twinveil.sealing.envelope import SIGN_VERSIONS
 from twinveil.sealing.factors import factor_model
 from twinveil.sealing.features import Recogniser
@@ -49,11 +50,14 @@ def build(settings: SealingSettings) -> Sequence[Service]:
 
 
 def _sign_versions(text: str) -> frozenset[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) in SIGN_VERSIONS for part in parts):
+    try:
+        found = frozenset(whole(part.strip()) for part in text.split(","))
+    except ValueError:
+        found = frozenset()
+    if not found or not found.issubset(SIGN_VERSIONS):
         known = ", ".join(map(str, SIGN_VERSIONS))
         raise BadConfiguration(f"--sign-versions must be some of {known}, with commas between")
-    return frozenset(map(int, parts))
+    return found
 
 
 def _expose(service: SealingService, address: str) -> None:

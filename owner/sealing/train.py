@@ -16,6 +16,7 @@ from owner.sealing.train_adversarial import train_adversarial
 from owner.sealing.train_recogniser import train_recogniser
 from owner.sealing.train_variational import train_variational
 from owner.sealing.training import Options, Report
+from twinveil.calls import check_word
 from twinveil.errors import BadInput
 from twinveil.sealing.factors import Form
 from twinveil.sealing.network_files import save_network
@@ -35,6 +36,9 @@ def train_sealing(
     """Trains and writes FOLDER/NAME for each; gives their facts by name. Raises BadInput."""
     if not what:
         raise BadInput(f"say what to train: {', '.join(EVERYTHING)}")
+    for each in what:
+        check_word("what to train", each, What)
+    check_word("form", form, Form)
     parts = split(load_faces(data))
     cleaned = clean(parts.train)
     parts = replace(parts, train=cleaned.faces)

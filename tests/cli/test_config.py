@@ -80,6 +80,12 @@ def test_settings_of_other_roles_may_stand_in_the_environment() -> None:
         ([], {}, "[cloud_s1]\nmax_calls = true", r"\[cloud_s1\] max_calls: must be a whole number"),
         ([], {}, "max_calls = 1.5", r"max_calls: must be a whole number"),
         ([], {}, "max_calls = ", r"no TOML"),
+        ([], {}, "max_calls = 0x" + "f" * 20_000, r"toml: no TOML: an integer of more than 64 bits"),
+        ([], {}, "[cloud_s1]\ngrace = [0x" + "f" * 20_000 + "]", r"no TOML: an integer of more than 64 bits"),
+        (["--max-calls", "1_0"], {}, "", r"--max-calls: must be a whole number"),
+        (["--max-calls", "٣"], {}, "", r"--max-calls: must be a whole number"),
+        ([], {"TWINVEIL_MAX_CALLS": " 7 "}, "", r"TWINVEIL_MAX_CALLS: must be a whole number"),
+        ([], {"TWINVEIL_MAX_CALLS": "9" * 5000}, "", r"TWINVEIL_MAX_CALLS: must be a whole number$"),
         ([], {}, "insecure_plaintext = 'maybe'", r"must be true or false"),
     ],
 )
@@ -116,7 +122,11 @@ def test_durations(text: object, seconds: float) -> None:
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "-1", "0", "1d", "nan", "25h", True, None])
+FOREIGN = ("٣", "1_0", " 7", "7\n", "9" * 5000, "nan", 1e-5, float("inf"), True, None)
+"""What int() or float() would take, and what is none."""
+
+
+@pytest.mark.parametrize("text", [*FOREIGN, "", "s", "-1", "0", "1d", "25h", "٣s", "1_0s"])
 def test_no_durations(text: object) -> None:
     with pytest.raises(BadConfiguration):
         duration(text)
@@ -127,7 +137,7 @@ def test_sizes(text: object, count: int) -> None:
     assert size(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "0", "4MB", "-1", "1.5MiB", "2GiB", False])
+@pytest.mark.parametrize("text", [*FOREIGN, "", "0", "4MB", "-1", "1.5MiB", "2GiB"])
 def test_no_sizes(text: object) -> None:
     with pytest.raises(BadConfiguration):
         size(text)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +59,35 @@ def test_what_was_typed_is_shown_without_what_acts_on_a_terminal() -> None:
         assert shown.returncode == 2
         assert "x\\x1b[31m\\u202e" in shown.stderr
         assert shown.stderr.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["demo", "--images", "1_0"], "'1_0' is not a whole number"),
+        (["demo", "--images=٣"], "'٣' is not a whole number"),
+        (["demo", "--seed", "9" * 5000], "999' is not a whole number"),
+        (["bench", "--bandwidth", "nan"], "'nan' is not a number"),
+        (["preflight", ".", "--wait", "1e999"], "'1e999' is not a number"),
+        (["mask", "train", "--runs", " 7"], "' 7' is not a whole number"),
+        (["sealing", "pay", "--attempts", "1_0"], "'1_0' is not a whole number"),
+        (["estimate", "--key-bits", "2_048"], "key sizes are numbers with commas between, not '2_048'"),
+    ],
+)
+def test_numbers_have_one_form(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], what: str
+) -> None:
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+    assert run(monkeypatch, *arguments) == 2
+    assert what in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_demo_refuses_a_key_before_it_trains(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "demo", "--key-bits", "512", f"--folder={tmp_path / 'demo'}") == 2
+    assert capsys.readouterr().err.startswith("error: a 512-bit key is refused")
+    assert not (tmp_path / "demo").exists()
 
 
 def test_status_without_anyone_there() -> None:

@@ -16,6 +16,7 @@ from cloud_s1.s2 import CloudS2, Contact, PeerS2
 from tests.crypto_keys import secret_key, toy
 from twinveil.crypto.keygen import generate
 from twinveil.errors import InvalidKey, PeerMismatch, PeerUnavailable, TooMuch
+from twinveil.net.certificates import issue, make_authority
 from twinveil.net.channel import Me
 from twinveil.net.grpc_peer import RoundsServicer
 from twinveil.net.limits import CallLimits, Limits
@@ -109,6 +110,19 @@ def an_answer(way: CloudS2) -> bool:
         return peer.ask(done()).HasField("masked_plaintexts")
     finally:
         peer.close()
+
+
+def test_what_is_wrong_with_s1s_own_certificate_is_for_its_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = issue(make_authority(), "cloud_s1", "s1", tmp_path, days=-1)
+    me = Me("cloud_s1", "s1", ended)
+    way = CloudS2(Contact(me, "127.0.0.1:1", 5.0, 2.0, KnownKey(tmp_path / PIN)))
+    with pytest.raises(
+        PeerUnavailable, match=r"^cloud_s1 cannot call cloud_s2 as it is set up: its log says why$"
+    ):
+        way.key()
+    assert f"{ended.certificate} ended 20" in caplog.text
 
 
 @pytest.mark.parametrize("asked_before", [True, False], ids=["running", "opened while it was away"])

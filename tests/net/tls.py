@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -35,11 +36,20 @@ def with_rsa(authority: Authority, made: TlsFiles) -> TlsFiles:
     return made
 
 
+def dated(authority: Authority, made: TlsFiles, begin: float, end: float) -> TlsFiles:
+    """The certificate with other dates, in days from now."""
+    certificate = x509.load_pem_x509_certificate(made.certificate.read_bytes())
+    dates = [datetime.now(UTC) + timedelta(days) for days in (begin, end)]
+    _sign(authority, made, certificate.public_key(), list(certificate.extensions), dates)
+    return made
+
+
 def _sign(
     authority: Authority,
     made: TlsFiles,
     key: CertificatePublicKeyTypes,
     extensions: list[x509.Extension[x509.ExtensionType]],
+    dates: Sequence[datetime] = (),
 ) -> None:
     old = x509.load_pem_x509_certificate(made.certificate.read_bytes())
     new = x509.CertificateBuilder(
@@ -47,8 +57,7 @@ def _sign(
         old.subject,
         key,
         x509.random_serial_number(),
-        old.not_valid_before_utc,
-        old.not_valid_after_utc,
+        *(dates or (old.not_valid_before_utc, old.not_valid_after_utc)),
         extensions,
     )
     made.certificate.write_bytes(new.sign(authority.key, hashes.SHA256()).public_bytes(Encoding.PEM))

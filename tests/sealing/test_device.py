@@ -28,6 +28,14 @@ def test_numbers_never_repeat_under_load(tmp_path: Path) -> None:
     assert device.counter() == 61
 
 
+def test_first_calls_at_once_make_one_device(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = {
+            device.public_key for device in pool.map(lambda _: Device.open(tmp_path, "till-7"), range(8))
+        }
+    assert found == {Device.open(tmp_path).public_key}
+
+
 @pytest.mark.parametrize("name", ["", "two words", "x" * 65, "../etc", "ä"])
 def test_names_that_cannot_be(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInput):

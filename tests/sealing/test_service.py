@@ -5,6 +5,10 @@ Every certificate is shown to every RPC in tests/net/test_authorisation.py.
 
 from __future__ import annotations
 
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -21,9 +25,10 @@ from twinveil.rpc.sealing_pb2 import VerifyReply, VerifyRequest
 from twinveil.rpc.sealing_pb2_grpc import SealingStub
 from twinveil.sealing.content import Order
 from twinveil.sealing.enrolment import Enrolment
+from twinveil.sealing.keys import PublicKeys, ServerKeys
 from twinveil.sealing.reasons import Outcome
 from twinveil.settings import DeviceSettings
-from user.sealing.session import Session, open_session
+from user.sealing.session import Session, check_pin, open_session
 
 
 def settings(live: Live, **more: object) -> DeviceSettings:
@@ -113,6 +118,29 @@ def test_the_network_is_fetched_once_and_again_where_it_is_damaged(live: Live) -
         assert session.terms.model.network.digest == live.rig.model.network.digest
     with connect(live.me("user"), "owner", live.address) as link, pytest.raises(PeerMismatch):
         SealingServer(link).network(bytes(32))
+
+
+def test_first_contacts_at_once_pin_one_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Barrier(2)
+    fsync = os.fsync
+
+    def both(handle: int) -> None:
+        with suppress(threading.BrokenBarrierError):
+            begun.wait(0.5)  # neither has written yet
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", both)
+
+    def contact(keys: PublicKeys) -> str:
+        try:
+            check_pin(tmp_path / "pin", keys, None)
+        except PeerMismatch:
+            return "refused"
+        return keys.fingerprint
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(contact, [ServerKeys.make().public, ServerKeys.make().public]))
+    assert sorted(found) == sorted(["refused", (tmp_path / "pin").read_text().strip()])
 
 
 def test_keys_are_pinned(live: Live) -> None:

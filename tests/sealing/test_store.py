@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,6 +132,24 @@ def test_what_is_used_stays_used_after_kill_9(store: Store, tmp_path: Path) -> N
     with pytest.raises(Refusal) as refused:
         store.use(second(1 << 62, 78))
     assert refused.value.reason is Reason.COUNTER
+
+
+def _book(path: Path, count: int) -> int:
+    store = Store(path, KEY)
+    return sum(store.book_miss("alice", 1000, 500, 10) for _ in range(count))
+
+
+def test_misses_are_counted_over_threads_and_processes(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        others = [pool.submit(_book, path, 8) for _ in range(2)]
+        with ThreadPoolExecutor(4) as threads:
+            ours = sum(threads.map(lambda _: _book(path, 2), range(4)))
+        booked = ours + sum(each.result() for each in others)
+    assert booked == 10
+    assert not store.book_miss("alice", 1000, 500, 10)
+    assert store.book_miss("alice", 2000, 1500, 10)  # those are long ago
+    assert store.book_miss("bob", 1000, 500, 10)
 
 
 def test_commits_reach_the_disk(store: Store) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -231,6 +234,64 @@ def test_a_pass_forgets_misses(rig: Rig) -> None:
         for _ in range(9):
             rig.verifier.verify(rig.seal(STRANGER))
         assert reason(rig, rig.seal()) is Reason.PASSED
+
+
+class Hash:
+    """Stands in for scrypt: counts who reaches it, and lets nobody go before `seconds` have passed."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.reached = seconds, 0
+        self._lock = threading.Lock()
+
+    def __call__(self, given: bytes, kept: bytes) -> bool:
+        with self._lock:
+            self.reached += 1
+        time.sleep(self.seconds)
+        return given == PASSWORD.encode()
+
+
+def passwords(rig: Rig, clock: Clock, *given: str) -> list[bytes]:
+    """Envelopes, each of a device of its own, so that they may come in any order."""
+    devices = [new_device(f"till-{number}", clock) for number in range(len(given))]
+    for device in devices:
+        rig.registry.register_device(device.name, device.public_key)
+    return [
+        device.seal_password(password, ACCOUNT, Order(), rig.terms())
+        for device, password in zip(devices, given, strict=True)
+    ]
+
+
+def test_guesses_at_once_are_no_more_than_one_after_the_other(
+    rig: Rig, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashing = Hash(0.2)
+    monkeypatch.setattr("twinveil.sealing.server.verify.is_password", hashing)
+    envelopes = passwords(rig, clock, *[f"wrong {number}" for number in range(32)])
+    with ThreadPoolExecutor(32) as pool:
+        reasons = list(pool.map(lambda each: reason(rig, each), envelopes))
+    assert hashing.reached == 10
+    assert (reasons.count(Reason.PASSWORD), reasons.count(Reason.LOCKED)) == (10, 22)
+
+
+def test_a_right_guess_gives_its_booking_back(
+    rig: Rig, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinveil.sealing.server.verify.is_password", Hash(0))
+    for envelope in passwords(rig, clock, *[PASSWORD] * 25):
+        assert reason(rig, envelope) is Reason.PASSED
+
+
+def test_a_guess_that_a_crash_cuts_short_was_a_miss(
+    rig: Rig, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(given: bytes, kept: bytes) -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr("twinveil.sealing.server.verify.is_password", dies)
+    for envelope in passwords(rig, clock, *[PASSWORD] * 10):
+        with pytest.raises(MemoryError):
+            rig.verifier.verify(envelope)
+    assert reason(rig, rig.seal()) is Reason.LOCKED
 
 
 def test_an_order_is_paid_once(rig: Rig) -> None:

@@ -390,7 +390,7 @@ def _sealing_state(folder: Path) -> Read:
         with closing(store()) as found:
             found.device_key("till-7")
             found.account("alice")
-            found.misses("alice", 0)
+            found.book_miss("alice", 0, 0, 10)
 
     return read
 

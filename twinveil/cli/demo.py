@@ -32,6 +32,8 @@ from twinveil.net.channel import Link, connect
 from twinveil.net.cluster import LocalCluster
 from twinveil.net.files import PUBLIC, check_place, private_folder, write_report
 from twinveil.net.status import from_rpc_error
+from twinveil.numbers import read_json
+from twinveil.params import Params
 from twinveil.picture_files import pictures_in, visible
 from twinveil.process import command
 from twinveil.rpc.gateway_pb2 import Picture, Result
@@ -76,7 +78,7 @@ def demo(
     folder: Annotated[
         Path, typer.Option(help="What a run makes and the next one finds: model, key, pictures, logs.")
     ] = Path(".twinveil/demo"),
-    seed: Annotated[int, typer.Option(help="Which held-out digits are taken.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Which held-out digits are taken.")] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the processes running until Ctrl-C.")] = False,
     record: Annotated[
         Path | None, typer.Option(help="Write down here what each cloud sees; then: twinveil views FOLDER.")
@@ -86,6 +88,7 @@ def demo(
     if json_file is not None:
         check_place(json_file)
     terminal = Terminal()
+    Params(key_bits, insecure_small_key=insecure_small_key)  # refuses a key before minutes of training
     folders = Folders(folder, key_bits)
     _train(folders, terminal)
     stored = load_model(folders.model)
@@ -219,7 +222,7 @@ def _classify(
         agrees=tuple(result.vector) == expected,
         scores=tuple(each / (1 << stored.model.plan.fraction_bits) for each in result.vector),
         seconds=result.seconds,
-        clouds=json.loads(result.figures_json),
+        clouds=read_json(result.figures_json),
     )
 
 

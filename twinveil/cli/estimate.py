@@ -20,6 +20,7 @@ from twinveil.estimate.machine import Machine, measure
 from twinveil.estimate.query import estimate as query_cost
 from twinveil.estimate.seconds import Link, Seconds, latency, memory, of_query, rounds, sustained
 from twinveil.model_files import find_model, load_plan
+from twinveil.numbers import whole
 from twinveil.params import MAX_PICTURES, Params
 from twinveil.plan import Plan
 from twinveil.protocol.packed.layout import PackedLayout
@@ -91,7 +92,7 @@ def estimate(
 def sizes(text: str) -> list[int]:
     """Key sizes from "2048,3072". Raises BadInput."""
     try:
-        return [int(each) for each in text.split(",")]
+        return [whole(each.strip()) for each in text.split(",")]
     except ValueError:
         raise BadInput(f"key sizes are numbers with commas between, not {text!r}") from None
 

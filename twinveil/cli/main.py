@@ -15,6 +15,7 @@ import typer
 import typer.core
 
 from twinveil.boundary import INTERRUPTED, guarded
+from twinveil.cli.options import with_strict_numbers
 from twinveil.errors import BadConfiguration
 from twinveil.version import VERSION
 from twinveil.wording import visible_lines
@@ -75,7 +76,7 @@ def _as_command(name: str, function: Callable[..., Any], context: dict[str, Any]
 def _named(name: str, app: typer.Typer) -> Any:
     command = typer.main.get_command(app)
     command.name = name
-    return command
+    return with_strict_numbers(command)
 
 
 def _unavailable(name: str, error: Exception) -> Callable[[], None]:

@@ -18,6 +18,7 @@ from twinveil.errors import PeerUnavailable, TwinveilError
 from twinveil.kits.texts import settings_of
 from twinveil.net.address import from_here
 from twinveil.net.channel import connect
+from twinveil.net.credentials import check_dates
 from twinveil.net.identity import ROLES
 from twinveil.rpc.types_pb2 import ModelEntry
 from twinveil.settings import EVERY_SETTING, CallerSettings
@@ -70,7 +71,8 @@ def status(
         flags |= {"tls": str(cluster / "tls" / "user"), "name": "local"}
     environment = (_own_address(config) if config else {}) | os.environ
     settings = settle(CallerSettings, "user", flags, environment, EVERY_SETTING)
-    settings.me()
+    if (own := settings.me().tls) is not None:
+        check_dates(own)  # said once, and not in every role's row
     with ThreadPoolExecutor(len(ROLES)) as pool:
         answers = list(pool.map(lambda role: ask(settings, role), ROLES))
     if as_json:

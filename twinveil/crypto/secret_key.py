@@ -39,6 +39,7 @@ from twinveil.crypto.public_key import PublicKey, from_base64, to_base64
 from twinveil.crypto.tally import MODMUL_P2, POWER_P2, Tally
 from twinveil.errors import InvalidKey, TwinveilError
 from twinveil.net.files import create
+from twinveil.numbers import read_json
 from twinveil.parallel import INLINE, Workers, powers
 from twinveil.params import Params
 
@@ -193,7 +194,7 @@ class SecretKey:
                 raise InvalidKey(f"{path.name} is open to others: chmod 600 it, or make a new key")
             data = file.read(MAX_FILE_BYTES + 1)
         try:
-            jwk = json.loads(data) if len(data) <= MAX_FILE_BYTES else None
+            jwk = read_json(data) if len(data) <= MAX_FILE_BYTES else None
         except (ValueError, RecursionError):
             jwk = None
         if not isinstance(jwk, dict):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from twinveil.errors import BadConfiguration, PeerUnavailable
 from twinveil.net.files import PUBLIC, replace
+from twinveil.numbers import read_json
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 POLL_SECONDS = 0.02
@@ -38,7 +39,7 @@ class Ready:
     def read(path: Path) -> Ready | None:
         """What is announced in a ready file, or None while there is none."""
         try:
-            content = json.loads(path.read_text())
+            content = read_json(path.read_text())
             return Ready(**content)
         except FileNotFoundError:
             return None

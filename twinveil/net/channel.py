@@ -12,7 +12,7 @@ import grpc
 
 from twinveil.errors import BadConfiguration, PeerMismatch, PeerUnavailable, TwinveilError
 from twinveil.net.address import is_loopback, resolve, split
-from twinveil.net.credentials import TlsFiles, client_credentials, server_name
+from twinveil.net.credentials import TlsFiles, client_credentials, renewal, server_name, utc_now
 from twinveil.net.identity import INSECURE_ROLE_KEY, role_uri
 from twinveil.net.status import details, from_rpc_error
 from twinveil.rpc.status_pb2 import GetStatusReply, GetStatusRequest
@@ -22,8 +22,34 @@ from twinveil.version import PROTOCOL_VERSION
 MAX_MESSAGE_BYTES = 2 << 20
 WAIT_SECONDS = 10.0
 
-TLS_FAILURES = ("handshake", "SSL", "CERTIFICATE", "certificate", "Socket closed")
-"""What gRPC's own texts say when TLS, not the network, is what fails."""
+TLS_FAILURES = (
+    (
+        ("certificate has expired",),
+        "its certificate has ended, by this machine's clock ({now}): if the clock is "
+        "right, renew it by {renewal}",
+    ),
+    (
+        ("certificate is not yet valid",),
+        "its certificate has not begun, by this machine's clock ({now}): set the "
+        "clock, or that of the machine where the kits were made",
+    ),
+    (
+        ("issuer certificate", "self-signed", "self signed", "signature failure"),
+        "its certificate comes from another "
+        "authority than {authority}: take both kits from one run of twinveil provision",
+    ),
+    (("WRONG_VERSION_NUMBER",), "it speaks no TLS: set both sides to TLS"),
+    (
+        ("Socket closed",),
+        "it does not take {certificate}: are both from the same authority, are both sides set to "
+        "TLS, and is the clock right there (here it is {now})?",
+    ),
+    (
+        ("handshake", "SSL", "CERTIFICATE", "certificate"),
+        "do both certificates come from the same authority, are they in date, and are both sides set to TLS?",
+    ),
+)
+"""What gRPC's own texts say when TLS, not the network, is what fails, and what that means for a person."""
 
 ANOTHER_ROLE = "Hostname Verification"
 """What they say when the certificate there is another role's."""
@@ -71,7 +97,7 @@ def connect(me: Me, role: str, address: str, wait: float = WAIT_SECONDS) -> Iter
     peer = f"{role} at {target}"
     channel = open_channel(me, role, target)
     try:
-        yield Link(channel, peer, _greet(channel, role, peer, max(0.1, end - time.monotonic())))
+        yield Link(channel, peer, _greet(channel, me, role, peer, max(0.1, end - time.monotonic())))
     finally:
         channel.close()
 
@@ -87,14 +113,14 @@ def open_channel(me: Me, role: str, target: str) -> grpc.Channel:
     return grpc.intercept_channel(channel, _InsecureName(role_uri(me.role, me.name)))
 
 
-def _greet(channel: grpc.Channel, role: str, peer: str, wait: float) -> GetStatusReply:
+def _greet(channel: grpc.Channel, me: Me, role: str, peer: str, wait: float) -> GetStatusReply:
     """Waits for the peer to answer and looks who it is."""
     try:
         status = StatusStub(channel).GetStatus(GetStatusRequest(), timeout=wait, wait_for_ready=True)
     except grpc.RpcError as error:
         failed = from_rpc_error(error, peer)
         if isinstance(failed, PeerUnavailable):
-            raise _unreachable(channel, peer) from None
+            raise _unreachable(channel, me, role, peer) from None
         raise failed from None
     if status.role != role:
         raise PeerMismatch(f"{peer} says that it is {status.role or 'nobody'}: check the addresses")
@@ -106,19 +132,25 @@ def _greet(channel: grpc.Channel, role: str, peer: str, wait: float) -> GetStatu
     return status
 
 
-def _unreachable(channel: grpc.Channel, peer: str) -> TwinveilError:
+def _unreachable(channel: grpc.Channel, me: Me, role: str, peer: str) -> TwinveilError:
     """Why nobody answers: a second call that does not wait gets the transport's own reason."""
     try:
         StatusStub(channel).GetStatus(GetStatusRequest(), timeout=1)
     except grpc.RpcError as error:
         if ANOTHER_ROLE in details(error):
             return PeerMismatch(f"{peer} has the certificate of another role: check the addresses")
-        if any(word in details(error) for word in TLS_FAILURES):
-            return PeerUnavailable(
-                f"{peer} answers, but mutual TLS fails: do both certificates come from the same authority, "
-                "are they in date, and are both sides set to TLS?"
-            )
+        for words, meaning in TLS_FAILURES:
+            if any(word in details(error) for word in words):
+                return PeerUnavailable(f"{peer} answers, but mutual TLS fails: {_said(meaning, me, role)}")
     return PeerUnavailable(f"{peer} does not answer: is it running?")
+
+
+def _said(meaning: str, me: Me, role: str) -> str:
+    if me.tls is None:
+        return "it wants TLS: give --tls FOLDER in place of --insecure-plaintext"
+    return meaning.format(
+        now=utc_now(), renewal=renewal(role), authority=me.tls.authority, certificate=me.tls.certificate
+    )
 
 
 class _InsecureName(

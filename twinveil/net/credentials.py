@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from twinveil import TLS_1_3_ONLY
-from twinveil.errors import BadConfiguration
+from twinveil.errors import BadConfiguration, NotAllowed
 from twinveil.net.identity import MALFORMED, from_certificate
 
 RENEWAL_TRIES, RENEWAL_SECONDS = 5, 0.05
@@ -100,19 +100,63 @@ def check_own(files: TlsFiles, role: str) -> None:
         raise BadConfiguration(
             f"{files.certificate} is {shown}'s: {role} needs the certificate of its own kit"
         )
-    now = datetime.now(UTC)
-    for path, pem in ((files.certificate, content.certificate), (files.authority, content.authority)):
-        certificate = x509.load_pem_x509_certificate(pem)
-        if now < certificate.not_valid_before_utc:
-            begin = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M}"
-            raise BadConfiguration(f"{path} begins {begin} UTC: is this machine's clock right?")
-        if now > certificate.not_valid_after_utc:
-            end = f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M}"
-            raise BadConfiguration(f"{path} ended {end} UTC: it has to be renewed (twinveil provision)")
+    _check_dates(files, content)
+
+
+def check_dates(files: TlsFiles) -> None:
+    """Raises BadConfiguration unless certificate and authority are in date, by this machine's clock."""
+    _check_dates(files, read(files))
+
+
+def _check_dates(files: TlsFiles, content: _Content) -> None:
+    authority = x509.load_pem_x509_certificate(content.authority)
+    certificate = x509.load_pem_x509_certificate(content.certificate)
+    now, here = datetime.now(UTC), f"and here it is {utc_now()}"
+    if now > authority.not_valid_after_utc:
+        end = _time(authority.not_valid_after_utc)
+        raise BadConfiguration(
+            f"{files.authority} ended {end}, {here}: if this machine's clock is right, all kits have to be "
+            "made anew, by twinveil provision project.toml -o NEW_KITS"
+        )
+    if now > certificate.not_valid_after_utc:
+        end = _time(certificate.not_valid_after_utc)
+        raise BadConfiguration(
+            f"{files.certificate} ended {end}, {here}: if this machine's clock is right, it has to be "
+            f"renewed, by {renewal(_kit(content.certificate))}"
+        )
+    if now < certificate.not_valid_before_utc:
+        begin = _time(certificate.not_valid_before_utc)
+        raise BadConfiguration(f"{files.certificate} begins {begin}, {here}: set this machine's clock")
+
+
+def renewal(kit: str) -> str:
+    """The command that renews a kit's certificate. kit: its name, or "user" for those of all users."""
+    return f"twinveil provision project.toml -o kits --renew {kit}"
+
+
+def utc_now() -> str:
+    """By this machine's clock, for a person who compares it with a certificate's dates."""
+    return _time(datetime.now(UTC))
+
+
+def _time(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def _kit(certificate: bytes) -> str:
+    try:
+        shown = from_certificate(certificate)
+    except NotAllowed:
+        return "KIT"
+    return f"user-{shown.name}" if shown.role == "user" else shown.role
 
 
 def client_credentials(files: TlsFiles) -> grpc.ChannelCredentials:
-    """For a new channel, from the files as they are now; a renewal at work is waited for."""
+    """For a new channel, from the files as they are now; a renewal at work is waited for.
+
+    Raises BadConfiguration for files that are no use, and for a certificate that is out of date: the other
+    side would only close the connection.
+    """
     _refuse_older_tls()
     for _ in range(RENEWAL_TRIES):
         try:
@@ -122,6 +166,7 @@ def client_credentials(files: TlsFiles) -> grpc.ChannelCredentials:
             time.sleep(RENEWAL_SECONDS)
     else:
         content = read(files)
+    _check_dates(files, content)
     return grpc.ssl_channel_credentials(content.authority, content.key, content.certificate)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from twinveil.boundary import guarded
 from twinveil.errors import BadInput
 from twinveil.model_files import load_model
+from twinveil.numbers import whole
 from twinveil.rehearsal.arrays import save_views
 from twinveil.rehearsal.record import rehearse
 
@@ -28,7 +29,7 @@ def main() -> int:
     parser.add_argument("model", type=Path, help="a model's folder")
     parser.add_argument("pictures", type=Path, help="uint8 (n, channels, height, width), .npy")
     parser.add_argument("views", type=Path, help="file to write, .npz")
-    parser.add_argument("--key-bits", type=int, default=512, help="length of the throw-away key")
+    parser.add_argument("--key-bits", type=whole, default=512, help="length of the throw-away key")
     given = parser.parse_args()
     try:
         pictures = np.load(given.pictures, allow_pickle=False)

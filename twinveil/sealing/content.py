@@ -35,7 +35,7 @@ class Order:
     reference: bytes = field(default_factory=lambda: secrets.token_bytes(REFERENCE_BYTES))
 
     def __post_init__(self) -> None:
-        if not self.payee.isprintable() or len(self.payee.encode()) > 128:
+        if not self.payee.isprintable() or len(self.payee.encode()) > 128:  # what is printable can be encoded
             raise InvalidMessage("a payee has at most 128 printable bytes")
         if not 0 <= self.amount < 10**12 or not _CURRENCY.fullmatch(self.currency):
             raise InvalidMessage("an order needs an amount below 10^12 and a currency of three capitals")

@@ -10,7 +10,8 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from twinveil.errors import BadInput, InvalidMessage
 from twinveil.net.files import replace
+from twinveil.numbers import whole
 from twinveil.sealing.content import SALT_BYTES, Content, Order, Proof
 from twinveil.sealing.context import RANDOM_BYTES, SecondFactor
 from twinveil.sealing.envelope import X25519_AES, Header, commit, encrypt, sign
@@ -52,24 +54,25 @@ class Device:
 
         Raises BadInput for a folder of another device or a name that cannot be.
         """
-        path = folder / _NAME
-        try:
-            known = path.read_text().strip() if path.exists() else None
-        except (OSError, ValueError):
-            raise BadInput(f"{path} cannot be read: it holds the device's name") from None
-        if known is None and name is None:
-            raise BadInput(f"{folder} holds no device yet: give it a name first")
-        if known is not None and name is not None and known != name:
-            raise BadInput(f"{folder} holds the device {known}, not {name}")
-        chosen = known or name or ""
-        try:
-            SecondFactor(chosen, 0, 0, 0, bytes(RANDOM_BYTES))
-        except InvalidMessage as error:
-            raise BadInput(str(error)) from None
-        key = device_key(folder / _KEY)
-        if known is None:
-            replace(path, chosen.encode() + b"\n")
-        return Device(chosen, key, lambda: _advance(folder))
+        with _locked(folder):  # two first calls at once make one device
+            path = folder / _NAME
+            try:
+                known = path.read_text().strip() if path.exists() else None
+            except (OSError, ValueError):
+                raise BadInput(f"{path} cannot be read: it holds the device's name") from None
+            if known is None and name is None:
+                raise BadInput(f"{folder} holds no device yet: give it a name first")
+            if known is not None and name is not None and known != name:
+                raise BadInput(f"{folder} holds the device {known}, not {name}")
+            chosen = known or name or ""
+            try:
+                SecondFactor(chosen, 0, 0, 0, bytes(RANDOM_BYTES))
+            except InvalidMessage as error:
+                raise BadInput(str(error)) from None
+            key = device_key(folder / _KEY)
+            if known is None:
+                replace(path, chosen.encode() + b"\n")
+            return Device(chosen, key, lambda: _advance(folder))
 
     @property
     def public_key(self) -> bytes:
@@ -119,10 +122,9 @@ class Device:
 def _advance(folder: Path) -> int:
     """The next number, on disk before it is used: a crash skips numbers and repeats none."""
     path = folder / _COUNTER
-    with (folder / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(folder):
         try:
-            last = int(path.read_text()) if path.exists() else 0
+            last = whole(path.read_text().removesuffix("\n")) if path.exists() else 0
         except ValueError:
             raise BadInput(f"{path} is damaged: the device has to be registered anew") from None
         replace(path, f"{last + 1}\n".encode())
@@ -132,3 +134,11 @@ def _advance(folder: Path) -> int:
         finally:
             os.close(handle)
     return last + 1
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes and threads away from a device's files; waits for them."""
+    with (folder / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

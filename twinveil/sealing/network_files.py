@@ -21,6 +21,7 @@ from safetensors.numpy import save as format_tensors
 
 from twinveil.errors import BadInput, BadPlan
 from twinveil.net.files import private_folder, replace
+from twinveil.numbers import integer, read_json
 from twinveil.sealing.integers import FRACTION_BITS
 from twinveil.sealing.network import (
     ACTIVATIONS,
@@ -90,13 +91,13 @@ def parse_network(json_bytes: bytes, tensor_bytes: bytes) -> Network:
     if len(json_bytes) > MOST_JSON_BYTES or len(tensor_bytes) > MOST_TENSOR_BYTES:
         raise BadPlan("a sealing network's file is larger than any")
     try:
-        content = json.loads(json_bytes)
+        content = read_json(json_bytes)
         tensors = parse_tensors(tensor_bytes)
         if content["format"] != FORMAT or content["fraction_bits"] != FRACTION_BITS:
             raise BadPlan(f"the sealing network is not of the format {FORMAT}")
         if {name: _digest(tensor) for name, tensor in tensors.items()} != content["tensors"]:
             raise BadPlan("a sealing network's tensors are not those of its network.json")
-        side = int(content["side"])
+        side = integer(content["side"])
         if not 8 <= side <= 256:
             raise BadPlan("a sealing network's pictures have sides of 8 to 256 pixels")
         parts = {
@@ -144,7 +145,7 @@ def _digest(tensor: npt.NDArray[Any]) -> str:
 def _layer(data: Mapping[str, Any], tensors: Tensors) -> Layer:
     op = data["op"]
     if op == "reshape":
-        shape = tuple(int(length) for length in data["shape"])
+        shape = tuple(integer(length) for length in data["shape"])
         if not shape or min(shape) < 1 or int(np.prod(shape, dtype=object)) > MOST_VALUES:
             raise BadPlan("a sealing network brings its values to no possible shape")
         return Reshape(shape)
@@ -154,7 +155,7 @@ def _layer(data: Mapping[str, Any], tensors: Tensors) -> Layer:
         raise BadPlan("a sealing network's weights are int16 and its biases int32")
     if op not in _WEIGHT_AXES or weight.ndim != _WEIGHT_AXES[op] or not weight.size:
         raise BadPlan(f"the layer {name} is of no known kind or has weights of another")
-    activation, shift = data["activation"], int(data["shift"])
+    activation, shift = data["activation"], integer(data["shift"])
     if activation not in ACTIVATIONS or not 0 <= shift <= 24:
         raise BadPlan(f"the layer {name} has an unknown activation or shift")
     outputs = weight.shape[1 if op == "deconv" else 0]
@@ -167,7 +168,7 @@ def _layer(data: Mapping[str, Any], tensors: Tensors) -> Layer:
         return Dense(wide, scaling)
     if op == "affine":
         return Affine(wide, scaling)
-    stride = int(data["stride"])
+    stride = integer(data["stride"])
     if weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0 or stride not in (1, 2):
         raise BadPlan(f"the layer {name} needs a square window of odd size and a stride of 1 or 2")
     return Conv(wide, scaling, stride) if op == "conv" else Deconv(wide, scaling, stride)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from twinveil.errors import BadInput
 from twinveil.net.files import private_folder, replace
+from twinveil.numbers import integer, read_json, real
 from twinveil.views.view import INDEX, View, read
 
 PICTURES = "pictures.json"
@@ -81,7 +82,7 @@ def load(folder: Path) -> Collection:
 
 def _pictures(path: Path) -> tuple[Asked, ...]:
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path.read_text())
         if content["format"] != FORMAT:
             raise BadInput(f"{path} has format {content['format']}; this release reads {FORMAT}")
         found = tuple(_asked(**each) for each in content["pictures"])
@@ -97,5 +98,5 @@ def _pictures(path: Path) -> tuple[Asked, ...]:
 def _asked(begin: float, end: float, truth: str, answer: str, shape: Sequence[int], pixels: str) -> Asked:
     """From JSON, where everything may be anything."""
     return Asked(
-        float(begin), float(end), str(truth), str(answer), tuple(int(side) for side in shape), pixels
+        real(begin), real(end), str(truth), str(answer), tuple(integer(side) for side in shape), pixels
     )

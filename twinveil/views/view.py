@@ -24,6 +24,7 @@ from safetensors.numpy import load, save
 
 from twinveil.errors import BadInput, TwinveilError
 from twinveil.net.files import private_folder, replace
+from twinveil.numbers import hexadecimal, integer, read_json, real
 from twinveil.plan import Plan
 from twinveil.protocol.observer import Mask, Topic
 from twinveil.rpc import rounds_pb2 as pb
@@ -147,7 +148,7 @@ def write(view: View, folder: Path) -> None:
 def read(folder: Path) -> View:
     """The view in a folder. Raises BadInput if it is damaged, changed, or of another version."""
     try:
-        index: dict[str, Any] = json.loads((folder / INDEX).read_text())
+        index: dict[str, Any] = read_json((folder / INDEX).read_text())
         if index["format"] != FORMAT:
             raise BadInput(f"{folder}: a view of format {index['format']}; this release reads {FORMAT}")
         data = (folder / ARRAYS).read_bytes()
@@ -158,12 +159,12 @@ def read(folder: Path) -> View:
             _text(index["kind"]),
             Plan.from_json(json.dumps(index["plan"])),
             _text(index["engine"]),
-            int(index["pictures"]),
-            mpz(index["modulus"], 16),
-            int(index["sigma"]),
+            integer(index["pictures"]),
+            mpz(hexadecimal(index["modulus"])),
+            integer(index["sigma"]),
         )
         events = [_event(at, entry, arrays) for at, entry in enumerate(index["events"])]
-        return View(_text(index["role"]), float(index["began"]), topic, events)
+        return View(_text(index["role"]), real(index["began"]), topic, events)
     except BadInput:
         raise
     except (*_DAMAGED, SafetensorError, TwinveilError) as error:
@@ -185,10 +186,10 @@ def _event(at: int, entry: Mapping[str, Any], arrays: Mapping[str, Bytes]) -> Ev
     return Event(
         _text(entry["what"]),
         _text(entry["name"]),
-        float(entry["seconds"]),
-        int(entry.get("size", 0)),
-        int(entry.get("bits", 0)),
-        Mask(**{name: int(value) for name, value in entry["mask"].items()}) if "mask" in entry else None,
+        real(entry["seconds"]),
+        integer(entry.get("size", 0)),
+        integer(entry.get("bits", 0)),
+        Mask(**{name: integer(value) for name, value in entry["mask"].items()}) if "mask" in entry else None,
         {name: arrays[f"{at}/{name}"] for name in entry["fields"]},
     )
 

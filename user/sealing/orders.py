@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
 
 from twinveil.errors import BadInput, InvalidMessage
 from twinveil.sealing.content import Order, check_account
 
+_AMOUNT = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,2}))?")
+
 
 def make_order(payee: str, amount: str, currency: str) -> Order:
     """A new order, drawn once a payment. Raises BadInput."""
+    match = _AMOUNT.fullmatch(amount)
+    cents = int(match[1] + (match[2] or "").ljust(2, "0")) if match else 0
+    if not cents:
+        raise BadInput(f"{amount[:40]!r} is no amount: write 49.95")
     try:
-        cents = Decimal(amount) * 100
-        if not cents.is_finite() or cents != cents.to_integral_value() or cents < 1:
-            raise BadInput(f"'{amount}' is no amount: write 49.95")
-        return Order(payee, int(cents), currency)
-    except InvalidOperation:
-        raise BadInput(f"'{amount}' is no amount: write 49.95") from None
+        return Order(payee, cents, currency)
     except InvalidMessage as error:
         raise BadInput(str(error)) from None
 

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from twinveil.blinding import COUNT_BITS, Segment, layer_segments
 from twinveil.errors import BadPlan, TooMuch
-from twinveil.params import Params
+from twinveil.params import Engine, Params
 from twinveil.plan import Linear, Plan
 from twinveil.protocol.circuits import import_weights
 from twinveil.protocol.garbled import Step
@@ -23,7 +24,7 @@ LAYOUT = b"twinveil layout 1"
 MAX_KERNEL_SLOTS = 1 << 22
 """Slots of E(K); the default network has 62,000. A kernel with a long stride has mostly empty ones, so
 that the weights do not bound them."""
-ENGINES = ("packed", "textbook")
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 PART_PLAINTEXTS = 32
 """Plaintexts of weights in one circuit: some twenty megabytes of tables at 2048 bits."""
 

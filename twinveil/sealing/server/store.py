@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from twinveil.errors import BadInput, HostFault
 from twinveil.net.files import PRIVATE, private_folder
+from twinveil.numbers import read_json
 from twinveil.sealing.context import SecondFactor
 from twinveil.sealing.reasons import Reason, Refusal
 
@@ -142,14 +143,19 @@ class Store:
             bytes.fromhex(record["password"]),
         )
 
-    def misses(self, account: str, since: int) -> int:
-        with self._transaction() as sql:
-            found = sql.execute("SELECT count(*) FROM misses WHERE account = ? AND at >= ?", (account, since))
-            return int(found.fetchone()[0])
+    def book_miss(self, account: str, at: int, since: int, most: int) -> bool:
+        """Counts a guess as a miss before anybody looks at it; False, and nothing is booked, if there are
+        `most` since then. Counted afterwards, guesses that come at once would all be the first.
 
-    def add_miss(self, account: str, at: int) -> None:
+        `settle` gives it back to whoever was right; a crash in between gives nothing back.
+        """
         with self._transaction() as sql:
-            sql.execute("INSERT INTO misses VALUES (?, ?)", (account, at))
+            booked = sql.execute(
+                "INSERT INTO misses SELECT ?, ? WHERE"
+                " (SELECT count(*) FROM misses WHERE account = ? AND at >= ?) < ?",
+                (account, at, account, since, most),
+            )
+            return booked.rowcount == 1
 
     # Receipts
 
@@ -190,7 +196,7 @@ class Store:
             plain = self._cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], _bound(kind, name))
         except (InvalidTag, ValueError):
             raise BadInput(f"the {kind} of {name} in the store is damaged or of another key") from None
-        record: dict[str, Any] = json.loads(plain)
+        record: dict[str, Any] = read_json(plain)
         return record
 
 

@@ -4,6 +4,7 @@
     open - content - commitment - factor - account not locked - features close, or password - receipt
 
 Nonce and counter are used up before anything is opened, so whatever comes later, an envelope gets one try.
+A miss is booked before features or password are looked at, and given back with the receipt.
 """
 
 from __future__ import annotations
@@ -142,11 +143,10 @@ class Verifier:
         account = self._store.account(content.account)
         now = int(self._clock() * 1000)
         since = now - int(self._policy.miss_window * 1000)
-        if self._store.misses(content.account, since) >= self._policy.most_misses:
+        if not self._store.book_miss(content.account, now, since, self._policy.most_misses):
             raise Refusal(Reason.LOCKED)
         reason = self._miss(account, features, content.secret)
         if reason is not None or account is None:
-            self._store.add_miss(content.account, now)
             raise Refusal(reason or Reason.ACCOUNT)
         return account
 

@@ -19,6 +19,7 @@ from fastapi.templating import Jinja2Templates
 
 from twinveil.decoding import MAX_FILE_BYTES
 from twinveil.errors import BadConfiguration, TwinveilError
+from twinveil.numbers import whole
 from user.sealing.captures import Camera, Pictures, Source
 from user.sealing.orders import check_account_name, make_order
 from user.sealing.page.payments import Payment, Payments
@@ -91,7 +92,7 @@ def make_app(payments: Payments, device: str, camera: Path | None = None) -> Fas
     ) -> HTMLResponse:
         values = {"account": account, "payee": payee, "amount": amount, "currency": currency}
         try:
-            order = make_order(payee, amount.replace(",", "."), currency)
+            order = make_order(payee, amount.strip().replace(",", "."), currency)
             check_account_name(account)
             sources = _sources(pictures or [], camera)
             payment = payments.start(account, order, sources)
@@ -146,7 +147,7 @@ def refused(request: Request) -> str | None:
         if request.headers.get("hx-request") != "true" or (origin is not None and origin != f"http://{host}"):
             return "Orders come from this page only."
         with suppress(ValueError):
-            if int(request.headers.get("content-length", "")) <= MOST_UPLOAD:
+            if 0 <= whole(request.headers.get("content-length", "")) <= MOST_UPLOAD:
                 return None
         return "That is too much for one payment."
     return None

@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from twinveil.errors import AlreadyUsed, BadInput, ModelExists, NotAllowed, TwinveilError, UnknownModel
+from twinveil.net.files import sync_folder
 from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.plan import Plan
 from twinveil.protocol.model.layout import ImportLayout
@@ -247,7 +248,7 @@ class ModelStore:
         with self._lock:
             self.refuse_existing(record.model, record.version)
             folder.rename(self._root / record.folder)
-            _sync(self._root)
+            sync_folder(self._root)
 
     def remove(self, model: str, version: str, owner: str) -> Record | None:
         """Take this owner's model away, also one that cannot be used any more, which has no record to return.
@@ -328,11 +329,3 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

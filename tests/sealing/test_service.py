@@ -5,7 +5,10 @@ Every certificate is shown to every RPC in tests/net/test_authorisation.py.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Barrier
 
 import grpc
 import pytest
@@ -21,9 +24,10 @@ from twinveil.rpc.sealing_pb2 import VerifyReply, VerifyRequest
 from twinveil.rpc.sealing_pb2_grpc import SealingStub
 from twinveil.sealing.content import Order
 from twinveil.sealing.enrolment import Enrolment
+from twinveil.sealing.keys import PublicKeys, ServerKeys
 from twinveil.sealing.reasons import Outcome
 from twinveil.settings import DeviceSettings
-from user.sealing.session import Session, open_session
+from user.sealing.session import Session, check_pin, open_session
 
 
 def settings(live: Live, **more: object) -> DeviceSettings:
@@ -113,6 +117,24 @@ def test_the_network_is_fetched_once_and_again_where_it_is_damaged(live: Live) -
         assert session.terms.model.network.digest == live.rig.model.network.digest
     with connect(live.me("user"), "owner", live.address) as link, pytest.raises(PeerMismatch):
         SealingServer(link).network(bytes(32))
+
+
+def test_first_contacts_at_once_pin_the_keys_of_one_server(tmp_path: Path) -> None:
+    keys = [ServerKeys.make().public for _ in range(2)] * 4
+    for turn in range(20):
+        pin, together = tmp_path / str(turn), Barrier(len(keys))
+
+        def contact(each: PublicKeys, pin: Path = pin, together: Barrier = together) -> str | None:
+            together.wait(10)
+            with suppress(PeerMismatch):
+                check_pin(pin, each, None)
+                return each.fingerprint
+            return None
+
+        with ThreadPoolExecutor(len(keys)) as threads:
+            found = list(threads.map(contact, keys))
+        assert {each for each in found if each} == {pin.read_text().strip()}
+        assert found.count(None) == len(keys) // 2
 
 
 def test_keys_are_pinned(live: Live) -> None:

@@ -6,8 +6,6 @@ data = device.seal(to_png("face.jpg"), account, order, terms)
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -18,7 +16,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from twinveil.errors import BadInput, InvalidMessage
-from twinveil.net.files import replace
+from twinveil.net.files import lock, replace, sync_folder
 from twinveil.sealing.content import SALT_BYTES, Content, Order, Proof
 from twinveil.sealing.context import RANDOM_BYTES, SecondFactor
 from twinveil.sealing.envelope import X25519_AES, Header, commit, encrypt, sign
@@ -54,7 +52,7 @@ class Device:
         """
         path = folder / _NAME
         try:
-            known = path.read_text().strip() if path.exists() else None
+            known = path.read_text(encoding="utf-8").strip() if path.exists() else None
         except (OSError, ValueError):
             raise BadInput(f"{path} cannot be read: it holds the device's name") from None
         if known is None and name is None:
@@ -119,16 +117,11 @@ class Device:
 def _advance(folder: Path) -> int:
     """The next number, on disk before it is used: a crash skips numbers and repeats none."""
     path = folder / _COUNTER
-    with (folder / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(folder / _LOCK, wait=True):
         try:
-            last = int(path.read_text()) if path.exists() else 0
+            last = int(path.read_text(encoding="utf-8")) if path.exists() else 0
         except ValueError:
             raise BadInput(f"{path} is damaged: the device has to be registered anew") from None
         replace(path, f"{last + 1}\n".encode(), 0o600)
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(folder)
     return last + 1

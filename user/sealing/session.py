@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from twinveil.errors import BadConfiguration, BadInput, BadPlan, PeerMismatch, TwinveilError
 from twinveil.net.channel import connect
-from twinveil.net.files import replace
+from twinveil.net.files import create
 from twinveil.net.sealing import SealingServer
 from twinveil.sealing.content import Order
 from twinveil.sealing.device import Device, Terms
@@ -85,19 +85,18 @@ def open_session(settings: DeviceSettings) -> Iterator[Session]:
 
 def check_pin(pin: Path, keys: PublicKeys, wanted: str | None) -> None:
     """The server's keys are the wanted ones, or those of the first contact. Raises PeerMismatch."""
-    known = wanted
-    if known is None and pin.exists():
-        try:
-            known = pin.read_text().strip()
-        except (OSError, ValueError):
-            raise BadInput(f"{pin} cannot be read: it holds the sealing server's fingerprint") from None
-    if known is not None and known.lower() != keys.fingerprint:
+    if (wanted or keys.fingerprint).lower() == keys.fingerprint and not pin.exists():
+        with suppress(FileExistsError):  # another first contact was quicker: its keys are the pinned ones
+            create(pin, keys.fingerprint.encode() + b"\n", 0o644)
+    try:
+        known = wanted or pin.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        raise BadInput(f"{pin} cannot be read: it holds the sealing server's fingerprint") from None
+    if known.lower() != keys.fingerprint:
         raise PeerMismatch(
             f"the sealing server has the keys {keys.fingerprint[:16]}..., but {known[:16]}... are pinned: "
             f"if they were replaced on purpose, remove {pin}"
         )
-    if not pin.exists():
-        replace(pin, keys.fingerprint.encode() + b"\n", 0o644)
 
 
 def _model(folder: Path, server: SealingServer, digest: bytes) -> FirstFactor:

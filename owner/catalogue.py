@@ -90,7 +90,7 @@ class Releases:
         found = []
         for path in self._folder.glob("*.json"):
             try:
-                found.append(Released.from_json(path.read_text()))
+                found.append(Released.from_json(path.read_text(encoding="utf-8")))
             except (OSError, UnicodeDecodeError, TwinveilError):
                 continue
         return sorted(found, key=lambda each: (each.name, version_order(each.version)))

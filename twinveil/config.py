@@ -188,7 +188,7 @@ def _variables(environment: Mapping[str, str], known: frozenset[str]) -> dict[st
 def read_toml(file: Path) -> dict[str, Any]:
     """Raises BadConfiguration for a file that cannot be read or is no TOML."""
     try:
-        return tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # some editors put a mark first
     except OSError as error:
         raise BadConfiguration(f"{file}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # tomllib raises more than its own

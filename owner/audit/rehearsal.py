@@ -37,9 +37,12 @@ def rehearse(
         command = [sys.executable, "-m", "twinveil.rehearsal", str(model), str(given), str(made)]
         errors = Path(folder) / "errors"
         with (
-            errors.open("w") as stderr,
+            errors.open("w", encoding="utf-8") as stderr,
             subprocess.Popen(
-                [*command, "--key-bits", str(key_bits)], stdout=subprocess.PIPE, stderr=stderr, text=True
+                [*command, "--key-bits", str(key_bits)],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                encoding="utf-8",
             ) as process,
         ):
             try:
@@ -50,6 +53,8 @@ def rehearse(
                 process.kill()
                 raise
         if process.returncode:
-            reason = errors.read_text().strip().splitlines() or ["it ended without a word"]
+            reason = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [
+                "it ended without a word"
+            ]
             raise TwinveilError(f"the rehearsal failed: {reason[-1].removeprefix('error: ')}")
         return load_views(made)

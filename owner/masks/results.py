@@ -67,7 +67,7 @@ def write_results(study: Study, selection: Selection) -> Path:
 def read_known(folder: Path) -> Known:
     """Raises BadInput if nothing has been selected yet."""
     try:
-        selection: dict[str, Any] = json.loads((folder / NAME).read_text())["selection"]
+        selection: dict[str, Any] = json.loads((folder / NAME).read_text(encoding="utf-8"))["selection"]
         return Known(
             {row["digest"]: float(row["third"]["mean"]) for row in selection["masks"]},
             {

@@ -155,7 +155,7 @@ def select(
     path = write_results(study, selection)
     write_report(page, render(study, selection, attacker))
     if as_json:
-        typer.echo(path.read_text())
+        typer.echo(path.read_text(encoding="utf-8"))
     else:
         show(Console(), study, selection, page)
 

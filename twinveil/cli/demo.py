@@ -195,7 +195,7 @@ def _verb(console: Console, *arguments: str) -> Any:
     """What `twinveil ARGUMENTS --json` prints; its progress and errors go straight to the terminal."""
     console.print(f"[dim]$ twinveil {shlex.join(arguments)}[/dim]", soft_wrap=True)
     command = [sys.executable, "-m", "twinveil.cli", *arguments, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=False)
     if done.returncode:
         raise typer.Exit(done.returncode)
     return json.loads(done.stdout)

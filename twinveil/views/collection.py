@@ -81,7 +81,7 @@ def load(folder: Path) -> Collection:
 
 def _pictures(path: Path) -> tuple[Asked, ...]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise BadInput(f"{path} has format {content['format']}; this release reads {FORMAT}")
         found = tuple(_asked(**each) for each in content["pictures"])

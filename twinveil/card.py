@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from twinveil.errors import BadInput
@@ -16,6 +19,8 @@ Polarity = Literal["light-on-dark", "dark-on-light", "any"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,2}")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,17 @@ def check_name(name: str, version: str) -> None:
         raise BadInput(f"a model's name is 1 to 64 of a-z 0-9 . _ -, not {str(name)[:80]!r}")
     if not _is_text(version) or not _VERSION.fullmatch(version):
         raise BadInput(f"a model's version is like 1 or 1.2.3, not {str(version)[:80]!r}")
+
+
+@lru_cache(maxsize=1000)
+def is_model_place(place: Path) -> bool:
+    """Whether a folder of a store has a model's name, NAME@VERSION. What has not is logged, once."""
+    try:
+        check_name(*place.name.partition("@")[::2])
+    except BadInput:
+        log.warning("passed over, since it has no model's name: %r", str(place))
+        return False
+    return True
 
 
 def _fault(card: ModelCard) -> str | None:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from twinveil.card import is_model_place
 from twinveil.errors import AlreadyUsed, BadInput, ModelExists, NotAllowed, TwinveilError, UnknownModel
 from twinveil.net.files import sync_folder
 from twinveil.params import MIN_KEY_BITS, Params
@@ -192,6 +193,8 @@ class ModelStore:
             try:
                 yield self._read(folder)[0]
             except BadInput as error:
+                if not is_model_place(folder) or not folder.is_dir():
+                    continue
                 model, _, version = folder.name.partition("@")
                 yield ModelEntry(model=model, version=version, trouble=str(error))
 

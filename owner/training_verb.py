@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from owner.picture_size import picture_size
 from twinveil.card import ModelCard, Polarity, check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
+from twinveil.commands import command
 from twinveil.errors import BadInput
 from twinveil.masks import Mask, load_mask
 from twinveil.model_files import check_folder
@@ -91,11 +93,8 @@ def train(
         )
     else:
         Console().print(_summary(card, folder, seconds))
-        Console().print(
-            f"next: twinveil outsource {folder}, with your --cluster or --config",
-            highlight=False,
-            soft_wrap=True,
-        )
+        outsource = command("twinveil", "outsource", folder)
+        Console().out(f"next: {outsource} with your --cluster or --config", highlight=False)
 
 
 def _train(
@@ -148,7 +147,7 @@ def _summary(card: ModelCard, folder: Path, seconds: float) -> Table:
         ("accuracy, real numbers", f"{card.accuracy_float:.1%}"),
         ("accuracy, integers", f"{card.accuracy_fixed:.1%}"),
         ("seconds", f"{seconds:.0f}"),
-        ("folder", str(folder)),
+        ("folder", escape(str(folder))),
     ):
         table.add_row(*row)
     return table

@@ -19,6 +19,7 @@ from owner.release import release
 from twinveil.card import check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
+from twinveil.commands import command
 from twinveil.errors import UnknownModel
 from twinveil.model_files import find_model, load_model
 from twinveil.settings import OwnerSettings
@@ -119,11 +120,8 @@ def models(settings: OwnerSettings, as_json: Json = False) -> None:
     for row in rows:
         if not row["whole"]:
             why = row["trouble"] or f"{row['model']} {row['version']} is at one cloud only and of no use"
-            Console().print(
-                f"{why}: twinveil remove {row['model']} {row['version']}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            remedy = command("twinveil", "remove", row["model"], row["version"])
+            Console().out(f"{why}: {remedy}", highlight=False)
 
 
 @with_settings(OwnerSettings, *REACH)

@@ -34,4 +34,4 @@ def _line(error: Exception) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
         text = f"unexpected {type(error).__name__}: {error} (set {DEBUG}=1 for the details)"
-    return " ".join(text.split())
+    return " ".join(line.strip() for line in text.splitlines())  # a path keeps its spaces

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from twinveil.commands import command
 from twinveil.errors import BadConfiguration
 from twinveil.net.identity import ROLES
 
@@ -16,7 +17,8 @@ def cluster_flags(folder: Path, role: str) -> dict[str, str]:
     tls = folder / "tls" / role
     if not tls.is_dir():
         raise BadConfiguration(
-            f"{folder} is no local cluster's folder: start one with twinveil serve all --folder {folder}"
+            f"{folder} is no local cluster's folder: start one with "
+            f"{command('twinveil', 'serve', 'all', '--folder', folder)}"
         )
     flags = {name: f"file:{folder / 'run' / name}.json" for name in (*ROLES, "sealing") if name != role}
     return flags | {"tls": str(tls), "state": str(folder / role), "name": "local"}

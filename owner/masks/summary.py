@@ -13,6 +13,7 @@ from owner.masks.effects import interval
 from owner.masks.results import NAME, PLACES
 from owner.masks.study import Study
 from owner.masks.tables import Rule, Selection
+from twinveil.commands import command
 
 _TITLES: dict[Rule, str] = {
     "published": "target masks",
@@ -71,11 +72,11 @@ def _lines(study: Study, selection: Selection, report: Path) -> Iterator[str]:
 
 def _next(study: Study, selection: Selection) -> Iterator[str]:
     folder = study.folder
-    use = f"twinveil mask recognise PICTURE --folder {folder}"
+    use = ["twinveil", "mask", "recognise", "PICTURE", "--folder", folder]
     for rule in _TITLES:
         for name in selection.of(rule)[:1]:
             file = folder / PLACES[rule] / f"{name}.png"
-            yield f"next: {use}" + ("" if rule == "published" else f" --rule {rule}")
-            yield f"  or: twinveil train {study.settings.data} --mask {file}"
+            yield f"next: {command(*use, *([] if rule == 'published' else ['--rule', rule]))}"
+            yield f"  or: {command('twinveil', 'train', study.settings.data, '--mask', file)}"
             return
-    yield f"next, with a mask of your own choice: {use} --mask {folder / 'masks' / 'NAME.png'}"
+    yield f"next, with a mask of your own choice: {command(*use, '--mask', folder / 'masks' / 'NAME.png')}"

@@ -16,6 +16,7 @@ from owner.masks.tables import Rule, Rules
 from owner.picture_size import picture_size
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
+from twinveil.commands import command
 from twinveil.masks import load_mask, load_masks
 from twinveil.net.files import check_place, write_report
 from twinveil.settings import OwnerSettings
@@ -93,10 +94,9 @@ def train(
     with steps(f"training {missing} of {3 * runs} models", console) as step:
         study.train(step)
     seconds = time.monotonic() - started
-    Console().print(
+    Console().out(
         f"{3 * runs} models are in {place} ({missing} made now, {seconds:.0f} s); "
-        f"next: twinveil mask select --folder {place}",
-        soft_wrap=True,
+        f"next: {command('twinveil', 'mask', 'select', '--folder', place)}",
         highlight=False,
     )
 

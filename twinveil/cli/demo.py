@@ -7,7 +7,6 @@ compares every answer with the oracle, which runs the same integers in the clear
 from __future__ import annotations
 
 import json
-import shlex
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from twinveil import oracle
 from twinveil.cli import demo_report as report
 from twinveil.cli.progress import steps
 from twinveil.cli.serve_all import cluster_options, watch
+from twinveil.commands import command
 from twinveil.errors import BadInput
 from twinveil.images import load_picture
 from twinveil.model_files import PLAN, StoredModel, load_model
@@ -109,7 +109,8 @@ def demo(
         if keep:
             _wait(cluster, folders, console)
     if record is not None:
-        console.print(f"recorded; test it with: twinveil views {record} --report views.html", soft_wrap=True)
+        test = command("twinveil", "views", record, "--report", "views.html")
+        console.out(f"recorded; test it with: {test}", highlight=False)
     if not figures["all_agree"]:
         raise typer.Exit(1)
 
@@ -129,13 +130,13 @@ def choose(folder: Path, count: int, seed: int) -> list[Path]:
 
 def _train(folders: Folders, console: Console) -> None:
     if (folders.model / PLAN).is_file() and folders.held_out.is_dir():
-        console.print(f"the model is trained already: {folders.model}", soft_wrap=True)
+        console.out(f"the model is trained already: {folders.model}", highlight=False)
         return
     folders.root.mkdir(parents=True, exist_ok=True)
     made = _verb(
         console, "train", DATA, "--out", str(folders.model), "--held-out", str(folders.held_out), "--replace"
     )
-    console.print(f"trained in {made['seconds']:.0f} s: {made['folder']}", soft_wrap=True)
+    console.out(f"trained in {made['seconds']:.0f} s: {made['folder']}", highlight=False)
 
 
 @contextmanager
@@ -144,10 +145,11 @@ def _running(
 ) -> Iterator[LocalCluster]:
     cluster = LocalCluster(folders.cluster, cluster_options(key_bits, insecure_small_key, record))
     if record is not None:
-        console.print(
-            f"[bold yellow]both clouds record what they see into {record}[/bold yellow]: together the "
-            "recordings show pictures, weights and answers, so the demo's public digits only",
-            soft_wrap=True,
+        console.out(
+            f"both clouds record what they see into {record}: together the recordings show pictures, weights "
+            "and answers, so the demo's public digits only",
+            style="bold yellow",
+            highlight=False,
         )
     try:
         with steps(f"starting four processes, {key_bits}-bit key, mutual TLS"):
@@ -193,9 +195,9 @@ def _outsource(
 
 def _verb(console: Console, *arguments: str) -> Any:
     """What `twinveil ARGUMENTS --json` prints; its progress and errors go straight to the terminal."""
-    console.print(f"[dim]$ twinveil {shlex.join(arguments)}[/dim]", soft_wrap=True)
-    command = [sys.executable, "-m", "twinveil.cli", *arguments, "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=False)
+    console.out(f"$ {command('twinveil', *arguments)}", style="dim", highlight=False)
+    program = [sys.executable, "-m", "twinveil.cli", *arguments, "--json"]
+    done = subprocess.run(program, stdout=subprocess.PIPE, encoding="utf-8", check=False)
     if done.returncode:
         raise typer.Exit(done.returncode)
     return json.loads(done.stdout)
@@ -236,9 +238,8 @@ def _ask(link: Link, asked: Picture, step: Any) -> Result:
 
 def _wait(cluster: LocalCluster, folders: Folders, console: Console) -> None:
     console.print("the four processes go on until Ctrl-C; in another terminal:")
-    console.print(
-        f"  twinveil classify {folders.held_out}/7 --model {DATA} --cluster {folders.cluster}", soft_wrap=True
-    )
+    near = ["--model", DATA, "--cluster", folders.cluster]
+    console.out(f"  {command('twinveil', 'classify', folders.held_out / '7', *near)}", highlight=False)
     try:
         watch(cluster)
     except KeyboardInterrupt:

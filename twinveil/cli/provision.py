@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from twinveil.errors import BadConfiguration
@@ -62,13 +63,13 @@ def provision(
     console = Console(highlight=False)
     console.print(_table(made))
     for line in _advice(out):
-        console.print(line, soft_wrap=True)
+        console.out(line, highlight=False)
 
 
 def _table(made: list[Made]) -> Table:
     table = Table("kit", "folder", "")
     for each in made:
-        table.add_row(each.kit, str(each.folder), each.what)
+        table.add_row(each.kit, escape(str(each.folder)), each.what)
     return table
 
 

@@ -8,9 +8,11 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from twinveil.cli.progress import steps
+from twinveil.commands import command
 from twinveil.net.cluster import LocalCluster, Options
 from twinveil.net.identity import ROLES
 
@@ -34,7 +36,7 @@ def serve_all(
             cluster.start()
         console.print(_table(cluster))
         for line in _next(folder, insecure_small_key):
-            console.print(line, highlight=False, soft_wrap=True)
+            console.out(line, highlight=False)
         watch(cluster)
     except KeyboardInterrupt:
         cluster.stop()
@@ -59,7 +61,8 @@ def cluster_options(key_bits: int, insecure_small_key: bool, record: Path | None
 
 
 def _table(cluster: LocalCluster) -> Table:
-    table = Table("role", "address", "process", "log", title=str(cluster.folder), title_justify="left")
+    folder = escape(str(cluster.folder))
+    table = Table("role", "address", "process", "log", title=folder, title_justify="left")
     for role in ROLES:
         log = cluster.log(role).relative_to(cluster.folder)
         table.add_row(role, cluster.addresses[role], str(cluster.pids[role]), str(log))
@@ -67,12 +70,13 @@ def _table(cluster: LocalCluster) -> Table:
 
 
 def _next(folder: Path, insecure_small_key: bool) -> list[str]:
-    where = f"--cluster {folder}" + (" --insecure-small-key" if insecure_small_key else "")
-    return [
-        "In another terminal:",
-        f"  twinveil train mnist --cluster {folder}",
-        f"  twinveil outsource mnist {where}",
-        f"  twinveil classify digit.png --model mnist {where}",
-        f"  twinveil status --cluster {folder}",
-        "Ctrl-C ends all four.",
-    ]
+    near = ["--cluster", folder]
+    where = [*near, *(["--insecure-small-key"] if insecure_small_key else [])]
+    commands = (
+        ["train", "mnist", *near],
+        ["outsource", "mnist", *where],
+        ["classify", "digit.png", "--model", "mnist", *where],
+        ["status", *near],
+    )
+    typed = [f"  {command('twinveil', *words)}" for words in commands]
+    return ["In another terminal:", *typed, "Ctrl-C ends all four."]

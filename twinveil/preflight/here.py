@@ -16,6 +16,7 @@ import psutil
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
+from twinveil.commands import command
 from twinveil.errors import BadConfiguration, NotAllowed, TwinveilError
 from twinveil.net.address import from_here, split
 from twinveil.net.channel import connect
@@ -109,7 +110,7 @@ def permissions(key: Path) -> Finding:
     except OSError:
         return failure("key file", "missing", f"take the folder {key.parent} of the kit again")
     if found & 0o077:
-        return failure("key file", f"mode {found:04o}: others may read it", f"chmod 600 {key}")
+        return failure("key file", f"mode {found:04o}: others may read it", command("chmod", 600, key))
     return ok("key file", f"mode {found:04o}")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from twinveil.commands import command
 from twinveil.errors import BadInput
 from twinveil.net.files import replace
 from twinveil.views.view import INDEX, View, read
@@ -75,7 +76,9 @@ def load(folder: Path) -> Collection:
     """Raises BadInput if there is no view, or one that is damaged."""
     views = sorted((read(index.parent) for index in folder.rglob(INDEX)), key=lambda view: view.began)
     if not views:
-        raise BadInput(f"{folder} holds no views: record some with twinveil demo --record {folder}")
+        raise BadInput(
+            f"{folder} holds no views: record some with {command('twinveil', 'demo', '--record', folder)}"
+        )
     return Collection(views, _pictures(folder / PICTURES))
 
 

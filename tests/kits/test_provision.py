@@ -16,6 +16,7 @@ from twinveil.config import settle
 from twinveil.errors import BadConfiguration
 from twinveil.kits.making import make_kits, renew
 from twinveil.kits.project import EVERYWHERE, Project, read_project
+from twinveil.kits.texts import settings_of
 from twinveil.net.certificates import load_authority, make_authority, save_authority
 from twinveil.net.credentials import TlsFiles, read
 from twinveil.preflight.kit import KINDS, open_kit
@@ -261,6 +262,18 @@ def test_a_wrong_project_is_refused_in_one_line(tmp_path: Path, case: str) -> No
         read_project(file)
     assert str(caught.value).startswith(str(file))
     assert "\n" not in str(caught.value)
+
+
+def test_a_project_and_a_kit_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file, root = tmp_path / "project.toml", tmp_path / "kits"
+    file.write_text(GOOD, encoding="utf-8-sig")
+    project = read_project(file)
+    make_kits(project, root)
+    config = root / "owner" / "config.toml"
+    text = config.read_text()
+    config.write_text(text.replace("# fingerprint", "# no fingerprint"), encoding="utf-8-sig")
+    make_kits(project, root, PRINT)
+    assert settings_of(config)["fingerprint"] == PRINT
 
 
 HOSTS = {

@@ -26,6 +26,7 @@ from twinveil.cli import demo_report as report
 from twinveil.cli.progress import steps
 from twinveil.cli.serve_all import cluster_options, watch
 from twinveil.commands import command
+from twinveil.config import variable
 from twinveil.errors import BadInput
 from twinveil.images import load_picture
 from twinveil.model_files import PLAN, StoredModel, load_model
@@ -68,9 +69,16 @@ def demo(
         Literal["packed", "textbook"],
         typer.Option(help="packed, or the published formulas one ciphertext a value (a day a picture)."),
     ] = "packed",
-    key_bits: Annotated[int, typer.Option(help="Length of the Paillier modulus.")] = 2048,
+    key_bits: Annotated[
+        int, typer.Option(envvar=variable("key_bits"), help="Length of the Paillier modulus.")
+    ] = 2048,
     insecure_small_key: Annotated[
-        bool, typer.Option("--insecure-small-key", help="Allow a key below 2048 bits, for tests only.")
+        bool,
+        typer.Option(
+            "--insecure-small-key",
+            envvar=variable("insecure_small_key"),
+            help="Allow a key below 2048 bits, for tests only.",
+        ),
     ] = False,
     folder: Annotated[
         Path, typer.Option(help="What a run makes and the next one finds: model, key, pictures, logs.")
@@ -78,7 +86,11 @@ def demo(
     seed: Annotated[int, typer.Option(help="Which held-out digits are taken.")] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the processes running until Ctrl-C.")] = False,
     record: Annotated[
-        Path | None, typer.Option(help="Write down here what each cloud sees; then: twinveil views FOLDER.")
+        Path | None,
+        typer.Option(
+            envvar=variable("record"),
+            help="Write down here what each cloud sees; then: twinveil views FOLDER.",
+        ),
     ] = None,
 ) -> None:
     """Train, outsource and classify digits through four processes; every answer is checked."""

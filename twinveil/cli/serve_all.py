@@ -13,6 +13,7 @@ from rich.table import Table
 
 from twinveil.cli.progress import steps
 from twinveil.commands import command
+from twinveil.config import variable
 from twinveil.net.cluster import LocalCluster, Options
 from twinveil.net.identity import ROLES
 
@@ -23,9 +24,16 @@ def serve_all(
     folder: Annotated[
         Path, typer.Option(help="For keys, models, certificates and logs; found again the next time.")
     ] = Path(".twinveil/local"),
-    key_bits: Annotated[int, typer.Option(help="Length of the Paillier modulus of a new key.")] = 2048,
+    key_bits: Annotated[
+        int, typer.Option(envvar=variable("key_bits"), help="Length of the Paillier modulus of a new key.")
+    ] = 2048,
     insecure_small_key: Annotated[
-        bool, typer.Option("--insecure-small-key", help="Allow a key below 2048 bits, for tests only.")
+        bool,
+        typer.Option(
+            "--insecure-small-key",
+            envvar=variable("insecure_small_key"),
+            help="Allow a key below 2048 bits, for tests only.",
+        ),
     ] = False,
 ) -> None:
     """All four roles as processes of this machine, over mutual TLS, until Ctrl-C."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinveil.card import ModelCard, check_name
+from twinveil.card import ModelCard, check_name, is_model_place
 from twinveil.errors import BadInput, TwinveilError, UnknownModel
 from twinveil.model_files import version_order
 from twinveil.net.files import private_folder, replacing
@@ -88,13 +88,18 @@ class Releases:
         self._folder = state / "released"
 
     def all(self) -> list[Released]:
-        """Every released model, by name, newest version last. A record that cannot be read is none."""
+        """Every released model, by name, newest version last.
+
+        A record that cannot be read is none, nor is one in another's place: a copy outlives the removal.
+        """
         found = []
         for path in self._folder.glob("*.json"):
             try:
-                found.append(Released.from_json(path.read_text()))
+                released = Released.from_json(path.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, TwinveilError):
                 continue
+            if is_model_place(path.with_suffix("")) and path == self._path(released.name, released.version):
+                found.append(released)
         return sorted(found, key=lambda each: (each.name, version_order(each.version)))
 
     def find(self, name: str, version: str = "") -> Released:

@@ -15,6 +15,7 @@ from twinveil.card import ModelCard, Polarity, check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
+from twinveil.commands import typed
 from twinveil.errors import BadInput
 from twinveil.masks import Mask, load_mask
 from twinveil.model_files import check_folder
@@ -94,7 +95,7 @@ def train(
     else:
         terminal = Terminal()
         terminal.show(_summary(card, folder, seconds))
-        terminal.say(f"next: twinveil outsource {folder}, with your --cluster or --config")
+        terminal.say(f"next: {typed('twinveil', 'outsource', folder)} with your --cluster or --config")
 
 
 def _train(

@@ -20,6 +20,7 @@ from twinveil.card import check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal, styled
+from twinveil.commands import typed
 from twinveil.errors import UnknownModel
 from twinveil.model_files import find_model, load_model
 from twinveil.settings import OwnerSettings
@@ -123,7 +124,7 @@ def models(settings: OwnerSettings, as_json: Json = False) -> None:
     for row in rows:
         if not row["whole"]:
             why = row["trouble"] or f"{row['model']} {row['version']} is at one cloud only and of no use"
-            terminal.say(f"{why}: twinveil remove {row['model']} {row['version']}")
+            terminal.say(f"{why}: {typed('twinveil', 'remove', row['model'], row['version'])}")
 
 
 @with_settings(OwnerSettings, *REACH)

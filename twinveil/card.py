@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal, TypeGuard, get_args
 
 from twinveil.calls import check_word
@@ -23,6 +26,8 @@ MAX_CLASS_NAME = 255
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,2}")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +109,19 @@ def check_name(name: str, version: str) -> None:
     """Raises BadInput unless both can name a model: they become file names and table keys."""
     if not _is_text(name) or not _NAME.fullmatch(name):
         raise BadInput(f"a model's name is 1 to 64 of a-z 0-9 . _ -, not {str(name)[:80]!r}")
-    if not is_version(version):
+    if not _is_text(version) or not _VERSION.fullmatch(version):
         raise BadInput(f"a model's version is like 1 or 1.2.3, not {str(version)[:80]!r}")
 
 
-def is_version(version: object) -> bool:
-    return _is_text(version) and _VERSION.fullmatch(version) is not None
+@lru_cache(maxsize=1000)
+def is_model_place(place: Path) -> bool:
+    """Whether a folder of a store has a model's name, NAME@VERSION. What has not is logged, once."""
+    try:
+        check_name(*place.name.partition("@")[::2])
+    except BadInput:
+        log.warning("passed over, since it has no model's name: %r", str(place))
+        return False
+    return True
 
 
 def check_class_names(names: Sequence[object]) -> None:

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import logging
+import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import MISSING, Field, dataclass, field, fields
+from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -30,6 +33,8 @@ _SIZE = re.compile(r"([0-9]{1,16}) ?(B|KiB|MiB|GiB)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"B": 1, None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
+log = logging.getLogger(__name__)
+
 Settings = TypeVar("Settings")
 Kind = Callable[[Any], Any]
 
@@ -41,8 +46,11 @@ def text(value: Any) -> str:
 
 
 def path(value: Any) -> Path:
+    """Any that the system takes: folders may have no-break spaces and line breaks in their names."""
+    if not isinstance(value, str | PathLike) or not (name := os.fspath(value)) or "\0" in name:
+        raise BadConfiguration("must be a path")
     try:
-        return Path(text(value)).expanduser()
+        return Path(name).expanduser()
     except RuntimeError:  # ~somebody, whom this machine does not know
         raise BadConfiguration("names a home folder that is not there: write the path out") from None
 
@@ -151,7 +159,7 @@ def settle(
     config = flags.get("config") or environment.get(CONFIG)
     sources = [
         Source(flags, lambda name: "--" + name.replace("_", "-")),
-        Source(_variables(environment, known), lambda name: PREFIX + name.upper()),
+        Source(_variables(environment, known), variable),
         *(_file(Path(config), section, known, frozenset(own)) if config else ()),
     ]
     values = {}
@@ -174,20 +182,24 @@ def _convert(each: Field[Any], value: Any, where: str) -> Any:
         raise BadConfiguration(f"{where}: {error}") from None
 
 
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
 def _variables(environment: Mapping[str, str], known: frozenset[str]) -> dict[str, str]:
-    found = {}
-    for variable, value in environment.items():
-        if variable.startswith(PREFIX) and variable not in (CONFIG, DEBUG):
-            name = variable.removeprefix(PREFIX).lower()
-            refuse_unknown(name, known, f"the environment variable {variable}")
-            found[name] = value
-    return found
+    """What the environment says; a variable that nothing reads is named in the log and stops nobody."""
+    names = {variable(name): name for name in known}
+    for each in environment:
+        if each.startswith(PREFIX) and each not in (*names, CONFIG, DEBUG):
+            log.warning("%s", _no_setting(each, {*names, CONFIG, DEBUG}, f"the environment variable {each}"))
+    return {name: environment[each] for each, name in names.items() if each in environment}
 
 
 def read_toml(file: Path) -> dict[str, Any]:
     """Raises BadConfiguration for a file that cannot be read or is no TOML."""
     try:
-        content = tomllib.loads(file.read_text())
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # some editors put a mark first
         _check_integers(content)
         return content
     except OSError as error:
@@ -226,9 +238,12 @@ def _file(file: Path, section: str, known: frozenset[str], own: frozenset[str]) 
 def refuse_unknown(name: str, known: frozenset[str], what: str) -> None:
     """Raises BadConfiguration, with the setting that may have been meant."""
     if name not in known:
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f": did you mean '{close[0]}'?" if close else ""
-        raise BadConfiguration(f"{what} is no setting{hint}")
+        raise BadConfiguration(_no_setting(name, known, what))
+
+
+def _no_setting(name: str, known: Set[str], what: str) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"{what} is no setting" + (f": did you mean '{close[0]}'?" if close else "")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
-from twinveil.card import ModelCard, is_version
+from twinveil.card import ModelCard, is_model_place
 from twinveil.errors import BadInput, BadPlan, ModelExists, TwinveilError
 from twinveil.masks import Mask, load_mask, mask_for
 from twinveil.net.files import private_folder
@@ -111,19 +111,22 @@ def find_model(model: str, state: Path) -> Path:
     """The folder that a person means by a path, NAME or NAME@VERSION; of several versions the newest."""
     if (Path(model) / PLAN).is_file() or "/" in model:
         return Path(model)
-    name, _, version = model.partition("@")
     trained = state / "models"
-    found = {}
-    for path in trained.glob("*@*"):
-        called, _, which = path.name.partition("@")
-        if called == name and is_version(which) and (path / PLAN).is_file():
-            found[which] = path
-    if version:
-        found = {each: path for each, path in found.items() if each == version}
+    there = sorted(filter(_is_trained, trained.glob("*@*")), key=_order)
+    found = [path for path in there if model in (path.name, path.name.partition("@")[0])]
     if found:
-        return found[max(found, key=version_order)]
-    there = ", ".join(sorted(path.name for path in trained.glob("*@*"))) or "none"
-    raise BadInput(f"{model} is neither a model's folder nor a trained model (in {trained}: {there})")
+        return found[-1]
+    names = ", ".join(path.name for path in there) or "none"
+    raise BadInput(f"{model} is neither a model's folder nor a trained model (in {trained}: {names})")
+
+
+def _is_trained(folder: Path) -> bool:
+    return (folder / PLAN).is_file() and not folder.name.startswith(".") and is_model_place(folder)
+
+
+def _order(folder: Path) -> tuple[str, tuple[int, ...]]:
+    name, _, version = folder.name.partition("@")
+    return name, version_order(version)
 
 
 def version_order(version: str) -> tuple[int, ...]:

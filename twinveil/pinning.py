@@ -90,7 +90,7 @@ class KnownKey:
 def read_pin(pin: Path) -> str | None:
     """The fingerprint in hexadecimal, None before the first contact. Raises BadInput for a damaged file."""
     try:
-        text = pin.read_text().strip()
+        text = pin.read_text(encoding="utf-8").strip()
         if len(bytes.fromhex(text)) != FINGERPRINT_BYTES:
             raise ValueError
     except FileNotFoundError:

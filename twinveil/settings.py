@@ -247,6 +247,9 @@ class EnrolSettings(RoleSettings):
 class CallerSettings:
     """For a command that calls the roles without being one: it speaks with the user's certificate."""
 
+    role: ClassVar[str] = "user"
+    section: ClassVar[str] = ""
+
     name: str = setting(text, "name of this instance, as in its certificate", "main")
     tls: Path | None = setting(path, "folder with authority.pem, certificate.pem and key.pem", None)
     insecure_plaintext: bool = setting(truth, "no TLS; loopback only, for experiments", False)
@@ -259,7 +262,7 @@ class CallerSettings:
     def me(self) -> Me:
         if (self.tls is None) == (not self.insecure_plaintext):
             raise BadConfiguration("give either --tls FOLDER or --insecure-plaintext (loopback only)")
-        return Me("user", self.name, None if self.tls is None else TlsFiles.in_folder(self.tls))
+        return Me(self.role, self.name, None if self.tls is None else TlsFiles.in_folder(self.tls))
 
 
 EVERY_SETTING = frozenset(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import secrets
 import shutil
 import threading
@@ -26,6 +25,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from twinveil.card import is_model_place
 from twinveil.errors import (
     AlreadyUsed,
     BadInput,
@@ -35,7 +35,7 @@ from twinveil.errors import (
     TwinveilError,
     UnknownModel,
 )
-from twinveil.net.files import private_folder, replace
+from twinveil.net.files import private_folder, replace, sync_folder
 from twinveil.numbers import read_json
 from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.plan import Plan
@@ -204,6 +204,8 @@ class ModelStore:
             try:
                 yield self._read(folder)[0]
             except (BadInput, HostFault) as error:
+                if not is_model_place(folder) or not folder.is_dir():
+                    continue
                 model, _, version = folder.name.partition("@")
                 yield ModelEntry(model=model, version=version, trouble=str(error))
 
@@ -277,7 +279,7 @@ class ModelStore:
         with self._lock:
             self.refuse_existing(record.model, record.version)
             folder.rename(self._root / record.folder)
-            _sync(self._root)
+            sync_folder(self._root)
 
     def remove(self, model: str, version: str, owner: str) -> Record | None:
         """Take this owner's model away, also one that cannot be used any more, which has no record to return.
@@ -371,11 +373,3 @@ def _discard(folder: Path) -> None:
         pass
     except OSError as error:
         log.error("%s cannot be deleted: %s", folder, error.strerror)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

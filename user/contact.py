@@ -6,12 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from twinveil.config import settle
 from twinveil.errors import BadConfiguration
-from twinveil.local import cluster_flags
+from twinveil.local import settle_near
 from twinveil.net.channel import Me
 from twinveil.pinning import KnownKey
-from twinveil.settings import EVERY_SETTING, UserSettings
+from twinveil.settings import UserSettings
 
 
 @dataclass(frozen=True)
@@ -47,5 +46,5 @@ class Contact:
         unknown = settings.keys() - UserSettings.__dataclass_fields__.keys()
         if unknown:
             raise BadConfiguration(f"{', '.join(sorted(unknown))}: no such setting of a user")
-        found = {} if cluster is None else cluster_flags(Path(cluster), UserSettings.role)
-        return cls.of(settle(UserSettings, UserSettings.role, found | settings, os.environ, EVERY_SETTING))
+        near = None if cluster is None else Path(cluster)
+        return cls.of(settle_near(UserSettings, settings, near, os.environ))

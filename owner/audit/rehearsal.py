@@ -37,8 +37,8 @@ def rehearse(
         words = command("twinveil.rehearsal", str(model), str(given), str(made), "--key-bits", str(key_bits))
         errors = Path(folder) / "errors"
         with (
-            errors.open("w") as stderr,
-            subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+            errors.open("w", encoding="utf-8") as stderr,
+            subprocess.Popen(words, stdout=subprocess.PIPE, stderr=stderr, encoding="utf-8") as process,
         ):
             try:
                 for line in process.stdout or ():
@@ -48,6 +48,8 @@ def rehearse(
                 process.kill()
                 raise
         if process.returncode:
-            reason = errors.read_text().strip().splitlines() or ["it ended without a word"]
+            reason = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [
+                "it ended without a word"
+            ]
             raise TwinveilError(f"the rehearsal failed: {reason[-1].removeprefix('error: ')}")
         return load_views(made)

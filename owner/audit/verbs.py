@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 import tempfile
 from enum import StrEnum
@@ -16,6 +15,7 @@ from rich.table import Table
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal, styled
+from twinveil.commands import typed
 from twinveil.errors import BadInput
 from twinveil.model_files import find_model, load_card
 from twinveil.net.files import check_place, write_report
@@ -156,8 +156,7 @@ def _write(result: Inverted, request: Request, report: Path | None, as_json: Pat
     from owner.audit.report import to_html
     from owner.audit.results import Subject, to_json
 
-    command = shlex.join(["twinveil", *sys.argv[1:]])
-    subject = Subject(request.source.model, command)
+    subject = Subject(request.source.model, typed("twinveil", *sys.argv[1:]))
     if report is not None:
         write_report(report, to_html(result, subject))
     if as_json is not None:

@@ -68,7 +68,7 @@ def write_results(study: Study, selection: Selection) -> Path:
 def read_known(folder: Path) -> Known:
     """Raises BadInput if nothing has been selected yet."""
     try:
-        selection: dict[str, Any] = read_json((folder / NAME).read_text())["selection"]
+        selection: dict[str, Any] = read_json((folder / NAME).read_text(encoding="utf-8"))["selection"]
         return Known(
             {row["digest"]: real(row["third"]["mean"]) for row in selection["masks"]},
             {

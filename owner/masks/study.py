@@ -301,7 +301,7 @@ def _load_pictures(settings: StudySettings) -> DataSet:
 
 def _read(folder: Path) -> tuple[StudySettings, dict[str, str], Pictures]:
     try:
-        data = read_json((folder / "study.json").read_text())
+        data = read_json((folder / "study.json").read_text(encoding="utf-8"))
         settings = StudySettings.from_dict(data["settings"])
         return settings, dict(data["masks"]), Pictures.from_dict(data["pictures"])
     except FileNotFoundError:

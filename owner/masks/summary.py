@@ -12,6 +12,7 @@ from owner.masks.results import NAME, PLACES
 from owner.masks.study import Study
 from owner.masks.tables import Rule, Selection
 from twinveil.cli.terminal import Terminal
+from twinveil.commands import typed
 
 _TITLES: dict[Rule, str] = {
     "published": "target masks",
@@ -68,11 +69,11 @@ def _lines(study: Study, selection: Selection, report: Path) -> Iterator[str]:
 
 def _next(study: Study, selection: Selection) -> Iterator[str]:
     folder = study.folder
-    use = f"twinveil mask recognise PICTURE --folder {folder}"
+    use = ["twinveil", "mask", "recognise", "PICTURE", "--folder", folder]
     for rule in _TITLES:
         for name in selection.of(rule)[:1]:
             file = folder / PLACES[rule] / f"{name}.png"
-            yield f"next: {use}" + ("" if rule == "published" else f" --rule {rule}")
-            yield f"  or: twinveil train {study.settings.data} --mask {file}"
+            yield f"next: {typed(*use, *([] if rule == 'published' else ['--rule', rule]))}"
+            yield f"  or: {typed('twinveil', 'train', study.settings.data, '--mask', file)}"
             return
-    yield f"next, with a mask of your own choice: {use} --mask {folder / 'masks' / 'NAME.png'}"
+    yield f"next, with a mask of your own choice: {typed(*use, '--mask', folder / 'masks' / 'NAME.png')}"

@@ -16,6 +16,7 @@ from owner.picture_size import picture_size
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal, styled
+from twinveil.commands import typed
 from twinveil.masks import load_mask, load_masks
 from twinveil.net.files import check_place, write_report
 from twinveil.settings import OwnerSettings
@@ -94,7 +95,7 @@ def train(
     seconds = time.monotonic() - started
     Terminal().say(
         f"{3 * runs} models are in {place} ({missing} made now, {seconds:.0f} s); "
-        f"next: twinveil mask select --folder {place}"
+        f"next: {typed('twinveil', 'mask', 'select', '--folder', place)}"
     )
 
 
@@ -151,7 +152,7 @@ def select(
     path = write_results(study, selection)
     write_report(page, render(study, selection, attacker))
     if as_json:
-        typer.echo(path.read_text())
+        typer.echo(path.read_text(encoding="utf-8"))
     else:
         show(Terminal(), study, selection, page)
 

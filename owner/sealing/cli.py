@@ -14,8 +14,9 @@ from twinveil.cli.contact import with_settings
 from twinveil.cli.main import PASS_THROUGH
 from twinveil.cli.progress import Step, steps
 from twinveil.cli.terminal import Terminal
-from twinveil.config import choice
+from twinveil.config import choice, variable
 from twinveil.errors import BadConfiguration, BadInput, InvalidMessage
+from twinveil.local import CLUSTER
 from twinveil.net.channel import connect
 from twinveil.net.sealing import SealingServer
 from twinveil.process import command
@@ -28,7 +29,9 @@ REACH = ("tls", "insecure_plaintext", "connect_wait", "sealing")
 NETWORKS = Path(".twinveil/sealing/networks")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-NetworksOption = Annotated[Path, typer.Option(help="Folder of the trained networks.")]
+NetworksOption = Annotated[
+    Path, typer.Option(envvar=variable("networks"), help="Folder of the trained networks.")
+]
 
 
 def train(
@@ -71,7 +74,10 @@ serve = typer.Typer(add_completion=False)
 def _serve(
     context: typer.Context,
     cluster: Annotated[
-        Path | None, typer.Option(help="Folder of a local cluster, to serve beside it with its certificates.")
+        Path | None,
+        typer.Option(
+            envvar=CLUSTER, help="Folder of a local cluster, to serve beside it with its certificates."
+        ),
     ] = None,
 ) -> None:
     """Run the sealing server until it is told to stop; further options: twinveil serve sealing --help."""
@@ -125,7 +131,9 @@ def enrol(
 
 def bench(
     networks: NetworksOption = NETWORKS,
-    factor: Annotated[str, typer.Option(help="variational or adversarial.")] = "variational",
+    factor: Annotated[
+        str, typer.Option(envvar=variable("factor"), help="variational or adversarial.")
+    ] = "variational",
     repeats: Annotated[int, typer.Option(min=1, help="Envelopes.")] = 50,
     as_json: JsonOption = False,
 ) -> None:

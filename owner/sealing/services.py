@@ -65,6 +65,6 @@ def _expose(service: SealingService, address: str) -> None:
     if not is_loopback(host):
         raise BadConfiguration(f"--metrics {address}: metrics are served in plaintext, so on loopback only")
     try:
-        start_http_server(port, host, service.metrics.registry)
+        start_http_server(port, host.strip("[]"), service.metrics.registry)
     except OSError as error:
         raise BadConfiguration(f"--metrics {address}: {error.strerror}") from None

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 
 import pytest
 
-from twinveil.config import duration, load, number, setting, size, truth
+from twinveil.config import duration, load, number, path, setting, size, truth
 from twinveil.errors import BadConfiguration
 from twinveil.settings import EVERY_SETTING, CloudS1Settings, CloudS2Settings, UserSettings
+
+READ = """
+import sys
+from pathlib import Path
+from twinveil.config import read_toml
+print(ascii(read_toml(Path(sys.argv[1]))["state"]))
+"""
 
 FILE = """
 log_level = "error"
@@ -73,7 +84,6 @@ def test_settings_of_other_roles_may_stand_in_the_environment() -> None:
         (["--state", "~nobody-here/state"], {}, "", r"--state: names a home folder that is not there"),
         (["--grace", "soon"], {}, "", r"--grace: must be a time"),
         (["--log-level", "loud"], {}, "", r"--log-level: must be one of debug, info"),
-        ([], {"TWINVEIL_MAX_CALL": "3"}, "", r"TWINVEIL_MAX_CALL is no setting: did you mean 'max_calls'"),
         ([], {"TWINVEIL_MAX_CALLS": "x"}, "", r"TWINVEIL_MAX_CALLS: must be a whole number"),
         ([], {}, "max_cals = 3", r"toml: the key 'max_cals' is no setting: did you mean 'max_calls'"),
         ([], {}, "[cloud_s1]\nkey_bits = 3", r"toml: the key 'key_bits' in \[cloud_s1\] is no setting"),
@@ -96,6 +106,44 @@ def test_what_is_wrong_is_named(
     path.write_text(content)
     with pytest.raises(BadConfiguration, match=match):
         settings(["--config", str(path), *argv], environment)
+
+
+def test_a_file_is_utf_8_with_or_without_a_mark_whatever_the_locale_is(tmp_path: Path) -> None:
+    text = 'state = "é [v2]"\n'
+    for name, encoding in (("plain", "utf-8"), ("marked", "utf-8-sig")):
+        (tmp_path / f"{name}.toml").write_text(text, encoding=encoding)
+        found = subprocess.run(
+            [sys.executable, "-c", READ, str(tmp_path / f"{name}.toml")],
+            capture_output=True,
+            check=True,
+            env=os.environ | {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"},
+        )
+        assert found.stdout == b"'\\xe9 [v2]'\n"
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "windows.toml"
+    file.write_text('state = "x"', encoding="utf-16")
+    with pytest.raises(BadConfiguration, match=r"windows.toml: no TOML: 'utf-8' codec can't decode"):
+        settings(["--config", str(file)])
+
+
+@pytest.mark.parametrize("name", ["no\u00a0break", "line\nbreak", "tab\t", "my cluster [v2]", "\udcff"])
+def test_a_path_may_have_any_name_that_a_folder_may_have(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    assert settings(["--state", str(folder)]).state == folder
+    assert settings([], {"TWINVEIL_STATE": str(folder)}).state == folder
+    if name.encode(errors="replace").decode() == name:
+        file = tmp_path / "twinveil.toml"
+        file.write_text(f"state = {json.dumps(name)}", encoding="utf-8")
+        assert settings(["--config", str(file)]).state == folder
+
+
+@pytest.mark.parametrize("value", ["", "a\0b", 7, None])
+def test_what_is_no_path_is_refused(value: object) -> None:
+    with pytest.raises(BadConfiguration, match="must be a path"):
+        path(value)
 
 
 def test_a_missing_file_is_named() -> None:

@@ -109,7 +109,8 @@ def test_serve_passes_options_on(role: str) -> None:
     shown = twinveil("serve", role, "--listen", "nowhere", "--insecure-plaintext")
     assert shown.returncode == 2
     assert (
-        shown.stderr == "error: --listen: 'nowhere' is no address: write HOST:PORT, such as 127.0.0.1:7001\n"
+        shown.stderr
+        == "error: --listen: 'nowhere' is no address: write HOST:PORT, such as 127.0.0.1:7001 or [::1]:7001\n"
     )
 
 

@@ -15,7 +15,8 @@ from cryptography.exceptions import InvalidSignature
 from twinveil.config import settle
 from twinveil.errors import BadConfiguration
 from twinveil.kits.making import make_kits, renew
-from twinveil.kits.project import Project, read_project
+from twinveil.kits.project import EVERYWHERE, Project, read_project
+from twinveil.kits.texts import settings_of
 from twinveil.net.certificates import load_authority, make_authority, save_authority
 from twinveil.net.credentials import TlsFiles, read
 from twinveil.preflight.kit import KINDS, open_kit
@@ -207,7 +208,7 @@ WRONG = {
             *(
                 "a..b",
                 ".a",
-                "a.",
+                ".",
                 "-a",
                 "a-.b",
                 "a_b",
@@ -223,7 +224,9 @@ WRONG = {
                 "[]",
                 "[1.2.3.4]",
                 "[::1%0]",
-                "::1",
+                "[::1",
+                "::1]",
+                "[fe80::1%eth0]",
                 f"{'l' * 64}.org",
                 ".".join(["l" * 60] * 5),
             ),
@@ -261,11 +264,60 @@ def test_a_wrong_project_is_refused_in_one_line(tmp_path: Path, case: str) -> No
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("host", ["a", "1a.b-c.ORG", "10.0.0.7", "[::1]", "[2001:db8::7]", "x" * 63 + ".org"])
+def test_a_project_and_a_kit_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file, root = tmp_path / "project.toml", tmp_path / "kits"
+    file.write_text(GOOD, encoding="utf-8-sig")
+    project = read_project(file)
+    make_kits(project, root)
+    config = root / "owner" / "config.toml"
+    text = config.read_text()
+    config.write_text(text.replace("# fingerprint", "# no fingerprint"), encoding="utf-8-sig")
+    make_kits(project, root, PRINT)
+    assert settings_of(config)["fingerprint"] == PRINT
+
+
+HOSTS = {
+    "a": ("a", EVERYWHERE),
+    "1a.b-c.ORG.": ("1a.b-c.org", EVERYWHERE),
+    "x" * 63 + ".org": ("x" * 63 + ".org", EVERYWHERE),
+    "10.0.0.7": ("10.0.0.7", EVERYWHERE),
+    "::ffff:10.0.0.7": ("10.0.0.7", EVERYWHERE),
+    "2001:DB8:0::7": ("[2001:db8::7]", EVERYWHERE),
+    "[2001:db8::7]": ("[2001:db8::7]", EVERYWHERE),
+    "::1": ("[::1]", "[::1]"),
+    "[0:0::1]": ("[::1]", "[::1]"),
+    "[::ffff:127.0.0.1]": ("127.0.0.1", "127.0.0.1"),
+    "127.0.0.5": ("127.0.0.5", "127.0.0.5"),
+    "LocalHost.": ("localhost", "localhost"),
+}
+"""A host as somebody may write it -> as the kits have it, and what the role there listens on."""
+
+
+@pytest.mark.parametrize("host", HOSTS)
 def test_a_good_host(tmp_path: Path, host: str) -> None:
     file = tmp_path / "project.toml"
     file.write_text(GOOD.replace('"127.0.0.1"', f'"{host}"', 1))
-    assert read_project(file).members["owner"].host == host
+    owner = read_project(file).members["owner"]
+    assert (owner.host, owner.listen.removesuffix(":7000")) == HOSTS[host]
+
+
+def test_one_host_written_in_two_ways_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "project.toml"
+    text = GOOD.replace("7001", "7000").replace('"127.0.0.1"', '"[::1]"', 1)
+    file.write_text(text.replace('"127.0.0.1"', '"0::1"', 1))
+    with pytest.raises(BadConfiguration, match=r"\[cloud_s1\] and \[owner\] have the same host and port"):
+        read_project(file)
+
+
+def test_a_certificate_has_hosts_in_their_usual_form(tmp_path: Path) -> None:
+    file = tmp_path / "project.toml"
+    file.write_text(
+        GOOD.replace('["s1.example.org", "10.0.0.7"]', '["S1.Example.ORG.", "0::1", "::ffff:10.0.0.7"]')
+    )
+    make_kits(read_project(file), tmp_path / "kits")
+    shown = names(tmp_path / "kits" / "cloud_s1")
+    assert shown.get_values_for_type(x509.DNSName) == ["cloud-s1.twinveil", "s1.example.org"]
+    assert list(map(str, shown.get_values_for_type(x509.IPAddress))) == ["127.0.0.1", "::1", "10.0.0.7"]
 
 
 def test_names_of_any_length_that_is_allowed(tmp_path: Path) -> None:

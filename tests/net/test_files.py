@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ from threading import Barrier
 import pytest
 
 from twinveil.errors import BadInput
-from twinveil.net.files import check_place, create, replace, replacing, write_report
+from twinveil.net.files import check_place, create, lock, replace, replacing, sync_folder, write_report
 
 
 def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -51,7 +52,23 @@ def at_once(write: Callable[[int], None]) -> list[type]:
     return [type(each.exception()) for each in turns]
 
 
-def test_threads_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
+def refusing(number: int) -> Callable[..., None]:
+    """A call that the file system does not have."""
+
+    def call(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return call
+
+
+@pytest.mark.parametrize("links", [None, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
+def test_threads_that_write_the_same_file_do_not_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: int | None
+) -> None:
+    """Nor where there are no hard links: vfat says EPERM, file systems of FUSE another number."""
+    if links is not None:
+        monkeypatch.setattr("os.link", refusing(links))
+
     def content(thread: int) -> bytes:
         return bytes([thread]) * 100_000
 
@@ -66,6 +83,61 @@ def test_threads_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
         assert (ended.count(type(None)), ended.count(FileExistsError)) == (1, THREADS - 1)
         assert new.read_bytes() == content(ended.index(type(None)))
     assert len(list(tmp_path.iterdir())) == 40
+
+
+def test_without_links_a_reader_finds_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.link", refusing(errno.EPERM))
+    content = b"x" * 1_000_000
+    seen: set[int] = set()
+
+    def read(file: Path) -> None:
+        end = time.monotonic() + 5
+        while not file.exists() and time.monotonic() < end:
+            pass
+        seen.add(file.stat().st_size)
+
+    with ThreadPoolExecutor(1) as pool:
+        for turn in range(20):
+            file = tmp_path / f"{turn}"
+            reading = pool.submit(read, file)
+            create(file, content, 0o600)
+            reading.result(10)
+    assert seen == {len(content)}
+
+
+def test_a_link_that_cannot_be_made_for_another_reason_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.link", refusing(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left"):
+        create(tmp_path / "pin", b"first", 0o600)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_keeps_others_out_until_it_is_closed(tmp_path: Path) -> None:
+    with lock(tmp_path / "lock"), pytest.raises(BlockingIOError):
+        lock(tmp_path / "lock")
+    lock(tmp_path / "lock", wait=True).close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr("fcntl.flock", refusing(number))
+    with pytest.raises(BadInput, match=r"/lock cannot be locked, .*: use a folder on a file system that has"):
+        lock(tmp_path / "lock")
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_folder_that_cannot_be_synced_is_left_to_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr("os.fsync", refusing(number))
+    sync_folder(tmp_path)
+    monkeypatch.setattr("os.fsync", refusing(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        sync_folder(tmp_path)
 
 
 def test_a_place_that_takes_a_file_is_left_as_it_was(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +22,17 @@ from twinveil.pinning import KnownKey
 from twinveil.rpc.keys_pb2 import GetPublicKeyReply, GetPublicKeyRequest
 
 
-def test_first_contacts_at_once_pin_one_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def refuse(*_: object) -> None:
+    """As vfat answers who wants a hard link."""
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_first_contacts_at_once_pin_one_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr("os.link", refuse)
     params = Params(256, insecure_small_key=True)
     keys = [secret_key().public_key, generate(params).public_key] * 2
     together = threading.Barrier(len(keys))

@@ -57,6 +57,18 @@ def test_a_damaged_record_is_no_model(tmp_path: Path, text: str) -> None:
         Released.from_json(text)
 
 
+@pytest.mark.parametrize("name", ["digits@1.bak.json", "digits@1 (copy).json", "digits@2.json", "x.json"])
+def test_a_copy_of_a_record_is_no_model(tmp_path: Path, name: str) -> None:
+    """Users would be told of it after the model is removed."""
+    releases = Releases(tmp_path)
+    releases.add(released())
+    file = tmp_path / "released" / "digits@1.json"
+    file.with_name(name).write_bytes(file.read_bytes())
+    assert releases.all() == [released()]
+    releases.remove("digits", "1")
+    assert releases.all() == []
+
+
 def test_removal(tmp_path: Path) -> None:
     releases = Releases(tmp_path)
     with releases.adding(released()):

@@ -213,6 +213,22 @@ class TestFiles:
         with pytest.raises(InvalidKey, match="open to others"):
             SecretKey.load(path, toy())
 
+    def test_is_not_left_where_no_permissions_are_kept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened = os.open
+
+        def open_to_all(path: Path, flags: int, mode: int = 0o777) -> int:
+            handle = opened(path, flags, mode)
+            if flags & os.O_CREAT:
+                os.fchmod(handle, 0o755)  # as vfat makes every file
+            return handle
+
+        monkeypatch.setattr(os, "open", open_to_all)
+        with pytest.raises(InvalidKey, match="keeps no permissions: others could read the secret key"):
+            KEY.save(tmp_path / "secret_key.json")
+        assert list(tmp_path.iterdir()) == []
+
     @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"kty": "DAJ"}', "[" * 50000, "9" * 70000])
     def test_damaged_files_are_refused(self, text: str, tmp_path: Path) -> None:
         path = tmp_path / "secret_key.json"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -200,6 +202,23 @@ def test_a_new_model_counts_though_the_old_one_cannot_be_removed(
     monkeypatch.setattr(model_files.os, "unlink", unlink)
     save_model(folder, other, card_of(other), replace=True)
     assert load_model(folder).model.plan == other.plan
+
+
+def test_a_trained_model_is_found_among_what_else_is_there(
+    tmp_path: Path, model: QuantisedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained = tmp_path / "models"
+    for name in ("small@1", "small@1.10", "small@1.9"):
+        save_model(trained / name, model, card_of(model))
+    for name in (b"small@1.bak", b"small@1 (copy)", b"\xff@1", b".small@3", b"small@"):
+        shutil.copytree(trained / "small@1", trained / os.fsdecode(name))
+    (trained / "small@2").touch()
+    assert find_model("small", tmp_path) == trained / "small@1.10"
+    assert find_model("small@1", tmp_path) == trained / "small@1"
+    assert len(caplog.records) == 4
+    for name in ("small@2", "**", "[", "large"):
+        with pytest.raises(BadInput, match=r"nor a trained model \(in .*: small@1, small@1.9, small@1.10\)"):
+            find_model(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", FILES)

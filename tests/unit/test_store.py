@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -193,6 +194,25 @@ def test_numbers_of_another_form_are_damaged(tmp_path: Path, arrays: Arrays) -> 
         staged.commit()
     with pytest.raises(BadInput, match="its numbers are damaged: remove and outsource it again"):
         store.arrays(RECORD, FORMS)
+
+
+@pytest.mark.parametrize("name", [b"digits@1.bak", b"digits@1 (copy)", b"@", b"digits@", b"\xff@1", b"a\n@1"])
+def test_a_folder_without_a_models_name_is_passed_over(
+    store: ModelStore, record_file: Path, caplog: pytest.LogCaptureFixture, name: bytes
+) -> None:
+    odd = record_file.parent.with_name(os.fsdecode(name))
+    shutil.copytree(record_file.parent, odd)
+    for _ in range(2):
+        assert [each.SerializeToString() for each in store.entries()] == [RECORD.entry().SerializeToString()]
+    assert store.records() == [RECORD]
+    assert [each.getMessage() for each in caplog.records] == [
+        f"passed over, since it has no model's name: {str(odd)!r}"
+    ]
+
+
+def test_a_file_beside_the_models_is_none(store: ModelStore, record_file: Path) -> None:
+    record_file.parent.with_name("digits@2").touch()
+    assert len(store.entries()) == 1
 
 
 OTHER = replace(RECORD, model="other", import_id=b"o" * 16)

@@ -40,7 +40,7 @@ def line(facts: dict[str, Any]) -> str:
 
 def _processor() -> str:
     with suppress(OSError):
-        for row in Path("/proc/cpuinfo").read_text().splitlines():
+        for row in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if row.startswith("model name"):
                 return row.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -143,7 +143,7 @@ def _outsource(cluster: LocalCluster, model_folder: Path, name: str, insecure_sm
 def verb(*arguments: str) -> Any:
     """What `twinveil ARGUMENTS --json` prints. Raises TwinveilError with its last line."""
     words = command("twinveil.cli", *arguments, "--json")
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise TwinveilError(f"twinveil {arguments[0]}: {done.stderr.strip().splitlines()[-1]}")
     return json.loads(done.stdout)

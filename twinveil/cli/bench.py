@@ -21,6 +21,7 @@ from twinveil.bench.textbook import function_products
 from twinveil.cli.estimate import sizes
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
+from twinveil.config import variable
 from twinveil.crypto.keygen import generate
 from twinveil.estimate.machine import measure, typical
 from twinveil.estimate.seconds import Link
@@ -39,7 +40,10 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write every figure here.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Folder for plots (SVG).")] = None,
     key_bits: Annotated[
-        str, typer.Option(help="Lengths of the Paillier modulus, with commas between.")
+        str,
+        typer.Option(
+            envvar=variable("key_bits"), help="Lengths of the Paillier modulus, with commas between."
+        ),
     ] = "2048,3072",
     repeats: Annotated[
         int, typer.Option(min=1, help="Prepared pictures that are timed; runs of every step.")
@@ -61,7 +65,9 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="A tiny network and an insecure key: whether it runs, no more.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Processes of each cloud; 0: one a core.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, envvar=variable("workers"), help="Processes of each cloud; 0: one a core.")
+    ] = 0,
     folder: Annotated[Path, typer.Option(help="For keys, models and logs; found again.")] = Path(
         ".twinveil/bench"
     ),

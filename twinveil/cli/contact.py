@@ -18,10 +18,10 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from twinveil.config import settle, truth
+from twinveil.config import truth
 from twinveil.errors import BadConfiguration
-from twinveil.local import cluster_flags
-from twinveil.settings import EVERY_SETTING, RoleSettings
+from twinveil.local import settle_near
+from twinveil.settings import RoleSettings
 
 PANEL = "Where the others are, and how to reach them"
 
@@ -72,11 +72,7 @@ def _option(name: str, help_text: str, is_switch: bool = False) -> Parameter:
 
 def _settled(kind: type[Settings], flags: Mapping[str, Any], cluster: Path | None) -> Settings:
     chosen = {name: value for name, value in flags.items() if value not in (None, False)}
-    if cluster is not None:
-        own = {each.name for each in fields(kind)}
-        found = {name: value for name, value in cluster_flags(cluster, kind.role).items() if name in own}
-        chosen = found | chosen
-    settings = settle(kind, kind.section or kind.role, chosen, os.environ, EVERY_SETTING)
+    settings = settle_near(kind, chosen, cluster, os.environ)
     if "tls" in flags and settings.tls is None and not settings.insecure_plaintext:
         raise BadConfiguration(
             "say how to reach the others: --cluster FOLDER (a local cluster), --tls FOLDER (certificates) or "

@@ -7,7 +7,6 @@ compares every answer with the oracle, which runs the same integers in the clear
 from __future__ import annotations
 
 import json
-import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -25,6 +24,8 @@ from twinveil.cli import demo_report as report
 from twinveil.cli.progress import steps
 from twinveil.cli.serve_all import cluster_options, watch
 from twinveil.cli.terminal import Terminal, styled
+from twinveil.commands import typed
+from twinveil.config import variable
 from twinveil.errors import BadInput
 from twinveil.images import load_picture
 from twinveil.model_files import PLAN, StoredModel, load_model
@@ -71,9 +72,16 @@ def demo(
         Literal["packed", "textbook"],
         typer.Option(help="packed, or the published formulas one ciphertext a value (a day a picture)."),
     ] = "packed",
-    key_bits: Annotated[int, typer.Option(help="Length of the Paillier modulus.")] = 2048,
+    key_bits: Annotated[
+        int, typer.Option(envvar=variable("key_bits"), help="Length of the Paillier modulus.")
+    ] = 2048,
     insecure_small_key: Annotated[
-        bool, typer.Option("--insecure-small-key", help="Allow a key below 2048 bits, for tests only.")
+        bool,
+        typer.Option(
+            "--insecure-small-key",
+            envvar=variable("insecure_small_key"),
+            help="Allow a key below 2048 bits, for tests only.",
+        ),
     ] = False,
     folder: Annotated[
         Path, typer.Option(help="What a run makes and the next one finds: model, key, pictures, logs.")
@@ -81,7 +89,11 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Which held-out digits are taken.")] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the processes running until Ctrl-C.")] = False,
     record: Annotated[
-        Path | None, typer.Option(help="Write down here what each cloud sees; then: twinveil views FOLDER.")
+        Path | None,
+        typer.Option(
+            envvar=variable("record"),
+            help="Write down here what each cloud sees; then: twinveil views FOLDER.",
+        ),
     ] = None,
 ) -> None:
     """Train, outsource and classify digits through four processes; every answer is checked."""
@@ -113,7 +125,8 @@ def demo(
         if keep:
             _wait(cluster, folders, terminal)
     if record is not None:
-        terminal.say(f"recorded; test it with: twinveil views {record} --report views.html")
+        test = typed("twinveil", "views", record, "--report", "views.html")
+        terminal.say(f"recorded; test it with: {test}")
     if not figures["all_agree"]:
         raise typer.Exit(1)
 
@@ -196,9 +209,9 @@ def _outsource(
 
 def _verb(terminal: Terminal, *arguments: str) -> Any:
     """What `twinveil ARGUMENTS --json` prints; its progress and errors go straight to the terminal."""
-    terminal.say(styled(f"$ twinveil {shlex.join(arguments)}", "dim"))
+    terminal.say(styled(f"$ {typed('twinveil', *arguments)}", "dim"))
     words = command("twinveil.cli", *arguments, "--json")
-    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(words, stdout=subprocess.PIPE, encoding="utf-8", check=False)
     if done.returncode:
         raise typer.Exit(done.returncode)
     return json.loads(done.stdout)
@@ -239,7 +252,8 @@ def _ask(link: Link, asked: Picture, step: Any) -> Result:
 
 def _wait(cluster: LocalCluster, folders: Folders, terminal: Terminal) -> None:
     terminal.say("the four processes go on until Ctrl-C; in another terminal:")
-    terminal.say(f"  twinveil classify {folders.held_out}/7 --model {DATA} --cluster {folders.cluster}")
+    near = ["--model", DATA, "--cluster", folders.cluster]
+    terminal.say(f"  {typed('twinveil', 'classify', folders.held_out / '7', *near)}")
     try:
         watch(cluster)
     except KeyboardInterrupt:

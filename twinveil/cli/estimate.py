@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from twinveil.bench.networks import default_plan
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
+from twinveil.config import variable
 from twinveil.errors import BadInput
 from twinveil.estimate.bounds import bounds
 from twinveil.estimate.cost import Costs, total
@@ -37,20 +38,27 @@ def estimate(
         Literal["packed", "textbook", "both"], typer.Option(help="Which engine; both: side by side.")
     ] = "both",
     key_bits: Annotated[
-        str, typer.Option(help="Lengths of the Paillier modulus, with commas between.")
+        str,
+        typer.Option(
+            envvar=variable("key_bits"), help="Lengths of the Paillier modulus, with commas between."
+        ),
     ] = "2048,3072",
     pictures: Annotated[int, typer.Option(min=1, max=MAX_PICTURES, help="Pictures that share a query.")] = 1,
     label_only: Annotated[
         bool, typer.Option("--label-only", help="The user gets the label, not the class vector.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Processes of each cloud; 0: one a core.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, envvar=variable("workers"), help="Processes of each cloud; 0: one a core.")
+    ] = 0,
     latency_ms: Annotated[
         float, typer.Option("--latency", min=0, help="Of the link between the clouds, one way, milliseconds.")
     ] = 0.0,
     bandwidth: Annotated[
         float | None, typer.Option(min=0.001, help="Of the link, in Mbit/s. Default: no limit.")
     ] = None,
-    state: Annotated[Path, typer.Option(help="Where trained models are.")] = Path(".twinveil"),
+    state: Annotated[Path, typer.Option(envvar=variable("state"), help="Where trained models are.")] = Path(
+        ".twinveil"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Say what a classification costs before it is paid: bytes, messages, operations, memory, seconds.

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
+from twinveil.commands import typed
+from twinveil.config import variable
 from twinveil.net.cluster import LocalCluster, Options
 from twinveil.net.identity import ROLES
 
@@ -21,9 +23,16 @@ def serve_all(
     folder: Annotated[
         Path, typer.Option(help="For keys, models, certificates and logs; found again the next time.")
     ] = Path(".twinveil/local"),
-    key_bits: Annotated[int, typer.Option(help="Length of the Paillier modulus of a new key.")] = 2048,
+    key_bits: Annotated[
+        int, typer.Option(envvar=variable("key_bits"), help="Length of the Paillier modulus of a new key.")
+    ] = 2048,
     insecure_small_key: Annotated[
-        bool, typer.Option("--insecure-small-key", help="Allow a key below 2048 bits, for tests only.")
+        bool,
+        typer.Option(
+            "--insecure-small-key",
+            envvar=variable("insecure_small_key"),
+            help="Allow a key below 2048 bits, for tests only.",
+        ),
     ] = False,
 ) -> None:
     """All four roles as processes of this machine, over mutual TLS, until Ctrl-C."""
@@ -59,7 +68,8 @@ def cluster_options(key_bits: int, insecure_small_key: bool, record: Path | None
 
 
 def _table(cluster: LocalCluster) -> Table:
-    table = Table("role", "address", "process", "log", title=str(cluster.folder), title_justify="left")
+    folder = str(cluster.folder)
+    table = Table("role", "address", "process", "log", title=folder, title_justify="left")
     for role in ROLES:
         log = cluster.log(role).relative_to(cluster.folder)
         table.add_row(role, cluster.addresses[role], str(cluster.pids[role]), str(log))
@@ -67,12 +77,13 @@ def _table(cluster: LocalCluster) -> Table:
 
 
 def _next(folder: Path, insecure_small_key: bool) -> list[str]:
-    where = f"--cluster {folder}" + (" --insecure-small-key" if insecure_small_key else "")
-    return [
-        "In another terminal:",
-        f"  twinveil train mnist --cluster {folder}",
-        f"  twinveil outsource mnist {where}",
-        f"  twinveil classify digit.png --model mnist {where}",
-        f"  twinveil status --cluster {folder}",
-        "Ctrl-C ends all four.",
-    ]
+    near = ["--cluster", folder]
+    where = [*near, *(["--insecure-small-key"] if insecure_small_key else [])]
+    commands = (
+        ["train", "mnist", *near],
+        ["outsource", "mnist", *where],
+        ["classify", "digit.png", "--model", "mnist", *where],
+        ["status", *near],
+    )
+    typed = [f"  {typed('twinveil', *words)}" for words in commands]
+    return ["In another terminal:", *typed, "Ctrl-C ends all four."]

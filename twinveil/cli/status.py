@@ -13,15 +13,16 @@ import typer
 from rich.table import Table
 
 from twinveil.cli.terminal import Terminal, styled
-from twinveil.config import PREFIX, read_toml, settle
+from twinveil.config import read_toml, variable
 from twinveil.errors import PeerUnavailable, TwinveilError
 from twinveil.kits.texts import settings_of
+from twinveil.local import settle_near
 from twinveil.net.address import from_here
 from twinveil.net.channel import connect
 from twinveil.net.credentials import check_dates
 from twinveil.net.identity import ROLES
 from twinveil.rpc.types_pb2 import ModelEntry
-from twinveil.settings import EVERY_SETTING, CallerSettings
+from twinveil.settings import CallerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,8 @@ def status(
         "tls": tls and str(tls),
         "insecure_plaintext": insecure_plaintext or None,
     }
-    if cluster is not None:
-        flags |= {role: f"file:{cluster / 'run' / role}.json" for role in ROLES}
-        flags |= {"tls": str(cluster / "tls" / "user"), "name": "local"}
     environment = (_own_address(config) if config else {}) | os.environ
-    settings = settle(CallerSettings, "user", flags, environment, EVERY_SETTING)
+    settings = settle_near(CallerSettings, flags, cluster, environment)
     if (own := settings.me().tls) is not None:
         check_dates(own)  # said once, and not in every role's row
     with ThreadPoolExecutor(len(ROLES)) as pool:
@@ -90,7 +88,7 @@ def _own_address(config: Path) -> dict[str, str]:
     listen = settings_of(config).get("listen")
     if len(own) != 1 or listen is None:
         return {}
-    return {f"{PREFIX}{own[0].upper()}": from_here(str(listen))}
+    return {variable(own[0]): from_here(str(listen))}
 
 
 def ask(settings: CallerSettings, role: str) -> RoleStatus:

@@ -38,7 +38,7 @@ from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NoncePool
 from twinveil.crypto.public_key import PublicKey, from_base64, to_base64
 from twinveil.crypto.tally import MODMUL_P2, POWER_P2, Tally
 from twinveil.errors import InvalidKey, TwinveilError
-from twinveil.net.files import create
+from twinveil.net.files import create, open_to_others, sync_folder
 from twinveil.numbers import read_json
 from twinveil.parallel import INLINE, Workers, powers
 from twinveil.params import Params
@@ -180,18 +180,17 @@ class SecretKey:
             create(path, json.dumps(self.to_jwk(), indent=1).encode() + b"\n")
         except FileExistsError:
             raise InvalidKey(f"{path.name} exists: a secret key is never overwritten") from None
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if path.stat().st_mode & 0o077:
+            path.unlink()
+            raise InvalidKey(f"{path.parent} keeps no permissions: others could read the secret key there")
+        sync_folder(path.parent)
 
     @classmethod
     def load(cls, path: Path, params: Params, *, constant_time: bool = True) -> SecretKey:
         """The key of a file; InvalidKey if others may read it or anything in it is wrong."""
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise InvalidKey(f"{path.name} is open to others: chmod 600 it, or make a new key")
+                raise InvalidKey(f"{open_to_others(path)}; or make a new key")
             data = file.read(MAX_FILE_BYTES + 1)
         try:
             jwk = read_json(data) if len(data) <= MAX_FILE_BYTES else None

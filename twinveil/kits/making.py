@@ -130,7 +130,7 @@ def _keep(member: Member, root: Path, fingerprint: str | None) -> Made:
     path = root / member.kit / CONFIG
     if fingerprint is None or member.role == "cloud_s2" or FINGERPRINT in settings_of(path):
         return Made(member.kit, root / member.kit, "kept as it is")
-    replace(path, pinned(path.read_text(), fingerprint).encode(), PUBLIC)
+    replace(path, pinned(path.read_text(encoding="utf-8-sig"), fingerprint).encode(), PUBLIC)
     return Made(member.kit, root / member.kit, "fingerprint added")
 
 
@@ -143,8 +143,8 @@ def _make(
     end = _issue(project, member, authority, partial)
     own = None if member.role == "cloud_s2" else fingerprint
     text = configuration(project, member, project_settings(project, member), own)
-    (partial / CONFIG).write_text(text)
-    (partial / README).write_text(instructions(project, member, end))
+    (partial / CONFIG).write_text(text, encoding="utf-8")
+    (partial / README).write_text(instructions(project, member, end), encoding="utf-8")
     partial.rename(root / member.kit)
     return Made(member.kit, root / member.kit, "made")
 

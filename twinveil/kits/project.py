@@ -16,13 +16,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
 from twinveil.config import number, positive, read_toml, refuse_unknown, truth
 from twinveil.errors import BadConfiguration, TwinveilError
-from twinveil.net.address import is_loopback
+from twinveil.net.address import is_loopback, usual
 from twinveil.net.certificates import AUTHORITY_DAYS, ROLE_DAYS
 from twinveil.net.credentials import SUFFIX
 from twinveil.params import Params
@@ -35,8 +34,7 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104  # the certificate, not the interface, says
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_HOST = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*{_LABEL}", re.IGNORECASE | re.ASCII)
-_NUMBERS = re.compile(r"(.*\.)?[0-9]+")  # no name ends with a number (RFC 1123, 2.1): an IPv4 address
+_HOST = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*{_LABEL}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def read_project(file: Path) -> Project:
 def _serving(role: str, name: str, table: _Table) -> Member:
     table.only("host", "port", "listen", "names", *(["key_bits"] if role == "cloud_s2" else []))
     host, port = table.get("host", _host), table.get("port", _port, PORTS[role])
-    bound = table.get("listen", _host, LOOPBACK if is_loopback(host) else EVERYWHERE)
+    bound = table.get("listen", _host, host if is_loopback(host) else EVERYWHERE)
     return Member(role, name, host, port, f"{bound}:{port}", table.get("names", _hosts, ()))
 
 
@@ -185,22 +183,12 @@ def _name(value: Any) -> str:
 
 
 def _host(value: Any) -> str:
-    if not isinstance(value, str) or not _is_host(value):
-        raise BadConfiguration("must be a host name or address, without a port")
-    if value.lower().endswith(SUFFIX):
+    host = usual(value) if isinstance(value, str) else None
+    if host is None or not (host.startswith("[") or _HOST.fullmatch(host)):
+        raise BadConfiguration("must be a host name or address, without a port or zone")
+    if host.endswith(SUFFIX):
         raise BadConfiguration(f"'{value}' is a role's name in certificates: no host's ends with {SUFFIX}")
-    return value
-
-
-def _is_host(value: str) -> bool:
-    try:
-        if value.startswith("[") and value.endswith("]"):
-            return IPv6Address(value[1:-1]).scope_id is None
-        if _NUMBERS.fullmatch(value):
-            IPv4Address(value)
-    except ValueError:
-        return False
-    return _HOST.fullmatch(value) is not None
+    return host
 
 
 def _hosts(value: Any) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from twinveil.commands import typed
 from twinveil.config import read_toml
 from twinveil.kits.project import Member, Project
 
@@ -76,7 +77,7 @@ The first says what is not right yet and what to do about it. {_NEXT[member.role
 
 The certificate ends on {end}. Before that, where the kits were made:
 
-    twinveil provision project.toml -o kits --renew {member.kit}
+    {typed("twinveil", "provision", "project.toml", "-o", "kits", "--renew", member.kit)}
 
 and carry the new `tls/` here, over the old one. Nothing has to be stopped: running queries go on, and new
 connections use the new certificate.

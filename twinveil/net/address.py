@@ -5,18 +5,19 @@ Ready files are how roles of one machine on port 0 find each other without a rac
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 import time
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from twinveil.errors import BadConfiguration, PeerUnavailable
 from twinveil.net.files import PUBLIC, replace
 from twinveil.numbers import read_json
 
-_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+_HOST_PORT = re.compile(r"(\[[^\]]*\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
+_NUMBERS = re.compile(r"(.*\.)?[0-9]+")  # no name ends with a number (RFC 1123, 2.1): an IPv4 address
 POLL_SECONDS = 0.02
 
 
@@ -39,7 +40,7 @@ class Ready:
     def read(path: Path) -> Ready | None:
         """What is announced in a ready file, or None while there is none."""
         try:
-            content = read_json(path.read_text())
+            content = read_json(path.read_text(encoding="utf-8"))
             return Ready(**content)
         except FileNotFoundError:
             return None
@@ -48,27 +49,50 @@ class Ready:
 
 
 def split(address: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT or [IPV6]:PORT. Raises BadConfiguration for anything else."""
+    """Host, as `usual` writes it, and port of HOST:PORT or [IPV6]:PORT.
+
+    Raises BadConfiguration for anything else.
+    """
     match = _HOST_PORT.fullmatch(address)
-    if match is None or int(match[2]) > 65535:
-        raise BadConfiguration(f"'{address}' is no address: write HOST:PORT, such as 127.0.0.1:7001")
-    return match[1], int(match[2])
+    host = usual(match[1]) if match else None
+    if match is None or host is None or int(match[2]) > 65535:
+        raise BadConfiguration(
+            f"'{address}' is no address: write HOST:PORT, such as 127.0.0.1:7001 or [::1]:7001"
+        )
+    return host, int(match[2])
+
+
+def usual(host: str) -> str | None:
+    """A host in the one way in which it is written, or None for what is no host.
+
+    Names in small letters without a last dot, IPv6 in brackets, IPv4 also where it came mapped into IPv6.
+    An address with a zone, which means something on one machine only, is none.
+    """
+    try:
+        if ":" in host or host.startswith("["):
+            address = IPv6Address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+            return None if address.scope_id else str(address.ipv4_mapped or f"[{address}]")
+        if _NUMBERS.fullmatch(host):
+            return str(IPv4Address(host))
+    except ValueError:
+        return None
+    return host.lower().removesuffix(".") or None
 
 
 def check(address: object) -> str:
-    """The address itself if it is well formed. Raises BadConfiguration otherwise."""
+    """The address, its host as `usual` writes it. Raises BadConfiguration if it is not well formed."""
     if not isinstance(address, str):
         raise BadConfiguration("must be a text")
-    if not address.startswith("file:"):
-        split(address)
-    return address
+    if address.startswith("file:"):
+        return address
+    host, port = split(address)
+    return f"{host}:{port}"
 
 
 def resolve(address: str, role: str, wait: float) -> str:
     """HOST:PORT of an address; waits up to `wait` seconds for a ready file. Raises PeerUnavailable."""
     if not address.startswith("file:"):
-        split(address)
-        return address
+        return check(address)
     path = Path(address.removeprefix("file:"))
     end = time.monotonic() + wait
     while (ready := Ready.read(path)) is None or ready.role != role:
@@ -85,10 +109,10 @@ def from_here(listen: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a host of that name."""
+    """Whether only this machine can reach a host, written as `usual` does."""
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False

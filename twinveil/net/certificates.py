@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from twinveil.errors import BadConfiguration
 from twinveil.net.credentials import TlsFiles, server_name
-from twinveil.net.files import PUBLIC, replace
+from twinveil.net.files import PUBLIC, open_to_others, replace
 from twinveil.net.identity import MALFORMED, role_uri
 
 AUTHORITY_DAYS = 3650
@@ -113,7 +113,7 @@ def load_authority(folder: Path) -> Authority:
     path = folder / "key.pem"
     try:
         if path.stat().st_mode & 0o077:
-            raise BadConfiguration(f"{path} is open to others: chmod 600 it")
+            raise BadConfiguration(open_to_others(path))
         key = load_pem_private_key(path.read_bytes(), None)
         certificate = x509.load_pem_x509_certificate((folder / "authority.pem").read_bytes())
         certified = certificate.public_key()

@@ -207,7 +207,7 @@ class LocalCluster:
             self._fail(role, f"ended by itself, exit code {code}")
 
     def _fail(self, role: str, what: str) -> NoReturn:
-        lines = self.log(role).read_text(errors="replace").split("\n")
+        lines = self.log(role).read_text(encoding="utf-8", errors="replace").split("\n")
         last = " | ".join(line.strip() for line in lines if line.strip())[-300:]
         raise PeerUnavailable(f"{role} {what}: {last or 'its log is empty'} (log: {self.log(role)})")
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from twinveil import TLS_1_3_ONLY
 from twinveil.errors import BadConfiguration, NotAllowed
+from twinveil.net.files import open_to_others
 from twinveil.net.identity import MALFORMED, from_certificate
 
 RENEWAL_TRIES, RENEWAL_SECONDS = 5, 0.05
@@ -94,7 +95,7 @@ def check_own(files: TlsFiles, role: str) -> None:
     """
     content = read(files)
     if files.key.stat().st_mode & 0o077:
-        raise BadConfiguration(f"{files.key} is open to others: chmod 600 it")
+        raise BadConfiguration(open_to_others(files.key))
     shown = from_certificate(content.certificate)
     if shown.role != role:
         raise BadConfiguration(

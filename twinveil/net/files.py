@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -11,11 +12,17 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
+from twinveil.commands import typed
 from twinveil.errors import BadInput
 
 PRIVATE = 0o600
 PUBLIC = 0o644
 """Certificates, addresses, and what a person asked for in order to show it."""
+
+_NOT_HERE = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_NO_LINKS = _NOT_HERE | {errno.EPERM, errno.EMLINK, errno.EXDEV}
+_NO_SYNC = _NOT_HERE | {errno.EINVAL}
+"""What file systems answer that lack hard links (vfat, some of FUSE) or fsync of folders."""
 
 
 def private_folder(path: Path) -> None:
@@ -33,7 +40,7 @@ def replace(path: Path, content: bytes, mode: int = PRIVATE) -> None:
 
 def create(path: Path, content: bytes, mode: int = PRIVATE) -> None:
     """Writes a whole new file in one step. Raises FileExistsError if there is one already."""
-    with _placing(path, mode, os.link) as file:
+    with _placing(path, mode, _place_new) as file:
         file.write(content)
 
 
@@ -60,18 +67,69 @@ def _placing(path: Path, mode: int, place: Callable[[Path, Path], None]) -> Iter
         partial.unlink(missing_ok=True)
 
 
-def lock(path: Path) -> IO[bytes]:
+def _place_new(partial: Path, path: Path) -> None:
+    try:
+        os.link(partial, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with _folder(path.parent) as folder:  # whoever makes a file there looks first, one after the other
+            _lock(folder, path.parent, fcntl.LOCK_EX)
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            partial.replace(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """What was placed in it outlives a crash, where the file system has a way to say so."""
+    with _folder(folder) as handle:
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def lock(path: Path, *, wait: bool = False) -> IO[bytes]:
     """Keeps others out until the file that is returned is closed, or this process ends, however it does.
 
-    Raises BlockingIOError if somebody else keeps it.
+    Raises BlockingIOError if somebody else keeps it, unless told to wait; BadInput where there are no locks.
     """
     file = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE), "ab")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file.fileno(), path, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _lock(handle: int, path: Path, how: int) -> None:
+    try:
+        fcntl.flock(handle, how)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be locked, {error.strerror}: use a folder on a file system that has locks"
+        ) from None
+
+
+def open_to_others(path: Path) -> str:
+    """What a person is told of a secret file that is not theirs alone."""
+    return (
+        f"{path} is open to others: {typed('chmod', 600, path)}; where that changes nothing, "
+        "use a folder on a file system that keeps permissions"
+    )
 
 
 def check_place(path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
+from twinveil.commands import typed
 from twinveil.container import memory_free
 from twinveil.errors import BadConfiguration, NotAllowed, TwinveilError
 from twinveil.net.address import from_here, split
@@ -109,7 +110,7 @@ def permissions(key: Path) -> Finding:
     except OSError:
         return failure("key file", "missing", f"take the folder {key.parent} of the kit again")
     if found & 0o077:
-        return failure("key file", f"mode {found:04o}: others may read it", f"chmod 600 {key}")
+        return failure("key file", f"mode {found:04o}: others may read it", typed("chmod", 600, key))
     return ok("key file", f"mode {found:04o}")
 
 

@@ -6,8 +6,6 @@ data = device.seal(to_png("face.jpg"), account, order, terms)
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +17,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from twinveil.errors import BadInput, InvalidMessage
-from twinveil.net.files import private_folder, replace
+from twinveil.net.files import lock, private_folder, replace, sync_folder
 from twinveil.numbers import whole
 from twinveil.sealing.content import SALT_BYTES, Content, Order, Proof
 from twinveil.sealing.context import RANDOM_BYTES, SecondFactor
@@ -57,7 +55,7 @@ class Device:
         with _locked(folder):  # two first calls at once make one device
             path = folder / _NAME
             try:
-                known = path.read_text().strip() if path.exists() else None
+                known = path.read_text(encoding="utf-8").strip() if path.exists() else None
             except (OSError, ValueError):
                 raise BadInput(f"{path} cannot be read: it holds the device's name") from None
             if known is None and name is None:
@@ -124,15 +122,11 @@ def _advance(folder: Path) -> int:
     path = folder / _COUNTER
     with _locked(folder):
         try:
-            last = whole(path.read_text().removesuffix("\n")) if path.exists() else 0
+            last = whole(path.read_text(encoding="utf-8").removesuffix("\n")) if path.exists() else 0
         except ValueError:
             raise BadInput(f"{path} is damaged: the device has to be registered anew") from None
         replace(path, f"{last + 1}\n".encode())
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(folder)
     return last + 1
 
 
@@ -140,6 +134,5 @@ def _advance(folder: Path) -> int:
 def _locked(folder: Path) -> Iterator[None]:
     """Keeps other processes and threads away from a device's files; waits for them."""
     private_folder(folder)
-    with (folder / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(folder / _LOCK, wait=True):
         yield

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from twinveil.commands import typed
 from twinveil.errors import BadInput
 from twinveil.net.files import private_folder, replace
 from twinveil.numbers import integer, read_json, real
@@ -76,13 +77,15 @@ def load(folder: Path) -> Collection:
     """Raises BadInput if there is no view, or one that is damaged."""
     views = sorted((read(index.parent) for index in folder.rglob(INDEX)), key=lambda view: view.began)
     if not views:
-        raise BadInput(f"{folder} holds no views: record some with twinveil demo --record {folder}")
+        raise BadInput(
+            f"{folder} holds no views: record some with {typed('twinveil', 'demo', '--record', folder)}"
+        )
     return Collection(views, _pictures(folder / PICTURES))
 
 
 def _pictures(path: Path) -> tuple[Asked, ...]:
     try:
-        content = read_json(path.read_text())
+        content = read_json(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise BadInput(f"{path} has format {content['format']}; this release reads {FORMAT}")
         found = tuple(_asked(**each) for each in content["pictures"])

@@ -148,7 +148,7 @@ def write(view: View, folder: Path) -> None:
 def read(folder: Path) -> View:
     """The view in a folder. Raises BadInput if it is damaged, changed, or of another version."""
     try:
-        index: dict[str, Any] = read_json((folder / INDEX).read_text())
+        index: dict[str, Any] = read_json((folder / INDEX).read_text(encoding="utf-8"))
         if index["format"] != FORMAT:
             raise BadInput(f"{folder}: a view of format {index['format']}; this release reads {FORMAT}")
         data = (folder / ARRAYS).read_bytes()

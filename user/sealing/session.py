@@ -89,7 +89,7 @@ def check_pin(pin: Path, keys: PublicKeys, wanted: str | None) -> None:
         with suppress(FileExistsError):  # another first contact was quicker: its keys are the pinned ones
             create(pin, keys.fingerprint.encode() + b"\n")
     try:
-        known = wanted or pin.read_text().strip()
+        known = wanted or pin.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         raise BadInput(f"{pin} cannot be read: it holds the sealing server's fingerprint") from None
     if known.lower() != keys.fingerprint:

@@ -7,7 +7,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from twinveil.errors import TwinveilError
+from twinveil.errors import BadConfiguration, TwinveilError
+from twinveil.extras import needs, remedy
 
 DEBUG = "TWINVEIL_DEBUG"
 INTERRUPTED = 130
@@ -23,6 +24,8 @@ def guarded(main: Callable[[], int | None]) -> int:
     except Exception as error:
         if os.environ.get(DEBUG):
             traceback.print_exc()
+        if isinstance(error, ModuleNotFoundError) and error.name and remedy(error.name):
+            error = BadConfiguration(needs("this", error.name))
         print(f"error: {_line(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, TwinveilError) else 1
 

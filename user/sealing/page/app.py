@@ -12,12 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
+import jinja2  # noqa: F401  # FastAPI asks for these two later, and by errors of its own
+import python_multipart  # noqa: F401
 from fastapi import FastAPI, Form, HTTPException, Request, Response, UploadFile
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
 from twinveil.errors import BadConfiguration, TwinveilError
+from twinveil.extras import needs
 from twinveil.images import MAX_FILE_BYTES
 from twinveil.numbers import whole
 from user.sealing.captures import Camera, Pictures, Source
@@ -160,7 +163,7 @@ def htmx() -> Path:
         path = Path(place) / "static" / "htmx" / "htmx.min.js"
         if path.is_file():
             return path
-    raise BadConfiguration("the payment page needs htmx: pip install 'twinveil[page]'")
+    raise BadConfiguration(needs("the payment page", "js_lib_htmx"))
 
 
 def _sources(pictures: list[UploadFile], camera: Path | None) -> Callable[[], Source]:

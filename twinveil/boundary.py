@@ -13,7 +13,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from twinveil.errors import TwinveilError
+from twinveil.errors import BadConfiguration, TwinveilError
+from twinveil.extras import needs, remedy
 from twinveil.wording import visible, visible_lines
 
 DEBUG = "TWINVEIL_DEBUG"
@@ -33,6 +34,8 @@ def guarded(main: Callable[[], int | None]) -> int:
     except Exception as error:
         if os.environ.get(DEBUG):
             print(visible_lines(traceback.format_exc()), file=sys.stderr, end="")
+        if isinstance(error, ModuleNotFoundError) and error.name and remedy(error.name):
+            error = BadConfiguration(needs("this", error.name))
         print(f"error: {_line(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, TwinveilError) else 1
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from twinveil.errors import BadConfiguration, LostWorkers, PeerUnavailable
+from twinveil.extras import needs
 from twinveil.net.credentials import TlsFiles
 from twinveil.parallel import Workers
 
@@ -58,7 +59,7 @@ class ClusterExecutor(Executor):
         try:
             distributed: Any = import_module("distributed")
         except ImportError:
-            raise BadConfiguration("a cluster needs Dask: pip install 'twinveil[cluster]'") from None
+            raise BadConfiguration(needs("a Dask cluster", "distributed")) from None
         self._address = address
         security = distributed.Security(
             tls_ca_file=str(files.authority),

@@ -9,7 +9,7 @@ from tests.security.test_fuzz import NAMES
 
 ROOT = Path(__file__).parents[2]
 READS = re.compile(
-    r"json\.loads\(|tomllib\.loads\(|load_pem_|load_der_|safetensors[.\w]* import .*load|safe_open\("
+    r"json\.loads\(|read_json\(|tomllib\.loads\(|load_pem_|load_der_|safetensors[.\w]* import .*load|safe_open\("
     r"|np\.load\(|Image\.open\(|sqlite3\.connect\(|gzip\.decompress\(|read_text\(|read_bytes\("
 )
 TARGETS = {
@@ -27,6 +27,7 @@ TARGETS = {
     "twinveil/net/certificates.py": "kits",
     "twinveil/net/credentials.py": "kits",
     "twinveil/net/identity.py": "certificates",
+    "twinveil/numbers.py": "plans",
     "twinveil/pinning.py": "served-keys",
     "twinveil/plan.py": "plans",
     "twinveil/preflight/here.py": "kits",
@@ -67,3 +68,9 @@ def test_every_parser_is_a_target() -> None:
     }
     assert reading == set(TARGETS) | set(OWN)
     assert set(TARGETS.values()) <= set(NAMES)
+
+
+def test_json_from_outside_is_read_in_one_way() -> None:
+    """json.loads takes NaN, 1e999 and integers of any length."""
+    by_themselves = {name for name in TARGETS if "json.loads(" in (ROOT / name).read_text()}
+    assert by_themselves == {"twinveil/numbers.py"}

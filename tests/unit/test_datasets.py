@@ -266,5 +266,5 @@ def test_a_named_sets_polarity_cannot_be_chosen() -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(BadInput, match="pip install scikit-learn"):
+    with pytest.raises(BadInput, match=r"data set digits needs sklearn: pip install 'twinveil\[owner\]'"):
         load_data_set("digits")

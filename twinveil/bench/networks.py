@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from twinveil.card import ModelCard
 from twinveil.errors import BadConfiguration
+from twinveil.extras import needs
 from twinveil.model_files import save_model
 from twinveil.plan import Plan, QuantisedModel
 from twinveil.version import VERSION
@@ -86,7 +87,5 @@ def _owner(module: str) -> Any:
     try:
         return import_module(f"owner.{module}")
     except ImportError as error:
-        raise BadConfiguration(
-            f"the default network is the owner's, which needs {error.name or error}: "
-            "pip install 'twinveil[owner]', or give the folder of a trained model"
-        ) from None
+        what = needs("the default network is the owner's, which", error.name or str(error))
+        raise BadConfiguration(f"{what}, or give the folder of a trained model") from None

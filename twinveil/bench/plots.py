@@ -8,6 +8,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from twinveil.errors import BadConfiguration, BadInput
+from twinveil.extras import needs
 
 PARTS = (("s1_integers", "S1, big integers"), ("s2_integers", "S2, big integers"), ("rest", "all else"))
 
@@ -44,7 +45,7 @@ def _pyplot() -> Any:
         mpl.use("svg")
         from matplotlib import pyplot
     except ImportError:
-        raise BadConfiguration("plots need matplotlib: pip install 'twinveil[bench]'") from None
+        raise BadConfiguration(needs("drawing plots", "matplotlib")) from None
     # The same figures give the same file: no date, no random names in it.
     mpl.rcParams["svg.hashsalt"] = "twinveil"
     return pyplot

@@ -20,15 +20,16 @@ import numpy as np
 import typer
 
 from twinveil import oracle
+from twinveil.bench.networks import default_plan
 from twinveil.cli import demo_report as report
 from twinveil.cli.progress import steps
 from twinveil.cli.serve_all import cluster_options, watch
 from twinveil.cli.terminal import Terminal, styled
 from twinveil.commands import typed
 from twinveil.config import variable
-from twinveil.errors import BadInput
+from twinveil.errors import BadInput, BadPlan
 from twinveil.images import load_picture
-from twinveil.model_files import PLAN, StoredModel, load_model
+from twinveil.model_files import PLAN, StoredModel, load_model, load_plan
 from twinveil.net.channel import Link, connect
 from twinveil.net.cluster import LocalCluster
 from twinveil.net.files import PUBLIC, check_place, private_folder, write_report
@@ -37,12 +38,20 @@ from twinveil.numbers import read_json
 from twinveil.params import Params
 from twinveil.picture_files import pictures_in, visible
 from twinveil.process import command
+from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.rpc.gateway_pb2 import Picture, Result
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
 from twinveil.views.collection import Asked, write_pictures
 
 DATA = "mnist"
 PICTURE_SECONDS = 24 * 3600.0
+SMALL_NETWORK = (
+    "Take a small network for it: twinveil serve all, and in another terminal twinveil train "
+    "digits --width 0.2 --held-out digits --cluster .twinveil/local, then twinveil outsource digits --engine "
+    "textbook --cluster .twinveil/local, then twinveil classify digits/7/00006.png --model digits --engine "
+    "textbook --cluster .twinveil/local"
+)
+"""What to type where the demo's network is too large for the engine that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,10 @@ class Folders:
     @property
     def model(self) -> Path:
         return self.root / DATA
+
+    @property
+    def has_model(self) -> bool:
+        return (self.model / PLAN).is_file() and self.held_out.is_dir()
 
     @property
     def held_out(self) -> Path:
@@ -70,7 +83,7 @@ def demo(
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
     engine: Annotated[
         Literal["packed", "textbook"],
-        typer.Option(help="packed, or the published formulas one ciphertext a value (a day a picture)."),
+        typer.Option(help="packed, or the published formulas one ciphertext a value (small networks only)."),
     ] = "packed",
     key_bits: Annotated[
         int, typer.Option(envvar=variable("key_bits"), help="Length of the Paillier modulus.")
@@ -99,9 +112,11 @@ def demo(
     """Train, outsource and classify digits through four processes; every answer is checked."""
     if json_file is not None:
         check_place(json_file)
+    params = Params(key_bits, insecure_small_key=insecure_small_key)  # refused before minutes of training
     terminal = Terminal()
-    Params(key_bits, insecure_small_key=insecure_small_key)  # refuses a key before minutes of training
     folders = Folders(folder, key_bits)
+    if engine == "textbook":
+        _refuse_large(folders, params)
     _train(folders, terminal)
     stored = load_model(folders.model)
     chosen = choose(folders.held_out, images, seed)
@@ -144,8 +159,17 @@ def choose(folder: Path, count: int, seed: int) -> list[Path]:
     return found[:count]
 
 
+def _refuse_large(folders: Folders, params: Params) -> None:
+    """Raises BadInput, before anything is trained, where the textbook engine would refuse the model."""
+    plan = load_plan(folders.model) if folders.has_model else default_plan()
+    try:
+        TextbookLayout(plan, params)
+    except BadPlan as error:
+        raise BadInput(f"{error}. {SMALL_NETWORK}") from None
+
+
 def _train(folders: Folders, terminal: Terminal) -> None:
-    if (folders.model / PLAN).is_file() and folders.held_out.is_dir():
+    if folders.has_model:
         terminal.say(f"the model is trained already: {folders.model}")
         return
     private_folder(folders.root)

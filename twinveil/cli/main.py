@@ -17,6 +17,7 @@ import typer.core
 from twinveil.boundary import INTERRUPTED, guarded
 from twinveil.cli.options import with_strict_numbers
 from twinveil.errors import BadConfiguration
+from twinveil.extras import needs
 from twinveil.version import VERSION
 from twinveil.wording import visible_lines
 
@@ -82,10 +83,7 @@ def _named(name: str, app: typer.Typer) -> Any:
 def _unavailable(name: str, error: Exception) -> Callable[[], None]:
     def verb() -> None:
         missing = getattr(error, "name", None) or str(error)
-        raise BadConfiguration(
-            f"twinveil {name} is not available here: it needs {missing} "
-            "(the owner's commands come with: pip install 'twinveil[owner]')"
-        )
+        raise BadConfiguration(f"twinveil {name} is not available here: {needs('it', missing)}")
 
     verb.__doc__ = f"(not available here: {error})"
     return verb

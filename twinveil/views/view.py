@@ -132,7 +132,7 @@ def write(view: View, folder: Path) -> None:
         "role": view.role,
         "began": view.began,
         "kind": topic.kind,
-        "plan": json.loads(topic.plan.to_json()),
+        "plan": topic.plan.to_dict(),
         "engine": topic.engine,
         "pictures": topic.pictures,
         "modulus": f"{topic.n:x}",

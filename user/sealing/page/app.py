@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
+import jinja2  # noqa: F401  # FastAPI asks for these two later, and by errors of its own
+import python_multipart  # noqa: F401
 from fastapi import FastAPI, Form, HTTPException, Request, Response, UploadFile
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
@@ -19,6 +21,7 @@ from fastapi.templating import Jinja2Templates
 
 from twinveil.decoding import MAX_FILE_BYTES
 from twinveil.errors import BadConfiguration, TwinveilError
+from twinveil.extras import needs
 from twinveil.numbers import whole
 from user.sealing.captures import Camera, Pictures, Source
 from user.sealing.orders import check_account_name, make_order
@@ -160,7 +163,7 @@ def htmx() -> Path:
         path = Path(place) / "static" / "htmx" / "htmx.min.js"
         if path.is_file():
             return path
-    raise BadConfiguration("the payment page needs htmx: pip install 'twinveil[page]'")
+    raise BadConfiguration(needs("the payment page", "js_lib_htmx"))
 
 
 def _sources(pictures: list[UploadFile], camera: Path | None) -> Callable[[], Source]:

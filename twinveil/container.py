@@ -57,7 +57,7 @@ def _memory_limits(group: Path) -> list[int]:
 def _quota(group: Path) -> tuple[int, int]:
     """Microseconds of processors in so many microseconds; 0 or less for no limit."""
     with suppress(OSError, ValueError):
-        quota, period = (group / "cpu.max").read_text().split()
+        quota, period = (group / "cpu.max").read_text(encoding="utf-8").split()
         return (0 if quota == "max" else int(quota)), int(period)
     return _number(group / "cpu.cfs_quota_us") or 0, _number(group / "cpu.cfs_period_us") or 0
 
@@ -66,7 +66,7 @@ def _cached(stat: Path) -> int:
     """Bytes that a group gives back before it is out of memory. Version 1 sums groups below under total_."""
     found = {}
     with suppress(OSError, ValueError):
-        for line in stat.read_text().splitlines():
+        for line in stat.read_text(encoding="utf-8").splitlines():
             name, value = line.split()
             found[name] = int(value)
     return found.get("total_inactive_file", found.get("inactive_file", 0))
@@ -75,7 +75,7 @@ def _cached(stat: Path) -> int:
 def _number(file: Path) -> int | None:
     """None where there is none: no such file, or "max"."""
     with suppress(OSError, ValueError):
-        return int(file.read_text())
+        return int(file.read_text(encoding="utf-8"))
     return None
 
 
@@ -98,5 +98,5 @@ def _groups(controller: str, root: Path) -> Iterator[Path]:
 
 def _found(line: re.Pattern[str], file: Path) -> list[re.Match[str]]:
     with suppress(OSError):
-        return list(line.finditer(file.read_text(errors="replace")))
+        return list(line.finditer(file.read_text(encoding="utf-8", errors="replace")))
     return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -109,9 +108,7 @@ def test_verbs_know_it(cluster: Path, verb: str) -> None:
     if verb == "classify":
         assert "x.png" in shown.stderr
     elif verb == "status":
-        assert {each["address"] for each in json.loads(shown.stdout)} == {
-            f"file:{cluster}/run/{role}.json" for role in ("owner", "cloud_s1", "cloud_s2", "user")
-        }
+        assert f"{cluster}/tls/user" in shown.stderr  # its certificate is missing, which is said first
     else:
         assert f"{cluster}/run/cloud_s1.json" in shown.stderr
 

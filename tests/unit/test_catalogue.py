@@ -61,7 +61,8 @@ def test_a_damaged_record_is_no_model(tmp_path: Path, text: str) -> None:
 def test_a_copy_of_a_record_is_no_model(tmp_path: Path, name: str) -> None:
     """Users would be told of it after the model is removed."""
     releases = Releases(tmp_path)
-    releases.add(released())
+    with releases.adding(released()):
+        pass
     file = tmp_path / "released" / "digits@1.json"
     file.with_name(name).write_bytes(file.read_bytes())
     assert releases.all() == [released()]

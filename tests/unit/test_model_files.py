@@ -199,7 +199,7 @@ def test_a_new_model_counts_though_the_old_one_cannot_be_removed(
         raise PermissionError(1, "Operation not permitted")
 
     other = small_icnn_model(2)
-    monkeypatch.setattr(model_files.os, "unlink", unlink)
+    monkeypatch.setattr(os, "unlink", unlink)
     save_model(folder, other, card_of(other), replace=True)
     assert load_model(folder).model.plan == other.plan
 

@@ -27,8 +27,10 @@ masks: $(READY)
 	$(VENV)/bin/twinveil mask select --folder $(MASKS)
 
 $(READY): pyproject.toml constraints.txt
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[owner,page,dev]'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+	    --editable '.[bench,cluster,dev,owner,page]'
 	touch $@
 
 clean:

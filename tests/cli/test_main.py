@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from twinveil.boundary import guarded
 from twinveil.cli import main as cli
@@ -216,3 +220,20 @@ def test_an_interrupted_verb_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> N
         assert run(monkeypatch, "--help") == 130
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_every_verb_shows_its_help() -> None:
+    def verbs(group: Any, *words: str) -> Iterator[tuple[str, ...]]:
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if command.context_settings.get("help_option_names") != []:  # else all options are passed on
+                yield (*words, name)
+            if hasattr(command, "list_commands"):
+                yield from verbs(command, *words, name)
+
+    found = list(verbs(typer.main.get_command(cli.app)))
+    assert len(found) > 30
+    for words in found:
+        shown = CliRunner().invoke(cli.app, [*words, "--help"])
+        assert (shown.exit_code, "Usage:" in shown.output) == (0, True), words

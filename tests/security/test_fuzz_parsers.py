@@ -51,6 +51,7 @@ OWN = {
     "twinveil/bench/host.py": "the system's own description of its processor",
     "twinveil/bench/session.py": "the output of a process that it has started",
     "twinveil/cli/demo.py": "the output of processes that it has started",
+    "twinveil/container.py": "the kernel's own words",
     "twinveil/kits/making.py": "a configuration that settings_of has read before",
     "twinveil/net/cluster.py": "the log of a process that it has started",
     "twinveil/preflight/peers.py": "a certificate that TLS has read before",

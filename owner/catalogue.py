@@ -19,10 +19,10 @@ from twinveil.card import ModelCard, check_name, is_model_place
 from twinveil.errors import BadInput, TwinveilError, UnknownModel
 from twinveil.model_files import version_order
 from twinveil.net.files import private_folder, replacing
-from twinveil.numbers import read_json
 from twinveil.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelReply
 from twinveil.rpc.types_pb2 import ModelEntry
+from twinveil.values import read_json
 
 
 @dataclass(frozen=True, slots=True)

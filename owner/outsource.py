@@ -11,7 +11,6 @@ from gmpy2 import mpz
 
 from owner.clouds import Clouds
 from twinveil.blinding import blind_values, offset_binary
-from twinveil.calls import check_truth, check_word
 from twinveil.errors import BadInput, TwinveilError
 from twinveil.halves import model_plaintexts, model_segments
 from twinveil.net.both import Report, follow_both
@@ -22,6 +21,7 @@ from twinveil.protocol.query.size import refuse_unrunnable
 from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader
 from twinveil.rpc.provision_pb2_grpc import ProvisionStub
 from twinveil.rpc.types_pb2 import ModelEntry
+from twinveil.values import check_truth, check_word
 from twinveil.version import PROTOCOL_VERSION
 
 DEADLINE = 7200.0

@@ -15,11 +15,11 @@ from twinveil.card import ModelCard, Polarity, check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
-from twinveil.commands import typed
 from twinveil.errors import BadInput
 from twinveil.masks import Mask, load_mask
 from twinveil.model_files import check_folder
 from twinveil.settings import OwnerSettings
+from twinveil.wording import typed
 
 if TYPE_CHECKING:
     from owner.datasets import DataSet

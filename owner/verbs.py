@@ -20,10 +20,10 @@ from twinveil.card import check_name
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal, styled
-from twinveil.commands import typed
 from twinveil.errors import UnknownModel
 from twinveil.model_files import find_model, load_model
 from twinveil.settings import OwnerSettings
+from twinveil.wording import typed
 
 REACH = (
     "state",

@@ -11,10 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, get_args
 
-from twinveil.calls import check_word
 from twinveil.errors import BadInput
-from twinveil.numbers import read_json
 from twinveil.plan import Plan, Shape
+from twinveil.values import check_word, read_json
 
 Polarity = Literal["light-on-dark", "dark-on-light", "any"]
 """What the training pictures look like; "any": pictures are taken as they are."""

@@ -23,7 +23,7 @@ from typing import Any, NoReturn, TypeVar
 
 from twinveil.boundary import DEBUG
 from twinveil.errors import BadConfiguration, TwinveilError
-from twinveil.numbers import integer, whole
+from twinveil.values import integer, whole
 
 PREFIX = "TWINVEIL_"
 CONFIG = "TWINVEIL_CONFIG"

@@ -7,6 +7,8 @@ The same function makes training pictures and queries, so that both are cropped 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from os import PathLike
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -14,13 +16,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from twinveil.calls import check_word
 from twinveil.card import Polarity
 from twinveil.decoding import open_picture
+from twinveil.errors import BadInput
 from twinveil.plan import Shape
+from twinveil.values import check_word
 
 Picture = npt.NDArray[np.uint8]
 """(channels, height, width)"""
+
+Source = str | PathLike[str] | bytes | npt.NDArray[np.uint8]
+"""Of a picture: a file, its content, or an array that has the model's shape already."""
 
 Invert = Literal["auto", "never", "always"]
 
@@ -118,3 +124,19 @@ def _plain(top: Picture, bottom: Picture) -> str:
     glyphs = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
     upper, lower = top.mean(axis=1) > 127.5, bottom.mean(axis=1) > 127.5
     return "".join(glyphs[bool(u), bool(v)] for u, v in zip(upper, lower, strict=True))
+
+
+def several(sources: Source | Iterable[Source]) -> list[str | Path | bytes | npt.NDArray[np.uint8]]:
+    """Pictures as a list, and so is one alone. Raises BadInput for what is no picture's source."""
+    is_array = isinstance(sources, np.ndarray) and sources.ndim == 3
+    if is_array or isinstance(sources, str | PathLike | bytes):
+        return [_source(sources)]
+    return [_source(each) for each in sources]
+
+
+def _source(given: object) -> str | Path | bytes | npt.NDArray[np.uint8]:
+    if isinstance(given, str | bytes | np.ndarray):
+        return given
+    if isinstance(given, PathLike):
+        return Path(given)
+    raise BadInput(f"a picture is a path, a file's content or an array, not {type(given).__name__}")

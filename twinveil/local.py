@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from twinveil.commands import typed
 from twinveil.config import path, settle, variable
 from twinveil.errors import BadConfiguration, TwinveilError
 from twinveil.net.identity import ROLES
 from twinveil.settings import EVERY_SETTING, CallerSettings, RoleSettings
+from twinveil.wording import typed
 
 CLUSTER = variable("cluster")
 ELSEWHERE = ("config", "tls", "insecure_plaintext")

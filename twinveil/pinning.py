@@ -12,11 +12,11 @@ from twinveil.crypto.public_key import PublicKey, from_base64
 from twinveil.errors import BadInput, PeerMismatch, TwinveilError
 from twinveil.net.files import create, private_folder
 from twinveil.net.status import from_rpc_error
-from twinveil.numbers import read_json
 from twinveil.params import Params
 from twinveil.rpc.keys_pb2 import GetPublicKeyRequest
 from twinveil.rpc.keys_pb2_grpc import KeysStub
 from twinveil.settings import RoleSettings
+from twinveil.values import read_json
 
 PIN = "cloud_s2.fingerprint"
 """In a role's state: the fingerprint of S2's key."""

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.errors import BadPlan
-from twinveil.numbers import read_json
 from twinveil.plan_faults import faults_of
 from twinveil.plan_nodes import IMAGE, Concat, Conv, Dense, Linear, MaxPool, Node, Relu, Shape, output_shape
+from twinveil.values import read_json
 
 IntArray = npt.NDArray[np.int64]
 

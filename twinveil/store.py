@@ -36,11 +36,11 @@ from twinveil.errors import (
     UnknownModel,
 )
 from twinveil.net.files import private_folder, replace, sync_folder
-from twinveil.numbers import read_json
 from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.plan import Plan
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.rpc.types_pb2 import ModelEntry
+from twinveil.values import read_json
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Forms = Mapping[str, tuple[type[np.generic], tuple[int, ...]]]

@@ -1,8 +1,10 @@
-"""How text from outside is shown, and what one party may tell another about an error: one clean line."""
+"""How things are said: text from outside, errors to another party in one clean line, commands to type."""
 
 from __future__ import annotations
 
 import errno
+import os
+import shlex
 
 from twinveil import errors
 from twinveil.errors import HostFault, TwinveilError
@@ -63,3 +65,21 @@ def sanitised(error: Exception, who: str = "the other side") -> TwinveilError:
     if isinstance(error, MemoryError):
         return HostFault(f"{who} cannot go on: it has no memory left; tell its operator, then try again")
     return TwinveilError(INTERNAL)
+
+
+def typed(*words: object) -> str:
+    """A command as a person is told to type it: one line for a shell, each word quoted where it has to be."""
+    return " ".join(_quoted(str(word)) for word in words)
+
+
+def _quoted(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    # A line break would end the line, a no-break space be copied as another: both as octal bytes.
+    return f"$'{''.join(_escaped(sign) for sign in word)}'"
+
+
+def _escaped(sign: str) -> str:
+    if sign.isprintable() and sign not in "\\'":
+        return sign
+    return "".join(f"\\{byte:03o}" for byte in os.fsencode(sign))

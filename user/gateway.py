@@ -7,13 +7,13 @@ import queue
 import threading
 from collections.abc import Generator
 
-from twinveil.calls import check_word
 from twinveil.errors import TwinveilError
 from twinveil.images import Invert
 from twinveil.net.identity import PeerIdentity
 from twinveil.params import Engine
 from twinveil.rpc.gateway_pb2 import Picture, Result
 from twinveil.rpc.types_pb2 import Progress
+from twinveil.values import check_word
 from user.client import Classification, Client
 from user.contact import Contact
 

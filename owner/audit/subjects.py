@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from owner.datasets import DataSet, Labels
-from twinveil.calls import check_word
 from twinveil.errors import BadInput
 from twinveil.images import Picture
+from twinveil.values import check_word
 
 SplitBy = Literal["person", "picture"]
 

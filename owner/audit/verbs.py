@@ -15,11 +15,11 @@ from rich.table import Table
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal, styled
-from twinveil.commands import typed
 from twinveil.errors import BadInput
 from twinveil.model_files import find_model, load_card
 from twinveil.net.files import check_place, write_report
 from twinveil.settings import OwnerSettings
+from twinveil.wording import typed
 
 if TYPE_CHECKING:
     from owner.audit.findings import Inverted

@@ -18,7 +18,7 @@ from owner.masks.study import Study
 from owner.masks.tables import Rule, Selection
 from twinveil.errors import BadInput
 from twinveil.net.files import private_folder, replace
-from twinveil.numbers import read_json, real
+from twinveil.values import read_json, real
 
 NAME = "selection.json"
 PLACES: dict[Rule, str] = {"published": "targets", "simple": "targets-simple", "nearest": "nearest"}

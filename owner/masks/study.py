@@ -37,8 +37,8 @@ from twinveil.images import Picture
 from twinveil.masks import Mask, load_masks
 from twinveil.net.files import private_folder
 from twinveil.net.files import replace as replace_file
-from twinveil.numbers import decimal, read_json
 from twinveil.plan import Shape
+from twinveil.values import decimal, read_json
 
 Kind = Literal["original", "masked", "repair"]
 KINDS: tuple[Kind, ...] = ("original", "masked", "repair")

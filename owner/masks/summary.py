@@ -12,7 +12,7 @@ from owner.masks.results import NAME, PLACES
 from owner.masks.study import Study
 from owner.masks.tables import Rule, Selection
 from twinveil.cli.terminal import Terminal
-from twinveil.commands import typed
+from twinveil.wording import typed
 
 _TITLES: dict[Rule, str] = {
     "published": "target masks",

@@ -16,10 +16,10 @@ from owner.picture_size import picture_size
 from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal, styled
-from twinveil.commands import typed
 from twinveil.masks import load_mask, load_masks
 from twinveil.net.files import check_place, write_report
 from twinveil.settings import OwnerSettings
+from twinveil.wording import typed
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Choose and use recognition masks.")
 

@@ -12,7 +12,6 @@ from twinveil.net.handlers import Facts
 from twinveil.net.sealing import SealingServicer
 from twinveil.net.server import Service
 from twinveil.net.servicers import StatusServicer
-from twinveil.numbers import whole
 from twinveil.sealing.envelope import SIGN_VERSIONS
 from twinveil.sealing.factors import factor_model
 from twinveil.sealing.features import Recogniser
@@ -22,6 +21,7 @@ from twinveil.sealing.server.service import SealingService
 from twinveil.sealing.server.store import Store
 from twinveil.sealing.server.verify import Policy
 from twinveil.settings import SealingSettings
+from twinveil.values import whole
 
 STATE, DATABASE = "sealing", "sealing.sqlite"
 

@@ -16,10 +16,10 @@ from owner.sealing.train_adversarial import train_adversarial
 from owner.sealing.train_recogniser import train_recogniser
 from owner.sealing.train_variational import train_variational
 from owner.sealing.training import Options, Report
-from twinveil.calls import check_word
 from twinveil.errors import BadInput
 from twinveil.sealing.factors import Form
 from twinveil.sealing.network_files import save_network
+from twinveil.values import check_word
 
 What = Literal["variational", "adversarial", "recogniser"]
 EVERYTHING: tuple[What, ...] = ("variational", "adversarial", "recogniser")

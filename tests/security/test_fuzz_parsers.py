@@ -28,7 +28,7 @@ TARGETS = {
     "twinveil/net/certificates.py": "kits",
     "twinveil/net/credentials.py": "kits",
     "twinveil/net/identity.py": "certificates",
-    "twinveil/numbers.py": "plans",
+    "twinveil/values.py": "plans",
     "twinveil/pinning.py": "served-keys",
     "twinveil/plan.py": "plans",
     "twinveil/preflight/here.py": "kits",
@@ -75,4 +75,4 @@ def test_every_parser_is_a_target() -> None:
 def test_json_from_outside_is_read_in_one_way() -> None:
     """json.loads takes NaN, 1e999 and integers of any length."""
     by_themselves = {name for name in TARGETS if "json.loads(" in (ROOT / name).read_text()}
-    assert by_themselves == {"twinveil/numbers.py"}
+    assert by_themselves == {"twinveil/values.py"}

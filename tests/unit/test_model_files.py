@@ -195,11 +195,17 @@ def test_a_link_to_nothing_is_followed_and_a_circle_refused(tmp_path: Path, mode
 def test_a_new_model_counts_though_the_old_one_cannot_be_removed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def rmdir(*_: object, **__: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
+    rmtree = shutil.rmtree
+
+    def stuck(path: Path, ignore_errors: bool = False, **options: object) -> None:
+        if str(path).endswith(".old"):
+            if not ignore_errors:
+                raise PermissionError(1, "Operation not permitted")
+        else:
+            rmtree(path, ignore_errors, **options)
 
     other = small_icnn_model(2)
-    monkeypatch.setattr(os, "rmdir", rmdir)
+    monkeypatch.setattr(shutil, "rmtree", stuck)
     save_model(folder, other, card_of(other), replace=True)
     assert load_model(folder).model.plan == other.plan
 

@@ -25,7 +25,6 @@ from twinveil.cli import demo_report as report
 from twinveil.cli.progress import steps
 from twinveil.cli.serve_all import cluster_options, watch
 from twinveil.cli.terminal import Terminal, styled
-from twinveil.commands import typed
 from twinveil.config import variable
 from twinveil.errors import BadInput, BadPlan
 from twinveil.images import load_picture
@@ -34,14 +33,15 @@ from twinveil.net.channel import Link, connect
 from twinveil.net.cluster import LocalCluster
 from twinveil.net.files import PUBLIC, check_place, private_folder, write_report
 from twinveil.net.status import from_rpc_error
-from twinveil.numbers import read_json
 from twinveil.params import Params
 from twinveil.picture_files import pictures_in, visible
 from twinveil.process import command
 from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.rpc.gateway_pb2 import Picture, Result
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
+from twinveil.values import read_json
 from twinveil.views.collection import Asked, write_pictures
+from twinveil.wording import typed
 
 DATA = "mnist"
 PICTURE_SECONDS = 24 * 3600.0

@@ -21,10 +21,10 @@ from twinveil.estimate.machine import Machine, measure
 from twinveil.estimate.query import estimate as query_cost
 from twinveil.estimate.seconds import Link, Seconds, latency, memory, of_query, rounds, sustained
 from twinveil.model_files import find_model, load_plan
-from twinveil.numbers import whole
 from twinveil.params import MAX_PICTURES, Params
 from twinveil.plan import Plan
 from twinveil.protocol.packed.layout import PackedLayout
+from twinveil.values import whole
 
 MIB = 1 << 20
 

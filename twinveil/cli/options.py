@@ -1,4 +1,4 @@
-"""Numbers on the command line have the one form of twinveil.numbers: typer alone takes 1_000, ٣ and nan."""
+"""Numbers on the command line have the one form of twinveil.values: typer alone takes 1_000, ٣ and nan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import typer
 
-from twinveil.numbers import decimal, whole
+from twinveil.values import decimal, whole
 
 FORMS: dict[Any, tuple[Callable[[str], object], str]] = {
     int: (whole, "a whole number"),

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
-from twinveil.commands import typed
 from twinveil.config import variable
 from twinveil.net.cluster import LocalCluster, Options
 from twinveil.net.identity import ROLES
+from twinveil.wording import typed
 
 CHECK_SECONDS = 0.5
 
@@ -85,5 +85,5 @@ def _next(folder: Path, insecure_small_key: bool) -> list[str]:
         ["classify", "digit.png", "--model", "mnist", *where],
         ["status", *near],
     )
-    typed = [f"  {typed('twinveil', *words)}" for words in commands]
-    return ["In another terminal:", *typed, "Ctrl-C ends all four."]
+    lines = [f"  {typed('twinveil', *words)}" for words in commands]
+    return ["In another terminal:", *lines, "Ctrl-C ends all four."]

@@ -39,9 +39,9 @@ from twinveil.crypto.public_key import PublicKey, from_base64, to_base64
 from twinveil.crypto.tally import MODMUL_P2, POWER_P2, Tally
 from twinveil.errors import InvalidKey, TwinveilError
 from twinveil.net.files import create, open_to_others, sync_folder
-from twinveil.numbers import read_json
 from twinveil.parallel import INLINE, Workers, powers
 from twinveil.params import Params
+from twinveil.values import read_json
 
 CHECK_BITS = 64
 """A wrong plaintext passes the check with probability 2^-64."""

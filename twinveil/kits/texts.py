@@ -8,9 +8,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from twinveil.commands import typed
 from twinveil.config import read_toml
 from twinveil.kits.project import Member, Project
+from twinveil.wording import typed
 
 FINGERPRINT = "fingerprint"
 _NOT_PINNED = "# fingerprint: of S2's key. Without it the key of the first contact is pinned in state/."

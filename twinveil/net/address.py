@@ -14,7 +14,7 @@ from pathlib import Path
 
 from twinveil.errors import BadConfiguration, PeerUnavailable
 from twinveil.net.files import PUBLIC, replace
-from twinveil.numbers import read_json
+from twinveil.values import read_json
 
 _HOST_PORT = re.compile(r"(\[[^\]]*\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _NUMBERS = re.compile(r"(.*\.)?[0-9]+")  # no name ends with a number (RFC 1123, 2.1): an IPv4 address

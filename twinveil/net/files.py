@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
-from twinveil.commands import typed
 from twinveil.errors import BadInput
+from twinveil.wording import typed
 
 PRIVATE = 0o600
 PUBLIC = 0o644

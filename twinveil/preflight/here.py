@@ -15,7 +15,6 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from twinveil.commands import typed
 from twinveil.container import memory_free
 from twinveil.errors import BadConfiguration, NotAllowed, TwinveilError
 from twinveil.net.address import from_here, split
@@ -25,6 +24,7 @@ from twinveil.net.identity import MALFORMED, parse_uri
 from twinveil.pinning import read_pin
 from twinveil.preflight.finding import Finding, failure, note, ok
 from twinveil.preflight.kit import Kit
+from twinveil.wording import typed
 
 SOON = timedelta(days=30)
 MIB = 1 << 20

@@ -19,9 +19,9 @@ import numpy as np
 from twinveil.boundary import guarded
 from twinveil.errors import BadInput
 from twinveil.model_files import load_model
-from twinveil.numbers import whole
 from twinveil.rehearsal.arrays import save_views
 from twinveil.rehearsal.record import rehearse
+from twinveil.values import whole
 
 
 def main() -> int:

@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from twinveil.errors import BadInput, InvalidMessage
 from twinveil.net.files import lock, private_folder, replace, sync_folder
-from twinveil.numbers import whole
 from twinveil.sealing.content import SALT_BYTES, Content, Order, Proof
 from twinveil.sealing.context import RANDOM_BYTES, SecondFactor
 from twinveil.sealing.envelope import X25519_AES, Header, commit, encrypt, sign
 from twinveil.sealing.factors import FirstFactor, first_factor
 from twinveil.sealing.keys import PublicKeys, device_key
+from twinveil.values import whole
 
 _NAME, _KEY, _COUNTER, _LOCK = "name", "device.key", "counter", "lock"
 

@@ -21,7 +21,6 @@ from safetensors.numpy import save as format_tensors
 
 from twinveil.errors import BadInput, BadPlan
 from twinveil.net.files import private_folder, replace
-from twinveil.numbers import integer, read_json
 from twinveil.sealing.integers import FRACTION_BITS
 from twinveil.sealing.network import (
     ACTIVATIONS,
@@ -34,6 +33,7 @@ from twinveil.sealing.network import (
     Reshape,
     Scaling,
 )
+from twinveil.values import integer, read_json
 
 FORMAT = "twinveil-sealing-network-1"
 JSON_FILE, TENSORS_FILE = "network.json", "network.safetensors"

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from twinveil.commands import typed
 from twinveil.errors import BadInput
 from twinveil.net.files import private_folder, replace
-from twinveil.numbers import integer, read_json, real
+from twinveil.values import integer, read_json, real
 from twinveil.views.view import INDEX, View, read
+from twinveil.wording import typed
 
 PICTURES = "pictures.json"
 FORMAT = 1

@@ -24,10 +24,10 @@ from safetensors.numpy import load, save
 
 from twinveil.errors import BadInput, TwinveilError
 from twinveil.net.files import private_folder, replace
-from twinveil.numbers import hexadecimal, integer, read_json, real
 from twinveil.plan import Plan
 from twinveil.protocol.observer import Mask, Topic
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.values import hexadecimal, integer, read_json, real
 
 FORMAT = 1
 BROKEN_OFF, NEVER_ASKED = "broken off", "prepared, never asked"

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from twinveil.errors import BadInput, HostFault
 from twinveil.net.files import PRIVATE, private_folder
-from twinveil.numbers import read_json
 from twinveil.sealing.context import SecondFactor
 from twinveil.sealing.reasons import Reason, Refusal
+from twinveil.values import read_json
 
 _NONCE_BYTES = 12
 _DAMAGED = (sqlite3.Error, UnicodeDecodeError)

@@ -22,7 +22,7 @@ from fastapi.templating import Jinja2Templates
 from twinveil.decoding import MAX_FILE_BYTES
 from twinveil.errors import BadConfiguration, TwinveilError
 from twinveil.extras import needs
-from twinveil.numbers import whole
+from twinveil.values import whole
 from user.sealing.captures import Camera, Pictures, Source
 from user.sealing.orders import check_account_name, make_order
 from user.sealing.page.payments import Payment, Payments

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from twinveil.boundary import guarded
 from twinveil.cli.serve_all import _next
-from twinveil.commands import typed
 from twinveil.local import cluster_flags
 from twinveil.net.files import open_to_others
 from twinveil.views.collection import load
+from twinveil.wording import typed
 
 ODD = ["my cluster [v2]", "two  spaces", "it's", "no\u00a0break", "a\nb", "\\n", "$HOME;`ls`", "é"]
 TELL = [

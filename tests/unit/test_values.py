@@ -15,8 +15,8 @@ from tests.networks import random_model
 from tests.system.town import stored
 from twinveil.card import ModelCard
 from twinveil.errors import BadInput, TwinveilError
-from twinveil.numbers import decimal, hexadecimal, integer, read_json, real, whole
 from twinveil.plan import Plan
+from twinveil.values import decimal, hexadecimal, integer, read_json, real, whole
 
 FOREIGN = ("", " 7", "7 ", "7\n", "+7", "1_000", "٣", "²", "1e3", "0x7", "7.", ".7", "nan", "inf", "9" * 19)
 

@@ -1,8 +1,9 @@
-"""What a number is in text that comes in: ASCII digits, of a bounded length, and nothing around them.
+"""What comes in, as text or as an option of a Python call: of one strict form, or refused.
 
-int(), float() and Decimal() take more: "1_000", "٣", " 7 ", "nan", and "1e999999", whose digits alone are a
-minute's work. JSON takes NaN, 1e999 and integers of any length. So whatever a person, a file or another
-process has written is a number by these forms, or none.
+A number in text is ASCII digits, of a bounded length, and nothing around them. int(), float() and Decimal()
+take more: "1_000", "٣", " 7 ", "nan", and "1e999999", whose digits alone are a minute's work. JSON takes NaN,
+1e999 and integers of any length. So whatever a person, a file or another process has written is a number by
+these forms, or none.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
+
+from twinveil.errors import BadInput
 
 MOST_DIGITS = 18
 """Whatever has no more fits into 64 bits."""
@@ -61,6 +64,19 @@ def real(value: object) -> float:
     if not math.isfinite(value):
         raise ValueError("no finite number")
     return float(value)
+
+
+def check_word(option: str, value: object, kind: Any) -> None:
+    """kind: the Literal that the option is one of. Raises BadInput: annotations check nothing."""
+    words = get_args(kind)
+    if not isinstance(value, str) or value not in words:
+        raise BadInput(f"{option} must be one of {', '.join(words)}, not {repr(value)[:80]}")
+
+
+def check_truth(option: str, value: object) -> None:
+    """Raises BadInput for what Python would take for True, such as "no"."""
+    if not isinstance(value, bool):
+        raise BadInput(f"{option} must be True or False, not {repr(value)[:80]}")
 
 
 def _finite(text: str) -> float:

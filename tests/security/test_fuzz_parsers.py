@@ -9,8 +9,8 @@ from tests.security.test_fuzz import NAMES
 
 ROOT = Path(__file__).parents[2]
 READS = re.compile(
-    r"json\.loads\(|read_json\(|tomllib\.loads\(|load_pem_|load_der_|safetensors[.\w]* import .*load|safe_open\("
-    r"|np\.load\(|Image\.open\(|sqlite3\.connect\(|gzip\.decompress\(|read_text\(|read_bytes\("
+    r"json\.loads\(|read_json\(|tomllib\.loads\(|load_pem_|load_der_|safetensors[.\w]* import .*load"
+    r"|safe_open\(|np\.load\(|Image\.open\(|sqlite3\.connect\(|gzip\.decompress\(|read_text\(|read_bytes\("
 )
 TARGETS = {
     "owner/catalogue.py": "releases",

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.net.tls import secured
 from tests.networks import random_model
 from tests.system.town import Town, pictures, small_model, stored, town, wait_until
 from twinveil import oracle
-from twinveil.errors import PeerUnavailable
+from twinveil.errors import BadConfiguration, PeerUnavailable
 from twinveil.net.certificates import issue
 from twinveil.net.channel import connect
 from twinveil.net.cluster import NAME
@@ -44,6 +45,16 @@ def shown(running: Town, role: str) -> bytes:
         context.wrap_socket(plain, server_hostname=server_name(role)) as secured,
     ):
         return hashlib.sha256(secured.getpeercert(binary_form=True) or b"").digest()
+
+
+def greeted(running: Town, role: str, files: TlsFiles) -> bool:
+    """Whether a role goes on after the handshake: HTTP/2's first word is the server's."""
+    with secured(running.cluster.addresses[role], role, files) as opened:
+        opened.settimeout(10)
+        try:
+            return bool(opened.recv(1))
+        except ConnectionError:
+            return False
 
 
 def on_disk(running: Town, role: str) -> bytes:
@@ -95,10 +106,12 @@ def test_expired_certificates_are_refused_and_a_renewal_brings_them_back(tmp_pat
             pass
         for target in ("owner", "cloud_s2"):
             with (
-                pytest.raises(PeerUnavailable),
+                pytest.raises(BadConfiguration, match=r"certificate\.pem ended 20"),
                 connect(cluster.me("cloud_s1"), target, cluster.addresses[target], 0.7),
             ):
                 pass
+            assert not greeted(running, target, old)
+            assert greeted(running, target, tls(running, "user"))
         cluster.issue_certificates()
         with running.client() as client:
             [made] = client.classify([picture], "model")

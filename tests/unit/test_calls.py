@@ -94,7 +94,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], int]:
     model = random_model(1)
     found = user.Model("mnist", "1", model.plan, stored(model).card, label_only=False)
     monkeypatch.setattr(user.Client, "model", lambda *_: found)
-    monkeypatch.setattr(user.Client, "_query", lambda self, group, *_: SimpleNamespace(read=lambda model: list(group)))
+    monkeypatch.setattr(
+        user.Client, "_query", lambda self, group, *_: SimpleNamespace(read=lambda model: list(group))
+    )
     return lambda sources: len(user.Client(NOBODY).classify(sources, "mnist"))
 
 

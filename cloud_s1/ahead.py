@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cloud_s1.s2 import PeerS2
+from cloud_s1.way_to_s2 import PeerS2
+from twinveil.cloud.store import Record
 from twinveil.errors import TooMuch, TwinveilError
-from twinveil.net.peer import Peer
 from twinveil.protocol.query.s1 import QueryS1
-from twinveil.settings import MAX_PREPARED
-from twinveil.store import Record
+from twinveil.rounds.peer import Peer
+from twinveil.start.settings import MAX_PREPARED
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from gmpy2 import mpz
 
-from twinveil.blinding import Blinding
+from twinveil.cloud.loaded import Loaded
+from twinveil.cloud.store import Arrays, Forms, ModelStore, Record, Staged
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import PeerMismatch
-from twinveil.loaded import Loaded
+from twinveil.halves.blinding import Blinding
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1
-from twinveil.store import Arrays, Forms, ModelStore, Record, Staged
 
 MAX_LOADED = 4
 

@@ -6,18 +6,18 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 
 from cloud_s1.models import ModelsS1
-from cloud_s1.s2 import CloudS2
-from twinveil.halves import collect, model_half
-from twinveil.net.identity import PeerIdentity
-from twinveil.net.observed import ObservedPeer
+from cloud_s1.way_to_s2 import CloudS2
+from twinveil.cloud.requests import import_binding, read_header
+from twinveil.halves.model import collect, model_half
 from twinveil.parallel import Workers
-from twinveil.protocol.conversation import expect
 from twinveil.protocol.model.s1 import import_model
-from twinveil.protocol.observer import NOBODY, Observer
-from twinveil.requests import import_binding, read_header
+from twinveil.rounds.observed import ObservedPeer
+from twinveil.rounds.observer import NOBODY, Observer
+from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
+from twinveil.transport.identity import PeerIdentity
 
 
 class ProvisionS1:

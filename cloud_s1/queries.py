@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from cloud_s1.ahead import Ahead, Prepared
 from cloud_s1.budget import Budget, half_of_memory
 from cloud_s1.models import ModelsS1
-from cloud_s1.s2 import CloudS2
+from cloud_s1.way_to_s2 import CloudS2
+from twinveil.cloud.requests import read_query
+from twinveil.cloud.store import Record
 from twinveil.errors import TooMuch
-from twinveil.net.identity import PeerIdentity
-from twinveil.net.observed import ObservedPeer
 from twinveil.parallel import Workers
-from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.size import query_size
-from twinveil.requests import read_query
+from twinveil.rounds.observed import ObservedPeer
+from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.types_pb2 import Progress
-from twinveil.store import Record
+from twinveil.transport.identity import PeerIdentity
 
 WAIT = 0.5
 """Seconds between signs of life to a user who waits for a query that is being prepared."""

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from cloud_s1.models import ModelsS1
 from cloud_s1.provision import ProvisionS1
 from cloud_s1.queries import QueriesS1
-from cloud_s1.s2 import CloudS2, Contact
-from twinveil.cluster_workers import cluster_workers
+from cloud_s1.way_to_s2 import CloudS2, Contact
+from twinveil.cloud.dask_workers import cluster_workers
 from twinveil.errors import BadConfiguration
-from twinveil.net.handlers import Facts
-from twinveil.net.server import Service
-from twinveil.net.servicers import InferenceServicer, ProvisionServicer, StatusServicer
 from twinveil.parallel import Workers
-from twinveil.pinning import KnownKey
-from twinveil.settings import CloudS1Settings
+from twinveil.services.handlers import Facts
+from twinveil.services.keys import KnownKey
+from twinveil.services.servicers import InferenceServicer, ProvisionServicer, StatusServicer
+from twinveil.start.settings import CloudS1Settings
+from twinveil.transport.server import Service
 from twinveil.views.recorder import recorder
 
 

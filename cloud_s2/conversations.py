@@ -12,18 +12,18 @@ from cloud_s2.provision import PendingImport, ProvisionS2
 from cloud_s2.queries import PendingQuery, QueriesS2
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import BadInput, BrokenOff, OutOfOrder, PeerMismatch
-from twinveil.net.identity import PeerIdentity
-from twinveil.net.observed import ObservedConversation
-from twinveil.net.peer import Conversation
 from twinveil.parallel import Workers
 from twinveil.params import Params
-from twinveil.protocol.conversation import Script, Scripted
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.s2 import import_model
-from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines_s2 import query_s2
+from twinveil.rounds.observed import ObservedConversation
+from twinveil.rounds.observer import NOBODY, Observer
+from twinveil.rounds.peer import Conversation
+from twinveil.rounds.scripted import Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.transport.identity import PeerIdentity
 
 HALF_SECONDS = 20.0
 """How long S1's side of an import or query waits for the client's half to reach S2."""

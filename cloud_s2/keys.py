@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twinveil.crypto.keygen import generate
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.net.files import private_folder
+from twinveil.files import private_folder
 from twinveil.params import Params
 
 log = logging.getLogger(__name__)

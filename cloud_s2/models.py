@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from twinveil.cloud.loaded import Loaded
+from twinveil.cloud.store import Forms, ModelStore, Record
 from twinveil.errors import UnknownModel
-from twinveil.loaded import Loaded
-from twinveil.plan import Plan
+from twinveil.network.plan import Plan
 from twinveil.protocol.model.s2 import ModelS2
-from twinveil.store import Forms, ModelStore, Record
 
 MAX_LOADED = 8
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 
 from cloud_s2.models import ModelsS2
 from cloud_s2.pending import Pending
+from twinveil.cloud.rendezvous import Rendezvous
+from twinveil.cloud.requests import import_binding, read_header
+from twinveil.cloud.store import Record
 from twinveil.crypto.public_key import PublicKey
-from twinveil.halves import Half, collect, model_half
-from twinveil.net.identity import PeerIdentity
+from twinveil.halves.model import Half, collect, model_half
 from twinveil.params import Params
-from twinveil.rendezvous import Rendezvous
-from twinveil.requests import import_binding, read_header
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
-from twinveil.store import Record
+from twinveil.transport.identity import PeerIdentity
 
 IMPORT_SECONDS = 3600.0
 

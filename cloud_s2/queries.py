@@ -10,13 +10,13 @@ from gmpy2 import mpz
 
 from cloud_s2.models import ModelsS2
 from cloud_s2.pending import Pending
-from twinveil.net.identity import PeerIdentity
+from twinveil.cloud.rendezvous import Rendezvous
+from twinveil.cloud.requests import read_query
 from twinveil.params import Params
 from twinveil.protocol.query.binding import QueryHead
-from twinveil.rendezvous import Rendezvous
-from twinveil.requests import read_query
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.types_pb2 import Progress
+from twinveil.transport.identity import PeerIdentity
 
 ANSWER_SECONDS = 3600.0
 

@@ -10,13 +10,13 @@ from cloud_s2.keys import own_key
 from cloud_s2.models import ModelsS2
 from cloud_s2.provision import ProvisionS2
 from cloud_s2.queries import QueriesS2
-from twinveil.net.grpc_peer import RoundsServicer
-from twinveil.net.handlers import Facts
-from twinveil.net.server import Service
-from twinveil.net.servicers import InferenceServicer, KeysServicer, ProvisionServicer, StatusServicer
 from twinveil.parallel import Workers
 from twinveil.params import Params
-from twinveil.settings import CloudS2Settings
+from twinveil.services.handlers import Facts
+from twinveil.services.rounds import RoundsServicer
+from twinveil.services.servicers import InferenceServicer, KeysServicer, ProvisionServicer, StatusServicer
+from twinveil.start.settings import CloudS2Settings
+from twinveil.transport.server import Service
 from twinveil.views.recorder import recorder
 
 

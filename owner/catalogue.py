@@ -1,6 +1,6 @@
 """What the owner tells users of its models, from records that are written once both clouds have a model.
 
-    STATE/models/NAME@VERSION/            a trained model (twinveil.model_files); for the owner's eyes only
+    STATE/models/NAME@VERSION/            a trained model (twinveil.network.folder); for the owner's eyes only
     STATE/released/NAME@VERSION.json      what users may know: plan, card, engines, policy, key fingerprint
 
 A running service reads the records at every question: a model released by another process is there at once.
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twinveil.card import ModelCard, check_name, is_model_place
 from twinveil.errors import BadInput, TwinveilError, UnknownModel
-from twinveil.model_files import version_order
-from twinveil.net.files import private_folder, replacing
-from twinveil.plan import Plan
+from twinveil.files import private_folder, replacing
+from twinveil.network.card import ModelCard, check_name, is_model_place
+from twinveil.network.folder import version_order
+from twinveil.network.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelReply
 from twinveil.rpc.types_pb2 import ModelEntry
 from twinveil.values import read_json

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import TwinveilError, UnknownModel
-from twinveil.net.channel import Link, Me, connect
-from twinveil.net.status import RpcError, from_rpc_error
 from twinveil.params import Params
-from twinveil.pinning import KnownKey
 from twinveil.rpc.provision_pb2 import RemoveModelRequest
 from twinveil.rpc.provision_pb2_grpc import ProvisionStub
 from twinveil.rpc.types_pb2 import ListModelsRequest, ModelEntry
-from twinveil.settings import OwnerSettings
+from twinveil.services.keys import KnownKey
+from twinveil.start.settings import OwnerSettings
+from twinveil.transport.channel import Link, Me, connect
+from twinveil.transport.status import RpcError, from_rpc_error
 
 DEADLINE = 60.0
 

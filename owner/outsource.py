@@ -10,17 +10,17 @@ import numpy as np
 from gmpy2 import mpz
 
 from owner.clouds import Clouds
-from twinveil.blinding import blind_values, offset_binary
 from twinveil.errors import BadInput, TwinveilError
-from twinveil.halves import model_plaintexts, model_segments
-from twinveil.net.both import Report, follow_both
-from twinveil.net.chunks import CHUNK_BYTES
+from twinveil.halves.blinding import blind_values, offset_binary
+from twinveil.halves.model import model_plaintexts, model_segments
+from twinveil.network.plan import QuantisedModel
 from twinveil.params import Engine, Params
-from twinveil.plan import QuantisedModel
 from twinveil.protocol.query.size import refuse_unrunnable
+from twinveil.rounds.chunks import CHUNK_BYTES
 from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader
 from twinveil.rpc.provision_pb2_grpc import ProvisionStub
 from twinveil.rpc.types_pb2 import ModelEntry
+from twinveil.services.both import Report, follow_both
 from twinveil.values import check_truth, check_word
 from twinveil.version import PROTOCOL_VERSION
 

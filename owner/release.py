@@ -7,9 +7,9 @@ from pathlib import Path
 from owner.catalogue import Released, Releases
 from owner.clouds import Clouds
 from owner.outsource import Release, outsource
-from twinveil.card import check_name
-from twinveil.model_files import StoredModel
-from twinveil.net.both import Report
+from twinveil.network.card import check_name
+from twinveil.network.folder import StoredModel
+from twinveil.services.both import Report
 
 
 def release(

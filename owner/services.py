@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from owner.catalogue import Catalogue, Releases
-from twinveil.net.handlers import Facts
-from twinveil.net.server import Service
-from twinveil.net.servicers import CatalogueServicer, StatusServicer
-from twinveil.pinning import KnownKey
-from twinveil.settings import OwnerSettings
+from twinveil.services.handlers import Facts
+from twinveil.services.keys import KnownKey
+from twinveil.services.servicers import CatalogueServicer, StatusServicer
+from twinveil.start.settings import OwnerSettings
+from twinveil.transport.server import Service
 
 
 def build(settings: OwnerSettings) -> Sequence[Service]:

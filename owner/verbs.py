@@ -16,13 +16,13 @@ from owner.catalogue import Releases
 from owner.clouds import Contact, Placed, reach
 from owner.outsource import Release
 from owner.release import release
-from twinveil.card import check_name
-from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
+from twinveil.cli.reach import with_settings
 from twinveil.cli.terminal import Terminal, styled
 from twinveil.errors import UnknownModel
-from twinveil.model_files import find_model, load_model
-from twinveil.settings import OwnerSettings
+from twinveil.network.card import check_name
+from twinveil.network.folder import find_model, load_model
+from twinveil.start.settings import OwnerSettings
 from twinveil.wording import typed
 
 REACH = (

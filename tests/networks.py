@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
-from twinveil import fixed_point
-from twinveil.plan import (
+from twinveil.network import fixed_point
+from twinveil.network.plan import (
     IMAGE,
     Concat,
     Conv,

@@ -2,7 +2,7 @@
 
 A message is one line: what is wrong and what to do. It never contains a secret, a share, a pixel or a
 weight. The command line prints it and exits with `exit_code`; a service turns it into a gRPC status with
-the same line (twinveil.net.status), and the other side raises the same type again.
+the same line (twinveil.transport.status), and the other side raises the same type again.
 """
 
 from __future__ import annotations

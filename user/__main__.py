@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from twinveil.process import leave_folder
+from twinveil.start.process import leave_folder
 
 if __name__ == "__main__":
     leave_folder()
 
-from twinveil.role import run
-from twinveil.settings import UserSettings
+from twinveil.start.role import run
+from twinveil.start.settings import UserSettings
 from user.services import build
 
 if __name__ == "__main__":

@@ -19,22 +19,22 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from twinveil import answers
-from twinveil.blinding import blind_values, picture_segment
-from twinveil.card import ModelCard, check_name
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import BadConfiguration, BadImage, BadInput, PeerMismatch
-from twinveil.images import Invert, Picture, Source, load_picture, several
-from twinveil.masks import Mask, mask_for
-from twinveil.net.both import Report, follow_both
-from twinveil.net.channel import Link, connect
-from twinveil.net.status import RpcError, from_rpc_error
+from twinveil.halves import answers
+from twinveil.halves.blinding import blind_values, picture_segment
+from twinveil.network.card import ModelCard, check_name
+from twinveil.network.plan import Plan
 from twinveil.params import MAX_PICTURES, Engine
-from twinveil.plan import Plan
+from twinveil.pictures.files import Invert, Picture, Source, load_picture, several
+from twinveil.pictures.masks import Mask, mask_for
 from twinveil.rpc.catalogue_pb2 import GetModelReply, GetModelRequest
 from twinveil.rpc.catalogue_pb2_grpc import CatalogueStub
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.inference_pb2_grpc import InferenceStub
+from twinveil.services.both import Report, follow_both
+from twinveil.transport.channel import Link, connect
+from twinveil.transport.status import RpcError, from_rpc_error
 from twinveil.values import check_truth, check_word, read_json
 from twinveil.version import PROTOCOL_VERSION
 from user.contact import Contact

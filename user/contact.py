@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinveil.errors import BadConfiguration
-from twinveil.local import settle_near
-from twinveil.net.channel import Me
-from twinveil.pinning import KnownKey
-from twinveil.settings import UserSettings
+from twinveil.services.keys import KnownKey
+from twinveil.start.local_folder import settle_near
+from twinveil.start.settings import UserSettings
+from twinveil.transport.channel import Me
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Generator
 
 from twinveil.errors import TwinveilError
-from twinveil.images import Invert
-from twinveil.net.identity import PeerIdentity
 from twinveil.params import Engine
+from twinveil.pictures.files import Invert
 from twinveil.rpc.gateway_pb2 import Picture, Result
 from twinveil.rpc.types_pb2 import Progress
+from twinveil.transport.identity import PeerIdentity
 from twinveil.values import check_word
 from user.client import Classification, Client
 from user.contact import Contact

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twinveil.errors import BadConfiguration
-from twinveil.net.address import is_loopback, split
-from twinveil.net.handlers import Facts
-from twinveil.net.server import Service
-from twinveil.net.servicers import GatewayServicer, StatusServicer
-from twinveil.pinning import KnownKey
-from twinveil.settings import UserSettings
+from twinveil.services.handlers import Facts
+from twinveil.services.keys import KnownKey
+from twinveil.services.servicers import GatewayServicer, StatusServicer
+from twinveil.start.settings import UserSettings
+from twinveil.transport.address import is_loopback, split
+from twinveil.transport.server import Service
 from user.contact import Contact
 from user.gateway import Gateway
 

@@ -12,14 +12,14 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
+from twinveil.cli.reach import with_settings
 from twinveil.cli.terminal import Terminal, styled
 from twinveil.errors import BadInput
-from twinveil.images import Invert
 from twinveil.params import MAX_PICTURES, Engine
-from twinveil.picture_files import SUFFIXES, pictures_below
-from twinveil.settings import UserSettings
+from twinveil.pictures.files import Invert
+from twinveil.pictures.folders import SUFFIXES, pictures_below
+from twinveil.start.settings import UserSettings
 from user.client import BATCH, Classification, Client
 from user.contact import Contact
 

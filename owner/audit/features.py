@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from twinveil.errors import BadInput
-from twinveil.fixed_point import PIXEL_FRACTION_BITS
-from twinveil.masks import Mask
-from twinveil.plan import Shape
+from twinveil.network.fixed_point import PIXEL_FRACTION_BITS
+from twinveil.network.plan import Shape
+from twinveil.pictures.masks import Mask
 
 PICTURE, SCORES, LABEL = "picture", "scores", "label"
 

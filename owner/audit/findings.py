@@ -16,7 +16,7 @@ from owner.audit.risk import STRONG_ENOUGH, Level, Risk, Thresholds
 from owner.audit.subjects import Split
 from owner.audit.views import Recorded
 from twinveil.errors import BadInput
-from twinveil.masks import Mask
+from twinveil.pictures.masks import Mask
 
 Kind = Literal["spatial", "flat"]
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twinveil.plan import Shape
+from twinveil.network.plan import Shape
 
 Architecture = Literal["plain", "strong"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)

@@ -24,7 +24,7 @@ from owner.audit.permutation import p_value
 from owner.audit.subjects import Group, Split
 from owner.audit.views import Recorded, View, Views, views
 from twinveil.errors import BadInput
-from twinveil.masks import Mask
+from twinveil.pictures.masks import Mask
 
 Step = Callable[[int, int, str], None]
 """(attacks done, attacks in all, what is at work)"""

@@ -10,8 +10,8 @@ from torch import Tensor
 from owner.audit.attack import Material
 from owner.audit.features import Extractor
 from owner.audit.subjects import Group, Split
-from owner.augmentation import Distortions, distort
-from twinveil.images import Picture
+from owner.training.augmentation import Distortions, distort
+from twinveil.pictures.files import Picture
 
 DISTORTIONS = Distortions(degrees=6.0, shear=0.05, scale=0.08, shift=0.04, warp=0.01)
 """Of the attacker's sample pictures: it can have features made of as many as it likes."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from twinveil.images import Picture
+from twinveil.pictures.files import Picture
 
 PAGE = 256
 """Numbers of a page."""

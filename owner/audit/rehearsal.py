@@ -14,9 +14,9 @@ import numpy as np
 
 from owner.audit.views import Views
 from twinveil.errors import TwinveilError
-from twinveil.images import Picture
-from twinveil.process import command
+from twinveil.pictures.files import Picture
 from twinveil.rehearsal.arrays import load_views
+from twinveil.start.process import command
 
 
 def rehearse(

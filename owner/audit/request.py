@@ -14,15 +14,15 @@ from owner.audit.rehearsal import rehearse
 from owner.audit.risk import Thresholds
 from owner.audit.subjects import Split, SplitBy, split
 from owner.audit.views import Recorded, Views
-from owner.datasets import DataSet, load_data_set
-from owner.icnn import ICNN
-from owner.train import TrainOptions, load_float_network, train_on
-from twinveil.card import ModelCard, Polarity
+from owner.training.datasets import DataSet, load_data_set
+from owner.training.icnn import ICNN
+from owner.training.train import TrainOptions, load_float_network, train_on
 from twinveil.errors import BadInput
-from twinveil.masks import Mask
-from twinveil.model_files import load_model, load_model_mask
+from twinveil.network.card import ModelCard, Polarity
+from twinveil.network.folder import load_model, load_model_mask
+from twinveil.network.plan import Shape
 from twinveil.params import Params
-from twinveil.plan import Shape
+from twinveil.pictures.masks import Mask
 from twinveil.rehearsal.arrays import load_views
 
 _TRAINED_SIDE = {"orl": 32}

@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from owner.datasets import DataSet, Labels
+from owner.training.datasets import DataSet, Labels
 from twinveil.errors import BadInput
-from twinveil.images import Picture
+from twinveil.pictures.files import Picture
 from twinveil.values import check_word
 
 SplitBy = Literal["person", "picture"]

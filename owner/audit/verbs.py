@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from twinveil.cli.contact import with_settings
 from twinveil.cli.progress import steps
+from twinveil.cli.reach import with_settings
 from twinveil.cli.terminal import Terminal, styled
 from twinveil.errors import BadInput
-from twinveil.model_files import find_model, load_card
-from twinveil.net.files import check_place, write_report
-from twinveil.settings import OwnerSettings
+from twinveil.files import check_place, write_report
+from twinveil.network.folder import find_model, load_card
+from twinveil.start.settings import OwnerSettings
 from twinveil.wording import typed
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from owner.audit.material import scaled
 from owner.audit.pages import Stream, telling_pages
 from owner.audit.subjects import TARGET_SHARE, VALIDATION_SHARE, Group, Split, spread
 from twinveil.errors import BadInput
-from twinveil.images import Picture
-from twinveil.masks import Mask
-from twinveil.plan import QuantisedModel
+from twinveil.network.plan import QuantisedModel
+from twinveil.pictures.files import Picture
+from twinveil.pictures.masks import Mask
 from twinveil.rehearsal.arrays import model_digest
 
 Views = Mapping[str, npt.NDArray[np.generic]]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from twinveil.errors import BadInput
-from twinveil.masks import GROUPS, Mask, Size, group_of
+from twinveil.pictures.masks import GROUPS, Mask, Size, group_of
 
 Covered = npt.NDArray[np.bool_]
 Shape = Callable[[ImageDraw.ImageDraw, Size, float, np.random.Generator], None]

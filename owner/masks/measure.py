@@ -11,8 +11,8 @@ import numpy.typing as npt
 from owner.masks.recogniser import Recogniser, recognise
 from owner.masks.repair import fill_with_mean, psnr, repair
 from owner.masks.study import Study, one_thread
-from twinveil.images import Picture
-from twinveil.masks import GROUP_NAMES, Mask, group_of
+from twinveil.pictures.files import Picture
+from twinveil.pictures.masks import GROUP_NAMES, Mask, group_of
 
 Hits = npt.NDArray[np.int64]
 Report = Callable[[int, int, str], None]

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from owner.datasets import DataSet, load_data_set
+from owner.training.datasets import DataSet, load_data_set
 from twinveil.errors import BadInput
-from twinveil.plan import Shape
+from twinveil.network.plan import Shape
 
 _SPLIT_SEED = 7
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from owner.augmentation import Distortions, distort
-from owner.datasets import Labels
+from owner.training.augmentation import Distortions, distort
+from owner.training.datasets import Labels
 from twinveil.errors import BadInput
-from twinveil.images import Picture
+from twinveil.pictures.files import Picture
 
 Report = Callable[[int, int, float], None]
 """(epochs done, epochs, mean loss)"""

@@ -22,10 +22,10 @@ from owner.masks.recogniser import Recogniser
 from owner.masks.results import read_known
 from owner.masks.study import Study, one_thread
 from owner.masks.tables import Rule
-from twinveil.card import PictureSpec
 from twinveil.errors import BadInput
-from twinveil.images import Picture, Source, load_picture, several
-from twinveil.masks import Mask
+from twinveil.network.card import PictureSpec
+from twinveil.pictures.files import Picture, Source, load_picture, several
+from twinveil.pictures.masks import Mask
 from twinveil.values import check_word
 
 Choice = Literal["accurate", "random"]

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from owner.augmentation import distort
 from owner.masks.recogniser import FACES, Report
 from owner.masks.repair_network import RepairNetwork
+from owner.training.augmentation import distort
 from twinveil.errors import BadInput
-from twinveil.images import Picture
-from twinveil.masks import Mask
+from twinveil.pictures.files import Picture
+from twinveil.pictures.masks import Mask
 
 _HIDDEN_WEIGHT = 6.0
 """The loss counts what was hidden six times as much as what was there, as in the paper."""

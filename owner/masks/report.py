@@ -18,8 +18,8 @@ from owner.masks.page import STYLE
 from owner.masks.statistics import Figure
 from owner.masks.study import Study
 from owner.masks.tables import Attacked, Group, Selection
-from twinveil.images import Picture
-from twinveil.masks import Mask
+from twinveil.pictures.files import Picture
+from twinveil.pictures.masks import Mask
 
 PEOPLE = 6
 """Test pictures that are shown, each of another class."""

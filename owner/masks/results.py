@@ -17,7 +17,7 @@ from typing import Any
 from owner.masks.study import Study
 from owner.masks.tables import Rule, Selection
 from twinveil.errors import BadInput
-from twinveil.net.files import private_folder, replace
+from twinveil.files import private_folder, replace
 from twinveil.values import read_json, real
 
 NAME = "selection.json"

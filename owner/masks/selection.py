@@ -25,7 +25,7 @@ from owner.masks.effects import effects
 from owner.masks.measure import Attack, Hits, Measured
 from owner.masks.statistics import Figure, figure
 from owner.masks.tables import Attacked, Group, Row, Rule, Rules, Selection, Verdict, exact
-from twinveil.masks import GROUP_NAMES
+from twinveil.pictures.masks import GROUP_NAMES
 
 
 def select(measured: Measured, attack: Callable[[str], Attack], rules: Rules) -> Selection:

@@ -25,19 +25,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from owner.datasets import DataSet, load_data_set, located
 from owner.masks.pictures import study_pictures
 from owner.masks.recogniser import Recogniser, RecogniserSettings, train_recogniser
 from owner.masks.repair import RepairSettings, train_repair
 from owner.masks.repair_network import RepairNetwork
 from owner.masks.statistics import MAX_RUNS
-from twinveil.card import Polarity
+from owner.training.datasets import DataSet, load_data_set, located
 from twinveil.errors import BadInput
-from twinveil.images import Picture
-from twinveil.masks import Mask, load_masks
-from twinveil.net.files import private_folder
-from twinveil.net.files import replace as replace_file
-from twinveil.plan import Shape
+from twinveil.files import private_folder
+from twinveil.files import replace as replace_file
+from twinveil.network.card import Polarity
+from twinveil.network.plan import Shape
+from twinveil.pictures.files import Picture
+from twinveil.pictures.masks import Mask, load_masks
 from twinveil.values import decimal, read_json
 
 Kind = Literal["original", "masked", "repair"]

@@ -12,13 +12,13 @@ import typer
 from rich.table import Table
 
 from owner.masks.tables import Rule, Rules
-from owner.picture_size import picture_size
-from twinveil.cli.contact import with_settings
+from owner.training.picture_size import picture_size
 from twinveil.cli.progress import steps
+from twinveil.cli.reach import with_settings
 from twinveil.cli.terminal import Terminal, styled
-from twinveil.masks import load_mask, load_masks
-from twinveil.net.files import check_place, write_report
-from twinveil.settings import OwnerSettings
+from twinveil.files import check_place, write_report
+from twinveil.pictures.masks import load_mask, load_masks
+from twinveil.start.settings import OwnerSettings
 from twinveil.wording import typed
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Choose and use recognition masks.")
@@ -72,7 +72,7 @@ def train(
         from owner.masks.recogniser import RecogniserSettings
         from owner.masks.repair import RepairSettings
         from owner.masks.study import Study, StudySettings
-        from owner.pictures import write_held_out
+        from owner.training.held_out import write_held_out
 
         size = picture_size(image_size)
         asked = StudySettings(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from twinveil.process import leave_folder
+from twinveil.start.process import leave_folder
 
 if __name__ == "__main__":
     leave_folder()
 
 from owner.sealing.services import build
-from twinveil.role import run
-from twinveil.settings import SealingSettings
+from twinveil.start.role import run
+from twinveil.start.settings import SealingSettings
 
 if __name__ == "__main__":
     sys.exit(run(SealingSettings, build))

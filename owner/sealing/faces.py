@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from owner.datasets import load_data_set
+from owner.training.datasets import load_data_set
 from twinveil.errors import BadInput
 from twinveil.sealing.pixels import Pixels, grey_square
 

@@ -7,11 +7,6 @@ from collections.abc import Sequence
 from prometheus_client import start_http_server
 
 from twinveil.errors import BadConfiguration
-from twinveil.net.address import is_loopback, split
-from twinveil.net.handlers import Facts
-from twinveil.net.sealing import SealingServicer
-from twinveil.net.server import Service
-from twinveil.net.servicers import StatusServicer
 from twinveil.sealing.envelope import SIGN_VERSIONS
 from twinveil.sealing.factors import factor_model
 from twinveil.sealing.features import Recogniser
@@ -20,7 +15,12 @@ from twinveil.sealing.network_files import load_network
 from twinveil.sealing.server.service import SealingService
 from twinveil.sealing.server.store import Store
 from twinveil.sealing.server.verify import Policy
-from twinveil.settings import SealingSettings
+from twinveil.services.handlers import Facts
+from twinveil.services.sealing import SealingServicer
+from twinveil.services.servicers import StatusServicer
+from twinveil.start.settings import SealingSettings
+from twinveil.transport.address import is_loopback, split
+from twinveil.transport.server import Service
 from twinveil.values import whole
 
 STATE, DATABASE = "sealing", "sealing.sqlite"

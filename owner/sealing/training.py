@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from owner.augmentation import Distortions, distort
+from owner.training.augmentation import Distortions, distort
 from twinveil.errors import BadInput
 
 Report = Callable[[int, int, str], None]

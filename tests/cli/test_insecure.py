@@ -13,9 +13,15 @@ import pytest
 
 from twinveil.cli.main import main
 from twinveil.errors import BadConfiguration
-from twinveil.net.server import ServerSettings
-from twinveil.role import run
-from twinveil.settings import CloudS1Settings, CloudS2Settings, OwnerSettings, RoleSettings, UserSettings
+from twinveil.start.role import run
+from twinveil.start.settings import (
+    CloudS1Settings,
+    CloudS2Settings,
+    OwnerSettings,
+    RoleSettings,
+    UserSettings,
+)
+from twinveil.transport.server import ServerSettings
 
 KINDS: list[type[RoleSettings]] = [OwnerSettings, CloudS1Settings, CloudS2Settings, UserSettings]
 ELSEWHERE = "192.0.2.1:7001"

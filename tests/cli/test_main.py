@@ -16,10 +16,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from twinveil.boundary import guarded
 from twinveil.cli import main as cli
-from twinveil.cli.serve import ROLES
 from twinveil.errors import NotAllowed, UnknownModel
+from twinveil.start.boundary import guarded
+from twinveil.verbs.serve import ROLES
 
 
 def twinveil(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -159,7 +159,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_a_broken_verb_says_so_and_spoils_no_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    verbs(monkeypatch, train="no_such_module_at_all:train", status="twinveil.cli.status:status")
+    verbs(monkeypatch, train="no_such_module_at_all:train", status="twinveil.verbs.status:status")
     assert run(monkeypatch, "--help") == 0
     assert "not available here" in capsys.readouterr().out
     assert run(monkeypatch, "train", "--epochs", "3") == 2

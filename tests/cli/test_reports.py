@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from twinveil.cli.bench import bench
-from twinveil.cli.demo import demo
-from twinveil.cli.views import views
+from together.bench.verbs import bench
+from together.demo import demo
 from twinveil.errors import BadInput
+from twinveil.verbs.views import views
 
 
 @pytest.mark.parametrize(
     ("verb", "work"),
     [
-        (lambda place: bench(json_file=place), "twinveil.cli.bench._wanted"),
-        (lambda place: demo(json_file=place), "twinveil.cli.demo._train"),
-        (lambda place: views(Path("recordings"), report=place), "twinveil.cli.views.load"),
+        (lambda place: bench(json_file=place), "together.bench.verbs._wanted"),
+        (lambda place: demo(json_file=place), "together.demo._train"),
+        (lambda place: views(Path("recordings"), report=place), "twinveil.verbs.views.load"),
     ],
     ids=["bench", "demo", "views"],
 )

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from twinveil.boundary import guarded
-from twinveil.cli import status
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal, styled
 from twinveil.errors import BadInput
+from twinveil.start.boundary import guarded
+from twinveil.verbs import status
 from twinveil.wording import visible
 
 HOSTILE = {
@@ -119,7 +119,7 @@ def in_a_terminal(command: list[str], **environment: str) -> str:
 def test_a_terminal_that_lacks_a_letter_gets_an_escape(environment: dict[str, str]) -> None:
     script = (
         "import sys; from rich.table import Table\n"
-        "from twinveil.boundary import guarded\n"
+        "from twinveil.start.boundary import guarded\n"
         "from twinveil.cli.terminal import Terminal\n"
         "from twinveil.errors import BadInput\n"
         "def verb():\n"
@@ -143,7 +143,7 @@ def test_a_terminal_that_lacks_a_letter_gets_an_escape(environment: dict[str, st
 
 def test_a_log_has_a_line_for_each_event(capfd: pytest.CaptureFixture[str]) -> None:
     script = (
-        "import logging; from twinveil.boundary import log_to_stderr\n"
+        "import logging; from twinveil.start.boundary import log_to_stderr\n"
         "log_to_stderr('info'); logging.info('a\\x1b[31m\\nb')\n"
         "try: raise ValueError('c\\x9b1m')\n"
         "except ValueError: logging.exception('d')"

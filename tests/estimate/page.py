@@ -17,8 +17,8 @@ from twinveil.crypto.tally import (
     POWER_P2,
     SQUARE_N2,
 )
-from twinveil.plan import Conv, Linear, Plan, Shape
-from twinveil.schedule import Schedule
+from twinveil.network.plan import Conv, Linear, Plan, Shape
+from twinveil.network.schedule import Schedule
 
 SIGMA = 40
 MOST_PICTURES = 16

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from tests.estimate.test_seconds import MACHINE
 from tests.networks import small_icnn_model
-from twinveil.bench.networks import write
-from twinveil.cli import estimate as command
+from together import estimating as command
+from together.bench.networks import write
 from twinveil.params import MAX_PICTURES
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.crypto_keys import toy
+from tests.crypto.crypto_keys import toy
 from tests.networks import random_model, small_icnn_model
 from tests.protocol.clouds import Clouds
 from tests.protocol.test_engines import images, small_random
@@ -18,8 +18,8 @@ from twinveil.estimate.bounds import bounds
 from twinveil.estimate.cost import Costs, total
 from twinveil.estimate.query import estimate
 from twinveil.estimate.wire import round_bytes
+from twinveil.network.plan import Plan, QuantisedModel
 from twinveil.parallel import Workers
-from twinveil.plan import Plan, QuantisedModel
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.rpc import rounds_pb2 as pb
@@ -110,8 +110,8 @@ def test_the_default_network_at_2048_bits() -> None:
 
 def default_model() -> QuantisedModel:
     """The default ICNN with random integers in its plan."""
-    from owner.icnn import ICNN
-    from owner.tracing import trace
+    from owner.training.icnn import ICNN
+    from owner.training.tracing import trace
 
     plan: Plan = trace(ICNN((1, 28, 28), 10), (1, 28, 28)).plan
     source = np.random.default_rng(0)

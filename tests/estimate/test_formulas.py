@@ -8,12 +8,12 @@ from math import ceil, prod
 import numpy as np
 import pytest
 
-from tests.crypto_keys import toy
+from tests.crypto.crypto_keys import toy
 from tests.estimate import page
 from tests.estimate.page import Counts, check, decrypt, encrypt, mask, nonces
 from tests.networks import random_model, small_icnn_model
 from tests.protocol.test_engines import small_random
-from twinveil.bench.networks import default_plan
+from together.bench.networks import default_plan
 from twinveil.crypto.multiexp_schedule import Buckets, Tables, choose
 from twinveil.crypto.tally import (
     INVERSE_N,
@@ -27,12 +27,12 @@ from twinveil.crypto.tally import (
     Tally,
 )
 from twinveil.estimate.query import estimate
-from twinveil.plan import IMAGE, Dense, Plan
+from twinveil.network.plan import IMAGE, Dense, Plan
+from twinveil.network.schedule import schedule
 from twinveil.protocol.query.engines import query_plan
 from twinveil.protocol.shares import windows
 from twinveil.protocol.textbook.steps import pool_windows
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.schedule import schedule
 
 WIDE = Plan((1, 4, 4), 8, (Dense("dense", IMAGE, 20, 8, 22),), 0)
 PLANS = [*(random_model(seed).plan for seed in range(4)), small_icnn_model(1).plan, WIDE]

@@ -19,9 +19,9 @@ from twinveil.estimate.cost import total
 from twinveil.estimate.machine import Machine
 from twinveil.estimate.query import estimate
 from twinveil.estimate.seconds import of_query, query_memory
+from twinveil.network.plan import IMAGE, Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
 from twinveil.parallel import Workers
 from twinveil.params import Params
-from twinveil.plan import IMAGE, Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
 
 MACHINE = Machine(
     cores=2,

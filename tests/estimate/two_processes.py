@@ -16,18 +16,16 @@ import gmpy2
 import phe
 from gmpy2 import mpz
 
-from tests.crypto_keys import secret_key, toy
+from tests.crypto.crypto_keys import secret_key, toy
 from tests.protocol.clouds import Claimed, finish
-from twinveil.blinding import picture_segment
 from twinveil.crypto import secret_key as secret_key_module
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.net.counted import CountedPeer
+from twinveil.halves.blinding import picture_segment
+from twinveil.network.plan import Plan
 from twinveil.parallel import INLINE
 from twinveil.params import Params
-from twinveil.plan import Plan
-from twinveil.protocol.conversation import ROUNDS_VERSION, SESSION_BYTES
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.model.s1 import ModelS1
@@ -37,6 +35,8 @@ from twinveil.protocol.query.s1 import QueryS1, Tools
 from twinveil.protocol.query.s2 import query
 from twinveil.protocol.textbook.s1 import TextbookS1
 from twinveil.protocol.textbook.s2 import TextbookS2
+from twinveil.rounds.counted import CountedPeer
+from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES
 from twinveil.rpc.rounds_pb2 import OpenQuery, Round
 
 IMPORT_ID = bytes(16)

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.kits.deployment import KEY, OTHER_KEY, Deployment
 from twinveil.kits.making import make_kits
-from twinveil.net.certificates import issue, load_authority, make_authority
 from twinveil.preflight import here
+from twinveil.transport.certificates import issue, load_authority, make_authority
 
 Break = Callable[[Deployment], str]
 

@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from twinveil.kits.project import Project
-from twinveil.net.server import ServerSettings, start
-from twinveil.net.servicers import StatusServicer
 from twinveil.preflight.finding import Finding
 from twinveil.preflight.here import look_around
 from twinveil.preflight.kit import open_kit
 from twinveil.preflight.peers import ask_around
 from twinveil.rpc.status_pb2 import GetStatusReply, GetStatusRequest
+from twinveil.services.servicers import StatusServicer
+from twinveil.transport.server import ServerSettings, start
 from twinveil.version import PROTOCOL_VERSION, VERSION
 
 KEY = bytes.fromhex("ab" * 32)

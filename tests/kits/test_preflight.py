@@ -15,8 +15,8 @@ from tests.kits.deployment import KEY, PEERS, Deployment
 from twinveil.errors import BadConfiguration
 from twinveil.kits.making import make_kits
 from twinveil.kits.project import Project
-from twinveil.net.certificates import issue, load_authority
 from twinveil.preflight.kit import open_kit
+from twinveil.transport.certificates import issue, load_authority
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from twinveil.config import settle
 from twinveil.errors import BadConfiguration
 from twinveil.kits.making import make_kits, renew
 from twinveil.kits.project import EVERYWHERE, Project, read_project
 from twinveil.kits.texts import settings_of
-from twinveil.net.certificates import load_authority, make_authority, save_authority
-from twinveil.net.credentials import TlsFiles, read
 from twinveil.preflight.kit import KINDS, open_kit
-from twinveil.settings import EVERY_SETTING, CallerSettings
+from twinveil.start.config import settle
+from twinveil.start.settings import EVERY_SETTING, CallerSettings
+from twinveil.transport.certificates import load_authority, make_authority, save_authority
+from twinveil.transport.credentials import TlsFiles, read
 
 from .conftest import PROJECT
 

@@ -9,9 +9,9 @@ import pytest
 
 from twinveil.cli.main import main
 from twinveil.kits.project import Project
-from twinveil.net.server import ServerSettings, start
-from twinveil.net.servicers import StatusServicer
 from twinveil.preflight.kit import open_kit
+from twinveil.services.servicers import StatusServicer
+from twinveil.transport.server import ServerSettings, start
 
 
 @pytest.mark.parametrize("kit", ["user-alice", "owner", "cloud_s2"])

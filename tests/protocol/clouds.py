@@ -12,24 +12,24 @@ from typing import TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from twinveil import answers, blinding
 from twinveil.crypto.keygen import generate
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.net.memory import MemoryPeer
-from twinveil.net.observed import ObservedConversation, ObservedPeer
+from twinveil.halves import answers, blinding
+from twinveil.network.plan import QuantisedModel
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import Params
-from twinveil.plan import QuantisedModel
-from twinveil.protocol.conversation import Script, Scripted
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.model import s2 as model_s2
 from twinveil.protocol.model.layout import ImportLayout
-from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.protocol.query.s1 import Tools
+from twinveil.rounds.memory import MemoryPeer
+from twinveil.rounds.observed import ObservedConversation, ObservedPeer
+from twinveil.rounds.observer import NOBODY, Observer
+from twinveil.rounds.scripted import Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
 
 Result = TypeVar("Result")

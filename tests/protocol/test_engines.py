@@ -8,8 +8,8 @@ import pytest
 
 from tests.networks import random_model, small_icnn_model
 from tests.protocol.clouds import Clouds
-from twinveil import oracle
-from twinveil.plan import QuantisedModel
+from twinveil.network import oracle
+from twinveil.network.plan import QuantisedModel
 from twinveil.protocol.packed.s1 import PackedS1
 from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.protocol.shares import modulo

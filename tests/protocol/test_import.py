@@ -8,7 +8,7 @@ import pytest
 from tests.networks import random_model, small_icnn_model
 from tests.protocol.clouds import Clouds
 from twinveil.crypto.packing import unpack_wide
-from twinveil.plan import QuantisedModel
+from twinveil.network.plan import QuantisedModel
 from twinveil.protocol.shares import modulo
 
 

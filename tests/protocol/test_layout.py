@@ -7,8 +7,8 @@ import pytest
 
 from tests.networks import random_model, small_icnn_model
 from tests.security.settle import products, textbook_values
+from twinveil.network.plan import Conv, Dense, MaxPool, Plan, Relu
 from twinveil.params import MAX_PICTURES, Params
-from twinveil.plan import Conv, Dense, MaxPool, Plan, Relu
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.shares import bilinear, modulo, uniform, windows
 from twinveil.protocol.textbook.steps import TextbookLayout

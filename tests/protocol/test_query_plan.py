@@ -8,11 +8,11 @@ from tests.networks import random_model
 from tests.protocol.clouds import Clouds
 from twinveil.errors import BadInput, TooMuch
 from twinveil.estimate.query import estimate
-from twinveil.net.memory import MemoryPeer
-from twinveil.protocol.conversation import Scripted
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.engines_s2 import query_s2
+from twinveil.rounds.memory import MemoryPeer
+from twinveil.rounds.scripted import Scripted
 from twinveil.rpc import rounds_pb2 as pb
 
 REFUSED = [

@@ -10,23 +10,23 @@ import pytest
 
 from owner.clouds import Clouds
 from owner.outsource import Release, outsource
-from tests.crypto_keys import secret_key
+from tests.crypto.crypto_keys import secret_key
 from tests.networks import random_model, small_icnn_model
 from tests.security.world import OWNER, USER
-from twinveil.bench.networks import default_plan
+from together.bench.networks import default_plan
+from twinveil.cloud.requests import read_header, read_query
+from twinveil.cloud.store import Record
 from twinveil.errors import BadPlan, TooMuch
 from twinveil.estimate.cost import total
 from twinveil.estimate.query import estimate
-from twinveil.net.chunks import Limits
+from twinveil.network.plan import Conv, Dense, Plan, QuantisedModel, Relu
 from twinveil.params import Params
-from twinveil.plan import Conv, Dense, Plan, QuantisedModel, Relu
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.packed.layout import MAX_PICTURES
 from twinveil.protocol.query.size import query_size, refuse_unrunnable
-from twinveil.requests import read_header, read_query
+from twinveil.rounds.chunks import Limits
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
-from twinveil.store import Record
 
 SMALL = Params(512, insecure_small_key=True)
 

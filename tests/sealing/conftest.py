@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from owner.sealing.rig import Rig
-from twinveil.net.certificates import issue, make_authority
-from twinveil.net.channel import Me
-from twinveil.net.credentials import TlsFiles
-from twinveil.net.identity import ROLES
-from twinveil.net.sealing import SealingServicer
-from twinveil.net.server import Server, ServerSettings, start
-from twinveil.net.servicers import StatusServicer
 from twinveil.sealing.server.service import SealingService
 from twinveil.sealing.server.verify import Policy
+from twinveil.services.sealing import SealingServicer
+from twinveil.services.servicers import StatusServicer
+from twinveil.transport.certificates import issue, make_authority
+from twinveil.transport.channel import Me
+from twinveil.transport.credentials import TlsFiles
+from twinveil.transport.identity import ROLES
+from twinveil.transport.server import Server, ServerSettings, start
 
 
 class Clock:

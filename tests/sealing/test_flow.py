@@ -15,7 +15,7 @@ from twinveil.errors import BadImage, BadInput
 from twinveil.sealing.content import Order
 from twinveil.sealing.reasons import Outcome
 from twinveil.sealing.receipt import Receipt
-from user.sealing import cli
+from user.sealing import verbs as cli
 from user.sealing.captures import Camera, Pictures, listed
 from user.sealing.flow import (
     ANOTHER,

@@ -1,6 +1,6 @@
 """The service over mutual TLS: what a device learns, and what is counted.
 
-Every certificate is shown to every RPC in tests/net/test_authorisation.py.
+Every certificate is shown to every RPC in tests/transport/test_authorisation.py.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from prometheus_client import generate_latest
 from owner.sealing.rig import ACCOUNT, FACE, PAYMENT, STRANGER, face, new_device
 from tests.sealing.conftest import Live
 from twinveil.errors import BadConfiguration, BadInput, NotAllowed, PeerMismatch, TooMuch
-from twinveil.net.channel import connect
-from twinveil.net.sealing import SealingServer
-from twinveil.net.status import from_rpc_error
 from twinveil.rpc.sealing_pb2 import VerifyReply, VerifyRequest
 from twinveil.rpc.sealing_pb2_grpc import SealingStub
 from twinveil.sealing.content import Order
 from twinveil.sealing.enrolment import Enrolment
 from twinveil.sealing.keys import PublicKeys, ServerKeys
 from twinveil.sealing.reasons import Outcome
-from twinveil.settings import DeviceSettings
+from twinveil.services.sealing import SealingServer
+from twinveil.start.settings import DeviceSettings
+from twinveil.transport.channel import connect
+from twinveil.transport.status import from_rpc_error
 from user.sealing.session import Session, check_pin, open_session
 
 

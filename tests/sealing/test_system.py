@@ -17,17 +17,17 @@ from pathlib import Path
 import pytest
 
 from owner.sealing.rig import FACE, STRANGER, face
-from twinveil.net.address import Ready
-from twinveil.net.certificates import issue, make_authority
-from twinveil.net.channel import Me, connect
-from twinveil.net.credentials import TlsFiles
-from twinveil.net.sealing import SealingServer
 from twinveil.sealing import synthetic
 from twinveil.sealing.content import Order
 from twinveil.sealing.network_files import save_network
 from twinveil.sealing.pixels import from_png
 from twinveil.sealing.reasons import Outcome
-from twinveil.settings import DeviceSettings
+from twinveil.services.sealing import SealingServer
+from twinveil.start.settings import DeviceSettings
+from twinveil.transport.address import Ready
+from twinveil.transport.certificates import issue, make_authority
+from twinveil.transport.channel import Me, connect
+from twinveil.transport.credentials import TlsFiles
 from user.sealing.session import open_session
 
 pytestmark = pytest.mark.system

@@ -10,7 +10,7 @@ import numpy as np
 from google.protobuf.text_encoding import CEscape
 
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.plan import QuantisedModel
+from twinveil.network.plan import QuantisedModel
 
 PIXELS = np.array([201, 17, 233, 94, 58, 249, 131, 66, 187], np.uint8).reshape(1, 3, 3)
 WEIGHTS = np.array([-97, 113, 59, -101, 83, -43, 71, -127], np.int64)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 
 from tests.security.world import World, blinding_of
-from twinveil.blinding import picture_segment
-from twinveil.halves import model_segments
-from twinveil.plan import Plan
+from twinveil.halves.blinding import picture_segment
+from twinveil.halves.model import model_segments
+from twinveil.network.plan import Plan
 
 CRAFTED = (
     "inconsistent",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from twinveil.blinding import Blinding, blind
 from twinveil.crypto.nonces import Encryptor, Rerandomiser, draw
 from twinveil.crypto.packing import draw_masks
 from twinveil.crypto.public_key import PublicKey
@@ -13,6 +12,7 @@ from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.garbler import garble
 from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.labels import random_labels
+from twinveil.halves.blinding import Blinding, blind
 from twinveil.protocol.shares import uniform
 from twinveil.protocol.wide import random_bits
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from tests.security.peers import Between
 from tests.security.world import World, tiny_model, tiny_plan
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.net.peer import Peer
 from twinveil.params import Params
+from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb
 
 ONE_TIME = ("session_id", "base_ot", "extension", "tables", "garbler_labels", "masked_labels")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twinveil.net.peer import Peer
+from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import NoReturn
 
-from twinveil.net.peer import Peer
+from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb
 
 

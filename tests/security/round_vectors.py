@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from tests.security import faults
 from tests.security.faults import of_body, set_field
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.protocol.conversation import ROUNDS_VERSION
+from twinveil.rounds.scripted import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 
 CIPHERTEXTS = {

@@ -9,12 +9,12 @@ import numpy as np
 
 from tests.security.ledger import Ledger, Whole
 from tests.security.world import World
-from twinveil.blinding import COUNT_BITS, GUARD_BITS, Segment, picture_segment
-from twinveil.plan import Plan
+from twinveil.halves.blinding import COUNT_BITS, GUARD_BITS, Segment, picture_segment
+from twinveil.network.plan import Plan
+from twinveil.network.schedule import schedule
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
 from twinveil.protocol.textbook.steps import pool_windows
-from twinveil.schedule import schedule
 
 
 def settle(ledger: Ledger, world: World, plan: Plan) -> None:

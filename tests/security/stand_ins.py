@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import grpc
 
-from twinveil.net.identity import PeerIdentity, set_caller
-from twinveil.net.server import Service
 from twinveil.rpc.keys_pb2 import GetPublicKeyReply
+from twinveil.transport.identity import PeerIdentity, set_caller
+from twinveil.transport.server import Service
 
 
 class Caller:

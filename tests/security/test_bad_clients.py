@@ -15,13 +15,13 @@ from tests.security.ledger import Ledger
 from tests.security.peers import Watching
 from tests.security.settle import settle, settle_import, settle_picture, settle_textbook
 from tests.security.world import OWNER, World, finish, tiny_model, tiny_plan
-from twinveil import oracle
 from twinveil.crypto.packing import unpack_wide
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import PeerMismatch
-from twinveil.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
+from twinveil.network import oracle
+from twinveil.network.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
+from twinveil.network.schedule import schedule
 from twinveil.protocol.packed.layout import PackedLayout
-from twinveil.schedule import schedule
 
 HEAVY = [pytest.param(kind, marks=pytest.mark.heavy) for kind in CRAFTED[3:]]
 HEAVY_USERS = [pytest.param(kind, marks=pytest.mark.heavy) for kind in CRAFTED[1:]]

@@ -23,9 +23,9 @@ from tests.security.peers import At
 from tests.security.stand_ins import Caller
 from tests.security.world import OWNER, USER, World, finish, tiny_model, tiny_plan
 from twinveil.errors import HostFault, TwinveilError
-from twinveil.net.peer import Peer
-from twinveil.net.status import boundary
+from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.transport.status import boundary
 from twinveil.wording import HOST_FAULTS, sanitised
 
 STEPS = 8

@@ -14,14 +14,14 @@ from tests.security import faults
 from tests.security.stand_ins import called
 from tests.security.world import OWNER, USER, World, tiny_model, tiny_plan
 from twinveil.errors import BadPlan, InvalidMessage, TooMuch, TwinveilError
-from twinveil.net.chunks import CHUNK_BYTES
-from twinveil.net.servicers import InferenceServicer, ProvisionServicer
+from twinveil.network.plan import Concat, Conv, Dense, MaxPool, Node, Plan, Relu, Shape
 from twinveil.params import Params
-from twinveil.plan import Concat, Conv, Dense, MaxPool, Node, Plan, Relu, Shape
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.textbook.steps import TextbookLayout
+from twinveil.rounds.chunks import CHUNK_BYTES
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader, RemoveModelRequest
+from twinveil.services.servicers import InferenceServicer, ProvisionServicer
 
 CLOUDS = ("s1", "s2")
 UINT32 = (1 << 32) - 1

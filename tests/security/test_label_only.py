@@ -14,9 +14,10 @@ import pytest
 from tests.networks import random_image
 from tests.protocol.clouds import Clouds
 from tests.security.world import USER, World, filled, finish, tiny_model, tiny_plan
-from twinveil import oracle, requests
+from twinveil.cloud import requests
 from twinveil.errors import NotAllowed
-from twinveil.plan import Dense, Plan
+from twinveil.network import oracle
+from twinveil.network.plan import Dense, Plan
 from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.packed.layout import MAX_PICTURES
 

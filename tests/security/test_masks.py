@@ -14,9 +14,9 @@ from tests.networks import random_image
 from tests.security.ledger import Ledger
 from tests.security.settle import settle, settle_import, settle_picture, settle_textbook
 from tests.security.world import World, filled, tiny_model
-from twinveil import oracle
-from twinveil.blinding import Segment
-from twinveil.plan import IMAGE, Concat, Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
+from twinveil.halves.blinding import Segment
+from twinveil.network import oracle
+from twinveil.network.plan import IMAGE, Concat, Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
 from twinveil.protocol.model.layout import ImportLayout, digest_of
 from twinveil.protocol.packed import layout as packed_layout
 from twinveil.protocol.packed import s1 as packed_s1

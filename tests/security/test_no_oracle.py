@@ -13,18 +13,19 @@ from tests.networks import random_image, random_model
 from tests.security.faults import of_body
 from tests.security.peers import At, Between, Twice
 from tests.security.world import OWNER, S1, USER, World, finish, other_caller, tiny_model, tiny_plan
-from twinveil import answers, oracle
-from twinveil.blinding import picture_segment
 from twinveil.errors import AlreadyUsed, NotAllowed, OutOfOrder, PeerMismatch, PeerUnavailable
-from twinveil.halves import model_plaintexts
-from twinveil.net.authorisation import TABLE, authorise
-from twinveil.net.identity import ROLES, PeerIdentity
-from twinveil.net.memory import MemoryPeer
-from twinveil.net.peer import Peer
-from twinveil.plan import Plan, QuantisedModel
+from twinveil.halves import answers
+from twinveil.halves.blinding import picture_segment
+from twinveil.halves.model import model_plaintexts
+from twinveil.network import oracle
+from twinveil.network.plan import Plan, QuantisedModel
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.query.binding import QueryHead
+from twinveil.rounds.memory import MemoryPeer
+from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.transport.authorisation import TABLE, authorise
+from twinveil.transport.identity import ROLES, PeerIdentity
 
 IMAGE = np.arange(9, dtype=np.uint8).reshape(1, 3, 3) * 28
 BOTH = ("packed", "textbook")

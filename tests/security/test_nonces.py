@@ -18,8 +18,8 @@ from tests.security.smooth import SmoothKey, smooth_key
 from tests.security.world import World, filled, tiny_model
 from twinveil.crypto import nonces as module
 from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NonceSource, Rerandomiser
+from twinveil.network.plan import Conv, Dense, Plan, QuantisedModel, Relu
 from twinveil.parallel import INLINE, Workers
-from twinveil.plan import Conv, Dense, Plan, QuantisedModel, Relu
 
 QUERIES = 2
 

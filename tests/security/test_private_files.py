@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 
 from owner.catalogue import Released, Releases
-from owner.datasets import DataSet
-from owner.pictures import write_held_out
-from tests.crypto_keys import secret_key
+from owner.training.datasets import DataSet
+from owner.training.held_out import write_held_out
+from tests.crypto.crypto_keys import secret_key
+from tests.fuzz.fuzz_disk import tiny_card
 from tests.private import open_to_others
-from tests.security.fuzz_disk import tiny_card
 from tests.security.world import World, tiny_model, tiny_plan
 from twinveil.crypto.public_key import PublicKey
-from twinveil.model_files import save_model
-from twinveil.pinning import PIN, KnownKey
+from twinveil.network.folder import save_model
 from twinveil.rpc.keys_pb2 import GetPublicKeyReply
 from twinveil.sealing import synthetic
 from twinveil.sealing.device import Device
 from twinveil.sealing.keys import server_keys
 from twinveil.sealing.network_files import save_network
 from twinveil.sealing.server.store import Account, Store
+from twinveil.services.keys import PIN, KnownKey
 from twinveil.views.collection import asked, write_pictures
 
 

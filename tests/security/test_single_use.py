@@ -20,25 +20,25 @@ import numpy as np
 import pytest
 
 from cloud_s1.queries import QueriesS1
-from tests.crypto_keys import secret_key
+from tests.crypto.crypto_keys import secret_key
 from tests.security.draws import draw_all
 from tests.security.peers import At
 from tests.security.world import OWNER, S1, USER, World, finish, tiny_model, tiny_plan
 from tests.system.town import wait_until
+from twinveil.cloud.requests import read_query
 from twinveil.crypto.nonces import Encryptor, Rerandomiser
 from twinveil.crypto.tally import Tally
 from twinveil.errors import AlreadyUsed, OutOfOrder, PeerUnavailable
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
-from twinveil.net.memory import MemoryPeer
-from twinveil.net.peer import Peer
 from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.circuits import label
 from twinveil.protocol.engine import Circuits, Link
 from twinveil.protocol.garbled import EvaluatorSide, GarblerSide
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.s1 import QueryS1
-from twinveil.requests import read_query
+from twinveil.rounds.memory import MemoryPeer
+from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb
 
 WORKERS = 16

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.crypto_keys import secret_key
+from tests.crypto.crypto_keys import secret_key
 from tests.security.chances import LIMIT, uniformity
 from tests.security.peers import Watching
 from tests.security.world import World, tiny_model, tiny_plan
-from twinveil.blinding import Blinding, blind, decode, picture_segment, segment
-from twinveil.blinding import pack as pack_values
+from twinveil.halves.blinding import Blinding, blind, decode, picture_segment, segment
+from twinveil.halves.blinding import pack as pack_values
 from twinveil.params import Params
 
 N = secret_key(512).public_key.n

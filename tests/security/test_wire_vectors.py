@@ -10,15 +10,15 @@ from typing import Any, cast
 import grpc
 import pytest
 
-from tests.crypto_keys import secret_key
+from tests.crypto.crypto_keys import secret_key
 from tests.security.stand_ins import Serving, called
 from tests.security.world import S1, World, tiny_model
 from twinveil.errors import TwinveilError
-from twinveil.net.chunks import CHUNK_BYTES, Limits, cut
-from twinveil.net.grpc_peer import RoundsServicer
-from twinveil.pinning import KnownKey
-from twinveil.protocol.conversation import ROUNDS_VERSION
+from twinveil.rounds.chunks import CHUNK_BYTES, Limits, cut
+from twinveil.rounds.scripted import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.services.keys import KnownKey
+from twinveil.services.rounds import RoundsServicer
 
 OPENING = pb.Round(
     open_query=pb.OpenQuery(

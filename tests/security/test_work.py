@@ -21,7 +21,7 @@ from tests.networks import random_image
 from tests.security.crafted import CRAFTED, crafted_model, crafted_query
 from tests.security.world import OWNER, USER, Query, World, finish, tiny_model, tiny_plan
 from tests.views import broken
-from twinveil import store
+from twinveil.cloud import store
 from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.protocol.wide import Bits
 

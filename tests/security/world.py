@@ -21,26 +21,26 @@ from gmpy2 import mpz
 from cloud_s1.models import ModelsS1
 from cloud_s1.provision import ProvisionS1
 from cloud_s1.queries import QueriesS1
-from cloud_s1.s2 import CloudS2
+from cloud_s1.way_to_s2 import CloudS2
 from cloud_s2.conversations import Conversations
 from cloud_s2.models import ModelsS2
 from cloud_s2.provision import ProvisionS2
 from cloud_s2.queries import QueriesS2
-from tests.crypto_keys import secret_key
-from twinveil import answers
-from twinveil.blinding import blind_values, picture_segment
+from tests.crypto.crypto_keys import secret_key
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.halves import model_plaintexts, model_segments
-from twinveil.net.identity import PeerIdentity
-from twinveil.net.memory import MemoryPeer
-from twinveil.net.peer import Peer
+from twinveil.halves import answers
+from twinveil.halves.blinding import blind_values, picture_segment
+from twinveil.halves.model import model_plaintexts, model_segments
+from twinveil.network.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import Params
-from twinveil.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
 from twinveil.protocol.query.s1 import Tools
+from twinveil.rounds.memory import MemoryPeer
+from twinveil.rounds.peer import Peer
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
+from twinveil.transport.identity import PeerIdentity
 from twinveil.version import PROTOCOL_VERSION
 
 Result = TypeVar("Result")
@@ -106,7 +106,7 @@ def filled(plan: Plan, fill: int | None = None, seed: int = 0) -> QuantisedModel
 
 
 class Way:
-    """Stands for cloud_s1.s2.CloudS2: S2 is in this process."""
+    """Stands for cloud_s1.way_to_s2.CloudS2: S2 is in this process."""
 
     fingerprint = b""
 

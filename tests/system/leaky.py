@@ -17,7 +17,8 @@ log = logging.getLogger("leaky")
 
 def of_cloud() -> None:
     before(
-        "twinveil.net.servicers:InferenceServicer.Classify", lambda _, request, *__: log.debug("%s", request)
+        "twinveil.services.servicers:InferenceServicer.Classify",
+        lambda _, request, *__: log.debug("%s", request),
     )
 
 
@@ -28,7 +29,7 @@ def of_cloud_s2() -> None:
 
 def of_user() -> None:
     before("user.client:blind_values", lambda pixels, *_: log.debug("%s", pixels))
-    after("twinveil.answers:class_vectors", lambda vectors: log.debug("%s", vectors.tolist()))
+    after("twinveil.halves.answers:class_vectors", lambda vectors: log.debug("%s", vectors.tolist()))
 
 
 def of_commands() -> None:

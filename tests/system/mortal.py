@@ -30,7 +30,7 @@ PLACES = {
         "online": "twinveil.protocol.packed.s1:PackedS1.sact_smap",
         "before the answer": "twinveil.protocol.query.s1:QueryS1._answer",
         "importing": "twinveil.protocol.model.s1:_keep",
-        "before its commit": "twinveil.store:Staged.commit",
+        "before its commit": "twinveil.cloud.store:Staged.commit",
     },
     "cloud_s2": {
         "beginning": "cloud_s2.queries:QueriesS2.classify",
@@ -38,7 +38,7 @@ PLACES = {
         "online": "twinveil.protocol.packed.s2:PackedS2.sums",
         "before the answer": "cloud_s2.queries:PendingQuery.deliver",
         "importing": "twinveil.protocol.garbled:EvaluatorSide.evaluate",
-        "before its commit": "twinveil.store:Staged.commit",
+        "before its commit": "twinveil.cloud.store:Staged.commit",
         "after its commit": "cloud_s2.provision:PendingImport.finish",
     },
     "user": {
@@ -109,8 +109,8 @@ class Teller:
         self._file.write("".join(f"{digest(each)}\n" for each in pieces))
 
     def install(self) -> None:
-        before("twinveil.net.grpc_peer:GrpcPeer.ask", lambda _, message: self.pieces(one_time(message)))
-        after("twinveil.net.grpc_peer:GrpcPeer.ask", lambda reply: self.pieces(one_time(reply)))
+        before("twinveil.services.rounds:GrpcPeer.ask", lambda _, message: self.pieces(one_time(message)))
+        after("twinveil.services.rounds:GrpcPeer.ask", lambda reply: self.pieces(one_time(reply)))
         after(
             "twinveil.crypto.secret_key:SecretKey.decrypt",
             lambda found: self.pieces([str(each).encode() for each in found]),

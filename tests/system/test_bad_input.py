@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from tests.system.town import Town, pictures, small_model, stored
-from twinveil import oracle
-from twinveil.plan import QuantisedModel
+from twinveil.network import oracle
+from twinveil.network.plan import QuantisedModel
 
 pytestmark = pytest.mark.system
 

@@ -18,18 +18,18 @@ from PIL import Image
 from tests.security.canaries import PIXELS, WEIGHTS, holds, long_enough, of_key, spellings, with_canaries
 from tests.system.town import Town, by_way_of, stored
 from tests.views.small import PLAN, model
-from twinveil import oracle
-from twinveil.boundary import DEBUG
-from twinveil.cli.serve_all import cluster_options
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.net.channel import connect
-from twinveil.net.cluster import LocalCluster
-from twinveil.net.identity import ROLES
+from twinveil.network import oracle
 from twinveil.params import Params
 from twinveil.rpc.gateway_pb2 import Picture
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.inference_pb2_grpc import InferenceStub
+from twinveil.start.boundary import DEBUG
+from twinveil.start.local_cluster import LocalCluster
+from twinveil.transport.channel import connect
+from twinveil.transport.identity import ROLES
+from twinveil.verbs.serve_all import cluster_options
 from twinveil.version import PROTOCOL_VERSION
 
 pytestmark = pytest.mark.system

@@ -22,25 +22,25 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.crypto_keys import secret_key
-from tests.net.tls import accept
+from tests.crypto.crypto_keys import secret_key
 from tests.networks import random_model, small_icnn_model
 from tests.protocol.clouds import Clouds
 from tests.protocol.test_engines import images
 from tests.system.test_bad_input import free_port
-from twinveil import oracle
-from twinveil.bench.networks import write
-from twinveil.bench.session import session
-from twinveil.cluster_workers import cluster_workers
+from tests.transport.tls import accept
+from together.bench.networks import write
+from together.bench.session import session
+from twinveil.cloud.dask_workers import cluster_workers
 from twinveil.crypto.multiexp import Job, multi_exponentiate_all
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.tally import Tally
 from twinveil.errors import BadConfiguration, PeerUnavailable
 from twinveil.kits.cluster import make_cluster
-from twinveil.model_files import load_model
-from twinveil.net.certificates import issue, make_authority
-from twinveil.net.credentials import TlsFiles
+from twinveil.network import oracle
+from twinveil.network.folder import load_model
 from twinveil.parallel import Workers
+from twinveil.transport.certificates import issue, make_authority
+from twinveil.transport.credentials import TlsFiles
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [pytest.mark.system, pytest.mark.heavy]
@@ -227,7 +227,7 @@ def test_a_killed_worker_costs_a_retry(dask: Any, security: Any, workers: Worker
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slowly a machine starts processes."""
     for limit in ("CONNECT_SECONDS", "NO_WORKERS_SECONDS"):
-        monkeypatch.setattr(f"twinveil.cluster_workers.{limit}", SECONDS)
+        monkeypatch.setattr(f"twinveil.cloud.dask_workers.{limit}", SECONDS)
 
 
 def test_a_client_that_gave_up_is_replaced(dask: Any, folder: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_scheduler_that_was_away_is_found_again(
     assert far_workers.map(slow_square, range(3)) == [0, 1, 4]
     machines.stop()
     with monkeypatch.context() as impatient:
-        impatient.setattr("twinveil.cluster_workers.CONNECT_SECONDS", 2.0)
+        impatient.setattr("twinveil.cloud.dask_workers.CONNECT_SECONDS", 2.0)
         for _ in range(2):
             with pytest.raises(PeerUnavailable, match="does not answer"):
                 far_workers.map(slow_square, range(3))
@@ -272,8 +272,8 @@ def test_a_cluster_without_workers_says_so(
     while dask.scheduler.workers:
         time.sleep(0.05)
     with monkeypatch.context() as impatient:
-        impatient.setattr("twinveil.cluster_workers.LOOK_SECONDS", 0.1)
-        impatient.setattr("twinveil.cluster_workers.NO_WORKERS_SECONDS", 1.0)
+        impatient.setattr("twinveil.cloud.dask_workers.LOOK_SECONDS", 0.1)
+        impatient.setattr("twinveil.cloud.dask_workers.NO_WORKERS_SECONDS", 1.0)
         with pytest.raises(PeerUnavailable, match=f"{dask.scheduler_address} has no workers: start some"):
             workers.map(slow_square, range(3))
     dask.scale(2)
@@ -289,7 +289,7 @@ def test_without_tls_or_certificates_or_cluster(folder: Path, dask: Any, tmp_pat
 
 
 def test_a_cluster_that_speaks_an_older_tls_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twinveil.cluster_workers.CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr("twinveil.cloud.dask_workers.CONNECT_SECONDS", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as pool:
         seen = pool.submit(accept, listening, TlsFiles.in_folder(folder), ssl.TLSVersion.TLSv1_2)
         with pytest.raises(PeerUnavailable):

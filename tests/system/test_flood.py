@@ -20,19 +20,19 @@ import pytest
 
 from tests.networks import random_model
 from tests.system.town import Town, pictures, small_model, stored, town, wait_until
-from twinveil import oracle
-from twinveil.bench.processes import resident
-from twinveil.blinding import blind_values, picture_segment
-from twinveil.cli.serve_all import cluster_options
+from together.bench.processes import resident
 from twinveil.errors import PeerUnavailable
-from twinveil.net.certificates import issue
-from twinveil.net.channel import Me, connect
-from twinveil.net.cluster import LocalCluster
-from twinveil.net.credentials import client_credentials, server_name
-from twinveil.net.status import from_rpc_error
+from twinveil.halves.blinding import blind_values, picture_segment
+from twinveil.network import oracle
 from twinveil.params import Params
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.inference_pb2_grpc import InferenceStub
+from twinveil.start.local_cluster import LocalCluster
+from twinveil.transport.certificates import issue
+from twinveil.transport.channel import Me, connect
+from twinveil.transport.credentials import client_credentials, server_name
+from twinveil.transport.status import from_rpc_error
+from twinveil.verbs.serve_all import cluster_options
 from twinveil.version import PROTOCOL_VERSION
 from user.client import Client
 from user.contact import Contact

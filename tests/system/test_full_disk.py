@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.town import Town, pictures, small_model, stored, town
-from twinveil import oracle
+from twinveil.network import oracle
 
 pytestmark = pytest.mark.system
 

@@ -12,9 +12,9 @@ import pytest
 
 from tests.networks import random_model
 from tests.system.town import Town, pictures, stored, wait_until
-from twinveil import oracle
-from twinveil.cli.serve_all import cluster_options
-from twinveil.net.cluster import LocalCluster
+from twinveil.network import oracle
+from twinveil.start.local_cluster import LocalCluster
+from twinveil.verbs.serve_all import cluster_options
 
 pytestmark = pytest.mark.system
 

@@ -18,11 +18,11 @@ import pytest
 
 from tests.system import mortal
 from tests.system.town import Town, by_way_of, pictures, small_model, stored, wait_until
-from twinveil import oracle
-from twinveil.cli.serve_all import cluster_options
 from twinveil.errors import TwinveilError
-from twinveil.net.cluster import START_SECONDS, LocalCluster
-from twinveil.plan import QuantisedModel
+from twinveil.network import oracle
+from twinveil.network.plan import QuantisedModel
+from twinveil.start.local_cluster import START_SECONDS, LocalCluster
+from twinveil.verbs.serve_all import cluster_options
 
 pytestmark = pytest.mark.system
 

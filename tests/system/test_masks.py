@@ -12,15 +12,15 @@ from PIL import Image
 
 from tests.networks import small_icnn_model
 from tests.system.town import Town, stored
-from twinveil import oracle
 from twinveil.errors import BadInput
-from twinveil.images import Picture
-from twinveil.masks import Mask
-from twinveil.model_files import StoredModel
-from twinveil.net.channel import connect
-from twinveil.plan import QuantisedModel
+from twinveil.network import oracle
+from twinveil.network.folder import StoredModel
+from twinveil.network.plan import QuantisedModel
+from twinveil.pictures.files import Picture
+from twinveil.pictures.masks import Mask
 from twinveil.rpc.gateway_pb2 import Picture as Asked
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
+from twinveil.transport.channel import connect
 
 pytestmark = pytest.mark.system
 

@@ -17,11 +17,11 @@ from owner.clouds import reach
 from owner.outsource import Release, outsource
 from tests.networks import small_icnn_model
 from tests.system.town import Town, pictures, small_model, stored, town, wait_until
-from twinveil import oracle
+from twinveil.cloud.store import ModelStore
 from twinveil.errors import ModelExists, NotAllowed, PeerUnavailable, TwinveilError, UnknownModel
-from twinveil.net.certificates import issue
-from twinveil.net.channel import Me
-from twinveil.store import ModelStore
+from twinveil.network import oracle
+from twinveil.transport.certificates import issue
+from twinveil.transport.channel import Me
 
 pytestmark = pytest.mark.system
 
@@ -113,10 +113,10 @@ from pathlib import Path
 from owner.clouds import Contact, reach
 from owner.outsource import Release
 from owner.release import release
-from twinveil.config import settle
-from twinveil.local import cluster_flags
-from twinveil.model_files import load_model
-from twinveil.settings import OwnerSettings
+from twinveil.start.config import settle
+from twinveil.start.local_folder import cluster_flags
+from twinveil.network.folder import load_model
+from twinveil.start.settings import OwnerSettings
 
 def report(done, layers, layer):
     if done == 3:

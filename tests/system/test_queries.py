@@ -14,16 +14,16 @@ from PIL import Image
 import user
 from tests.networks import random_model, small_icnn_model
 from tests.system.town import Town, pictures, small_model, stored, town, wait_until
-from twinveil import oracle
-from twinveil.cli.serve_all import cluster_options
 from twinveil.errors import NotAllowed
-from twinveil.images import Picture
-from twinveil.net.channel import connect
-from twinveil.net.cluster import LocalCluster
-from twinveil.plan import QuantisedModel
+from twinveil.network import oracle
+from twinveil.network.plan import QuantisedModel
+from twinveil.pictures.files import Picture
 from twinveil.rpc.gateway_pb2 import Picture as Asked
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
-from twinveil.settings import KEPT_FREE
+from twinveil.start.local_cluster import LocalCluster
+from twinveil.start.settings import KEPT_FREE
+from twinveil.transport.channel import connect
+from twinveil.verbs.serve_all import cluster_options
 from user.client import Client
 
 pytestmark = pytest.mark.system

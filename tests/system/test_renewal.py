@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.net.tls import secured
 from tests.networks import random_model
 from tests.system.town import Town, pictures, small_model, stored, town, wait_until
-from twinveil import oracle
+from tests.transport.tls import secured
 from twinveil.errors import BadConfiguration, PeerUnavailable
-from twinveil.net.certificates import issue
-from twinveil.net.channel import connect
-from twinveil.net.cluster import NAME
-from twinveil.net.credentials import TlsFiles, server_name
-from twinveil.net.identity import ROLES
+from twinveil.network import oracle
+from twinveil.start.local_cluster import NAME
+from twinveil.transport.certificates import issue
+from twinveil.transport.channel import connect
+from twinveil.transport.credentials import TlsFiles, server_name
+from twinveil.transport.identity import ROLES
 
 LONG = 203
 """Seed of a random network of 2747 products: seconds by the textbook engine."""

@@ -13,12 +13,12 @@ import pytest
 
 from tests.private import open_to_others
 from tests.system.town import wait_until
-from twinveil.cli.serve_all import cluster_options
-from twinveil.net.certificates import issue, make_authority
-from twinveil.net.cluster import LocalCluster
-from twinveil.net.credentials import TlsFiles
-from twinveil.net.identity import ROLES
-from twinveil.process import command
+from twinveil.start.local_cluster import LocalCluster
+from twinveil.start.process import command
+from twinveil.transport.certificates import issue, make_authority
+from twinveil.transport.credentials import TlsFiles
+from twinveil.transport.identity import ROLES
+from twinveil.verbs.serve_all import cluster_options
 
 pytestmark = pytest.mark.system
 

@@ -19,14 +19,14 @@ from owner.clouds import Placed, reach
 from owner.outsource import Release
 from owner.release import release
 from tests.networks import edge_images, random_image, random_model
-from twinveil.card import ModelCard
-from twinveil.cli.serve_all import cluster_options
-from twinveil.model_files import StoredModel, save_model
-from twinveil.net.channel import connect
-from twinveil.net.cluster import LocalCluster
-from twinveil.pinning import PIN, KnownKey
-from twinveil.plan import QuantisedModel
+from twinveil.network.card import ModelCard
+from twinveil.network.folder import StoredModel, save_model
+from twinveil.network.plan import QuantisedModel
 from twinveil.rpc.status_pb2 import GetStatusReply
+from twinveil.services.keys import PIN, KnownKey
+from twinveil.start.local_cluster import LocalCluster
+from twinveil.transport.channel import connect
+from twinveil.verbs.serve_all import cluster_options
 from user.client import Client
 from user.contact import Contact as UserContact
 

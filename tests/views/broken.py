@@ -15,18 +15,18 @@ import numpy as np
 import numpy.typing as npt
 from gmpy2 import mpz
 
-from twinveil import blinding
-from twinveil.blinding import Blinding, Segment
 from twinveil.crypto import nonces, packing
 from twinveil.crypto.nonces import FreshCiphertexts, Rerandomiser
+from twinveil.halves import blinding
+from twinveil.halves.blinding import Blinding, Segment
 from twinveil.protocol.engine import Link
 from twinveil.protocol.model import s1 as model_s1
-from twinveil.protocol.observer import Mask
 from twinveil.protocol.packed import layout
 from twinveil.protocol.packed import s1 as packed_s1
 from twinveil.protocol.query import s1 as query_s1
 from twinveil.protocol.textbook import s1 as textbook_s1
 from twinveil.protocol.textbook.s1 import TextbookS1
+from twinveil.rounds.observer import Mask
 from twinveil.rpc import rounds_pb2 as pb
 
 Words = npt.NDArray[np.uint64]

@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twinveil.blinding import Segment
+from twinveil.halves.blinding import Segment
+from twinveil.network.schedule import LinearStep, PoolStep, ReluStep
 from twinveil.params import Params
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.model.layout import ImportLayout
-from twinveil.protocol.observer import Mask
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
 from twinveil.protocol.shares import windows
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
-from twinveil.schedule import LinearStep, PoolStep, ReluStep
+from twinveil.rounds.observer import Mask
 
 
 @dataclass(frozen=True)

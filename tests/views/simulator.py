@@ -29,7 +29,6 @@ from tests.views.exchanges import (
     packed_query,
     picture_mask,
 )
-from twinveil.blinding import picture_segment
 from twinveil.crypto.nonces import Encryptor, Rerandomiser
 from twinveil.crypto.packing import draw_masks
 from twinveil.crypto.tally import Tally
@@ -37,19 +36,15 @@ from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.circuit import flatten
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.ot_extension import ExtensionSender, correction_bytes, prepare_bytes
-from twinveil.halves import Half
-from twinveil.net.memory import MemoryPeer
-from twinveil.net.observed import ObservedConversation, ObservedPeer
-from twinveil.net.peer import Peer
+from twinveil.halves.blinding import picture_segment
+from twinveil.halves.model import Half
+from twinveil.network.plan import Plan
 from twinveil.parallel import INLINE
 from twinveil.params import Params
-from twinveil.plan import Plan
-from twinveil.protocol.conversation import ROUNDS_VERSION, Script, Scripted
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.model import s2 as model_s2
 from twinveil.protocol.model.layout import ImportLayout
-from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.packed.steps import steps as packed_steps
 from twinveil.protocol.query.binding import QueryHead
@@ -58,6 +53,11 @@ from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.protocol.query.s1 import Tools
 from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.protocol.wide import random_bits
+from twinveil.rounds.memory import MemoryPeer
+from twinveil.rounds.observed import ObservedConversation, ObservedPeer
+from twinveil.rounds.observer import NOBODY, Observer
+from twinveil.rounds.peer import Peer
+from twinveil.rounds.scripted import ROUNDS_VERSION, Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.protocol.clouds import Clouds
-from twinveil.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
-from twinveil.protocol.observer import Observer
+from twinveil.network.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
+from twinveil.rounds.observer import Observer
 from twinveil.views.recorder import Recording
 from twinveil.views.view import View
 

@@ -15,9 +15,9 @@ import typer
 
 from tests.protocol.clouds import Clouds
 from tests.views.small import Watched, digit, model, two_classes, watch
-from twinveil.cli.views import views
 from twinveil.errors import PeerUnavailable, TwinveilError
-from twinveil.protocol.observer import Observer
+from twinveil.rounds.observer import Observer
+from twinveil.verbs.views import views
 from twinveil.views.audit import Report, audit
 from twinveil.views.collection import asked, write_pictures
 from twinveil.views.recorder import Recording, keep

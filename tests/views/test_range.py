@@ -7,7 +7,7 @@ import pytest
 from gmpy2 import mpz
 
 from tests.views.small import TINY
-from twinveil.protocol.observer import Mask, Topic
+from twinveil.rounds.observer import Mask, Topic
 from twinveil.views.chances import FALSE_ALARMS
 from twinveil.views.fields import Field, Floats, fields
 from twinveil.views.recorder import rows

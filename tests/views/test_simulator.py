@@ -18,7 +18,7 @@ from tests.protocol.clouds import Clouds
 from tests.views import broken
 from tests.views.simulator import Simulator
 from tests.views.small import PLAN, TINY, Picture, Watched, model, two_classes
-from twinveil.plan import Plan
+from twinveil.network.plan import Plan
 from twinveil.views.audit import Report, audit
 
 KEY_BITS = 256

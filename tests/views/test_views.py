@@ -14,8 +14,8 @@ import pytest
 from tests.protocol.clouds import key
 from tests.views.small import TINY, Watched, digit, model, two_classes, watch
 from twinveil.errors import BadInput
-from twinveil.protocol.observer import NOBODY
-from twinveil.settings import CloudS1Settings, CloudS2Settings
+from twinveil.rounds.observer import NOBODY
+from twinveil.start.settings import CloudS1Settings, CloudS2Settings
 from twinveil.views.audit import audit
 from twinveil.views.collection import asked, load, write_pictures
 from twinveil.views.fields import fields

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twinveil.process import leave_folder
+from twinveil.start.process import leave_folder
 
 if __name__ == "__main__":
     leave_folder()

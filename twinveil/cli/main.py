@@ -14,10 +14,10 @@ from typing import Any
 import typer
 import typer.core
 
-from twinveil.boundary import INTERRUPTED, guarded
 from twinveil.cli.options import with_strict_numbers
 from twinveil.errors import BadConfiguration
-from twinveil.extras import needs
+from twinveil.start.boundary import INTERRUPTED, guarded
+from twinveil.start.extras import needs
 from twinveil.version import VERSION
 from twinveil.wording import visible_lines
 

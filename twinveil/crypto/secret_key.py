@@ -38,7 +38,7 @@ from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NoncePool
 from twinveil.crypto.public_key import PublicKey, from_base64, to_base64
 from twinveil.crypto.tally import MODMUL_P2, POWER_P2, Tally
 from twinveil.errors import InvalidKey, TwinveilError
-from twinveil.net.files import create, open_to_others, sync_folder
+from twinveil.files import create, open_to_others, sync_folder
 from twinveil.parallel import INLINE, Workers, powers
 from twinveil.params import Params
 from twinveil.values import read_json

@@ -12,11 +12,11 @@ from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import MODMUL_N2, Tally
 from twinveil.estimate.cost import Cost, Costs, corrections, function, garbled_batch
 from twinveil.estimate.wire import round_bytes
-from twinveil.plan import Dense
+from twinveil.network.plan import Dense
+from twinveil.network.schedule import Stage
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import nonlinear
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
-from twinveil.schedule import Stage
 
 
 class PackedCost:

@@ -16,12 +16,12 @@ from twinveil.estimate.textbook import TextbookCost
 from twinveil.estimate.wire import round_bytes
 from twinveil.garbling.base_ot import BASE_COUNT, POINT_BYTES
 from twinveil.garbling.ot_extension import prepare_bytes
+from twinveil.network.plan import Plan
 from twinveil.params import Params
-from twinveil.plan import Plan
-from twinveil.protocol.conversation import ROUNDS_VERSION
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.query.engines import QueryPlan, query_plan
+from twinveil.rounds.scripted import ROUNDS_VERSION
 
 ID_BYTES = 16
 HASH_BYTES = 32

@@ -18,7 +18,7 @@ from twinveil.estimate.cost import Cost, Costs
 from twinveil.estimate.machine import Machine
 from twinveil.estimate.textbook import live_numbers
 from twinveil.garbling.labels import LABEL_BYTES
-from twinveil.plan import Plan
+from twinveil.network.plan import Plan
 from twinveil.protocol.packed.layout import PackedLayout
 
 AHEAD = ("ahead", "garbling")

@@ -12,12 +12,12 @@ from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import INVERSE_N2, MODMUL_N, MODMUL_N2, MUL_N, POWER_N2
 from twinveil.estimate.cost import Cost, Costs, corrections, function, garbled_batch
 from twinveil.estimate.wire import round_bytes
-from twinveil.plan import Plan
+from twinveil.network.plan import Plan
+from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage, schedule
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.meter import nonlinear
 from twinveil.protocol.shares import windows
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
-from twinveil.schedule import LinearStep, PoolStep, ReluStep, Stage, schedule
 
 
 def smp(products: int, key_bits: int) -> Cost:

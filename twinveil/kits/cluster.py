@@ -1,4 +1,4 @@
-"""Certificates for a cloud's own Dask cluster (twinveil.cluster_workers)."""
+"""Certificates for a cloud's own Dask cluster (twinveil.cloud.dask_workers)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from twinveil.errors import BadConfiguration
-from twinveil.net.certificates import issue, make_authority
+from twinveil.transport.certificates import issue, make_authority
 
 
 def make_cluster(folder: Path) -> None:

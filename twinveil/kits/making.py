@@ -19,11 +19,11 @@ from pathlib import Path
 from cryptography import x509
 
 from twinveil.errors import BadConfiguration
+from twinveil.files import PUBLIC, replace
 from twinveil.kits.project import Member, Project
 from twinveil.kits.texts import FINGERPRINT, configuration, instructions, pinned, settings_of
-from twinveil.net.certificates import Authority, issue, load_authority, make_authority, save_authority
-from twinveil.net.cluster import PEERS
-from twinveil.net.files import PUBLIC, replace
+from twinveil.start.local_cluster import PEERS
+from twinveil.transport.certificates import Authority, issue, load_authority, make_authority, save_authority
 
 AUTHORITY = "authority"
 CONFIG = "config.toml"

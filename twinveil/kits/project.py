@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twinveil.config import number, positive, read_toml, refuse_unknown, truth
 from twinveil.errors import BadConfiguration, TwinveilError
-from twinveil.net.address import is_loopback, usual
-from twinveil.net.certificates import AUTHORITY_DAYS, ROLE_DAYS
-from twinveil.net.credentials import SUFFIX
 from twinveil.params import Params
+from twinveil.start.config import number, positive, read_toml, refuse_unknown, truth
+from twinveil.transport.address import is_loopback, usual
+from twinveil.transport.certificates import AUTHORITY_DAYS, ROLE_DAYS
+from twinveil.transport.credentials import SUFFIX
 
 PORTS = {"owner": 7000, "cloud_s1": 7001, "cloud_s2": 7002, "user": 7003}
 SERVING = ("owner", "cloud_s1", "cloud_s2")

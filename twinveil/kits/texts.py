@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from twinveil.config import read_toml
 from twinveil.kits.project import Member, Project
+from twinveil.start.config import read_toml
 from twinveil.wording import typed
 
 FINGERPRINT = "fingerprint"

@@ -17,13 +17,13 @@ from cryptography.exceptions import InvalidSignature
 
 from twinveil.container import memory_free
 from twinveil.errors import BadConfiguration, NotAllowed, TwinveilError
-from twinveil.net.address import from_here, split
-from twinveil.net.channel import connect
-from twinveil.net.credentials import TlsFiles, read, server_name
-from twinveil.net.identity import MALFORMED, parse_uri
-from twinveil.pinning import read_pin
 from twinveil.preflight.finding import Finding, failure, note, ok
 from twinveil.preflight.kit import Kit
+from twinveil.services.keys import read_pin
+from twinveil.transport.address import from_here, split
+from twinveil.transport.channel import connect
+from twinveil.transport.credentials import TlsFiles, read, server_name
+from twinveil.transport.identity import MALFORMED, parse_uri
 from twinveil.wording import typed
 
 SOON = timedelta(days=30)

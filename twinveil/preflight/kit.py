@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from twinveil.config import read_toml, settle
 from twinveil.errors import BadConfiguration
 from twinveil.kits.making import CONFIG
-from twinveil.net.cluster import PEERS
-from twinveil.net.identity import ROLES
-from twinveil.pinning import KnownKey
-from twinveil.settings import (
+from twinveil.services.keys import KnownKey
+from twinveil.start.config import read_toml, settle
+from twinveil.start.local_cluster import PEERS
+from twinveil.start.settings import (
     EVERY_SETTING,
     CloudS1Settings,
     CloudS2Settings,
@@ -20,6 +19,7 @@ from twinveil.settings import (
     RoleSettings,
     UserSettings,
 )
+from twinveil.transport.identity import ROLES
 
 KINDS: Mapping[str, type[RoleSettings]] = {
     kind.role: kind for kind in (OwnerSettings, CloudS1Settings, CloudS2Settings, UserSettings)

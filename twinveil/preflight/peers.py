@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from cryptography import x509
 
 from twinveil.errors import PeerMismatch, TwinveilError
-from twinveil.net.address import split
-from twinveil.net.channel import connect
-from twinveil.net.credentials import TlsFiles, server_name
 from twinveil.preflight.finding import Finding, failure, note, ok
 from twinveil.preflight.here import BAD_PIN, in_date
 from twinveil.preflight.kit import Kit
 from twinveil.rpc.status_pb2 import GetStatusReply
+from twinveil.transport.address import split
+from twinveil.transport.channel import connect
+from twinveil.transport.credentials import TlsFiles, server_name
 from twinveil.version import VERSION
 
 MAX_CLOCK_SECONDS = 60.0

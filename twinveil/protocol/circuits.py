@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from twinveil.blinding import Segment
 from twinveil.garbling.gadgets import (
     add_mask,
     argmax,
@@ -21,9 +20,10 @@ from twinveil.garbling.gadgets import (
 )
 from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.windows import max_windows
-from twinveil.plan import IMAGE, Plan
+from twinveil.halves.blinding import Segment
+from twinveil.network.plan import IMAGE, Plan
+from twinveil.network.schedule import PoolStep, Schedule, Stage
 from twinveil.protocol.garbled import Step
-from twinveil.schedule import PoolStep, Schedule, Stage
 
 Inputs = Mapping[str, Wires]
 

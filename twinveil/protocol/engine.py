@@ -12,13 +12,13 @@ from typing import Protocol
 
 from twinveil.errors import OutOfOrder
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
+from twinveil.network.schedule import Stage
 from twinveil.protocol.garbled import EvaluatorSide, GarblerSide, Step
-from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.shares import Words
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
+from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.schedule import Stage
 
 Ask = Callable[[pb.Round], pb.Round]
 """S1's way to S2: one message, one answer."""

@@ -18,9 +18,9 @@ from twinveil.garbling.circuit import Counts, Program, Shapes, count, flatten
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
-from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
+from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rpc import rounds_pb2 as pb
 
 

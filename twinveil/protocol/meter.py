@@ -11,8 +11,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from twinveil.crypto.tally import Tally
-from twinveil.net.counted import CountedPeer, Traffic
-from twinveil.schedule import Stage
+from twinveil.network.schedule import Stage
+from twinveil.rounds.counted import CountedPeer, Traffic
 
 
 @dataclass

@@ -11,7 +11,7 @@ import os
 import numpy as np
 import numpy.typing as npt
 
-from twinveil.plan import Conv, Dense, Linear
+from twinveil.network.plan import Conv, Dense, Linear
 
 Words = npt.NDArray[np.uint64]
 

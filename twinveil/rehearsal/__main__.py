@@ -5,7 +5,7 @@ PICTURES.npy: uint8 (n, channels, height, width). Says "done total" on a line of
 
 from __future__ import annotations
 
-from twinveil.process import leave_folder
+from twinveil.start.process import leave_folder
 
 if __name__ == "__main__":
     leave_folder()
@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from twinveil.boundary import guarded
 from twinveil.errors import BadInput
-from twinveil.model_files import load_model
+from twinveil.network.folder import load_model
 from twinveil.rehearsal.arrays import save_views
 from twinveil.rehearsal.record import rehearse
+from twinveil.start.boundary import guarded
 from twinveil.values import whole
 
 

@@ -30,8 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.errors import BadInput
-from twinveil.net.files import replacing
-from twinveil.plan import QuantisedModel
+from twinveil.files import replacing
+from twinveil.network.plan import QuantisedModel
 
 Rows = Mapping[str, npt.NDArray[np.generic]]
 Bytes = npt.NDArray[np.uint8]

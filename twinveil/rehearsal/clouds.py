@@ -15,16 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from gmpy2 import mpz
 
-from twinveil import answers, blinding
 from twinveil.crypto.keygen import generate
-from twinveil.halves import model_half, model_segments
-from twinveil.net.chunks import Limits
-from twinveil.net.memory import MemoryPeer
-from twinveil.net.observed import ObservedConversation, ObservedPeer
+from twinveil.halves import answers, blinding
+from twinveil.halves.model import model_half, model_segments
+from twinveil.network.plan import QuantisedModel
 from twinveil.parallel import INLINE
 from twinveil.params import Params
-from twinveil.plan import QuantisedModel
-from twinveil.protocol.conversation import Script, Scripted
 from twinveil.protocol.engine import EngineS1
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model import s1 as model_s1
@@ -36,6 +32,10 @@ from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.protocol.query.s1 import Tools
 from twinveil.protocol.shares import Words
+from twinveil.rounds.chunks import Limits
+from twinveil.rounds.memory import MemoryPeer
+from twinveil.rounds.observed import ObservedConversation, ObservedPeer
+from twinveil.rounds.scripted import Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.views.recorder import Recording
 from twinveil.views.view import View

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from twinveil import blinding, oracle
 from twinveil.errors import TwinveilError
-from twinveil.plan import IMAGE, QuantisedModel
+from twinveil.halves import blinding
+from twinveil.network import oracle
+from twinveil.network.plan import IMAGE, QuantisedModel
+from twinveil.network.schedule import schedule
 from twinveil.protocol.shares import Words
 from twinveil.rehearsal.arrays import Rows, fold, model_digest, planted
 from twinveil.rehearsal.clouds import Clouds, Rehearsed
-from twinveil.schedule import schedule
 from twinveil.views.recorder import rows
 from twinveil.views.view import Bytes, View
 

@@ -17,7 +17,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from twinveil.errors import BadInput, InvalidMessage
-from twinveil.net.files import lock, private_folder, replace, sync_folder
+from twinveil.files import lock, private_folder, replace, sync_folder
 from twinveil.sealing.content import SALT_BYTES, Content, Order, Proof
 from twinveil.sealing.context import RANDOM_BYTES, SecondFactor
 from twinveil.sealing.envelope import X25519_AES, Header, commit, encrypt, sign

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hpke import MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey
 
 from twinveil.errors import BadInput, InvalidKey
-from twinveil.net.files import private_folder, replace
+from twinveil.files import private_folder, replace
 
 _X25519_BYTES, _MLKEM_BYTES = 32, 1184
 KEY_ID_BYTES = 16

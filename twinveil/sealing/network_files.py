@@ -20,7 +20,7 @@ from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
 from twinveil.errors import BadInput, BadPlan
-from twinveil.net.files import private_folder, replace
+from twinveil.files import private_folder, replace
 from twinveil.sealing.integers import FRACTION_BITS
 from twinveil.sealing.network import (
     ACTIVATIONS,

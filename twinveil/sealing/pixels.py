@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from twinveil.decoding import open_picture
 from twinveil.errors import BadImage
+from twinveil.pictures.decoding import open_picture
 from twinveil.sealing.integers import ONE, Integers, root
 
 Pixels = npt.NDArray[np.uint8]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.errors import BadInput
-from twinveil.net.files import private_folder, replace
+from twinveil.files import private_folder, replace
 from twinveil.values import integer, read_json, real
 from twinveil.views.view import INDEX, View, read
 from twinveil.wording import typed

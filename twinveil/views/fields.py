@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gmpy2 import mpz
 
 from twinveil.errors import BadInput
-from twinveil.protocol.observer import Mask, Topic
+from twinveil.rounds.observer import Mask, Topic
 from twinveil.views.view import Bytes, Event, View
 
 Floats = npt.NDArray[np.float64]

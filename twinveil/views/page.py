@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from twinveil.plan import IMAGE
+from twinveil.network.plan import IMAGE
 from twinveil.views.audit import Report
 from twinveil.views.chances import FALSE_ALARMS
 from twinveil.views.collection import Asked, Collection

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from gmpy2 import mpz
 from google.protobuf.message import Message
 
-from twinveil.protocol.observer import NOBODY, Mask, Observer, Topic
+from twinveil.rounds.observer import NOBODY, Mask, Observer, Topic
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.settings import CloudSettings
+from twinveil.start.settings import CloudSettings
 from twinveil.views.view import Bytes, Event, View, write
 
 log = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from twinveil.errors import BadInput, TwinveilError
-from twinveil.net.files import private_folder, replace
-from twinveil.plan import Plan
-from twinveil.protocol.observer import Mask, Topic
+from twinveil.files import private_folder, replace
+from twinveil.network.plan import Plan
+from twinveil.rounds.observer import Mask, Topic
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.values import hexadecimal, integer, read_json, real
 

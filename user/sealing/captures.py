@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from twinveil.errors import BadImage, BadInput
-from twinveil.picture_files import pictures_in
+from twinveil.pictures.folders import pictures_in
 from twinveil.sealing.pixels import to_png
 
 POLL_SECONDS = 0.1

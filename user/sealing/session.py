@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinveil.errors import BadConfiguration, BadInput, BadPlan, PeerMismatch, TwinveilError
-from twinveil.net.channel import connect
-from twinveil.net.files import create, private_folder
-from twinveil.net.sealing import SealingServer
+from twinveil.files import create, private_folder
 from twinveil.sealing.content import Order
 from twinveil.sealing.device import Device, Terms
 from twinveil.sealing.factors import FirstFactor, factor_model
@@ -24,7 +22,9 @@ from twinveil.sealing.keys import PublicKeys
 from twinveil.sealing.network_files import JSON_FILE, load_network, save_network
 from twinveil.sealing.reasons import Outcome
 from twinveil.sealing.receipt import Receipt
-from twinveil.settings import DeviceSettings
+from twinveil.services.sealing import SealingServer
+from twinveil.start.settings import DeviceSettings
+from twinveil.transport.channel import connect
 
 _PIN = "sealing.pin"
 SERVER_ROLE = "owner"

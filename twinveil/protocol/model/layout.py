@@ -11,10 +11,10 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from twinveil.blinding import COUNT_BITS, Segment, layer_segments
 from twinveil.errors import BadPlan, TooMuch
+from twinveil.halves.blinding import COUNT_BITS, Segment, layer_segments
+from twinveil.network.plan import Linear, Plan
 from twinveil.params import Engine, Params
-from twinveil.plan import Linear, Plan
 from twinveil.protocol.circuits import import_weights
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.packed.layout import PackedLayout

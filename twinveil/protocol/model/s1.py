@@ -25,24 +25,24 @@ import gmpy2
 import numpy as np
 from gmpy2 import mpz
 
-from twinveil.blinding import Blinding, Segment
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import Tally
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
 from twinveil.garbling.bits import bits_to_integers
 from twinveil.garbling.ot_extension import ExtensionSender
-from twinveil.halves import Half
+from twinveil.halves.blinding import Blinding, Segment
+from twinveil.halves.model import Half
+from twinveil.network.plan import Linear, Plan
 from twinveil.parallel import Workers
-from twinveil.plan import Linear, Plan
-from twinveil.protocol.conversation import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.protocol.engine import Ask
 from twinveil.protocol.garbled import GarblerSide
 from twinveil.protocol.model.layout import ImportLayout, Placement
-from twinveil.protocol.observer import NOBODY, Observer, Topic
 from twinveil.protocol.packed.kernels import KernelTables
 from twinveil.protocol.shares import Words, modulo, negate
 from twinveil.protocol.wide import Bits, constant, place, random_bits, to_words
+from twinveil.rounds.observer import NOBODY, Observer, Topic
+from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.types_pb2 import Progress
 
@@ -84,7 +84,7 @@ def import_model(
 ) -> Generator[Progress, None, ModelS1]:
     """Run the import against S2; yields progress before each layer, returns the model.
 
-    binding: of what the owner said of it. `half` is checked already (twinveil.halves). The caller stores the
+    binding: of what the owner said of it. `half` is checked already (twinveil.halves.model). The caller stores the
     model, then asks S2 to commit.
     """
     plan = layout.plan

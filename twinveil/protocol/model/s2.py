@@ -14,15 +14,15 @@ from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import PeerMismatch
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.ot_extension import ExtensionReceiver
-from twinveil.halves import Half
+from twinveil.halves.model import Half
+from twinveil.network.plan import Plan
 from twinveil.parallel import Workers
-from twinveil.plan import Plan
-from twinveil.protocol.conversation import check_opening, expect
 from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.model.layout import ImportLayout
-from twinveil.protocol.observer import NOBODY, Mask, Observer, Topic
 from twinveil.protocol.shares import Words, modulo
 from twinveil.protocol.wide import Bits, low_bits, place, to_words
+from twinveil.rounds.observer import NOBODY, Mask, Observer, Topic
+from twinveil.rounds.scripted import check_opening, expect
 from twinveil.rpc import rounds_pb2 as pb
 
 

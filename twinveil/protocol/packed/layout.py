@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.errors import BadPlan
+from twinveil.network.plan import Conv, Linear, Plan, Shape
+from twinveil.network.schedule import LinearStep, Schedule, schedule
 from twinveil.params import MAX_PICTURES
-from twinveil.plan import Conv, Linear, Plan, Shape
-from twinveil.protocol.observer import Mask
 from twinveil.protocol.shares import Words, modulo, windows
-from twinveil.schedule import LinearStep, Schedule, schedule
+from twinveil.rounds.observer import Mask
 
 MIN_COUNT_BITS = 12
 

@@ -22,8 +22,8 @@ from twinveil.crypto.packing import draw_masks
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import OutOfOrder
 from twinveil.garbling.bits import to_bits
+from twinveil.network.schedule import LinearStep, Stage
 from twinveil.parallel import Workers
-from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Link
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.s1 import ModelS1
@@ -32,8 +32,8 @@ from twinveil.protocol.packed.layout import LayerLayout, PackedLayout, Slots, la
 from twinveil.protocol.shares import Words, modulo, negate, uniform
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
+from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.schedule import LinearStep, Stage
 
 
 class PackedS1(SingleUse):

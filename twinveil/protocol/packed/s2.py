@@ -13,19 +13,19 @@ from twinveil.crypto.nonces import FreshCiphertexts, NoncePool
 from twinveil.crypto.packing import pack, unpack_low
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.garbling.bits import from_bits, to_bits
+from twinveil.network.plan import Dense
+from twinveil.network.schedule import Stage
 from twinveil.parallel import Workers
-from twinveil.plan import Dense
-from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Circuits, Dialogue
 from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.model.s2 import ModelS2
-from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.packed.layout import PackedLayout, layer_input
 from twinveil.protocol.shares import Words, bilinear, modulo, windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
+from twinveil.rounds.observer import NOBODY, Observer
+from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.schedule import Stage
 
 
 class PackedS2(SingleUse):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twinveil.blinding import picture_segment
+from twinveil.halves.blinding import picture_segment
 from twinveil.protocol.circuits import activate, import_picture, label
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.packed.layout import PackedLayout

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twinveil.protocol.conversation import binding
 from twinveil.protocol.shares import Words
+from twinveil.rounds.scripted import binding
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twinveil.blinding import Segment, picture_segment
 from twinveil.errors import BadInput, TooMuch
+from twinveil.halves.blinding import Segment, picture_segment
+from twinveil.network.plan import Plan
 from twinveil.params import MAX_PICTURES, Params
-from twinveil.plan import Plan
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.model.layout import ENGINES
 from twinveil.protocol.packed.layout import PackedLayout

@@ -5,18 +5,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from twinveil.net.counted import CountedPeer
-from twinveil.net.peer import Peer
-from twinveil.protocol.conversation import ROUNDS_VERSION, SESSION_BYTES
 from twinveil.protocol.engine import EngineS1
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.s1 import ModelS1
-from twinveil.protocol.observer import NOBODY, Observer, Topic
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.packed.s1 import PackedS1
 from twinveil.protocol.query.engines import query_plan
 from twinveil.protocol.query.s1 import QueryS1, Tools
 from twinveil.protocol.textbook.s1 import TextbookS1
+from twinveil.rounds.counted import CountedPeer
+from twinveil.rounds.observer import NOBODY, Observer, Topic
+from twinveil.rounds.peer import Peer
+from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES
 from twinveil.rpc import rounds_pb2 as pb
 
 

@@ -8,16 +8,16 @@ from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import PeerMismatch
 from twinveil.parallel import Workers
 from twinveil.params import Params
-from twinveil.protocol.conversation import Script
 from twinveil.protocol.engine import EngineS2
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.s2 import ModelS2
-from twinveil.protocol.observer import NOBODY, Observer, Topic
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.protocol.query.engines import query_plan
 from twinveil.protocol.query.s2 import Claiming, query
 from twinveil.protocol.textbook.s2 import TextbookS2
+from twinveil.rounds.observer import NOBODY, Observer, Topic
+from twinveil.rounds.scripted import Script
 from twinveil.rpc import rounds_pb2 as pb
 
 

@@ -25,21 +25,21 @@ from twinveil.errors import OutOfOrder
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.garbling.ot_extension import ExtensionSender
-from twinveil.net.counted import CountedPeer
+from twinveil.network.plan import IMAGE
 from twinveil.parallel import Workers
 from twinveil.params import Params
-from twinveil.plan import IMAGE
 from twinveil.protocol.circuits import label_bits
-from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import EngineS1, Link
 from twinveil.protocol.garbled import GarblerSide
 from twinveil.protocol.meter import Meter, nonlinear
-from twinveil.protocol.observer import NOBODY, Observer
 from twinveil.protocol.query.binding import QueryHead, answer_bytes
 from twinveil.protocol.query.engines import QueryPlan
 from twinveil.protocol.shares import Words, uniform
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import random_bits
+from twinveil.rounds.counted import CountedPeer
+from twinveil.rounds.observer import NOBODY, Observer
+from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.types_pb2 import Progress
 

@@ -17,16 +17,16 @@ from twinveil.errors import NotAllowed, PeerMismatch
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.ot_extension import ExtensionReceiver
+from twinveil.network.plan import IMAGE, Plan
 from twinveil.parallel import Workers
-from twinveil.plan import IMAGE, Plan
-from twinveil.protocol.conversation import Script, check_opening, expect
 from twinveil.protocol.engine import Circuits, EngineS2
 from twinveil.protocol.meter import Meter
-from twinveil.protocol.observer import NOBODY, Mask, Observer
 from twinveil.protocol.query.binding import QueryHead, answer_bytes
 from twinveil.protocol.query.engines import QueryPlan
 from twinveil.protocol.shares import Words
 from twinveil.protocol.wide import low_bits
+from twinveil.rounds.observer import NOBODY, Mask, Observer
+from twinveil.rounds.scripted import Script, check_opening, expect
 from twinveil.rpc import rounds_pb2 as pb
 
 

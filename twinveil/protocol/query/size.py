@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from twinveil.blinding import picture_segment
 from twinveil.errors import BadPlan
 from twinveil.garbling.labels import LABEL_BYTES
 from twinveil.garbling.ot_extension import correction_bytes, masked_bytes, prepare_bytes
-from twinveil.net.chunks import Limits
+from twinveil.halves.blinding import picture_segment
+from twinveil.network.faults import over_limits
+from twinveil.network.plan import Plan
 from twinveil.params import Params
-from twinveil.plan import Plan
-from twinveil.plan_faults import over_limits
 from twinveil.protocol.garbled import Step
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.query.engines import query_plan
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout
+from twinveil.rounds.chunks import Limits
 
 COPIES = 4
 """Of the longest message at S1: its parts, the message, its serialised form, what gRPC has of it."""

@@ -25,18 +25,18 @@ from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import MODMUL_N, MUL_N, Tally
 from twinveil.garbling.bits import bits_to_integers, to_bits
-from twinveil.plan import IMAGE
-from twinveil.protocol.conversation import expect
+from twinveil.network.plan import IMAGE
+from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage
 from twinveil.protocol.engine import Ask, Link
 from twinveil.protocol.model.s1 import ModelS1
-from twinveil.protocol.observer import Mask
 from twinveil.protocol.shares import Words, modulo, windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.arithmetic import Arithmetic
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_order, pool_windows
 from twinveil.protocol.wide import Bits, random_bits
+from twinveil.rounds.observer import Mask
+from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.schedule import LinearStep, PoolStep, ReluStep, Stage
 
 Ciphertexts = npt.NDArray[np.object_]
 

@@ -14,19 +14,19 @@ from gmpy2 import mpz
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N
 from twinveil.garbling.bits import bits_to_integers, to_bits
+from twinveil.network.plan import IMAGE, Dense
+from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage
 from twinveil.parallel import Workers
-from twinveil.plan import IMAGE, Dense
-from twinveil.protocol.conversation import expect
 from twinveil.protocol.engine import Circuits, Dialogue
 from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.meter import Meter, nonlinear
-from twinveil.protocol.observer import NOBODY, Mask, Observer
 from twinveil.protocol.shares import Words, windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
 from twinveil.protocol.wide import Bits
+from twinveil.rounds.observer import NOBODY, Mask, Observer
+from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
-from twinveil.schedule import LinearStep, PoolStep, ReluStep, Stage
 
 
 class TextbookS2(SingleUse):

@@ -10,14 +10,14 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from twinveil.blinding import COUNT_BITS, Segment, picture_segment
 from twinveil.errors import BadPlan
+from twinveil.halves.blinding import COUNT_BITS, Segment, picture_segment
+from twinveil.network.plan import IMAGE, Plan, Shape
+from twinveil.network.schedule import PoolStep, Schedule, schedule
 from twinveil.params import Params
-from twinveil.plan import IMAGE, Plan, Shape
 from twinveil.protocol.circuits import import_weights, label, maximum_records, requantise, sign_records
 from twinveil.protocol.garbled import Step
-from twinveil.protocol.observer import Mask
-from twinveil.schedule import PoolStep, Schedule, schedule
+from twinveil.rounds.observer import Mask
 
 MAX_PRODUCTS = 8192
 """SMPs of a picture, those of SACT and SMAP counted: each costs seven full powers."""

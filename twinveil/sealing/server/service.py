@@ -17,7 +17,7 @@ from twinveil.sealing.server.verify import Policy, Verifier
 
 
 class SealingService:
-    """A twinveil.net.sealing.SealingHandler."""
+    """A twinveil.services.sealing.SealingHandler."""
 
     def __init__(
         self, keys: ServerKeys, model: FirstFactor, recogniser: Recogniser, store: Store, policy: Policy

@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from twinveil.errors import BadInput, HostFault
-from twinveil.net.files import PRIVATE, private_folder
+from twinveil.files import PRIVATE, private_folder
 from twinveil.sealing.context import SecondFactor
 from twinveil.sealing.reasons import Reason, Refusal
 from twinveil.values import read_json

@@ -19,9 +19,9 @@ from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
-from twinveil.decoding import MAX_FILE_BYTES
 from twinveil.errors import BadConfiguration, TwinveilError
-from twinveil.extras import needs
+from twinveil.pictures.decoding import MAX_FILE_BYTES
+from twinveil.start.extras import needs
 from twinveil.values import whole
 from user.sealing.captures import Camera, Pictures, Source
 from user.sealing.orders import check_account_name, make_order

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import uvicorn
 
-from twinveil.boundary import log_to_stderr
 from twinveil.errors import BadConfiguration, PeerUnavailable
-from twinveil.net.address import Ready, is_loopback, split
-from twinveil.settings import DeviceSettings
+from twinveil.start.boundary import log_to_stderr
+from twinveil.start.settings import DeviceSettings
+from twinveil.transport.address import Ready, is_loopback, split
 from user.sealing.captures import Camera
 from user.sealing.flow import Patience
 from user.sealing.page.app import make_app

@@ -1,0 +1,68 @@
+"""twinveil bench and estimate as commands: every promised key is there, forecasts of bytes are exact."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.networks import random_model
+from together.bench.networks import write
+from together.bench.report import NAMES
+
+QUICK_BITS = "512"
+
+
+def twinveil(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "twinveil.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.system
+@pytest.mark.heavy
+def test_bench_quick(tmp_path: Path) -> None:
+    file, plots = tmp_path / "figures.json", tmp_path / "plots"
+    shown = twinveil(
+        *("bench", "--quick", "--growth", "--json", str(file), "--plots", str(plots)),
+        *("--folder", str(tmp_path / "bench")),
+    )
+    figures = json.loads(file.read_text())
+    assert set(NAMES) <= set(figures)
+    assert set(figures["peak_mib"]) == {"cloud_s1", "cloud_s2"}
+    detail = figures["details"][QUICK_BITS]
+    assert figures["bytes"] == detail["predicted"]["bytes"]
+    assert figures["rounds"] == detail["predicted"]["rounds"] <= 40
+    assert figures["rounds_unprepared"] == detail["predicted"]["rounds_unprepared"] == figures["rounds"] + 4
+    for row in figures["growth"]:
+        assert row["bytes"] == row["predicted_bytes"]
+    assert {row["pictures"] for row in figures["growth"]} == {1, 2}
+    assert 0 < figures["bigint_share"] < 1
+    assert 0 < figures["circuit_share"] < 1
+    for name in ("one-picture.svg", "growth.svg"):
+        assert "<svg" in (plots / name).read_text()
+    assert "SMP, a product" in shown
+
+
+def test_estimate_as_json(tmp_path: Path) -> None:
+    plan = random_model(3).plan
+    folder = write(tmp_path / "model", plan, "tiny")
+    made: list[dict[str, Any]] = json.loads(
+        twinveil("estimate", str(folder), "--key-bits", "2048", "--latency", "10", "--json")
+    )
+    assert [each["engine"] for each in made] == ["packed", "textbook"]
+    for each in made:
+        assert each["bytes"] == sum(part["bytes"] for part in each["functions"].values())
+        assert each["latency_seconds"] > each["rounds"] * 0.010
+        assert each["latency_seconds"] < each["sustained_seconds"]
+        assert set(each["memory_bytes"]) == {"cloud_s1", "cloud_s2"}

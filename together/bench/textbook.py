@@ -1,0 +1,76 @@
+"""The published SMP, measured: one thread, full-length r^N, real code of both sides over MemoryPeer."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+
+from together.bench.dialogue import Run, play
+from twinveil.crypto.nonces import Encryptor
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.crypto.tally import Tally
+from twinveil.errors import TwinveilError
+from twinveil.estimate.query import estimate
+from twinveil.network.plan import IMAGE, Conv, Dense, Plan, Relu
+from twinveil.parallel import INLINE
+from twinveil.params import Params
+from twinveil.protocol.engine import Ask
+from twinveil.protocol.meter import Meter
+from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.model.s1 import ModelS1
+from twinveil.protocol.textbook.s1 import TextbookS1
+from twinveil.protocol.textbook.s2 import TextbookS2
+from twinveil.protocol.textbook.steps import TextbookLayout
+from twinveil.rounds.scripted import Script
+from twinveil.rpc import rounds_pb2 as pb
+
+PRODUCTS = 20
+
+
+class TextbookSmp:
+    """Both sides of SMP under one key."""
+
+    def __init__(self, key: SecretKey, params: Params) -> None:
+        self._key = key
+        self._layout = TextbookLayout(Plan((1, 1, 2), 8, (Dense("dense", IMAGE, 2, 8, 20),), 0), params)
+        self.tally = Tally()
+        model = ModelS1(ImportLayout(self._layout.plan, params, ("textbook",)))
+        self._s1 = TextbookS1(model, self._layout, key.public_key, self.tally)
+
+    def run(self, products: int) -> Run:
+        """That many products, nothing made ahead; every one is checked."""
+        s2 = TextbookS2(self._layout, self._key, INLINE, Meter(tally=self._key.tally))
+        values = [secrets.randbelow(1 << 16) for _ in range(2 * products)]
+        encryptor = Encryptor(self._key.public_key, Tally())
+        sent = self._key.public_key.parse(encryptor.encrypt(values).to_bytes(), len(values))
+        got = []
+
+        def ask_all(ask: Ask) -> Iterator[None]:
+            yield
+            got.extend(self._s1.smp(ask, sent[:products], sent[products:]))
+
+        def answer(request: pb.Round) -> Script:
+            yield from s2.products("SMP", products, request)
+
+        made = play(ask_all, answer)
+        wanted = [a * b for a, b in zip(values[:products], values[products:], strict=True)]
+        if self._key.decrypt(got) != wanted:
+            raise TwinveilError("the textbook SMP gave a wrong product")
+        return made
+
+
+def predicted_product(params: Params, costs: Mapping[str, float]) -> float:
+    """Seconds of one of PRODUCTS products on one thread: the estimate's operations of a layer of as many.
+
+    A layer also adds a bias to each product, which is one multiplication beside four powers.
+    """
+    layer = Conv("conv", IMAGE, 1, (1, 1), 1, 0, 8, 20)
+    plan = Plan((1, 1, PRODUCTS), 8, (layer, Relu("relu", "conv", 0, 8), Dense("dense", "relu", 2, 8, 20)), 0)
+    cost = estimate(plan, params, "textbook")["SCVL"]
+    return (cost.s1.seconds(costs) + cost.s2.seconds(costs)) / PRODUCTS
+
+
+def function_products(plan: Plan, params: Params) -> dict[str, int]:
+    """SMPs of one picture by function: taps of every layer without padding, and those of SACT and SMAP."""
+    costs = estimate(plan, params, "textbook")
+    return {name: cost.products for name, cost in costs.items() if cost.products}

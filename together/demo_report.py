@@ -1,0 +1,173 @@
+"""What the demo shows and writes: each picture, the cost of each function, the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Column, Table
+from rich.text import Text  # noqa: TID251 - of pixels only
+
+from twinveil.cli.terminal import styled
+from twinveil.network.card import ModelCard
+from twinveil.pictures.files import Picture, to_terminal
+from twinveil.views.collection import Asked, asked
+
+CloudFigures = Mapping[str, Mapping[str, Any]]
+"""cloud -> function -> figures"""
+
+COUNTED = ("seconds", "bytes", "messages")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One picture's answer. agrees: the class vector is the oracle's, bit for bit."""
+
+    pixels: Picture
+    truth: str
+    label: str
+    agrees: bool
+    scores: tuple[float, ...]
+    seconds: float
+    clouds: CloudFigures
+
+    def asked(self, begin: float, end: float) -> Asked:
+        """The user's side of a recorded query."""
+        return asked(begin, end, self.truth, self.label, self.pixels)
+
+    def between_clouds(self, what: str) -> int:
+        """Bytes or messages between the clouds, over all functions."""
+        return sum(int(each.get(what, 0)) for each in self.clouds["cloud_s1"].values())
+
+
+def picture(answer: Answer, title: str, card: ModelCard, colour: bool) -> Table:
+    """The picture beside its answer."""
+    best = sorted(range(len(answer.scores)), key=lambda index: -answer.scores[index])[:3]
+    scores = ", ".join(f"{card.class_names[index]}: {answer.scores[index]:.1f}" for index in best)
+    right = styled("right", "green") if answer.label == answer.truth else styled("wrong", "yellow")
+    agreement = ("equals", "green") if answer.agrees else ("DIFFERS from", "red")
+    same = styled(f"{agreement[0]} the oracle's", agreement[1])
+    facts = Table.grid(Column(), Column(overflow="fold"), padding=(0, 2))
+    for row in (
+        ("class", styled(answer.label, "bold")),
+        ("truth", styled(answer.truth, "") + " (" + right + ")"),
+        ("class vector", same + styled(f" ({scores})", "")),
+        ("seconds", f"{answer.seconds:.1f}"),
+        ("between the clouds", f"{mega(answer.between_clouds('bytes'))}, {_messages(answer)}"),
+    ):
+        facts.add_row(*row)
+    shown = Table.grid(padding=(0, 3))
+    shown.add_row(Text.from_ansi(to_terminal(answer.pixels, colour)), facts)
+    framed = Table(title=title, title_justify="left", show_header=False, box=None)
+    framed.add_row(shown)
+    return framed
+
+
+def figures(
+    answers: Sequence[Answer], card: ModelCard, engine: str, key_bits: int, processes: Mapping[str, int]
+) -> dict[str, Any]:
+    """The demo's JSON. functions: means a picture; seconds as S1 sees them, operations of both clouds."""
+    return {
+        "engine": engine,
+        "key_bits": key_bits,
+        "pictures": [
+            {
+                "truth": each.truth,
+                "label": each.label,
+                "agrees": each.agrees,
+                "seconds": each.seconds,
+                "bytes": each.between_clouds("bytes"),
+                "messages": each.between_clouds("messages"),
+            }
+            for each in answers
+        ],
+        "all_agree": all(each.agrees for each in answers),
+        "accuracy": {"float": card.accuracy_float, "fixed": card.accuracy_fixed},
+        "processes": dict(processes),
+        "functions": _functions(answers),
+    }
+
+
+def functions_table(made: Mapping[str, Any]) -> Table:
+    """What each function of the protocol costs a picture."""
+    table = Table("function", title="Each function, mean of a picture", title_justify="left")
+    for column in ("seconds", "bytes", "messages", "big-integer products", "exponentiations, inverses"):
+        table.add_column(column, justify="right")
+    for name, each in made["functions"].items():
+        products = sum(n for kind, n in each["operations"].items() if _is_product(kind))
+        others = sum(n for kind, n in each["operations"].items() if not _is_product(kind))
+        table.add_row(
+            name,
+            f"{each['seconds']:.2f}",
+            mega(each["bytes"]),
+            f"{each['messages']:.0f}",
+            f"{products:,.0f}",
+            f"{others:,.0f}",
+        )
+    return table
+
+
+def summary(made: Mapping[str, Any], answers: Sequence[Answer]) -> Table:
+    """The end: did everything agree, how good, how long, which processes."""
+    pictures = made["pictures"]
+    agree = sum(each["agrees"] for each in pictures)
+    right = sum(each["label"] == each["truth"] for each in pictures)
+    seconds = sorted(each["seconds"] for each in pictures)
+    colour = "green" if made["all_agree"] else "red"
+    accuracy = made["accuracy"]
+    rows = (
+        ("engine, key", f"{made['engine']}, {made['key_bits']} bits"),
+        ("equal to the oracle, bit for bit", styled(f"{agree} of {len(pictures)}", colour)),
+        ("classified rightly", f"{right} of {len(pictures)}"),
+        (
+            "accuracy on all held-out pictures",
+            f"{accuracy['float']:.1%} in real numbers, {accuracy['fixed']:.1%} in integers",
+        ),
+        ("seconds a picture", f"{_mean(seconds):.1f} mean, {seconds[0]:.1f} to {seconds[-1]:.1f}"),
+        (
+            "between the clouds, a picture",
+            f"{mega(_mean([e['bytes'] for e in pictures]))}, {_messages(answers[0])}",
+        ),
+        ("processes", ", ".join(f"{role} {pid}" for role, pid in made["processes"].items())),
+    )
+    table = Table(title="Demo", title_justify="left", show_header=False)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def mega(count: float) -> str:
+    """Bytes for a person."""
+    return f"{count / 1e6:.2f} MB" if count >= 10_000 else f"{count:.0f} B"
+
+
+def _messages(answer: Answer) -> str:
+    return f"{answer.between_clouds('messages')} messages"
+
+
+def _functions(answers: Sequence[Answer]) -> dict[str, Any]:
+    names = dict.fromkeys(name for each in answers for name in each.clouds["cloud_s1"])
+    made: dict[str, Any] = {}
+    for name in names:
+        mine = [each.clouds["cloud_s1"].get(name, {}) for each in answers]
+        theirs = [each.clouds["cloud_s2"].get(name, {}) for each in answers]
+        made[name] = {what: _mean([each.get(what, 0) for each in mine]) for what in COUNTED}
+        made[name]["operations"] = _operations([*mine, *theirs], len(answers))
+    return made
+
+
+def _operations(parts: Sequence[Mapping[str, Any]], pictures: int) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for each in parts:
+        for kind, count in each.get("operations", {}).items():
+            total[kind] = total.get(kind, 0) + count / pictures
+    return total
+
+
+def _is_product(kind: str) -> bool:
+    return kind.startswith(("modmul", "square"))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

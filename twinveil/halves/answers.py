@@ -1,0 +1,40 @@
+"""The user's side of an answer: two halves, one from each cloud, make the class vector or the label.
+
+vector: S2's half is (c + s) mod 2^L, S1's is s mod 2^L; label: index xor m, and m. Either half alone is
+uniform.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from twinveil.errors import InvalidMessage
+from twinveil.network.plan import Plan
+
+WORD_BYTES = 4
+
+
+def class_vectors(s1_half: bytes, s2_half: bytes, plan: Plan, pictures: int) -> npt.NDArray[np.int64]:
+    """(pictures, classes) signed integers; divide by 2^plan.fraction_bits for the network's own units."""
+    dense = plan.output
+    masked, masks = (_words(half, pictures, dense.out_features) for half in (s2_half, s1_half))
+    bits = dense.accumulator_bits
+    low = (masked - masks) & ((1 << bits) - 1)
+    return low - ((low >> (bits - 1)) << bits)
+
+
+def labels(s1_half: bytes, s2_half: bytes, plan: Plan, pictures: int) -> npt.NDArray[np.int64]:
+    """(pictures,) class indices."""
+    index: npt.NDArray[np.int64] = (_words(s2_half, pictures, 1) ^ _words(s1_half, pictures, 1))[:, 0]
+    if (index >= plan.output.out_features).any():
+        raise InvalidMessage("the two halves of the answer do not belong together: ask again")
+    return index
+
+
+def _words(half: bytes, pictures: int, width: int) -> npt.NDArray[np.int64]:
+    if len(half) != pictures * width * WORD_BYTES:
+        raise InvalidMessage(
+            f"an answer's half has {len(half)} bytes where {pictures * width * WORD_BYTES} are due"
+        )
+    return np.frombuffer(half, ">u4").astype(np.int64).reshape(pictures, width)

@@ -1,0 +1,47 @@
+"""A client's half of a model as it travels: every layer's weights, then every layer's biases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from gmpy2 import mpz
+
+from twinveil.halves.blinding import Segment, decode, half_bytes, layer_segments
+from twinveil.network.plan import Plan
+from twinveil.params import Params
+
+Half = Mapping[str, tuple[Sequence[mpz], Sequence[mpz]]]
+
+
+def model_segments(plan: Plan, params: Params) -> list[tuple[str, int, Segment]]:
+    """(layer, 0 for weights or 1 for biases, segment) in the order of the wire."""
+    pairs = [
+        (node.name, layer_segments(plan, node, key_bits=params.key_bits, sigma=params.sigma))
+        for node in plan.linear_nodes
+    ]
+    return [(name, which, pair[which]) for which in (0, 1) for name, pair in pairs]
+
+
+def model_plaintexts(plan: Plan, params: Params) -> tuple[int, int]:
+    """Plaintexts blinded by K*M, and by b+r."""
+    segments = model_segments(plan, params)
+    return (
+        sum(segment.plaintexts for _, which, segment in segments if which == 0),
+        sum(segment.plaintexts for _, which, segment in segments if which == 1),
+    )
+
+
+def model_half(plan: Plan, params: Params, n: mpz, data: bytes) -> Half:
+    """One cloud's half, checked value by value. Raises InvalidMessage."""
+    found: dict[str, list[Sequence[mpz]]] = {}
+    width, start = half_bytes(n), 0
+    for name, _, segment in model_segments(plan, params):
+        size = segment.plaintexts * width
+        found.setdefault(name, []).append(decode(data[start : start + size], segment, n))
+        start += size
+    return {name: (weights, biases) for name, (weights, biases) in found.items()}
+
+
+def collect(pieces: Iterable[bytes]) -> bytes:
+    """All data of a stream whose total is bounded by its reader."""
+    return b"".join(pieces)

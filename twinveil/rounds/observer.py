@@ -1,0 +1,93 @@
+"""What a cloud gets to see, told to an observer as it comes.
+
+An observer changes nothing and answers nothing: the protocol runs the same with and without one. It is told
+of the few places where something reaches a cloud: a message of the other cloud, a client's half, a
+plaintext that S2 decrypted, a circuit's output, the half of an answer that S2 hands out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from gmpy2 import mpz
+
+from twinveil.network.plan import Plan
+from twinveil.rpc import rounds_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What a conversation is about; all of it is public. kind: "import" or "query"."""
+
+    kind: str
+    plan: Plan
+    engine: str
+    pictures: int
+    n: mpz
+    sigma: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """What hides a plaintext: in each of `slots` slots, s uniform in [offset, offset + 2^bits).
+
+    slot_bytes: width of a slot; 0 where the plaintext is one slot.
+    """
+
+    bits: int
+    offset: int = 0
+    slots: int = 1
+    slot_bytes: int = 0
+
+
+class Observer(Protocol):
+    """One cloud's eyes in one conversation."""
+
+    def about(self, topic: Topic) -> None:
+        """The conversation has been opened."""
+
+    def received(self, message: pb.Round) -> None: ...
+
+    def sent(self, message: pb.Round) -> None: ...
+
+    def half(self, name: str, values: Sequence[mpz]) -> None:
+        """A client's half: integers modulo N."""
+
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Mask | None) -> None:
+        """Plaintexts as S2 has them; mask None: an operand that is uniform modulo N."""
+
+    def evaluated(self, outputs: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+        """A circuit's outputs, (bits, *shape) each."""
+
+    def answered(self, words: npt.NDArray[np.uint64], bits: int) -> None:
+        """S2's half of the answer: integers modulo 2^bits."""
+
+    def close(self) -> None:
+        """The conversation is over; called once."""
+
+
+class Blind:
+    """The observer that sees nothing."""
+
+    def about(self, topic: Topic) -> None: ...
+
+    def received(self, message: pb.Round) -> None: ...
+
+    def sent(self, message: pb.Round) -> None: ...
+
+    def half(self, name: str, values: Sequence[mpz]) -> None: ...
+
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Mask | None) -> None: ...
+
+    def evaluated(self, outputs: Mapping[str, npt.NDArray[np.bool_]]) -> None: ...
+
+    def answered(self, words: npt.NDArray[np.uint64], bits: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+NOBODY: Observer = Blind()

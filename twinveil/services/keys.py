@@ -1,0 +1,100 @@
+"""S2's public key as everyone else knows it: fetched once, pinned by fingerprint, never replaced silently."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from twinveil.crypto.public_key import PublicKey, from_base64
+from twinveil.errors import BadInput, PeerMismatch, TwinveilError
+from twinveil.files import create, private_folder
+from twinveil.params import Params
+from twinveil.rpc.keys_pb2 import GetPublicKeyRequest
+from twinveil.rpc.keys_pb2_grpc import KeysStub
+from twinveil.start.settings import RoleSettings
+from twinveil.transport.status import from_rpc_error
+from twinveil.values import read_json
+
+PIN = "cloud_s2.fingerprint"
+"""In a role's state: the fingerprint of S2's key."""
+DEADLINE = 20.0
+FINGERPRINT_BYTES = 32
+
+
+def params_of(jwk: dict[str, object], insecure_small_key: bool) -> Params:
+    """Parameters for a key of the length that `jwk` has; refuses small keys like Params does."""
+    try:
+        return Params(from_base64(jwk.get("n"), "n").bit_length(), insecure_small_key=insecure_small_key)
+    except TwinveilError as error:
+        raise PeerMismatch(f"cloud_s2's key is refused: {error}") from None
+
+
+@dataclass(frozen=True)
+class KnownKey:
+    """How far S2's key is known to a role.
+
+    pin: the file with the fingerprint of the first contact. fingerprint: what the key must be, from outside
+    (a start-up kit, the owner's word); else the file decides.
+    """
+
+    pin: Path
+    fingerprint: str | None = None
+    insecure_small_key: bool = False
+
+    @classmethod
+    def of(cls, settings: RoleSettings) -> KnownKey:
+        """As the settings say; S2's own insist on no fingerprint."""
+        fingerprint = getattr(settings, "fingerprint", None)
+        return cls(settings.state / PIN, fingerprint, settings.insecure_small_key)
+
+    def known(self) -> str:
+        """The fingerprint in hexadecimal, empty before the first contact. Raises BadInput for a bad pin."""
+        return self.fingerprint or read_pin(self.pin) or ""
+
+    def params(self, key: PublicKey) -> Params:
+        """Parameters for S2's key."""
+        return Params(key.bits, insecure_small_key=self.insecure_small_key)
+
+    def fetch(self, channel: grpc.Channel) -> PublicKey:
+        """The key behind `channel` if it is the known one; pins it at the first contact.
+
+        Raises PeerMismatch for any other key.
+        """
+        try:
+            reply = KeysStub(channel).GetPublicKey(GetPublicKeyRequest(), timeout=DEADLINE)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, "cloud_s2") from None
+        try:
+            jwk = read_json(reply.jwk)
+        except (ValueError, RecursionError):
+            jwk = None
+        if not isinstance(jwk, dict):
+            raise PeerMismatch("cloud_s2 serves something that is no key")
+        key = PublicKey.from_jwk(jwk, params_of(jwk, self.insecure_small_key))
+        if (self.fingerprint or key.fingerprint) == key.fingerprint and not self.pin.exists():
+            private_folder(self.pin.parent)
+            with suppress(FileExistsError):  # another first contact was quicker: its key is the pinned one
+                create(self.pin, key.fingerprint.encode() + b"\n")
+        wanted = self.known()
+        if wanted != key.fingerprint:
+            raise PeerMismatch(
+                f"cloud_s2 has key {key.fingerprint[:16]}..., but {wanted[:16]}... is pinned: if it was "
+                f"replaced on purpose, remove {self.pin}, and outsource the models again"
+            )
+        return key
+
+
+def read_pin(pin: Path) -> str | None:
+    """The fingerprint in hexadecimal, None before the first contact. Raises BadInput for a damaged file."""
+    try:
+        text = pin.read_text(encoding="utf-8").strip()
+        if len(bytes.fromhex(text)) != FINGERPRINT_BYTES:
+            raise ValueError
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        raise BadInput(f"{pin} cannot be read: it should hold the key's fingerprint") from None
+    return text

@@ -11,9 +11,9 @@ from cloud_s1.way_to_s2 import CloudS2, Contact
 from twinveil.cloud.dask_workers import cluster_workers
 from twinveil.errors import BadConfiguration
 from twinveil.parallel import Workers
-from twinveil.services.handlers import Facts
-from twinveil.services.keys import KnownKey
-from twinveil.services.servicers import InferenceServicer, ProvisionServicer, StatusServicer
+from twinveil.services.inference import InferenceServicer
+from twinveil.services.provision import ProvisionServicer
+from twinveil.services.status import Facts, StatusServicer
 from twinveil.start.settings import CloudS1Settings
 from twinveil.transport.server import Service
 from twinveil.views.recorder import recorder
@@ -36,7 +36,7 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
             settings.cloud_s2,
             settings.connect_wait,
             settings.round_deadline,
-            KnownKey.of(settings),
+            settings.s2_key(),
         ),
         give_way=lambda: queries.ahead.give_way(),
     )

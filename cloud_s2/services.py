@@ -12,9 +12,11 @@ from cloud_s2.provision import ProvisionS2
 from cloud_s2.queries import QueriesS2
 from twinveil.parallel import Workers
 from twinveil.params import Params
-from twinveil.services.handlers import Facts
+from twinveil.services.inference import InferenceServicer
+from twinveil.services.keys import KeysServicer
+from twinveil.services.provision import ProvisionServicer
 from twinveil.services.rounds import RoundsServicer
-from twinveil.services.servicers import InferenceServicer, KeysServicer, ProvisionServicer, StatusServicer
+from twinveil.services.status import Facts, StatusServicer
 from twinveil.start.settings import CloudS2Settings
 from twinveil.transport.server import Service
 from twinveil.views.recorder import recorder

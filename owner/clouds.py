@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import TwinveilError, UnknownModel
 from twinveil.params import Params
-from twinveil.rpc.provision_pb2 import RemoveModelRequest
-from twinveil.rpc.provision_pb2_grpc import ProvisionStub
-from twinveil.rpc.types_pb2 import ListModelsRequest, ModelEntry
+from twinveil.rpc.types_pb2 import ModelEntry
 from twinveil.services.keys import KnownKey
+from twinveil.services.provision import list_models, remove_model
 from twinveil.start.settings import OwnerSettings
 from twinveil.transport.channel import Link, Me, connect
-from twinveil.transport.status import RpcError, from_rpc_error
 
 DEADLINE = 60.0
 
@@ -37,7 +35,7 @@ class Contact:
             settings.me(),
             settings.cloud_s1,
             settings.cloud_s2,
-            KnownKey.of(settings),
+            settings.s2_key(),
             settings.connect_wait,
         )
 
@@ -70,7 +68,7 @@ class Clouds:
 
     def models(self) -> list[Placed]:
         """Every model at either cloud, by name and version."""
-        by_cloud = [_list(link) for link in (self.s1, self.s2)]
+        by_cloud = [list_models(link, DEADLINE) for link in (self.s1, self.s2)]
         named = [{(e.model, e.version): e for e in entries} for entries in by_cloud]
         placed = []
         for name in sorted(named[0].keys() | named[1].keys()):
@@ -86,15 +84,11 @@ class Clouds:
         missing, failed = 0, list[TwinveilError]()
         for link in (self.s1, self.s2):
             try:
-                ProvisionStub(link.channel).RemoveModel(
-                    RemoveModelRequest(model=model, version=version), timeout=DEADLINE
-                )
-            except RpcError as error:
-                found = from_rpc_error(error, link.peer)
-                if isinstance(found, UnknownModel):
-                    missing += 1
-                else:
-                    failed.append(found)
+                remove_model(link, model, version, DEADLINE)
+            except UnknownModel:
+                missing += 1
+            except TwinveilError as error:
+                failed.append(error)
         if failed:
             raise failed[0]
         if missing == 2:
@@ -107,13 +101,6 @@ class Clouds:
                 named = (placed.entry.model, placed.entry.version) == (model, version)
                 if named and placed.at_s1 != placed.at_s2 and not placed.trouble:
                     self.remove(model, version)
-
-
-def _list(link: Link) -> Sequence[ModelEntry]:
-    try:
-        return list(ProvisionStub(link.channel).ListModels(ListModelsRequest(), timeout=DEADLINE).models)
-    except RpcError as error:
-        raise from_rpc_error(error, link.peer) from None
 
 
 @contextmanager

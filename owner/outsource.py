@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from gmpy2 import mpz
 
 from owner.clouds import Clouds
 from twinveil.errors import BadInput, TwinveilError
-from twinveil.halves.blinding import blind_values, offset_binary
-from twinveil.halves.model import model_plaintexts, model_segments
+from twinveil.halves.model import blind_model, model_plaintexts
 from twinveil.network.plan import QuantisedModel
-from twinveil.params import Engine, Params
+from twinveil.params import Engine
 from twinveil.protocol.query.size import refuse_unrunnable
-from twinveil.rounds.chunks import CHUNK_BYTES
-from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader
-from twinveil.rpc.provision_pb2_grpc import ProvisionStub
+from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry
-from twinveil.services.both import Report, follow_both
+from twinveil.services.both import Report
+from twinveil.services.provision import outsource_to_both
 from twinveil.values import check_truth, check_word
 from twinveil.version import PROTOCOL_VERSION
 
@@ -70,32 +65,11 @@ def outsource(
     return _send(header, halves, clouds, report)
 
 
-def blind_model(model: QuantisedModel, params: Params, n: mpz) -> tuple[bytes, bytes]:
-    """S1's half (K*M, b+r) and S2's half (M^-1, r) in wire form."""
-    pairs = []
-    for name, which, segment in model_segments(model.plan, params):
-        values = (model.weights, model.biases)[which][name]
-        unsigned = offset_binary(np.asarray(values, np.int64), segment.bits)
-        pairs.append(blind_values(unsigned, segment, n))
-    return b"".join(pair[0] for pair in pairs), b"".join(pair[1] for pair in pairs)
-
-
 def _send(header: ModelHeader, halves: tuple[bytes, bytes], clouds: Clouds, report: Report) -> ModelEntry:
     """Both streams at once: S1 runs the import as soon as it has its half, and waits for S2's."""
     links = (clouds.s1, clouds.s2)
-    calls = [
-        ProvisionStub(link.channel).Outsource(_pieces(header, half), timeout=DEADLINE)
-        for link, half in zip(links, halves, strict=True)
-    ]
     try:
-        first, _ = follow_both(links, calls, report)
+        return outsource_to_both(links, header, halves, DEADLINE, report)
     except TwinveilError:
         clouds.forget(header.model, header.version)
         raise
-    return first.outsourced
-
-
-def _pieces(header: ModelHeader, data: bytes) -> Iterator[ModelChunk]:
-    yield ModelChunk(header=header)
-    for start in range(0, len(data), CHUNK_BYTES):
-        yield ModelChunk(data=data[start : start + CHUNK_BYTES])

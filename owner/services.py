@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from owner.catalogue import Catalogue, Releases
-from twinveil.services.handlers import Facts
-from twinveil.services.keys import KnownKey
-from twinveil.services.servicers import CatalogueServicer, StatusServicer
+from twinveil.services.catalogue import CatalogueServicer
+from twinveil.services.status import Facts, StatusServicer
 from twinveil.start.settings import OwnerSettings
 from twinveil.transport.server import Service
 
 
 def build(settings: OwnerSettings) -> Sequence[Service]:
     """The services of this role, from its settings."""
-    s2_key = KnownKey.of(settings)
+    s2_key = settings.s2_key()
     catalogue = Catalogue(Releases(settings.state), settings.cloud_s1, settings.cloud_s2)
 
     def facts() -> Facts:

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import grpc
 import numpy as np
 import typer
 
 from together import demo_report as report
-from together.bench.networks import default_plan
+from together.estimating import default_plan
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal, styled
 from twinveil.errors import BadInput, BadPlan
@@ -31,13 +30,12 @@ from twinveil.params import Params
 from twinveil.pictures.files import load_picture
 from twinveil.pictures.folders import pictures_in, visible
 from twinveil.protocol.textbook.steps import TextbookLayout
-from twinveil.rpc.gateway_pb2 import Picture, Result
-from twinveil.rpc.gateway_pb2_grpc import GatewayStub
+from twinveil.rpc.gateway_pb2 import Picture
+from twinveil.services import gateway
 from twinveil.start.config import variable
 from twinveil.start.local_cluster import LocalCluster
 from twinveil.start.process import command
-from twinveil.transport.channel import Link, connect
-from twinveil.transport.status import from_rpc_error
+from twinveil.transport.channel import connect
 from twinveil.values import read_json
 from twinveil.verbs.serve_all import cluster_options, watch
 from twinveil.views.collection import Asked, write_pictures
@@ -249,7 +247,7 @@ def _classify(
         asked = Picture(
             file=file.read_bytes(), model=name, version=stored.card.version, engine=engine, invert="never"
         )
-        result = _ask(link, asked, step)
+        result = gateway.classify(link, asked, PICTURE_SECONDS, step)
     pixels = load_picture(file, stored.card.picture, "never")
     expected = tuple(int(each) for each in oracle.run(stored.model, pixels))
     return report.Answer(
@@ -261,17 +259,6 @@ def _classify(
         seconds=result.seconds,
         clouds=read_json(result.figures_json),
     )
-
-
-def _ask(link: Link, asked: Picture, step: Any) -> Result:
-    try:
-        for event in GatewayStub(link.channel).Classify(asked, timeout=PICTURE_SECONDS):
-            if event.WhichOneof("event") == "result":
-                return event.result
-            step(event.progress.stage, event.progress.stages, event.progress.label)
-    except grpc.RpcError as error:
-        raise from_rpc_error(error, link.peer) from None
-    raise BadInput(f"{link.peer} ended a query without a result")
 
 
 def _wait(cluster: LocalCluster, folders: Folders, terminal: Terminal) -> None:

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Column, Table
 
-from together.bench.networks import default_plan
+from twinveil.cli.options import key_sizes
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
-from twinveil.errors import BadInput
+from twinveil.errors import BadConfiguration
 from twinveil.estimate.bounds import bounds
 from twinveil.estimate.cost import Costs, total
 from twinveil.estimate.machine import Machine, measure
@@ -24,7 +24,8 @@ from twinveil.network.plan import Plan
 from twinveil.params import MAX_PICTURES, Params
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.start.config import variable
-from twinveil.values import whole
+from twinveil.start.extras import needs
+from twinveil.wording import count_text, time_text
 
 MIB = 1 << 20
 
@@ -70,7 +71,7 @@ def estimate(
     link = Link(latency_ms / 1e3, bandwidth * 1e6 if bandwidth else None)
     engines = ("packed", "textbook") if engine == "both" else (engine,)
     made = []
-    for bits in sizes(key_bits):
+    for bits in key_sizes(key_bits):
         with steps(f"measuring this machine at {bits} bits"):
             machine = measure(bits)
         made += [
@@ -97,12 +98,14 @@ def estimate(
     terminal.show(_summary(made))
 
 
-def sizes(text: str) -> list[int]:
-    """Key sizes from "2048,3072". Raises BadInput."""
+def default_plan() -> Plan:
+    """The default network's. Raises BadConfiguration without the owner's extra."""
     try:
-        return [whole(each.strip()) for each in text.split(",")]
-    except ValueError:
-        raise BadInput(f"key sizes are numbers with commas between, not {text!r}") from None
+        from owner.training import compile as compiling
+    except ImportError as error:
+        what = needs("the default network is the owner's, which", error.name or str(error))
+        raise BadConfiguration(f"{what}, or give the folder of a trained model") from None
+    return compiling.default_plan()
 
 
 def figures(
@@ -223,20 +226,3 @@ def summary_title(made: dict[str, Any]) -> str:
     if made["label_only"]:
         parts.append("the label only")
     return "; ".join(parts)
-
-
-def count_text(count: int) -> str:
-    """Short, for people: 522, 2.57 M."""
-    for power, sign in ((9, "G"), (6, "M"), (3, "k")):
-        if count >= 10**power:
-            return f"{count / 10**power:.2f} {sign}"
-    return str(count)
-
-
-def time_text(seconds: float) -> str:
-    """Short, for people: 0.42 s, 12 s, 7.4 h."""
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    if seconds < 600:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 3600:.1f} h"

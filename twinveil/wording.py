@@ -1,4 +1,5 @@
-"""How things are said: text from outside, errors to another party in one clean line, commands to type."""
+"""How things are said: text from outside, errors to another party in one clean line, commands to type,
+counts and times."""
 
 from __future__ import annotations
 
@@ -83,3 +84,20 @@ def _escaped(sign: str) -> str:
     if sign.isprintable() and sign not in "\\'":
         return sign
     return "".join(f"\\{byte:03o}" for byte in os.fsencode(sign))
+
+
+def count_text(count: int) -> str:
+    """Short, for people: 522, 2.57 M."""
+    for power, sign in ((9, "G"), (6, "M"), (3, "k")):
+        if count >= 10**power:
+            return f"{count / 10**power:.2f} {sign}"
+    return str(count)
+
+
+def time_text(seconds: float) -> str:
+    """Short, for people: 0.42 s, 12 s, 7.4 h."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 600:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 3600:.1f} h"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +28,12 @@ from twinveil.network.plan import Plan
 from twinveil.params import MAX_PICTURES, Engine
 from twinveil.pictures.files import Invert, Picture, Source, load_picture, several
 from twinveil.pictures.masks import Mask, mask_for
-from twinveil.rpc.catalogue_pb2 import GetModelReply, GetModelRequest
-from twinveil.rpc.catalogue_pb2_grpc import CatalogueStub
+from twinveil.rpc.catalogue_pb2 import GetModelReply
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
-from twinveil.rpc.inference_pb2_grpc import InferenceStub
-from twinveil.services.both import Report, follow_both
-from twinveil.transport.channel import Link, connect
-from twinveil.transport.status import RpcError, from_rpc_error
+from twinveil.services.both import Report
+from twinveil.services.catalogue import get_model
+from twinveil.services.inference import classify_at_both
+from twinveil.transport.channel import connect
 from twinveil.values import check_truth, check_word, read_json
 from twinveil.version import PROTOCOL_VERSION
 from user.contact import Contact
@@ -111,12 +110,7 @@ class Client:
         """
         check_name(name, version or "1")
         if (name, version) not in self._models:
-            try:
-                reply = CatalogueStub(self._owner.channel).GetModel(
-                    GetModelRequest(model=name, version=version), timeout=CATALOGUE_DEADLINE
-                )
-            except RpcError as error:
-                raise from_rpc_error(error, self._owner.peer) from None
+            reply = get_model(self._owner, name, version, CATALOGUE_DEADLINE)
             if reply.key_fingerprint and reply.key_fingerprint.hex() != self._key.fingerprint:
                 raise PeerMismatch("the owner and this user have pinned different keys of cloud_s2")
             self._models[name, version] = _published(reply, name, version)
@@ -194,7 +188,7 @@ class Client:
             )
             for half in halves
         ]
-        first, second = _ask_both((self._s1, self._s2), requests, report)
+        first, second = classify_at_both((self._s1, self._s2), requests, DEADLINE, report)
         seconds = time.perf_counter() - started
         traffic = sum(message.ByteSize() for message in (*requests, first, second))
         return _Answer(first, second, count, label_only, seconds, traffic)
@@ -273,17 +267,6 @@ def _of_group(report: Report, start: int, size: int, count: int) -> Report:
     """Names the pictures of the query at work, if there are others than one."""
     which = f"{start + 1} to {start + size} of {count}: " if count > 1 else ""
     return lambda done, stages, label: report(done, stages, which + label)
-
-
-def _ask_both(
-    links: tuple[Link, Link], requests: Sequence[QueryHalf], report: Report
-) -> tuple[AnswerHalf, AnswerHalf]:
-    calls = [
-        InferenceStub(link.channel).Classify(request, timeout=DEADLINE)
-        for link, request in zip(links, requests, strict=True)
-    ]
-    first, second = follow_both(links, calls, report)
-    return first.answer, second.answer
 
 
 def _figures(answer: AnswerHalf) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Contact:
             settings.owner,
             settings.cloud_s1,
             settings.cloud_s2,
-            KnownKey.of(settings),
+            settings.s2_key(),
             settings.connect_wait,
         )
 

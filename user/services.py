@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twinveil.errors import BadConfiguration
-from twinveil.services.handlers import Facts
-from twinveil.services.keys import KnownKey
-from twinveil.services.servicers import GatewayServicer, StatusServicer
+from twinveil.services.gateway import GatewayServicer
+from twinveil.services.status import Facts, StatusServicer
 from twinveil.start.settings import UserSettings
 from twinveil.transport.address import is_loopback, split
 from twinveil.transport.server import Service
@@ -21,7 +20,7 @@ def build(settings: UserSettings) -> Sequence[Service]:
         raise BadConfiguration(
             "--listen: the user's service sees pictures in the clear, so it listens on loopback only"
         )
-    s2_key = KnownKey.of(settings)
+    s2_key = settings.s2_key()
     gateway = Gateway(Contact.of(settings))
 
     def facts() -> Facts:

@@ -19,10 +19,10 @@ from owner.training.icnn import ICNN
 from owner.training.train import TrainOptions, load_float_network, train_on
 from twinveil.errors import BadInput
 from twinveil.network.card import ModelCard, Polarity
-from twinveil.network.folder import load_model, load_model_mask
+from twinveil.network.folder import load_model
 from twinveil.network.plan import Shape
 from twinveil.params import Params
-from twinveil.pictures.masks import Mask
+from twinveil.pictures.masks import Mask, load_model_mask
 from twinveil.rehearsal.arrays import load_views
 
 _TRAINED_SIDE = {"orl": 32}

@@ -15,9 +15,8 @@ from twinveil.sealing.network_files import load_network
 from twinveil.sealing.server.service import SealingService
 from twinveil.sealing.server.store import Store
 from twinveil.sealing.server.verify import Policy
-from twinveil.services.handlers import Facts
 from twinveil.services.sealing import SealingServicer
-from twinveil.services.servicers import StatusServicer
+from twinveil.services.status import Facts, StatusServicer
 from twinveil.start.settings import SealingSettings
 from twinveil.transport.address import is_loopback, split
 from twinveil.transport.server import Service

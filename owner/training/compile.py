@@ -1,6 +1,6 @@
 """Compile: a torch network becomes a plan with proven integers.
 
-trace (which layers, owner.training.tracing) -> fold (batch normalisation) -> quantise -> prove -> QuantisedModel
+trace (which layers) -> fold (batch normalisation) -> quantise -> prove -> QuantisedModel
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from owner.training.icnn import ICNN, TINY
 from owner.training.quantise import RealLayer, quantise
 from owner.training.tracing import LinearLayer, Traced, trace
 from twinveil.network.fixed_point import Precision, prove
-from twinveil.network.plan import QuantisedModel, Shape
+from twinveil.network.plan import Plan, QuantisedModel, Shape
 
-__all__ = ["compile_network", "fold", "prove"]
+__all__ = ["compile_network", "default_plan", "fold", "prove"]
+
+DEFAULT_SIDE = 28
+DEFAULT_CLASSES = 10
 
 
 def compile_network(
@@ -29,6 +33,12 @@ def compile_network(
     model = quantise(traced.plan, fold(traced))
     prove(model)
     return model
+
+
+def default_plan(side: int = DEFAULT_SIDE, channels: int = 1, small: bool = False) -> Plan:
+    """The default network's plan for pictures of any side; `small`: hardly any channels, for a quick look."""
+    shape = (channels, side, side)
+    return trace(ICNN(shape, DEFAULT_CLASSES, TINY if small else None), shape).plan
 
 
 def fold(traced: Traced) -> dict[str, RealLayer]:

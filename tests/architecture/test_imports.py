@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("twinveil", "owner", "cloud_s1", "cloud_s2", "user")
-ROLES = PACKAGES[1:]
+PACKAGES = ("twinveil", "owner", "cloud_s1", "cloud_s2", "user", "together")
+ROLES = PACKAGES[1:5]
 SOURCES = sorted(
     path
     for package in PACKAGES

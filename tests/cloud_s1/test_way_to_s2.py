@@ -17,9 +17,9 @@ from tests.crypto.crypto_keys import secret_key, toy
 from tests.rounds.conversations import Scripted, bind, done
 from twinveil.crypto.keygen import generate
 from twinveil.errors import InvalidKey, PeerMismatch, PeerUnavailable, TooMuch
-from twinveil.services.keys import PIN, KnownKey
+from twinveil.services.keys import PIN, KeysServicer, KnownKey
 from twinveil.services.rounds import RoundsServicer
-from twinveil.services.servicers import KeysServicer, StatusServicer
+from twinveil.services.status import StatusServicer
 from twinveil.transport.certificates import issue, make_authority
 from twinveil.transport.channel import Me
 from twinveil.transport.limits import CallLimits, Limits

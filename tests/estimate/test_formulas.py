@@ -8,12 +8,12 @@ from math import ceil, prod
 import numpy as np
 import pytest
 
+from owner.training.compile import default_plan
 from tests.crypto.crypto_keys import toy
 from tests.estimate import page
 from tests.estimate.page import Counts, check, decrypt, encrypt, mask, nonces
 from tests.networks import random_model, small_icnn_model
 from tests.protocol.test_engines import small_random
-from together.bench.networks import default_plan
 from twinveil.crypto.multiexp_schedule import Buckets, Tables, choose
 from twinveil.crypto.tally import (
     INVERSE_N,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from together.bench.networks import default_plan
+from owner.training.compile import default_plan
 from twinveil.estimate.bounds import bounds
 from twinveil.protocol.packed.layout import PackedLayout
 

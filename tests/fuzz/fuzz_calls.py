@@ -46,17 +46,14 @@ from twinveil.rpc.types_pb2 import ListModelsRequest, Progress
 from twinveil.sealing.enrolment import _INFO, _SUITE, Enrolment
 from twinveil.sealing.server.service import SealingService
 from twinveil.sealing.server.verify import Policy
-from twinveil.services.keys import KnownKey
+from twinveil.services.catalogue import CatalogueServicer
+from twinveil.services.gateway import GatewayServicer
+from twinveil.services.inference import InferenceServicer
+from twinveil.services.keys import KeysServicer, KnownKey
+from twinveil.services.provision import ProvisionServicer
 from twinveil.services.rounds import RoundsServicer
 from twinveil.services.sealing import SealingServer, SealingServicer
-from twinveil.services.servicers import (
-    CatalogueServicer,
-    GatewayServicer,
-    InferenceServicer,
-    KeysServicer,
-    ProvisionServicer,
-    StatusServicer,
-)
+from twinveil.services.status import StatusServicer
 from twinveil.transport.channel import Link, Me
 from twinveil.transport.identity import PeerIdentity
 from twinveil.transport.server import Service

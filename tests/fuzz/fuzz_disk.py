@@ -30,8 +30,8 @@ from twinveil.errors import EnvelopeRefused
 from twinveil.kits.making import AUTHORITY, CONFIG, TLS, make_kits
 from twinveil.kits.project import read_project
 from twinveil.kits.texts import settings_of
-from twinveil.network.folder import find_model, load_float_tensors, load_model, load_model_mask, save_model
-from twinveil.pictures.masks import load_masks
+from twinveil.network.folder import find_model, load_float_tensors, load_model, save_model
+from twinveil.pictures.masks import load_masks, load_model_mask
 from twinveil.preflight import here
 from twinveil.preflight.kit import open_kit
 from twinveil.rehearsal.arrays import NAMES, load_views, save_views

@@ -37,7 +37,7 @@ from twinveil.halves import answers
 from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.rpc.provision_pb2 import RemoveModelRequest
-from twinveil.services.servicers import ProvisionServicer
+from twinveil.services.provision import ProvisionServicer
 
 BATCH = 2000
 """Inputs for one honest conversation of each kind."""

@@ -12,7 +12,7 @@ from twinveil.preflight.here import look_around
 from twinveil.preflight.kit import open_kit
 from twinveil.preflight.peers import ask_around
 from twinveil.rpc.status_pb2 import GetStatusReply, GetStatusRequest
-from twinveil.services.servicers import StatusServicer
+from twinveil.services.status import StatusServicer
 from twinveil.transport.server import ServerSettings, start
 from twinveil.version import PROTOCOL_VERSION, VERSION
 

@@ -10,7 +10,7 @@ import pytest
 from twinveil.cli.main import main
 from twinveil.kits.project import Project
 from twinveil.preflight.kit import open_kit
-from twinveil.services.servicers import StatusServicer
+from twinveil.services.status import StatusServicer
 from twinveil.transport.server import ServerSettings, start
 
 

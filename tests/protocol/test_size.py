@@ -10,10 +10,10 @@ import pytest
 
 from owner.clouds import Clouds
 from owner.outsource import Release, outsource
+from owner.training.compile import default_plan
 from tests.crypto.crypto_keys import secret_key
 from tests.networks import random_model, small_icnn_model
 from tests.security.world import OWNER, USER
-from together.bench.networks import default_plan
 from twinveil.cloud.requests import read_header, read_query
 from twinveil.cloud.store import Record
 from twinveil.errors import BadPlan, TooMuch

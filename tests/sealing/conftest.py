@@ -12,7 +12,7 @@ from owner.sealing.rig import Rig
 from twinveil.sealing.server.service import SealingService
 from twinveil.sealing.server.verify import Policy
 from twinveil.services.sealing import SealingServicer
-from twinveil.services.servicers import StatusServicer
+from twinveil.services.status import StatusServicer
 from twinveil.transport.certificates import issue, make_authority
 from twinveil.transport.channel import Me
 from twinveil.transport.credentials import TlsFiles

@@ -21,7 +21,8 @@ from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.rounds.chunks import CHUNK_BYTES
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader, RemoveModelRequest
-from twinveil.services.servicers import InferenceServicer, ProvisionServicer
+from twinveil.services.inference import InferenceServicer
+from twinveil.services.provision import ProvisionServicer
 
 CLOUDS = ("s1", "s2")
 UINT32 = (1 << 32) - 1

@@ -47,7 +47,7 @@ def test_first_contacts_at_once_pin_one_key(
             together.wait(10)
             return GetPublicKeyReply(jwk=json.dumps(self._key.to_jwk()))
 
-    monkeypatch.setattr(pinning, "KeysStub", Stub)
+    monkeypatch.setattr(pinning.keys_pb2_grpc, "KeysStub", Stub)
 
     def fetched(pin: Path, channel: grpc.Channel) -> str | None:
         try:

@@ -20,13 +20,11 @@ from twinveil.rpc.keys_pb2_grpc import KeysStub
 from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader, RemoveModelRequest
 from twinveil.rpc.provision_pb2_grpc import ProvisionStub
 from twinveil.rpc.types_pb2 import ListModelsRequest, ModelEntry, Progress
-from twinveil.services.servicers import (
-    CatalogueServicer,
-    GatewayServicer,
-    InferenceServicer,
-    KeysServicer,
-    ProvisionServicer,
-)
+from twinveil.services.catalogue import CatalogueServicer
+from twinveil.services.gateway import GatewayServicer
+from twinveil.services.inference import InferenceServicer
+from twinveil.services.keys import KeysServicer
+from twinveil.services.provision import ProvisionServicer
 from twinveil.transport.channel import Me, open_channel
 from twinveil.transport.identity import PeerIdentity
 from twinveil.transport.limits import CallLimits

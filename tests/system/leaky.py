@@ -17,7 +17,7 @@ log = logging.getLogger("leaky")
 
 def of_cloud() -> None:
     before(
-        "twinveil.services.servicers:InferenceServicer.Classify",
+        "twinveil.services.inference:InferenceServicer.Classify",
         lambda _, request, *__: log.debug("%s", request),
     )
 

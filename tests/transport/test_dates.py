@@ -16,7 +16,7 @@ import pytest
 
 from tests.transport.tls import dated
 from twinveil.errors import BadConfiguration, PeerUnavailable
-from twinveil.services.servicers import StatusServicer
+from twinveil.services.status import StatusServicer
 from twinveil.transport.certificates import issue, make_authority
 from twinveil.transport.channel import Me, connect
 from twinveil.transport.credentials import TlsFiles

@@ -15,9 +15,9 @@ from tests.rounds.conversations import Scripted, done
 from tests.transport.tls import secured
 from twinveil.rpc.status_pb2 import GetStatusRequest
 from twinveil.rpc.status_pb2_grpc import StatusStub
-from twinveil.services.keys import KnownKey
+from twinveil.services.keys import KeysServicer, KnownKey
 from twinveil.services.rounds import RoundsServicer
-from twinveil.services.servicers import KeysServicer, StatusServicer
+from twinveil.services.status import StatusServicer
 from twinveil.transport.certificates import issue, make_authority
 from twinveil.transport.channel import Me, connect
 from twinveil.transport.credentials import TlsFiles

@@ -22,8 +22,11 @@ from twinveil.rpc.keys_pb2_grpc import KeysStub
 from twinveil.rpc.provision_pb2 import ModelChunk, OutsourceEvent
 from twinveil.rpc.provision_pb2_grpc import ProvisionStub
 from twinveil.rpc.types_pb2 import Progress
+from twinveil.services.inference import InferenceServicer
+from twinveil.services.keys import KeysServicer
+from twinveil.services.provision import ProvisionServicer
 from twinveil.services.rounds import GrpcPeer, RoundsServicer
-from twinveil.services.servicers import InferenceServicer, KeysServicer, ProvisionServicer, StatusServicer
+from twinveil.services.status import StatusServicer
 from twinveil.start.settings import (
     CloudS1Settings,
     CloudS2Settings,

@@ -20,7 +20,7 @@ import pytest
 from tests.transport.tls import accept, secured, with_rsa
 from twinveil.errors import BadConfiguration, NotAllowed, PeerMismatch, PeerUnavailable, TooMuch
 from twinveil.rpc import status_pb2
-from twinveil.services.servicers import Facts, StatusServicer
+from twinveil.services.status import Facts, StatusServicer
 from twinveil.transport.certificates import ROLE_DAYS, Authority, issue, make_authority
 from twinveil.transport.channel import Me, connect, open_channel
 from twinveil.transport.credentials import TlsFiles, check_own

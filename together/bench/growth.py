@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
-from together.bench.networks import default_plan, some_pictures, write
+from owner.training.compile import default_plan
+from together.bench.networks import some_pictures, write
 from together.bench.picture import WARM_UP, Say, Wanted
 from together.bench.session import Query, Session
 from twinveil.errors import TwinveilError
@@ -16,6 +16,7 @@ from twinveil.estimate.machine import Machine
 from twinveil.estimate.query import estimate
 from twinveil.estimate.seconds import of_query, sustained
 from twinveil.network.plan import Plan
+from user.client import BATCH
 
 SIDES = (28, 32, 56, 64)
 COUNTS = (1, 2, 4, 8, 16)
@@ -62,9 +63,8 @@ def _rows(
 
 def _ask(running: Session, plan: Plan, count: int) -> list[Query]:
     """Pictures as a user asks for them: so many share a query as the user's client puts into one."""
-    together = int(import_module("user.client").BATCH)
     asked = some_pictures(plan, count)
-    return [running.classify(asked[start : start + together]) for start in range(0, count, together)]
+    return [running.classify(asked[start : start + BATCH]) for start in range(0, count, BATCH)]
 
 
 def _row(wanted: Wanted, queries: list[Query], machine: Machine) -> dict[str, Any]:

@@ -1,40 +1,21 @@
-"""Networks to measure: the default ICNN for any picture size, with arbitrary integers.
-
-Cost depends on the plan alone, so that nothing has to be trained. The owner's network is looked up when it
-is asked for: the library imports no role.
-"""
+"""Networks to measure, of arbitrary integers: cost depends on the plan alone, so nothing is trained."""
 
 from __future__ import annotations
 
 import hashlib
-from importlib import import_module
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from twinveil.errors import BadConfiguration
 from twinveil.network.card import ModelCard
 from twinveil.network.folder import save_model
 from twinveil.network.plan import Plan, QuantisedModel
-from twinveil.start.extras import needs
 from twinveil.version import VERSION
 
-DEFAULT_SIDE = 28
-CLASSES = 10
 LARGEST_WEIGHT = 3
 """Small enough that no sum leaves its accumulator on any layer of the default network."""
-
-
-def default_plan(side: int = DEFAULT_SIDE, channels: int = 1, small: bool = False) -> Plan:
-    """The default network's plan; `small`: hardly any channels, for a quick look. BadConfiguration
-    without the owner's extra."""
-    shape = (channels, side, side)
-    network = _owner("icnn").ICNN(shape, CLASSES, _owner("icnn").TINY if small else None)
-    plan: Plan = _owner("tracing").trace(network, shape).plan
-    return plan
 
 
 def any_model(plan: Plan) -> QuantisedModel:
@@ -81,11 +62,3 @@ def write(folder: Path, plan: Plan, name: str) -> Path:
     )
     save_model(folder, any_model(plan), card, replace=True)
     return folder
-
-
-def _owner(module: str) -> Any:
-    try:
-        return import_module(f"owner.{module}")
-    except ImportError as error:
-        what = needs("the default network is the owner's, which", error.name or str(error))
-        raise BadConfiguration(f"{what}, or give the folder of a trained model") from None

@@ -8,8 +8,8 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
-from together.estimating import count_text, time_text
 from twinveil.cli.terminal import styled
+from twinveil.wording import count_text, time_text
 
 NAMES = (
     "d_seconds",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 from gmpy2 import mpz
@@ -28,6 +27,8 @@ from twinveil.params import Params
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.start.local_cluster import NAME, LocalCluster
 from twinveil.verbs.serve_all import cluster_options
+from user.client import Client
+from user.contact import Contact
 
 ROUNDS = 15
 PLAINTEXT = "insecure-plaintext"
@@ -72,9 +73,8 @@ def _insecure(wanted: Wanted) -> Iterator[Session]:
         _outsource(wanted, settings)
         reach: dict[str, Any] = settings | {"owner": cluster.addresses["owner"]}
         reach |= {"state": str(cluster.state("user")), "insecure_plaintext": True}
-        user = import_module("user")
-        contact = user.Contact.configured(None, **reach, insecure_small_key=params.insecure_small_key)
-        with user.Client(contact) as client:
+        contact = Contact.configured(None, **reach, insecure_small_key=params.insecure_small_key)
+        with Client(contact) as client:
             yield Session(cluster, client, wanted.model)
 
 

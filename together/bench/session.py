@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,8 @@ from twinveil.start.local_cluster import LocalCluster
 from twinveil.start.process import command
 from twinveil.transport.channel import connect
 from twinveil.verbs.serve_all import cluster_options
+from user.client import Client
+from user.contact import Contact
 
 READY_SECONDS = 900.0
 POLL_SECONDS = 0.1
@@ -122,9 +123,8 @@ def session(
     flags = {role: [*common[role], *own.get(role, []), *more.get(role, [])] for role in common}
     with LocalCluster(folder, flags) as cluster:
         _outsource(cluster, model_folder, name, insecure_small_key)
-        user = import_module("user")
-        contact = user.Contact.configured(cluster.folder, insecure_small_key=insecure_small_key)
-        with user.Client(contact) as client:
+        contact = Contact.configured(cluster.folder, insecure_small_key=insecure_small_key)
+        with Client(contact) as client:
             yield Session(cluster, client, name)
 
 

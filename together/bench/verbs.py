@@ -9,16 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
+from owner.training.compile import default_plan
 from together.bench.growth import growth as grow
 from together.bench.host import host, line
-from together.bench.networks import default_plan, write
+from together.bench.networks import write
 from together.bench.picture import Say, Wanted, measure_picture, summarise
 from together.bench.plots import draw, ready
 from together.bench.report import by_name, tables
 from together.bench.security import measure_security
 from together.bench.steps import all_steps
 from together.bench.textbook import function_products
-from together.estimating import sizes
+from twinveil.cli.options import key_sizes
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
 from twinveil.crypto.keygen import generate
@@ -85,7 +86,7 @@ def bench(
         repeats, stream = min(repeats, 2), min(stream, 3)
     all_wanted = [
         _wanted(model, folder, size, repeats, stream, workers, quick)
-        for size in ([QUICK_KEY_BITS] if quick else sizes(key_bits))
+        for size in ([QUICK_KEY_BITS] if quick else key_sizes(key_bits))
     ]
     first, link = all_wanted[0], Link(latency_ms / 1e3, bandwidth * 1e6)
     terminal = Terminal()

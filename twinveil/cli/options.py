@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import typer
 
+from twinveil.errors import BadInput
 from twinveil.values import decimal, whole
 
 FORMS: dict[Any, tuple[Callable[[str], object], str]] = {
@@ -27,6 +28,14 @@ def with_strict_numbers(command: Any) -> Any:
             if kind is not None:
                 option.process_value = _checked(option, *FORMS[kind])
     return command
+
+
+def key_sizes(text: str) -> list[int]:
+    """Key sizes from "2048,3072". Raises BadInput."""
+    try:
+        return [whole(each.strip()) for each in text.split(",")]
+    except ValueError:
+        raise BadInput(f"key sizes are numbers with commas between, not {text!r}") from None
 
 
 def _number(annotation: Any) -> Any:

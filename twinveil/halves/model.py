@@ -1,13 +1,21 @@
-"""A client's half of a model as it travels: every layer's weights, then every layer's biases."""
+"""A model in two halves as it travels: every layer's weights, then every layer's biases."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 from gmpy2 import mpz
 
-from twinveil.halves.blinding import Segment, decode, half_bytes, layer_segments
-from twinveil.network.plan import Plan
+from twinveil.halves.blinding import (
+    Segment,
+    blind_values,
+    decode,
+    half_bytes,
+    layer_segments,
+    offset_binary,
+)
+from twinveil.network.plan import Plan, QuantisedModel
 from twinveil.params import Params
 
 Half = Mapping[str, tuple[Sequence[mpz], Sequence[mpz]]]
@@ -29,6 +37,16 @@ def model_plaintexts(plan: Plan, params: Params) -> tuple[int, int]:
         sum(segment.plaintexts for _, which, segment in segments if which == 0),
         sum(segment.plaintexts for _, which, segment in segments if which == 1),
     )
+
+
+def blind_model(model: QuantisedModel, params: Params, n: mpz) -> tuple[bytes, bytes]:
+    """S1's half (K*M, b+r) and S2's half (M^-1, r) in wire form."""
+    pairs = []
+    for name, which, segment in model_segments(model.plan, params):
+        values = (model.weights, model.biases)[which][name]
+        unsigned = offset_binary(np.asarray(values, np.int64), segment.bits)
+        pairs.append(blind_values(unsigned, segment, n))
+    return b"".join(pair[0] for pair in pairs), b"".join(pair[1] for pair in pairs)
 
 
 def model_half(plan: Plan, params: Params, n: mpz, data: bytes) -> Half:

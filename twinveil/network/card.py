@@ -49,7 +49,7 @@ class ModelCard:
     crop: in words, how training pictures were brought to `image_shape`.
     accuracy_float, accuracy_fixed: share of the held-out pictures that each network classifies rightly.
     plan_hash: SHA-256 of the plan's canonical form, in hexadecimal.
-    mask: digest of the mask under which the model knows pictures (twinveil.pictures.masks); None: it knows whole ones.
+    mask: digest of the mask under which the model knows pictures (pictures/masks.py); None: whole ones.
     """
 
     name: str

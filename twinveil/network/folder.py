@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,6 @@ from twinveil.files import private_folder
 from twinveil.files import replace as replace_file
 from twinveil.network.card import ModelCard, is_model_place
 from twinveil.network.plan import Plan, QuantisedModel
-from twinveil.pictures.masks import Mask, load_mask, mask_for
 
 PLAN, CARD, QUANTISED, FLOAT = "plan.json", "card.json", "quantised.safetensors", "model.safetensors"
 MASK = "mask.png"
@@ -38,6 +37,15 @@ MAX_FILE_BYTES = 1 << 28
 """No file of a model that the plan's limits allow is near this size."""
 
 FloatTensors = Mapping[str, npt.NDArray[np.float32]]
+
+
+class CardMask(Protocol):
+    """A mask (twinveil.pictures.masks), as far as a model's folder knows it."""
+
+    @property
+    def digest(self) -> str: ...
+
+    def to_png(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +63,17 @@ def save_model(
     float_tensors: FloatTensors | None = None,
     *,
     replace: bool = False,
-    mask: Mask | None = None,
+    mask: CardMask | None = None,
 ) -> None:
     """Write a model's folder at once: a reader, or a crash at any moment, finds all of it or nothing.
 
-    mask: the one that the card names, if it names one. Raises ModelExists and BadInput like `check_folder`.
+    mask: the one that the card names, if it names one. Raises BadInput for any other, and ModelExists and
+    BadInput like `check_folder`.
     """
     folder = _real(Path(folder))
     card.check_plan(model.plan)
-    mask = mask_for(card, mask)
+    if (None if mask is None else mask.digest) != card.mask:
+        raise BadInput(f"the mask is not the one that the card of model {card.name} names")
     files = {
         PLAN: model.plan.to_json().encode(),
         CARD: card.to_json().encode(),
@@ -160,7 +170,7 @@ def load_plan(folder: str | Path) -> Plan:
     """Raises BadInput (BadPlan) if the folder's plan is missing or no plan."""
     path = Path(folder) / PLAN
     try:
-        return Plan.from_json(_bytes(path))
+        return Plan.from_json(read_file(path))
     except BadPlan as error:
         raise BadPlan(f"{path}: {error}") from error
 
@@ -168,17 +178,11 @@ def load_plan(folder: str | Path) -> Plan:
 def load_card(folder: str | Path) -> ModelCard:
     """Raises BadInput if the folder's card is missing or no card."""
     path = Path(folder) / CARD
-    content = _bytes(path)
+    content = read_file(path)
     try:
         return ModelCard.from_json(content)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
-
-
-def load_model_mask(folder: str | Path) -> Mask | None:
-    """The mask that the model's card names, None if it names none. Raises BadInput if it is not that one."""
-    card = load_card(folder)
-    return None if card.mask is None else mask_for(card, load_mask(_bytes(Path(folder) / MASK)))
 
 
 def load_float_tensors(folder: str | Path) -> dict[str, npt.NDArray[np.float32]]:
@@ -217,12 +221,13 @@ def _integers(model: QuantisedModel) -> dict[str, npt.NDArray[np.integer]]:
 
 def _tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        return parse_tensors(_bytes(path))
+        return parse_tensors(read_file(path))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise BadInput(f"{path} is damaged or no safetensors file") from error
 
 
-def _bytes(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A file of a model's folder. Raises BadInput if it is missing, unreadable or larger than any model."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise BadInput(f"{path} is larger than any model")

@@ -20,6 +20,7 @@ from PIL import Image
 
 from twinveil.errors import BadImage, BadInput
 from twinveil.network.card import ModelCard
+from twinveil.network.folder import MASK, load_card, read_file
 from twinveil.pictures.decoding import stored_picture
 from twinveil.pictures.files import Picture
 from twinveil.pictures.folders import SUFFIXES, natural_order, pictures_in
@@ -150,6 +151,12 @@ def mask_for(card: ModelCard, source: str | Path | bytes | Mask | None) -> Mask 
             f"mask {mask.name} ({mask.digest[:12]}...) is not the one of {model} ({card.mask[:12]}...)"
         )
     return mask
+
+
+def load_model_mask(folder: str | Path) -> Mask | None:
+    """The mask that a model's card names, None if it names none. Raises BadInput if it is not that one."""
+    card = load_card(folder)
+    return None if card.mask is None else mask_for(card, read_file(Path(folder) / MASK))
 
 
 def _by(size: tuple[int, ...]) -> str:

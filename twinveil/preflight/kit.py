@@ -41,7 +41,7 @@ class Kit:
     @property
     def s2_key(self) -> KnownKey:
         """How far S2's key is known."""
-        return KnownKey.of(self.settings)
+        return self.settings.s2_key()
 
 
 def open_kit(folder: Path) -> Kit:

@@ -17,7 +17,7 @@ from gmpy2 import mpz
 
 from twinveil.crypto.keygen import generate
 from twinveil.halves import answers, blinding
-from twinveil.halves.model import model_half, model_segments
+from twinveil.halves.model import blind_model, model_half
 from twinveil.network.plan import QuantisedModel
 from twinveil.parallel import INLINE
 from twinveil.params import Params
@@ -125,7 +125,7 @@ class Clouds:
 
     def _import(self) -> tuple[model_s1.ModelS1, model_s2.ModelS2]:
         plan, n = self.model.plan, self.public.n
-        at_s1, at_s2 = self._halves()
+        at_s1, at_s2 = blind_model(self.model, self.params, n)
         kept: list[model_s2.ModelS2] = []
 
         def script(opening: pb.Round) -> Script:
@@ -142,16 +142,6 @@ class Clouds:
         )
         peer.ask(pb.Round(commit=pb.Commit()))
         return made, kept[0]
-
-    def _halves(self) -> tuple[bytes, bytes]:
-        """The owner's part: weights and biases blinded, one half for each cloud."""
-        pairs = []
-        for name, which, segment in model_segments(self.model.plan, self.params):
-            values = (self.model.weights, self.model.biases)[which][name]
-            pairs.append(
-                blinding.blind_values(blinding.offset_binary(values, segment.bits), segment, self.public.n)
-            )
-        return b"".join(pair[0] for pair in pairs), b"".join(pair[1] for pair in pairs)
 
 
 def _forget(view: View) -> None:

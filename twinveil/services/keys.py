@@ -1,4 +1,4 @@
-"""S2's public key as everyone else knows it: fetched once, pinned by fingerprint, never replaced silently."""
+"""Keys, everybody at S2: its public key, fetched once, pinned by fingerprint, never replaced silently."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from twinveil.crypto.public_key import PublicKey, from_base64
 from twinveil.errors import BadInput, PeerMismatch, TwinveilError
 from twinveil.files import create, private_folder
 from twinveil.params import Params
-from twinveil.rpc.keys_pb2 import GetPublicKeyRequest
-from twinveil.rpc.keys_pb2_grpc import KeysStub
-from twinveil.start.settings import RoleSettings
+from twinveil.rpc import keys_pb2_grpc
+from twinveil.rpc.keys_pb2 import GetPublicKeyReply, GetPublicKeyRequest
 from twinveil.transport.status import from_rpc_error
 from twinveil.values import read_json
 
@@ -22,6 +21,21 @@ PIN = "cloud_s2.fingerprint"
 """In a role's state: the fingerprint of S2's key."""
 DEADLINE = 20.0
 FINGERPRINT_BYTES = 32
+
+
+class KeysServicer(keys_pb2_grpc.KeysServicer):
+    """S2 -> everyone."""
+
+    service_name = "twinveil.rpc.Keys"
+
+    def __init__(self, jwk: str, fingerprint: bytes) -> None:
+        self._reply = GetPublicKeyReply(jwk=jwk, fingerprint=fingerprint)
+
+    def register(self, server: grpc.Server) -> None:
+        keys_pb2_grpc.add_KeysServicer_to_server(self, server)
+
+    def GetPublicKey(self, request: GetPublicKeyRequest, context: grpc.ServicerContext) -> GetPublicKeyReply:
+        return self._reply
 
 
 def params_of(jwk: dict[str, object], insecure_small_key: bool) -> Params:
@@ -44,12 +58,6 @@ class KnownKey:
     fingerprint: str | None = None
     insecure_small_key: bool = False
 
-    @classmethod
-    def of(cls, settings: RoleSettings) -> KnownKey:
-        """As the settings say; S2's own insist on no fingerprint."""
-        fingerprint = getattr(settings, "fingerprint", None)
-        return cls(settings.state / PIN, fingerprint, settings.insecure_small_key)
-
     def known(self) -> str:
         """The fingerprint in hexadecimal, empty before the first contact. Raises BadInput for a bad pin."""
         return self.fingerprint or read_pin(self.pin) or ""
@@ -64,7 +72,7 @@ class KnownKey:
         Raises PeerMismatch for any other key.
         """
         try:
-            reply = KeysStub(channel).GetPublicKey(GetPublicKeyRequest(), timeout=DEADLINE)
+            reply = keys_pb2_grpc.KeysStub(channel).GetPublicKey(GetPublicKeyRequest(), timeout=DEADLINE)
         except grpc.RpcError as error:
             raise from_rpc_error(error, "cloud_s2") from None
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from twinveil.errors import BadConfiguration
+from twinveil.services.keys import PIN, KnownKey
 from twinveil.start.config import choice, duration, number, path, positive, setting, size, text, truth, up_to
 from twinveil.transport.address import check
 from twinveil.transport.channel import MAX_MESSAGE_BYTES, Me
@@ -65,6 +66,10 @@ class RoleSettings:
     def me(self) -> Me:
         """In whose name this role calls others."""
         return Me(self.role, self.name, self.credentials())
+
+    def s2_key(self) -> KnownKey:
+        """How far S2's key is known here; S2's own settings insist on no fingerprint."""
+        return KnownKey(self.state / PIN, getattr(self, "fingerprint", None), self.insecure_small_key)
 
     def limits(self) -> Limits:
         """Of single RPCs."""

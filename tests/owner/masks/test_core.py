@@ -20,8 +20,8 @@ from owner.training.verbs import _shape
 from tests.protocol.clouds import Clouds
 from twinveil.errors import BadInput
 from twinveil.network import oracle
-from twinveil.network.folder import load_model, load_model_mask
-from twinveil.pictures.masks import Mask
+from twinveil.network.folder import load_model
+from twinveil.pictures.masks import Mask, load_model_mask
 
 
 @pytest.fixture(scope="module")

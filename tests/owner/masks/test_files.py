@@ -13,8 +13,17 @@ from tests.network.test_folder import card_of
 from tests.networks import small_icnn_model
 from twinveil.errors import BadInput
 from twinveil.network.card import ModelCard
-from twinveil.network.folder import load_model, load_model_mask, save_model
-from twinveil.pictures.masks import GROUP_NAMES, GROUPS, Mask, group_of, load_mask, load_masks, mask_for
+from twinveil.network.folder import load_model, save_model
+from twinveil.pictures.masks import (
+    GROUP_NAMES,
+    GROUPS,
+    Mask,
+    group_of,
+    load_mask,
+    load_masks,
+    load_model_mask,
+    mask_for,
+)
 
 
 def half(size: tuple[int, int] = (8, 10), name: str = "half") -> Mask:

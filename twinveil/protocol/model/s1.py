@@ -84,7 +84,7 @@ def import_model(
 ) -> Generator[Progress, None, ModelS1]:
     """Run the import against S2; yields progress before each layer, returns the model.
 
-    binding: of what the owner said of it. `half` is checked already (twinveil.halves.model). The caller stores the
+    binding: of what the owner said of it. half: checked already (halves/model.py). The caller stores the
     model, then asks S2 to commit.
     """
     plan = layout.plan

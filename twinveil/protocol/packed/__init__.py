@@ -1,0 +1,1 @@
+"""The packed engine: many values a ciphertext."""

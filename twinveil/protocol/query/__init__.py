@@ -1,0 +1,1 @@
+"""A query's skeleton, the same for every engine: opening, picture, stages, answer."""

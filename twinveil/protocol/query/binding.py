@@ -1,14 +1,9 @@
-"""What ties the two halves of a query together, and the halves of its answer.
-
-A vector's half is one unsigned 32-bit big-endian word for each class of each picture, a label's half one for
-each picture; vector = S2's words - S1's words modulo 2^L, label = S2's word xor S1's word.
-"""
+"""What ties the two halves of a query together."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twinveil.protocol.shares import Words
 from twinveil.rounds.scripted import binding
 
 
@@ -40,8 +35,3 @@ class QueryHead:
             bytes([self.label_only]),
             self.pictures.to_bytes(4, "big"),
         )
-
-
-def answer_bytes(words: Words) -> bytes:
-    """(classes, pictures) or (1, pictures) -> wire form, picture by picture."""
-    return words.T.astype(">u4").tobytes()

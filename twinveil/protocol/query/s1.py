@@ -25,6 +25,7 @@ from twinveil.errors import OutOfOrder
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.garbling.ot_extension import ExtensionSender
+from twinveil.halves.answers import answer_half
 from twinveil.network.plan import IMAGE
 from twinveil.parallel import Workers
 from twinveil.params import Params
@@ -32,7 +33,7 @@ from twinveil.protocol.circuits import label_bits
 from twinveil.protocol.engine import EngineS1, Link
 from twinveil.protocol.garbled import GarblerSide
 from twinveil.protocol.meter import Meter, nonlinear
-from twinveil.protocol.query.binding import QueryHead, answer_bytes
+from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines import QueryPlan
 from twinveil.protocol.shares import Words, uniform
 from twinveil.protocol.single_use import SingleUse
@@ -141,7 +142,7 @@ class QueryS1(SingleUse):
     def _answer(self, link: Link, label_only: bool, reply: pb.Round, masks: Words) -> bytes:
         if not label_only:
             expect(reply, "answered")
-            return answer_bytes(masks)
+            return answer_half(masks)
         dense = self._planned.plan.output
         flip = uniform((1, self._planned.pictures), label_bits(dense.out_features))
         inputs = {
@@ -150,4 +151,4 @@ class QueryS1(SingleUse):
         }
         corrections = expect(reply, "corrections").corrections
         expect(link.ask(link.garbled(inputs, corrections.bits)), "answered")
-        return answer_bytes(flip)
+        return answer_half(flip)

@@ -17,11 +17,12 @@ from twinveil.errors import NotAllowed, PeerMismatch
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.ot_extension import ExtensionReceiver
+from twinveil.halves.answers import answer_half
 from twinveil.network.plan import IMAGE, Plan
 from twinveil.parallel import Workers
 from twinveil.protocol.engine import Circuits, EngineS2
 from twinveil.protocol.meter import Meter
-from twinveil.protocol.query.binding import QueryHead, answer_bytes
+from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines import QueryPlan
 from twinveil.protocol.shares import Words
 from twinveil.protocol.wide import low_bits
@@ -119,7 +120,7 @@ def _answer(
     bits = plan.output.accumulator_bits
     if not claimed.head.label_only:
         observer.answered(scores, bits)
-        claimed.deliver(answer_bytes(scores))
+        claimed.deliver(answer_half(scores))
         yield pb.Round(answered=pb.Answered())
         return
     evaluator = circuits.next()
@@ -128,5 +129,5 @@ def _answer(
     masked = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)["label"]
     index = from_bits(masked)[None]
     observer.answered(index, len(masked))
-    claimed.deliver(answer_bytes(index))
+    claimed.deliver(answer_half(index))
     yield pb.Round(answered=pb.Answered())

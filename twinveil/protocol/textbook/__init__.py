@@ -1,0 +1,1 @@
+"""The textbook engine: the published formulas, one ciphertext a value."""

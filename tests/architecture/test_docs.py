@@ -1,0 +1,81 @@
+"""What the documents name is there: paths, modules, tests, links."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.test_imports import PACKAGES, ROOT
+
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "twinveil" / "protocol" / "README.md"]
+)
+BESIDE = (
+    ROOT,
+    ROOT / "twinveil",
+    ROOT / "tests",
+    ROOT / "tests" / "security",
+    ROOT / "protos" / "twinveil" / "rpc",
+)
+"""What a path may be relative to, beside the page's own folder."""
+
+PATH = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|proto|toml|md)|(?:[\w-]+/)+)(?:::(\w+))?`")
+MODULE = re.compile(rf"`((?:{'|'.join(PACKAGES)}|tests)(?:\.\w+)+)`")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+MADE = {"config.toml", "network.json", "tls/", "targets/", "masks/"}
+"""What a person or a command makes, and nobody commits."""
+
+NAMES = {file.name for package in (*PACKAGES, "tests") for file in (ROOT / package).rglob("*.py")}
+"""A file's name alone will do, where some file has it."""
+
+
+def missing(text: str, folder: Path) -> list[str]:
+    """Every path, test, module and link that a page in `folder` names and that is not there."""
+    found = []
+    for path, test in PATH.findall(text):
+        if path in MADE or (path in NAMES and not test):
+            continue
+        there = [base / path for base in (folder, *BESIDE) if (base / path).exists()]
+        if not there:
+            found.append(path)
+        elif test and not any(test in each.read_text(encoding="utf-8") for each in there if each.is_file()):
+            found.append(f"{path}::{test}")
+    found += [module for module in MODULE.findall(text) if not _is_there(module)]
+    return found + [link for link in LINK.findall(text) if not (folder / link).exists()]
+
+
+def _is_there(name: str) -> bool:
+    """A module, or a name in one, without importing more than packages."""
+    parent, _, leaf = name.rpartition(".")
+    try:
+        if find_spec(name):
+            return True
+        spec = find_spec(parent)
+    except ModuleNotFoundError:
+        return False
+    return bool(
+        spec and spec.origin and re.search(rf"\b{leaf}\b", Path(spec.origin).read_text(encoding="utf-8"))
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_names_is_there(page: Path) -> None:
+    assert missing(page.read_text(encoding="utf-8"), page.parent) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`twinveil/plan.py`",
+        "`net/`",
+        "`test_fuzz.py::test_nothing`",
+        "`twinveil.net.chunks`",
+        "[x](docs/none.md)",
+    ],
+)
+def test_what_is_not_there_is_seen(text: str) -> None:
+    assert missing(text, ROOT)

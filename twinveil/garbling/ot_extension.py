@@ -11,8 +11,9 @@ Ishai, Kilian, Nissim, Petrank (CRYPTO 2003), semi-honest, in the form of Asharo
              x_j = e_j(b_j) xor H(t_j, j)   <-
 
 G is AES-CTR under the seed, one stretch of counters for each `prepare`; H is the hash of `hashing` with a
-start point made from the session, OT number j as instance j: s takes the place of Delta. Every index is used
-once, in order, on both sides; after a failure the session's other OTs are not to be used.
+start point made from the session, OT number j as instance j, each `prepare` beginning a block: s takes the
+place of Delta. Every index is used once, in order, on both sides; after a failure the session's other OTs are
+not to be used.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from twinveil.errors import InvalidMessage, OutOfOrder
 from twinveil.garbling.base_ot import BASE_COUNT
 from twinveil.garbling.bit_matrix import transpose
-from twinveil.garbling.hashing import BLOCK, Encrypt, block_ciphers, hash_labels
+from twinveil.garbling.hashing import Hash, next_block
 from twinveil.garbling.labels import LABEL, LABEL_BYTES, Bools, Bytes, words
 
 COUNT_MAX = 1 << 24
@@ -57,7 +58,7 @@ class ExtensionReceiver:
     def __init__(self, keys: Bytes, session: bytes) -> None:
         _check_array(keys, (BASE_COUNT, 2, LABEL_BYTES))
         self._keys = (keys[:, 0].copy(), keys[:, 1].copy())
-        self._start_point = _start_point(session)
+        self._hash = Hash(_start_point(session))
         self._made = 0
         self._choices = np.zeros(0, np.bool_)
         self._pads = np.zeros((0, LABEL_BYTES), np.uint8)
@@ -83,12 +84,11 @@ class ExtensionReceiver:
         u ^= rows
         u ^= packed
         choices = np.unpackbits(packed, count=count, bitorder="little").view(np.bool_)
-        columns, pads = transpose(rows)[:count], np.empty((count, LABEL_BYTES), np.uint8)
-        ciphers = _ciphers(self._start_point, self._made, count)
-        hash_labels(ciphers, words(columns), words(pads))
-        self._made += _stretch(count)
+        pads = self._hash.labels(self._made, 0, words(transpose(rows)[:count]))
+        self._made = next_block(self._made + count)
+        self._hash.forget(self._made)
         self._choices = np.concatenate([self._choices, choices])
-        self._pads = _joined(self._pads, pads)
+        self._pads = _joined(self._pads, pads.view(np.uint8).reshape(count, LABEL_BYTES))
         return u.tobytes()
 
     def correct(self, choice_bits: Bools) -> bytes:
@@ -132,7 +132,7 @@ class ExtensionSender:
         self._keys = keys.copy()
         self._s_rows = np.negative(s.astype(np.uint8))[:, None]
         self._s = np.packbits(s, bitorder="little").view("<u8")
-        self._start_point = _start_point(session)
+        self._hash = Hash(_start_point(session))
         self._made = 0
         self._pads = np.zeros((0, 2), LABEL)
 
@@ -159,16 +159,15 @@ class ExtensionSender:
             )
         rows = _streams(self._keys, self._made, size)
         rows ^= np.frombuffer(u, np.uint8).reshape(BASE_COUNT, size) & self._s_rows
-        columns = transpose(rows)[:count]
         pads = np.empty((count, 2), LABEL)
         both = words(pads).reshape(count, 2, 2)
-        ciphers = _ciphers(self._start_point, self._made, count)
-        labels = words(columns)
-        hash_labels(ciphers, labels, both[:, 0])
+        labels = words(transpose(rows)[:count])
+        both[:, 0] = self._hash.labels(self._made, 0, labels)
         for word in (0, 1):
             labels[:, word] ^= self._s[word]
-        hash_labels(ciphers, labels, both[:, 1])
-        self._made += _stretch(count)
+        both[:, 1] = self._hash.labels(self._made, 0, labels)
+        self._made = next_block(self._made + count)
+        self._hash.forget(self._made)
         self._pads = _joined(self._pads, pads)
 
     def send(self, pairs: Bytes, corrections: bytes) -> bytes:
@@ -198,11 +197,6 @@ def _row_bytes(count: int) -> int:
     return (count + 7) // 8
 
 
-def _stretch(count: int) -> int:
-    """Indices that one `prepare` takes from the index space: whole blocks, each with a key to itself."""
-    return BLOCK * -(-count // BLOCK)
-
-
 def _streams(keys: Bytes, start: int, size: int) -> Bytes:
     """`size` bytes of AES-CTR under each key from bit `start` on, a multiple of 128: (len(keys), size)."""
     zeros, nonce = bytes(size), (start // 128).to_bytes(16, "big")
@@ -210,11 +204,6 @@ def _streams(keys: Bytes, start: int, size: int) -> Bytes:
     for row, key in zip(out, keys, strict=True):
         Cipher(algorithms.AES(key.tobytes()), modes.CTR(nonce)).encryptor().update_into(zeros, row.data)
     return out[:, :size]
-
-
-def _ciphers(start_point: bytes, first: int, count: int) -> list[Encrypt]:
-    """For the hash of `count` indices from `first` on, the start of a block."""
-    return block_ciphers(start_point, 0, range(first, first + count))
 
 
 def _joined(left: npt.NDArray[Any], made: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -130,7 +130,9 @@ class GarblerHalf:
         if set(masked) != set(self._inputs) or any(
             masked[name].shape != tuple(shape[1:]) for name, shape in self._inputs.items()
         ):
-            raise InvalidMessage(f"a circuit wants the inputs {', '.join(sorted(self._inputs))}, each of its shape")
+            raise InvalidMessage(
+                f"a circuit wants the inputs {', '.join(sorted(self._inputs))}, each of its shape"
+            )
         zeros, self._zeros = self._zeros, None
         return b"".join(
             self._garbler.select(zeros[name], to_bits(masked[name], len(zeros[name]))).tobytes()

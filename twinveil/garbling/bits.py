@@ -65,7 +65,9 @@ def packed_bytes(count: int, bits: int) -> int:
 def pack_words(values: npt.NDArray[np.uint64], bits: int) -> bytes:
     """The low `bits` (1 to 64) bits of each value, in C order, without a gap but at the end."""
     octets = np.ascontiguousarray(values, "<u8").reshape(-1, 1).view(np.uint8)
-    return np.packbits(np.unpackbits(octets, axis=1, count=bits, bitorder="little"), bitorder="little").tobytes()
+    return np.packbits(
+        np.unpackbits(octets, axis=1, count=bits, bitorder="little"), bitorder="little"
+    ).tobytes()
 
 
 def unpack_words(packed: bytes, count: int, bits: int) -> npt.NDArray[np.uint64]:

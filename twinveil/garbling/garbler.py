@@ -95,6 +95,11 @@ class Garbler:
         """The label of `bits` on wires with zero labels `labels`."""
         return xor_where(labels, self._delta, bits)
 
+    def by_colour(self, labels: Labels) -> tuple[Labels, Labels]:
+        """Of each wire the label of colour 0 and that of colour 1."""
+        clear = xor_where(labels, self._delta, permute_bits(labels))
+        return clear, xor_all(clear, self._delta)
+
     def and_(self, a: Wires, b: Wires) -> Wires:
         a, b = align(a, b)
         out = np.empty(a.shape, LABEL)

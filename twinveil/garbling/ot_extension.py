@@ -10,6 +10,8 @@ Ishai, Kilian, Nissim, Petrank (CRYPTO 2003), semi-honest, in the form of Asharo
     online:  d_j = b_j xor c_j              ->   e_j0 = x_j0 xor pad_(d_j), e_j1 = x_j1 xor pad_(1 - d_j)
              x_j = e_j(b_j) xor H(t_j, j)   <-
 
+`take` hands out random OTs as they are, for whoever needs no choice of its own (labels ahead, products).
+
 G is AES-CTR under the seed, one stretch of counters for each `prepare`; H is the hash of `hashing` with a
 start point made from the session, OT number j as instance j, each `prepare` beginning a block: s takes the
 place of Delta. Every index is used once, in order, on both sides; after a failure the session's other OTs are
@@ -31,7 +33,7 @@ from twinveil.errors import InvalidMessage, OutOfOrder
 from twinveil.garbling.base_ot import BASE_COUNT
 from twinveil.garbling.bit_matrix import transpose
 from twinveil.garbling.hashing import Hash, next_block
-from twinveil.garbling.labels import LABEL, LABEL_BYTES, Bools, Bytes, words
+from twinveil.garbling.labels import LABEL, LABEL_BYTES, Bools, Bytes, Labels, words, xor_labels
 
 COUNT_MAX = 1 << 24
 """OTs in one `prepare`: 256 MiB of u; more than any circuit of a plan wants."""
@@ -61,8 +63,8 @@ class ExtensionReceiver:
         self._hash = Hash(_start_point(session))
         self._made = 0
         self._choices = np.zeros(0, np.bool_)
-        self._pads = np.zeros((0, LABEL_BYTES), np.uint8)
-        self._waiting: deque[tuple[Bools, Bytes]] = deque()
+        self._pads = np.zeros(0, LABEL)
+        self._waiting: deque[tuple[Bools, Labels]] = deque()
 
     def __repr__(self) -> str:
         return f"ExtensionReceiver({self.available} left)"
@@ -88,8 +90,18 @@ class ExtensionReceiver:
         self._made = next_block(self._made + count)
         self._hash.forget(self._made)
         self._choices = np.concatenate([self._choices, choices])
-        self._pads = _joined(self._pads, pads.view(np.uint8).reshape(count, LABEL_BYTES))
+        self._pads = _joined(self._pads, pads.reshape(-1).view(LABEL))
         return u.tobytes()
+
+    def take(self, count: int) -> tuple[Bools, Labels]:
+        """The next `count` random OTs as they are: choices, bool (n,), and the pads of the chosen (n,).
+
+        Raises OutOfOrder if fewer are left.
+        """
+        _check_left(count, self.available)
+        choices, self._choices = self._choices[:count], self._choices[count:]
+        pads, self._pads = self._pads[:count], self._pads[count:]
+        return choices, pads
 
     def correct(self, choice_bits: Bools) -> bytes:
         """Corrections d for real choice bits, bool (n,), packed; uses up the next n indices.
@@ -98,11 +110,7 @@ class ExtensionReceiver:
         """
         if choice_bits.ndim != 1 or choice_bits.dtype != np.bool_:
             raise InvalidMessage("choice bits must be one row of bool")
-        count = len(choice_bits)
-        if count > self.available:
-            raise OutOfOrder(f"{count} oblivious transfers are wanted, {self.available} are prepared")
-        choices, self._choices = self._choices[:count], self._choices[count:]
-        pads, self._pads = self._pads[:count], self._pads[count:]
+        choices, pads = self.take(len(choice_bits))
         self._waiting.append((choice_bits.copy(), pads))
         return np.packbits(choice_bits ^ choices, bitorder="little").tobytes()
 
@@ -119,7 +127,7 @@ class ExtensionReceiver:
         self._waiting.popleft()
         strings = np.frombuffer(masked, LABEL).reshape(-1, 2)
         chosen = strings[np.arange(len(pads)), choice_bits.view(np.uint8)]
-        return chosen.view(np.uint8).reshape(-1, LABEL_BYTES) ^ pads
+        return xor_labels(chosen, pads).view(np.uint8).reshape(-1, LABEL_BYTES)
 
 
 class ExtensionSender:
@@ -170,6 +178,12 @@ class ExtensionSender:
         self._hash.forget(self._made)
         self._pads = _joined(self._pads, pads)
 
+    def take(self, count: int) -> Labels:
+        """Both pads of the next `count` random OTs as they are: (n, 2). Raises OutOfOrder if fewer are left."""
+        _check_left(count, self.available)
+        pads, self._pads = self._pads[:count], self._pads[count:]
+        return pads
+
     def send(self, pairs: Bytes, corrections: bytes) -> bytes:
         """Masked pairs for the receiver's corrections; uses up the next n indices.
 
@@ -180,9 +194,7 @@ class ExtensionSender:
         _check_array(pairs, (count, 2, LABEL_BYTES))
         if len(corrections) != correction_bytes(count):
             raise InvalidMessage(f"{count} corrections have {correction_bytes(count)} bytes")
-        if count > self.available:
-            raise OutOfOrder(f"{count} oblivious transfers are wanted, {self.available} are prepared")
-        pads, self._pads = self._pads[:count], self._pads[count:]
+        pads = self.take(count)
         swapped = np.unpackbits(np.frombuffer(corrections, np.uint8), count=count, bitorder="little")
         order = np.arange(0, 2 * count, 2) + swapped
         masks, flat = np.empty_like(pads), pads.reshape(-1)
@@ -220,6 +232,11 @@ def _checked_count(count: int) -> int:
     if not 1 <= count <= COUNT_MAX:
         raise InvalidMessage(f"1 to {COUNT_MAX} oblivious transfers are prepared at a time")
     return count
+
+
+def _check_left(count: int, available: int) -> None:
+    if count > available:
+        raise OutOfOrder(f"{count} oblivious transfers are wanted, {available} are prepared")
 
 
 def _check_array(array: Bytes, shape: tuple[int, ...]) -> None:

@@ -39,7 +39,9 @@ def words_bytes(widths: Widths, shapes: Mapping[str, tuple[int, ...]]) -> int:
     return sum(packed_bytes(int(np.prod(shapes[name])), bits) for name, bits in widths.items())
 
 
-def share(garbler: Garbler, outputs: Mapping[str, Wires], widths: Widths) -> tuple[bytes, dict[str, Integers]]:
+def share(
+    garbler: Garbler, outputs: Mapping[str, Wires], widths: Widths
+) -> tuple[bytes, dict[str, Integers]]:
     """S1: the words for S2, and its own r modulo 2^L, or p, of every output: (*batch)."""
     sent, masks, instance = [], {}, next_block(garbler.instances)
     for name, wires in _sorted(outputs):
@@ -55,14 +57,14 @@ def share(garbler: Garbler, outputs: Mapping[str, Wires], widths: Widths) -> tup
         instance += len(zeros)
         value = bits.reshape(wires.shape) * _weights(wires)
         part = hashes[0] - value
-        sent.append(pack_words(modulo(hashes[1] - part - (_weights(wires) - value), widths[name]), widths[name]))
+        sent.append(
+            pack_words(modulo(hashes[1] - part - (_weights(wires) - value), widths[name]), widths[name])
+        )
         masks[name] = modulo(np.uint64(0) - part.sum(axis=0), widths[name])
     return b"".join(sent), masks
 
 
-def split_words(
-    packed: bytes, widths: Widths, shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, Integers]:
+def split_words(packed: bytes, widths: Widths, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Integers]:
     """S2: the words of each shared output, (bits, *batch); ahead of the labels."""
     found, start = {}, 0
     for name in sorted(widths):

@@ -9,7 +9,6 @@ Nothing here depends on what the labels say: sizes are checked first, then any c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from twinveil.errors import InvalidMessage
 from twinveil.garbling.circuit import START_POINT_BYTES, Counts, Program, Shapes, count, join, split
 from twinveil.garbling.gates import Wires
-from twinveil.garbling.hashing import BLOCK, CHUNK, Encrypt, Workspace, block_ciphers, permute_mask, sigma
+from twinveil.garbling.hashing import CHUNK, Hash
 from twinveil.garbling.labels import (
     LABEL,
     LABEL_BYTES,
@@ -26,7 +25,9 @@ from twinveil.garbling.labels import (
     Bytes,
     Words,
     align,
+    colours,
     permute_bits,
+    where,
     words,
     xor_labels,
 )
@@ -36,17 +37,20 @@ class Evaluator:
     """The backend that opens garbled tables. Wires are active labels."""
 
     def __init__(self, start_point: bytes, tables: npt.NDArray[np.uint64]) -> None:
-        self._start_point = start_point
+        self.hash = Hash(start_point)
         self._tables = tables
         self._read = 0
-        self._gate = 0
-        self._workspace = Workspace(2)
 
     def __repr__(self) -> str:
-        return f"Evaluator({self._gate} gates)"
+        return f"Evaluator({self.instances} gates)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an evaluator holds labels and is not pickled")
+
+    @property
+    def instances(self) -> int:
+        """AND gates opened so far."""
+        return self._read // 4
 
     @property
     def done(self) -> bool:
@@ -66,47 +70,46 @@ class Evaluator:
         a, b = align(a, b)
         out = np.empty(a.shape, LABEL)
         left, right, active = words(a), words(b), words(out)
-        ciphers = block_ciphers(self._start_point, self._gate, range(len(active)))
-        self._gate += 1
-        tables = self._next_tables(len(active))
+        first, (generator, own) = self._next_tables(len(active))
         for start in range(0, len(active), CHUNK):
             part = slice(start, start + CHUNK)
-            own = ciphers[start // BLOCK : (start + CHUNK) // BLOCK]
-            self._half_gates(own, left[part], right[part], tables[:, part], active[part])
+            opened = self._open(first + start, 1, right[part], own[part] ^ left[part])
+            np.bitwise_xor(
+                opened, self._open(first + start, 0, left[part], generator[part]), out=active[part]
+            )
+        self.hash.forget(self.instances)
         return out
 
-    def _next_tables(self, instances: int) -> npt.NDArray[np.uint64]:
-        start = self._read
-        self._read += 4 * instances
-        return self._tables[start : self._read].reshape(2, instances, 2)
+    def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
+        """What hangs on x xor y alone is opened for all bits at once; then the carry goes from bit to bit."""
+        out = np.empty((len(x) + 1, *x.shape[1:]), LABEL)
+        values, carries, size = words(x), words(out), first.size
+        carries[:size] = words(first)
+        differ = values ^ words(y)
+        start, (generator, own) = self._next_tables(len(values))
+        later = carries[size:]
+        for at in range(0, len(values), CHUNK):
+            part = slice(at, at + CHUNK)
+            opened = self._open(start + at, 0, differ[part], generator[part])
+            np.bitwise_xor(opened, values[part], out=later[part])
+        differ ^= own
+        for at in range(0, len(values), size or 1):
+            part = slice(at, at + size)
+            later[part] ^= self._open(start + at, 1, values[part] ^ carries[part], differ[part])
+        self.hash.forget(self.instances)
+        return out
 
-    def _half_gates(
-        self,
-        ciphers: Sequence[Encrypt],
-        a: Words,
-        b: Words,
-        tables: npt.NDArray[np.uint64],
-        active: Words,
-    ) -> None:
-        """Active labels of at most CHUNK instances, and the ciphers of their blocks."""
-        work = self._workspace.sized(len(a))
-        blocks, images, fold = work.blocks, work.images, work.fold
+    def _next_tables(self, count: int) -> tuple[int, npt.NDArray[np.uint64]]:
+        """The number of the first of `count` more gates, and their tables (2, count, 2)."""
+        first, start = self.instances, self._read
+        self._read += 4 * count
+        return first, self._tables[start : self._read].reshape(2, count, 2)
 
-        sigma(a, blocks[0])
-        sigma(b, blocks[1])
-        np.bitwise_xor(blocks[0], blocks[1], out=fold)
-        work.tweak()
-        work.encrypt(ciphers)
-
-        permute_mask(a, work.mask_a)
-        permute_mask(b, work.mask_b)
-        work.mask_a &= tables[0]
-        np.bitwise_xor(tables[1], a, out=blocks[0])
-        work.mask_b &= blocks[0]
-        fold ^= images[0]
-        fold ^= images[1]
-        fold ^= work.mask_a
-        np.bitwise_xor(fold, work.mask_b, out=active)
+    def _open(self, first: int, half: int, labels: Words, table: Words) -> Words:
+        """H of the label, xor its table where the label's permute bit is 1."""
+        out = self.hash.labels(first, half, labels)
+        out ^= where(colours(labels), table)
+        return out
 
 
 def evaluate(

@@ -14,7 +14,6 @@ Public constants are wires with the label 0 in the evaluator's hands: zero label
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -33,7 +32,7 @@ from twinveil.garbling.circuit import (
     split,
 )
 from twinveil.garbling.gates import Wires
-from twinveil.garbling.hashing import BLOCK, CHUNK, Encrypt, Workspace, block_ciphers, permute_mask, sigma
+from twinveil.garbling.hashing import CHUNK, Hash
 from twinveil.garbling.labels import (
     LABEL,
     LABEL_BYTES,
@@ -41,8 +40,10 @@ from twinveil.garbling.labels import (
     Labels,
     Words,
     align,
+    colours,
     permute_bits,
     random_labels,
+    where,
     words,
     xor_all,
     xor_labels,
@@ -61,19 +62,20 @@ class Garbler:
         delta[0, 0] |= np.uint64(1)
         self._delta = delta[0]
         self._delta_rows = np.repeat(delta, CHUNK, axis=0)
-        self._sigma_delta_rows = np.empty_like(self._delta_rows)
-        sigma(self._delta_rows, self._sigma_delta_rows)
-        self._start_point = start_point
+        self.hash = Hash(start_point)
         self._tables = tables
         self._filled = 0
-        self._gate = 0
-        self._workspace = Workspace(4)
 
     def __repr__(self) -> str:
-        return f"Garbler({self._gate} gates)"
+        return f"Garbler({self.instances} gates)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a garbler holds secrets and is not pickled")
+
+    @property
+    def instances(self) -> int:
+        """AND gates garbled so far."""
+        return self._filled // 4
 
     @property
     def done(self) -> bool:
@@ -93,61 +95,59 @@ class Garbler:
         """The label of `bits` on wires with zero labels `labels`."""
         return xor_where(labels, self._delta, bits)
 
+    def by_colour(self, labels: Labels) -> tuple[Labels, Labels]:
+        """Of each wire the label of colour 0 and that of colour 1."""
+        clear = xor_where(labels, self._delta, permute_bits(labels))
+        return clear, xor_all(clear, self._delta)
+
     def and_(self, a: Wires, b: Wires) -> Wires:
         a, b = align(a, b)
         out = np.empty(a.shape, LABEL)
-        left, right, zero = words(a), words(b), words(out)
-        ciphers = block_ciphers(self._start_point, self._gate, range(len(zero)))
-        self._gate += 1
-        tables = self._next_tables(len(zero))
-        for start in range(0, len(zero), CHUNK):
-            part = slice(start, start + CHUNK)
-            own = ciphers[start // BLOCK : (start + CHUNK) // BLOCK]
-            self._half_gates(own, left[part], right[part], tables[:, part], zero[part])
+        first, tables = self._next_tables(out.size)
+        self._half_gates(first, words(a), words(b), tables, words(out))
+        self.hash.forget(self.instances)
         return out
 
-    def _next_tables(self, instances: int) -> npt.NDArray[np.uint64]:
-        start = self._filled
-        self._filled += 4 * instances
-        return self._tables[start : self._filled].reshape(2, instances, 2)
+    def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
+        out = np.empty((len(x) + 1, *x.shape[1:]), LABEL)
+        values, carries, size = words(x), words(out), first.size
+        carries[:size] = words(first)
+        differ = values ^ words(y)
+        start, tables = self._next_tables(len(values))
+        for at in range(0, len(values), size or 1):
+            part, later = slice(at, at + size), carries[at + size : at + 2 * size]
+            self._half_gates(start + at, differ[part], values[part] ^ carries[part], tables[:, part], later)
+            later ^= values[part]
+        self.hash.forget(self.instances)
+        return out
+
+    def _next_tables(self, count: int) -> tuple[int, npt.NDArray[np.uint64]]:
+        """The number of the first of `count` more gates, and room for their tables (2, count, 2)."""
+        first, start = self.instances, self._filled
+        self._filled += 4 * count
+        return first, self._tables[start : self._filled].reshape(2, count, 2)
 
     def _half_gates(
-        self,
-        ciphers: Sequence[Encrypt],
-        a: Words,
-        b: Words,
-        tables: npt.NDArray[np.uint64],
-        zero: Words,
+        self, first: int, a: Words, b: Words, tables: npt.NDArray[np.uint64], zero: Words
     ) -> None:
-        """Tables and zero labels of at most CHUNK instances, and the ciphers of their blocks."""
-        size = len(a)
-        work = self._workspace.sized(size)
-        blocks, images, fold = work.blocks, work.images, work.fold
-        delta, sigma_delta = self._delta_rows[:size], self._sigma_delta_rows[:size]
+        """Tables and zero labels of instances `first` on."""
+        for start in range(0, len(a), CHUNK):
+            part = slice(start, start + CHUNK)
+            left, right = a[part], b[part]
+            generator, own = tables[:, part]
+            delta = self._delta_rows[: len(left)]
+            left_bits, right_bits = colours(left), colours(right)
 
-        sigma(a, blocks[0])
-        sigma(b, blocks[2])
-        np.bitwise_xor(blocks[0], blocks[2], out=fold)
-        work.tweak()
-        np.bitwise_xor(blocks[0::2], sigma_delta, out=blocks[1::2])
-        work.encrypt(ciphers)
+            hashed = self.hash.labels(first + start, 0, left)
+            np.bitwise_xor(hashed, self.hash.labels(first + start, 0, left ^ delta), out=generator)
+            generator ^= where(right_bits, delta)
+            out = hashed ^ where(left_bits, generator)
 
-        # sigma is linear: H(A0, j) xor H(A1, j) = image xor image xor sigma(Delta).
-        pairs = blocks[:2]
-        np.bitwise_xor(images[0::2], images[1::2], out=pairs)
-        pairs ^= sigma_delta
-        permute_mask(a, work.mask_a)
-        permute_mask(b, work.mask_b)
-        np.bitwise_and(work.mask_b, delta, out=tables[0])
-        tables[0] ^= pairs[0]
-        np.bitwise_xor(pairs[1], a, out=tables[1])
-
-        work.mask_a &= tables[0]
-        work.mask_b &= pairs[1]
-        fold ^= images[0]
-        fold ^= images[2]
-        fold ^= work.mask_a
-        np.bitwise_xor(fold, work.mask_b, out=zero)
+            hashed = self.hash.labels(first + start, 1, right)
+            both = hashed ^ self.hash.labels(first + start, 1, right ^ delta)
+            np.bitwise_xor(both, left, out=own)
+            out ^= hashed
+            np.bitwise_xor(out, where(right_bits, both), out=zero[part])
 
 
 class Garbling:

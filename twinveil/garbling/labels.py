@@ -17,6 +17,8 @@ LABEL = np.dtype("V16")
 LABEL_BYTES = 16
 
 _ZEROS = bytes(1 << 16)
+_NO_LABELS = np.zeros(1 << 12, LABEL)
+_ONE = np.uint8(1)
 
 Labels = npt.NDArray[Any]
 """Array of any shape and dtype LABEL."""
@@ -75,6 +77,18 @@ def xor_all(labels: Labels, offset: Words) -> Labels:
     return out
 
 
+def colours(labels: Words) -> Bools:
+    """Lowest bit of every label: (n, 2), contiguous -> bool (n,)."""
+    return (labels.view(np.uint8)[:, 0] & _ONE).view(np.bool_)
+
+
+def where(bits: Bools, labels: Words) -> Words:
+    """The label where its bit is 1, zeros elsewhere; both contiguous; a fresh array (n, 2)."""
+    size = len(bits)
+    none = _NO_LABELS[:size] if size <= len(_NO_LABELS) else np.zeros(size, LABEL)
+    return np.where(bits, labels.view(LABEL)[:, 0], none).view("<u8").reshape(size, 2)
+
+
 def permute_bits(labels: Labels) -> Bools:
     """Lowest bit of every label, flat, bool."""
-    return (words(labels)[:, 0] & np.uint64(1)).astype(np.bool_)
+    return colours(words(labels))

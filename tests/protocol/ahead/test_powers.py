@@ -14,8 +14,9 @@ from twinveil.crypto.slots import Words, pack
 from twinveil.crypto.tally import Tally
 from twinveil.parallel import INLINE, Workers
 from twinveil.plan import Plan
+from twinveil.protocol.ahead.geometry import placed
 from twinveil.protocol.ahead.layout import ItemLayout, LayerLayout
-from twinveil.protocol.ahead.powers import KernelTables, Machine, at, input_sums, table_bytes, table_group
+from twinveil.protocol.ahead.powers import KernelTables, Machine, input_sums, table_bytes, table_group
 from twinveil.protocol.shares import modulo, windows
 
 
@@ -27,7 +28,7 @@ def encrypted(key_bits: int, plaintexts: list[mpz]) -> list[mpz]:
 def kernels(layer: LayerLayout, shares: Words, key_bits: int) -> list[mpz]:
     plaintexts = []
     for chunk in range(layer.kernel.chunks):
-        plaintexts += pack(at(shares, layer.kernel.weights(chunk), layer.ring), layer.slots.bits)
+        plaintexts += pack(placed(shares, layer.kernel.weights(chunk), layer.ring), layer.slots.bits)
     return encrypted(key_bits, plaintexts)
 
 
@@ -46,7 +47,7 @@ def both_sums_agree(plan: Plan, key_bits: int, largest: bool, workers: Workers =
     plaintexts = []
     for layer in layers:
         u = inputs[layer.node.name]
-        plaintexts += pack(at(u, layer.inputs.inputs, layer.ring), layer.slots.bits)
+        plaintexts += pack(placed(u, layer.inputs.inputs, layer.ring), layer.slots.bits)
     assert len(plaintexts) == layout.encryptions
     from_inputs = input_sums(
         layers, [shares[layer.node.name] for layer in layers], encrypted(key_bits, plaintexts), machine

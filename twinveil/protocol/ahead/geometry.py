@@ -9,9 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.plan import Conv, Linear, Plan, Shape
+from twinveil.protocol.shares import Words, modulo
 
 Index = npt.NDArray[np.int32]
 """Of values in a flat array, counted from 1; 0 is nothing: padding, an empty slot, one that nobody reads."""
+
+
+def placed(values: Words, index: Index, ring: int) -> Words:
+    """values[index - 1] modulo 2^ring, and 0 where the index is 0."""
+    return modulo(np.concatenate([np.zeros(1, np.uint64), values.reshape(-1)]), ring)[index]
 
 
 @dataclass(frozen=True, slots=True)

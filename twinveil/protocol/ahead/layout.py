@@ -16,14 +16,15 @@ from functools import cached_property
 
 from twinveil.crypto.slots import Slots, most_slots
 from twinveil.errors import BadPlan
+from twinveil.params import PACKED_SIGMA
 from twinveil.plan import Linear, Plan
 from twinveil.protocol.ahead.geometry import Geometry
 from twinveil.protocol.ahead.input_sums import InputSums
 from twinveil.protocol.ahead.kernel_sums import KernelSums
 from twinveil.schedule import LinearStep, Schedule, schedule
 
-SIGMA = 64
-"""Statistical security of an item's masks: items are made all day, used or not, and it costs nothing."""
+MORE_TOWARDS_S1 = 40
+"""Bits by which nonces towards S1 are longer than 2 kappa: so much is to be lost among 2^40 of them."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class ItemLayout:
 
     plan: Plan
     key_bits: int
-    sigma: int = SIGMA
+    sigma: int = PACKED_SIGMA
 
     @cached_property
     def schedule(self) -> Schedule:

@@ -17,17 +17,12 @@ from twinveil.crypto.multiexp_schedule import Tables
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import Tally
 from twinveil.parallel import Workers
-from twinveil.protocol.ahead.geometry import Index
+from twinveil.protocol.ahead.geometry import placed
 from twinveil.protocol.ahead.layout import ItemLayout, LayerLayout
-from twinveil.protocol.shares import Words, modulo
+from twinveil.protocol.shares import Words
 
 TABLE_BUDGET = 256 << 20
 """Bytes of tables on one model's E(K2) in a process: fewer products in each, if they would not fit."""
-
-
-def at(values: Words, index: Index, ring: int) -> Words:
-    """values[index] modulo 2^ring, 0 where the index is 0."""
-    return modulo(np.concatenate([np.zeros(1, np.uint64), values.reshape(-1)]), ring)[index]
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class KernelTables:
 
     def sums(self, layer: LayerLayout, r: Words, machine: Machine) -> list[mpz]:
         """E(conv(r, K2)) in the order of KernelSums. r: (channels, height, width)."""
-        exponents = np.ascontiguousarray(at(r, layer.kernel.reads, layer.ring).T)
+        exponents = np.ascontiguousarray(placed(r, layer.kernel.reads, layer.ring).T)
         made = []
         for tables in self._of(layer, machine.key):
             made += tables.power(exponents, layer.ring, machine.tally, machine.workers)

@@ -27,7 +27,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cached_property
-from math import prod
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -38,7 +37,7 @@ from twinveil.garbling.circuit import START_POINT_BYTES, Counts, Program, Shapes
 from twinveil.garbling.evaluator import Evaluator
 from twinveil.garbling.garbler import Garbler
 from twinveil.garbling.hashing import next_block
-from twinveil.garbling.labels import LABEL, LABEL_BYTES, random_labels, where, words, xor_all, xor_labels
+from twinveil.garbling.labels import LABEL, LABEL_BYTES, random_labels, words, xor_labels
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.outputs import Integers, Widths, read, share, split_words, words_bytes
 
@@ -154,7 +153,9 @@ class EvaluatorHalf:
         counts = circuit.counts
         choices, pads = transfers.take(circuit.transfers)
         self.drawn = {name: from_bits(bits) for name, bits in split(circuit.inputs, choices).items()}
-        labels = words(pads) ^ where(choices, words(np.frombuffer(offer.labels, LABEL)))
+        labels = words(pads) ^ np.where(
+            choices[:, None], words(np.frombuffer(offer.labels, LABEL)), np.uint64(0)
+        )
         self._circuit = circuit
         self._labels = split(circuit.inputs, labels.reshape(-1).view(LABEL))
         self._words = split_words(offer.words, circuit.widths, dict(counts.outputs))

@@ -44,7 +44,9 @@ class Tournament:
         """Places that are compared, depth by depth; each round's maxima follow what is there."""
         depth = self._depth[self._count :]
         left, right = self.places(self._left), self.places(self._right)
-        return [(left[depth == at], right[depth == at]) for at in range(1, int(self._depth.max(initial=0)) + 1)]
+        return [
+            (left[depth == at], right[depth == at]) for at in range(1, int(self._depth.max(initial=0)) + 1)
+        ]
 
     def _larger(self, left: Places, right: Places) -> Places:
         first = len(self._depth)

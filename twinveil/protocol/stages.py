@@ -109,9 +109,7 @@ def _compete(
     tensors = {name: at[0] for name, at in named.items()}
     for pool in pools:
         if pool.source in tensors:
-            tensors[pool.name] = tournament.pool(
-                tensors[pool.source], pool.size, pool.stride, pool.padding
-            )
+            tensors[pool.name] = tournament.pool(tensors[pool.source], pool.size, pool.stride, pool.padding)
     return tournament.rounds(), {
         name: tournament.places(tensors[name]) for name in outputs if name in tensors
     }

@@ -305,7 +305,7 @@ def test_no_key_and_tweak_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tweaks_are_two_for_each_instance_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all labels 0 the second word of what AES gets is the tweak alone; all calls are one row of instances."""
+    """With all labels 0 the second word of what AES gets is the tweak; calls go on counting instances."""
     seen = record(monkeypatch)
     sizes = (2 * CHUNK + 7, 1, 50)
     backend = Evaluator(bytes(16), np.zeros(4 * sum(sizes), np.uint64))

@@ -103,7 +103,7 @@ class Evaluator:
         return first, self._tables[start : self._read].reshape(2, count, 2)
 
     def _open(self, first: int, half: int, labels: Words, table: Words, other: Words | None = None) -> Words:
-        """H of at most CHUNK labels, xor table xor other where the label's permute bit is 1: a fresh array."""
+        """H of at most CHUNK labels; where the permute bit is 1, xor table xor other: a fresh array."""
         rows = self._choice.rows(len(labels))
         if other is None:
             rows[:] = table

@@ -13,7 +13,7 @@ k = S xor block, with S fresh for each batch.
 
 Bounds, in the ideal-cipher model, for circuits of any size and any number of batches: a gate hides two labels
 and an output bit one, Delta has 127 random bits, so circuits keep 127 - log2(2 BLOCK) = 118 bits; a
-transfer hides one label under the 128 bits of s: 128 - log2(BLOCK) = 120. (Keys of Paillier: 128 for 3072 bits.)
+transfer hides one label under the 128 bits of s: 128 - log2(BLOCK) = 120. (A Paillier key of 3072 bits: 128.)
 
 Within one key the tweak separates the hashes: instance i of a block has the tweaks 2i and 2i + 1, one for
 each half of a gate; it is XORed after sigma. Two inputs of AES under one key coincide only if two labels,
@@ -34,8 +34,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from twinveil.garbling.labels import LABEL_BYTES, Words
 
 BLOCK = 256
-"""Instances under one AES key. Half as many would be one bit more; to set a key up takes as long as to encrypt
-some two thousand labels with it, which is paid ahead of the inputs."""
+"""Instances under one AES key, a multiple of 128. Half as many would be one bit more; to set a key up takes
+as long as to encrypt some two thousand labels with it, which is paid ahead of the inputs."""
 
 CHUNK = 4096
 """Labels worked on at a time: what AES gets and gives stays in the second-level cache."""
@@ -103,7 +103,7 @@ class Hash:
                 self._cipher(block)
 
     def forget(self, before: int) -> None:
-        """Drop the keys of blocks that lie before an instance, now and then: it takes as long as to use them."""
+        """Now and then, drop the keys of blocks before an instance: it takes as long as to use them."""
         if before // BLOCK - self._forgotten > _KEYS_KEPT:
             self._ciphers = {block: each for block, each in self._ciphers.items() if block >= before // BLOCK}
             self._forgotten = before // BLOCK

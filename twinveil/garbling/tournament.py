@@ -1,7 +1,7 @@
 """Comparisons of many pools, some above others, made side by side.
 
-Depth, not width, is what evaluation waits for: every comparison is a chain of carries. So the pools of a stage
-are put down as comparisons of *places*, in a row of values that grows, and all comparisons of one depth are one.
+Depth, not width, is what evaluation waits for: every comparison is a chain of carries. So the pools of a
+stage are put down as comparisons of *places*, in a row of values that grows, and all of one depth are one.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ The circuit's Delta is its own and fresh, and never the transfers' s: two circui
 share theirs, and who learns a Delta learns one circuit's wires. A word is H of a value that S2 does not
 know, q xor c' s for the c' that it has not, xor what S1 wants: uniform to S2.
 
-S1's labels go out once, together, after S2's message (adaptivity): S2 may choose what it sends in view of the
-tables. Every output is under a fresh mask, so a simulator sets S2's outputs when it makes the
-tables and has nothing to equivocate. What is left to assume is that the hash behaves as a random oracle that
-nobody programs (Barnum, Heath, Kolesnikov, Ostrovsky: ePrint 2023/1527); bounds for inputs that are fixed before
-the tables are sent do not cover it.
+S1's labels go out once, together, after S2's message (adaptivity): S2 may choose what it sends in view of
+the tables. Every output is under a fresh mask, so a simulator sets S2's outputs when it makes the tables and
+has nothing to equivocate. What is left to assume is that the hash behaves as a random oracle that nobody
+programs (Barnum, Heath, Kolesnikov, Ostrovsky: ePrint 2023/1527); bounds for inputs that are fixed before the
+tables are sent do not cover it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cached_property
-from math import prod
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -38,7 +37,7 @@ from twinveil.garbling.circuit import START_POINT_BYTES, Counts, Program, Shapes
 from twinveil.garbling.evaluator import Evaluator
 from twinveil.garbling.garbler import Garbler
 from twinveil.garbling.hashing import next_block
-from twinveil.garbling.labels import LABEL, LABEL_BYTES, random_labels, where, words, xor_all, xor_labels
+from twinveil.garbling.labels import LABEL, LABEL_BYTES, random_labels, words, xor_labels
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.outputs import Integers, Widths, read, share, split_words, words_bytes
 
@@ -96,7 +95,7 @@ class Circuit:
 class GarblerHalf:
     """S1's half of one garbled circuit: made ahead, answers once.
 
-    offer: for S2, ahead. masks: r modulo 2^L of every shared output, p of every flipped one, by name; (*batch).
+    offer: for S2, ahead. masks: by name, r modulo 2^L of every shared output, p of every flipped one.
     """
 
     def __init__(self, circuit: Circuit, transfers: ExtensionSender) -> None:
@@ -154,7 +153,9 @@ class EvaluatorHalf:
         counts = circuit.counts
         choices, pads = transfers.take(circuit.transfers)
         self.drawn = {name: from_bits(bits) for name, bits in split(circuit.inputs, choices).items()}
-        labels = words(pads) ^ where(choices, words(np.frombuffer(offer.labels, LABEL)))
+        labels = words(pads) ^ np.where(
+            choices[:, None], words(np.frombuffer(offer.labels, LABEL)), np.uint64(0)
+        )
         self._circuit = circuit
         self._labels = split(circuit.inputs, labels.reshape(-1).view(LABEL))
         self._words = split_words(offer.words, circuit.widths, dict(counts.outputs))

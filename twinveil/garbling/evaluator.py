@@ -17,17 +17,16 @@ import numpy.typing as npt
 from twinveil.errors import InvalidMessage
 from twinveil.garbling.circuit import START_POINT_BYTES, Counts, Program, Shapes, count, join, split
 from twinveil.garbling.gates import Wires
-from twinveil.garbling.hashing import CHUNK, Hash
+from twinveil.garbling.hashing import CHUNK, Hash, chunks
 from twinveil.garbling.labels import (
     LABEL,
     LABEL_BYTES,
     Bools,
     Bytes,
+    Choice,
     Words,
     align,
-    colours,
     permute_bits,
-    where,
     words,
     xor_labels,
 )
@@ -38,6 +37,7 @@ class Evaluator:
 
     def __init__(self, start_point: bytes, tables: npt.NDArray[np.uint64]) -> None:
         self.hash = Hash(start_point)
+        self._choice = Choice(CHUNK)
         self._tables = tables
         self._read = 0
 
@@ -71,12 +71,10 @@ class Evaluator:
         out = np.empty(a.shape, LABEL)
         left, right, active = words(a), words(b), words(out)
         first, (generator, own) = self._next_tables(len(active))
-        for start in range(0, len(active), CHUNK):
-            part = slice(start, start + CHUNK)
-            opened = self._open(first + start, 1, right[part], own[part] ^ left[part])
-            np.bitwise_xor(
-                opened, self._open(first + start, 0, left[part], generator[part]), out=active[part]
-            )
+        for part in chunks(0, len(active)):
+            opened = self._open(first + part.start, 0, left[part], generator[part])
+            opened ^= self._open(first + part.start, 1, right[part], own[part], left[part])
+            active[part] = opened
         self.hash.forget(self.instances)
         return out
 
@@ -88,14 +86,13 @@ class Evaluator:
         differ = values ^ words(y)
         start, (generator, own) = self._next_tables(len(values))
         later = carries[size:]
-        for at in range(0, len(values), CHUNK):
-            part = slice(at, at + CHUNK)
-            opened = self._open(start + at, 0, differ[part], generator[part])
+        for part in chunks(0, len(values)):
+            opened = self._open(start + part.start, 0, differ[part], generator[part])
             np.bitwise_xor(opened, values[part], out=later[part])
-        differ ^= own
-        for at in range(0, len(values), size or 1):
-            part = slice(at, at + size)
-            later[part] ^= self._open(start + at, 1, values[part] ^ carries[part], differ[part])
+        for at in range(len(x)):
+            for part in chunks(at * size, at * size + size):
+                arrived = values[part] ^ carries[part]
+                later[part] ^= self._open(start + part.start, 1, arrived, own[part], differ[part])
         self.hash.forget(self.instances)
         return out
 
@@ -105,10 +102,15 @@ class Evaluator:
         self._read += 4 * count
         return first, self._tables[start : self._read].reshape(2, count, 2)
 
-    def _open(self, first: int, half: int, labels: Words, table: Words) -> Words:
-        """H of the label, xor its table where the label's permute bit is 1."""
+    def _open(self, first: int, half: int, labels: Words, table: Words, other: Words | None = None) -> Words:
+        """H of at most CHUNK labels; where the permute bit is 1, xor table xor other: a fresh array."""
+        rows = self._choice.rows(len(labels))
+        if other is None:
+            rows[:] = table
+        else:
+            np.bitwise_xor(table, other, out=rows)
         out = self.hash.labels(first, half, labels)
-        out ^= where(colours(labels), table)
+        out ^= self._choice.by(labels)
         return out
 
 

@@ -32,18 +32,17 @@ from twinveil.garbling.circuit import (
     split,
 )
 from twinveil.garbling.gates import Wires
-from twinveil.garbling.hashing import CHUNK, Hash
+from twinveil.garbling.hashing import CHUNK, Hash, chunks
 from twinveil.garbling.labels import (
     LABEL,
     LABEL_BYTES,
     Bools,
+    Choice,
     Labels,
     Words,
     align,
-    colours,
     permute_bits,
     random_labels,
-    where,
     words,
     xor_all,
     xor_labels,
@@ -62,6 +61,7 @@ class Garbler:
         delta[0, 0] |= np.uint64(1)
         self._delta = delta[0]
         self._delta_rows = np.repeat(delta, CHUNK, axis=0)
+        self._choice = Choice(CHUNK)
         self.hash = Hash(start_point)
         self._tables = tables
         self._filled = 0
@@ -131,23 +131,24 @@ class Garbler:
         self, first: int, a: Words, b: Words, tables: npt.NDArray[np.uint64], zero: Words
     ) -> None:
         """Tables and zero labels of instances `first` on."""
-        for start in range(0, len(a), CHUNK):
-            part = slice(start, start + CHUNK)
+        for part in chunks(0, len(a)):
             left, right = a[part], b[part]
             generator, own = tables[:, part]
             delta = self._delta_rows[: len(left)]
-            left_bits, right_bits = colours(left), colours(right)
+            rows = self._choice.rows(len(left))
 
-            hashed = self.hash.labels(first + start, 0, left)
-            np.bitwise_xor(hashed, self.hash.labels(first + start, 0, left ^ delta), out=generator)
-            generator ^= where(right_bits, delta)
-            out = hashed ^ where(left_bits, generator)
+            hashed = self.hash.labels(first + part.start, 0, left)
+            np.bitwise_xor(hashed, self.hash.labels(first + part.start, 0, left ^ delta), out=generator)
+            rows[:] = delta
+            generator ^= self._choice.by(right)
+            rows[:] = generator
+            hashed ^= self._choice.by(left)
 
-            hashed = self.hash.labels(first + start, 1, right)
-            both = hashed ^ self.hash.labels(first + start, 1, right ^ delta)
-            np.bitwise_xor(both, left, out=own)
-            out ^= hashed
-            np.bitwise_xor(out, where(right_bits, both), out=zero[part])
+            other = self.hash.labels(first + part.start, 1, right)
+            np.bitwise_xor(other, self.hash.labels(first + part.start, 1, right ^ delta), out=rows)
+            np.bitwise_xor(rows, left, out=own)
+            hashed ^= other
+            np.bitwise_xor(hashed, self._choice.by(right), out=zero[part])
 
 
 class Garbling:

@@ -13,7 +13,7 @@ k = S xor block, with S fresh for each batch.
 
 Bounds, in the ideal-cipher model, for circuits of any size and any number of batches: a gate hides two labels
 and an output bit one, Delta has 127 random bits, so circuits keep 127 - log2(2 BLOCK) = 118 bits; a
-transfer hides one label under the 128 bits of s: 128 - log2(BLOCK) = 120. (Keys of Paillier: 128 for 3072 bits.)
+transfer hides one label under the 128 bits of s: 128 - log2(BLOCK) = 120. (A Paillier key of 3072 bits: 128.)
 
 Within one key the tweak separates the hashes: instance i of a block has the tweaks 2i and 2i + 1, one for
 each half of a gate; it is XORed after sigma. Two inputs of AES under one key coincide only if two labels,
@@ -25,7 +25,7 @@ Byte order: xL is a label's first word, and i is XORed into the second word (lit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import numpy as np
@@ -34,11 +34,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from twinveil.garbling.labels import LABEL_BYTES, Words
 
 BLOCK = 256
-"""Instances under one AES key. Half as many would be one bit more; to set a key up takes as long as to encrypt
-some two thousand labels with it, which is paid ahead of the inputs."""
+"""Instances under one AES key, a multiple of 128. Half as many would be one bit more; to set a key up takes
+as long as to encrypt some two thousand labels with it, which is paid ahead of the inputs."""
 
 CHUNK = 4096
 """Labels worked on at a time: what AES gets and gives stays in the second-level cache."""
+
+_KEYS_KEPT = 4096
+"""Blocks behind the last instance whose keys may still be there: 6 MiB."""
 
 AES_SLACK = LABEL_BYTES - 1
 """`update_into` wants this many bytes more than it writes."""
@@ -63,6 +66,12 @@ def aes(key: bytes) -> Encrypt:
 def next_block(instance: int) -> int:
     """The first instance from `instance` on that begins a block."""
     return -(-instance // BLOCK) * BLOCK
+
+
+def chunks(start: int, stop: int) -> Iterator[slice]:
+    """CHUNK by CHUNK."""
+    for at in range(start, stop, CHUNK):
+        yield slice(at, min(at + CHUNK, stop))
 
 
 class Hash:
@@ -90,22 +99,23 @@ class Hash:
     def set_up(self, instances: range) -> None:
         """Set up the keys of these instances."""
         for block in range(instances.start // BLOCK, -(-instances.stop // BLOCK)):
-            self._cipher(block)
+            if block not in self._ciphers:
+                self._cipher(block)
 
     def forget(self, before: int) -> None:
-        """Drop the keys of all blocks that lie before an instance."""
-        for block in range(self._forgotten, before // BLOCK):
-            self._ciphers.pop(block, None)
-        self._forgotten = max(self._forgotten, before // BLOCK)
+        """Now and then, drop the keys of blocks before an instance: it takes as long as to use them."""
+        if before // BLOCK - self._forgotten > _KEYS_KEPT:
+            self._ciphers = {block: each for block, each in self._ciphers.items() if block >= before // BLOCK}
+            self._forgotten = before // BLOCK
 
     def labels(self, first: int, half: int, labels: Words) -> Words:
         """H(label, tweak), (n, 2): of instances `first` on, for one half (0, 1) of their gates."""
         if len(labels) <= CHUNK:
             return self._chunk(first, half, labels)
-        starts = range(0, len(labels), CHUNK)
-        return np.concatenate(
-            [self._chunk(first + start, half, labels[start : start + CHUNK]) for start in starts]
-        )
+        out = np.empty_like(labels)
+        for part in chunks(0, len(labels)):
+            out[part] = self._chunk(first + part.start, half, labels[part])
+        return out
 
     def _chunk(self, first: int, half: int, labels: Words) -> Words:
         number, start = divmod(first, BLOCK)
@@ -123,8 +133,10 @@ class Hash:
             pieces[-1] = self._piece(stop - stop % BLOCK, stop)
         if start:
             pieces[0] = self._piece(start, min(stop, BLOCK))
+        ciphers = self._ciphers
         for block, (plain, image) in enumerate(pieces, number):
-            self._cipher(block)(plain, image)
+            encrypt = ciphers.get(block) or self._cipher(block)
+            encrypt(plain, image)
 
     def _piece(self, start: int, stop: int) -> tuple[memoryview, memoryview]:
         """Bytes for AES, and where their images go."""
@@ -132,7 +144,5 @@ class Hash:
         return self._plain.data[first:last], self._image.data[first : last + AES_SLACK]
 
     def _cipher(self, block: int) -> Encrypt:
-        cipher = self._ciphers.get(block)
-        if cipher is None:
-            cipher = self._ciphers[block] = aes(block_key(self._start_point, block))
-        return cipher
+        made = self._ciphers[block] = aes(block_key(self._start_point, block))
+        return made

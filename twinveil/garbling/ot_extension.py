@@ -179,7 +179,10 @@ class ExtensionSender:
         self._pads = _joined(self._pads, pads)
 
     def take(self, count: int) -> Labels:
-        """Both pads of the next `count` random OTs as they are: (n, 2). Raises OutOfOrder if fewer are left."""
+        """Both pads of the next `count` random OTs as they are: (n, 2).
+
+        Raises OutOfOrder if fewer are left.
+        """
         _check_left(count, self.available)
         pads, self._pads = self._pads[:count], self._pads[count:]
         return pads

@@ -1,15 +1,15 @@
 """From labels to additive shares without an adder: one word of L bits an output bit.
 
-For bit i of an output, with labels W (of 0) and W xor Delta (of 1) and p = lsb(W), so that W_p, the label of the
-value p, has the colour 0:
+For bit i of an output, with labels W (of 0) and W xor Delta (of 1) and p = lsb(W), so that W_p, the label of
+the value p, has the colour 0, all modulo 2^L:
 
-    S1   t = H(W_p) - p 2^i           r = - sum t           word = H(W_(1-p)) - t - (1-p) 2^i        mod 2^L
-    S2   sum over i of H(label), less the word where its colour is 1,   = sum t + sum x_i 2^i = x - r     mod 2^L
+    S1   t = H(W_p) - p 2^i        r = - sum t        word = H(W_(1-p)) - t - (1-p) 2^i
+    S2   sum over i of H(label), less the word where its colour is 1,  = sum t + sum x_i 2^i = x - r
 
-So r falls out of the garbling: S1 has it before any input is known. S2 knows one label of each wire; the hash of
-the other, a one-time pad on t, makes the word uniform to it, and t that it knows is one of H or H - 2^i, as
-the bit is, which only x tells. H is cut to its low L bits. Its instances are the circuit's, counted
-on from the first block that holds no gate, so that no (key, tweak) serves twice.
+So r falls out of the garbling: S1 has it before any input is known. S2 knows one label of each wire. The hash
+of the other is a one-time pad on the word; of t S2 knows that it is one of two values, and which of them only
+the bit tells. H is cut to its low L bits. Its instances are the circuit's, counted on from the first block
+that holds no gate, so that no (key, tweak) serves twice.
 
 An output of a circuit that nobody adds is *flipped* instead: S2 gets the colours of its labels, which are
 x xor p, and p, uniform, is S1's. That is free.

@@ -8,14 +8,15 @@ A product a b, a being S1's bit and b S2's:
     S1 -> S2   word = m_(1-d) - m_d - a                                 mod 2^L
     S1         - m_d                    S2   m_c, less the word where b = 1: m_d + a b
 
-A picture that only linear layers read needs no gate. With rho = c drawn ahead, x_i = mu_i xor rho_i, mu being the
-masked picture that S1 knows online, and r drawn by S1 ahead:
+A picture that only linear layers read needs no gate. With rho = c drawn ahead, x_i = mu_i xor rho_i, mu being
+the masked picture that S1 knows online, and r drawn by S1 ahead, all modulo 2^L:
 
-    S1 -> S2   word_i = m_1 - m_0 - 2^i (1 - 2 mu_i)    a bit,    and   mu - sum m_0 - r   a pixel,    mod 2^L
-    S2         sum of m_c, less the word where rho_i = 1,  = sum m_0 + rho_i 2^i (1 - 2 mu_i);  plus the last: x - r
+    S1 -> S2   word_i = m_1 - m_0 - 2^i (1 - 2 mu_i)    a bit,    and   mu - sum m_0 - r   a pixel
+    S2         sum of m_c, less the word where rho_i = 1, plus the pixel's word
+               = sum m_0 + sum rho_i 2^i (1 - 2 mu_i)  +  mu - sum m_0 - r  =  x - r
 
-A word hides what it carries: m_(1-c) is uniform to S2, and the pixel's word is under r. L + L / bits bits of
-words a bit online, where a circuit sends labels of 128.
+A word hides what it carries: m_(1-c) is uniform to S2, and the pixel's word is under r. For pixels of 8 bits
+these are 9 words of L bits online, where a circuit sends 8 labels of 128.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from twinveil.garbling.outputs import Integers
 def multiply(
     transfers: ExtensionSender, bits: Bools, corrections: bytes, width: int
 ) -> tuple[bytes, Integers]:
-    """S1, whose bits (n,) these are: the words for S2, and its own shares modulo 2^width of the products (n,).
+    """S1, whose bits (n,) these are: words for S2, and its own shares modulo 2^width of the products (n,).
 
     Takes the next n transfers. Raises InvalidMessage, and takes none, if the corrections' size is not exact.
     """

@@ -1,7 +1,7 @@
 """Comparisons of many pools, some above others, made side by side.
 
-Depth, not width, is what evaluation waits for: every comparison is a chain of carries. So the pools of a stage
-are put down as comparisons of *places*, in a row of values that grows, and all comparisons of one depth are one.
+Depth, not width, is what evaluation waits for: every comparison is a chain of carries. So the pools of a
+stage are put down as comparisons of *places*, in a row of values that grows, and all of one depth are one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Tournament:
         """Places that are compared, depth by depth; each round's maxima follow what is there."""
         depth = self._depth[self._count :]
         left, right = self.places(self._left), self.places(self._right)
-        return [(left[depth == at], right[depth == at]) for at in range(1, int(self._depth.max(initial=0)) + 1)]
+        return [
+            (left[depth == at], right[depth == at]) for at in range(1, int(self._depth.max(initial=0)) + 1)
+        ]
 
     def _larger(self, left: Places, right: Places) -> Places:
         first = len(self._depth)

@@ -1,8 +1,8 @@
 """The circuits of a picture that are made ahead, one a stage: what the clouds do between linear layers.
 
-S1's input NAME is y1 + y2 - rho modulo 2^L of layer NAME's sums (the picture's: x xor rho), S2's is rho, so that
-an adder (an xor, which is free) begins the circuit. Outputs are the stage's pieces, as shares modulo 2^share_bits. All of
-one picture: shapes are (bits, channels, height, width). All are total.
+S1's input NAME is y1 + y2 - rho modulo 2^L of layer NAME's sums (the picture's: x xor rho), S2's is rho, so
+that an adder (an xor, which is free) begins the circuit. Outputs are the stage's pieces, as shares modulo
+2^share_bits. All are of one picture, shapes (bits, channels, height, width), and total.
 
 AND gates of a stage: L - 1 a sum; b + h a ReLU, h = L - 1 - shift - b being what can overflow its b bits;
 2 b a comparison of its pools. None for shares.
@@ -92,7 +92,7 @@ class _Pieces:
             self._groups.append((names, *_compete(shapes, stage.pools, stage.outputs)))
 
     def outputs(self, g: Gates, tensors: Mapping[str, Wires]) -> dict[str, Wires]:
-        found = {}
+        found: dict[str, Wires] = {}
         for names, rounds, places in self._groups:
             row = run(g, _joined(tensors[name] for name in names), rounds)
             found |= {name: row.take(at, axis=1) for name, at in places.items()}
@@ -109,9 +109,7 @@ def _compete(
     tensors = {name: at[0] for name, at in named.items()}
     for pool in pools:
         if pool.source in tensors:
-            tensors[pool.name] = tournament.pool(
-                tensors[pool.source], pool.size, pool.stride, pool.padding
-            )
+            tensors[pool.name] = tournament.pool(tensors[pool.source], pool.size, pool.stride, pool.padding)
     return tournament.rounds(), {
         name: tournament.places(tensors[name]) for name in outputs if name in tensors
     }

@@ -769,17 +769,21 @@ Global___ItemsOpened: _TypeAlias = ItemsOpened  # noqa: Y015
 class MakeItem(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    NUMBER_FIELD_NUMBER: _builtins.int
     BASE_OT_REPLY_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """in this conversation, from 0"""
     base_ot_reply: _builtins.bytes
     """with the conversation's first item"""
     def __init__(
         self,
         *,
+        number: _builtins.int = ...,
         base_ot_reply: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ot_reply", b"base_ot_reply"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ot_reply", b"base_ot_reply", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from twinveil.crypto.nonces import SLACK_BITS
 from twinveil.crypto.slots import Slots, most_slots
 from twinveil.errors import BadPlan
 from twinveil.params import PACKED_SIGMA
@@ -87,6 +88,11 @@ class ItemLayout:
     def margin(self) -> int:
         """Bits of a mask beyond those of its plaintext."""
         return self.sigma + self._fitted[0]
+
+    @property
+    def more_towards_s2(self) -> int:
+        """Bits by which S1's nonces exceed what their reach asks for: to |N| + sigma + ceil(log2 of them)."""
+        return max(0, self.margin - SLACK_BITS)
 
     @property
     def layers(self) -> dict[str, LayerLayout]:

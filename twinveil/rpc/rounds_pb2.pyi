@@ -717,12 +717,13 @@ class OpenItems(_message.Message):
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     IMPORT_ID_FIELD_NUMBER: _builtins.int
-    LAYOUT_FIELD_NUMBER: _builtins.int
+    BINDING_FIELD_NUMBER: _builtins.int
     BASE_OT_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     session_id: _builtins.bytes
     import_id: _builtins.bytes
-    layout: _builtins.bytes
+    binding: _builtins.bytes
+    """SHA-256 of all that an item is bound to: S2 compares with its own"""
     base_ot: _builtins.bytes
     """of the transfers in which S1 chooses"""
     def __init__(
@@ -731,12 +732,12 @@ class OpenItems(_message.Message):
         protocol_version: _builtins.int = ...,
         session_id: _builtins.bytes = ...,
         import_id: _builtins.bytes = ...,
-        layout: _builtins.bytes = ...,
+        binding: _builtins.bytes = ...,
         base_ot: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ot", b"base_ot", "import_id", b"import_id", "layout", b"layout", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ot", b"base_ot", "binding", b"binding", "import_id", b"import_id", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -98,7 +98,14 @@ class Engine:
 
     def _script(self, opening: pb.Round) -> Script:
         clouds = self.clouds
-        maker = MakerS2(opening.open_items, clouds.s2, self.plan, clouds.secret, observer=clouds.observer)
+        maker = MakerS2(
+            opening.open_items,
+            clouds.import_id,
+            clouds.s2,
+            self.plan,
+            clouds.secret,
+            observer=clouds.observer,
+        )
         request = yield pb.Round(items_opened=maker.opened)
         while True:
             if request.WhichOneof("body") == "make_item":
@@ -125,7 +132,8 @@ class Engine:
         mine, self.halves_s2 = ([read_picture_half(plan, half[side]) for half in sent] for side in (0, 1))
         items = [self.items_s1.pop(0) for _ in images]
         self._mine = online_s1.PicturesS1(clouds.s1, self.plan, items, mine, label_only)
-        first = pb.Round(bind=pb.Bind(label_only=label_only))
+        bind = pb.Bind(query_id=secrets.token_bytes(16), label_only=label_only)
+        first = pb.Round(bind=bind)
         with self.peer.step("online"):
             half = online_s1.spend(self.peer.ask, first, self._mine, self.plan, label_only)
         combine = answers.labels if label_only else answers.class_vectors

@@ -11,9 +11,9 @@ from gmpy2 import mpz
 from hypothesis import given, settings
 
 from tests.crypto_keys import secret_key
-from tests.estimate.test_exact import default_model
 from tests.networks import random_model, small_icnn_model, tiny_models
 from tests.protocol.ahead.clouds import Imported
+from tests.protocol.ahead.default import default_plan
 from tests.protocol.ahead.test_layout import wide
 from twinveil.blinding import decode, encode, half_bytes, offset_binary, pack
 from twinveil.crypto.slots import pack as pack_slots
@@ -225,4 +225,4 @@ def test_decode_is_what_reads_kernels() -> None:
 
 @pytest.mark.parametrize(("key_bits", "most"), [(2048, 200), (3072, 250)])
 def test_the_default_network_is_imported_in_few_bytes(key_bits: int, most: int) -> None:
-    assert max(bytes_a_weight(default_model().plan, key_bits)) <= most
+    assert max(bytes_a_weight(default_plan(), key_bits)) <= most

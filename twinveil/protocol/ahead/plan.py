@@ -16,6 +16,7 @@ from twinveil.garbling.products import Pixels
 from twinveil.plan import IMAGE, Dense
 from twinveil.protocol.ahead.layout import ItemLayout
 from twinveil.protocol.ahead.masking import Sheet
+from twinveil.protocol.conversation import ROUNDS_VERSION, binding
 from twinveil.protocol.shares import Words
 from twinveil.protocol.stages import circuits
 from twinveil.schedule import LinearStep, Stage
@@ -39,6 +40,12 @@ class ItemPlan:
     """Circuits, sheets and turns of an item. Made once, with the model."""
 
     layout: ItemLayout
+
+    def binding(self, import_id: bytes, layout: bytes, fingerprint: str, label_only: bool) -> bytes:
+        """Of all that an item belongs to. layout: the model's digest; label_only: the owner's policy."""
+        version = ROUNDS_VERSION.to_bytes(4, "big")
+        policy = bytes([label_only])
+        return binding(b"twinveil items", import_id, layout, fingerprint.encode(), b"packed", policy, version)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -58,9 +58,20 @@ class ItemS1(SingleUse):
 
 
 class MakerS1(SingleUse):
-    """S1's end of one conversation in which items are made, one after the other."""
+    """S1's end of one conversation in which items are made, one after the other.
 
-    def __init__(self, ask: Ask, import_id: bytes, model: ModelS1, plan: ItemPlan, machine: Machine) -> None:
+    label_only: the owner's policy.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        import_id: bytes,
+        model: ModelS1,
+        plan: ItemPlan,
+        machine: Machine,
+        label_only: bool = False,
+    ) -> None:
         self._ask, self._model, self._plan, self._machine = ask, model, plan, machine
         session = secrets.token_bytes(SESSION_BYTES)
         base = BaseSender(session + b"borrows")
@@ -68,7 +79,7 @@ class MakerS1(SingleUse):
             protocol_version=ROUNDS_VERSION,
             session_id=session,
             import_id=import_id,
-            layout=model.layout.digest,
+            binding=plan.binding(import_id, model.layout.digest, machine.key.fingerprint, label_only),
             base_ot=base.first(),
         )
         opened = expect(ask(pb.Round(open_items=opening)), "items_opened").items_opened

@@ -6,6 +6,7 @@ any input comes: tables, one label of each of its own wires.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Generator, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.slots import pack
-from twinveil.errors import AlreadyUsed, InvalidMessage, OutOfOrder
+from twinveil.errors import AlreadyUsed, InvalidMessage, OutOfOrder, PeerMismatch
 from twinveil.garbling.ahead import EvaluatorHalf, Offer
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
@@ -22,7 +23,7 @@ from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.ahead.geometry import placed
 from twinveil.protocol.ahead.layout import MORE_TOWARDS_S1
 from twinveil.protocol.ahead.masking import share
-from twinveil.protocol.ahead.model.s2 import ModelS2, check_layout
+from twinveil.protocol.ahead.model.s2 import ModelS2
 from twinveil.protocol.ahead.plan import ItemPlan, joined
 from twinveil.protocol.conversation import check_opening, expect
 from twinveil.protocol.observer import NOBODY, Mask, Observer
@@ -48,19 +49,31 @@ class ItemS2(SingleUse):
 
 
 class MakerS2(SingleUse):
-    """S2's end of one conversation in which items are made. opened: the reply to `opening`."""
+    """S2's end of one conversation in which items are made. opened: the reply to `opening`.
+
+    import_id, label_only: of the model that `opening` names, as S2 has it. Raises PeerMismatch unless S1
+    means the same model, key, policy and version.
+    """
 
     def __init__(
         self,
         opening: pb.OpenItems,
+        import_id: bytes,
         model: ModelS2,
         plan: ItemPlan,
         key: SecretKey,
         workers: Workers = INLINE,
         observer: Observer = NOBODY,
+        label_only: bool = False,
     ) -> None:
         check_opening(opening)
-        check_layout(opening.layout, model.layout)
+        fingerprint = key.public_key.fingerprint
+        bound = plan.binding(import_id, model.layout.digest, fingerprint, label_only)
+        if not hmac.compare_digest(opening.binding, bound):
+            raise PeerMismatch(
+                "the clouds differ in this model, its policy, cloud_s2's key or their versions of Twinveil: "
+                "install the same version on both and outsource the model again"
+            )
         self._model, self._plan, self._key, self._workers = model, plan, key, workers
         self._observer = observer
         self._encryptor = Encryptor(key.public_key, key.tally, MORE_TOWARDS_S1)

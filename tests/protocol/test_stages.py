@@ -47,7 +47,7 @@ def through(described: list[Circuit | Pixels], tensors: Tensors) -> list[dict[st
     """All circuits of one picture garbled ahead, then opened in turn: the sums of both clouds' shares."""
     receiver, sender = session(sum(each.transfers for each in described))
     made = [each.garble(sender) for each in described]
-    held = [each.hold(half.offer, receiver) for each, half in zip(described, made, strict=True)]
+    held = [each.hold(half.offer(), receiver) for each, half in zip(described, made, strict=True)]
     results = []
     for each, given_, taken in zip(described, made, held, strict=True):
         masked = {

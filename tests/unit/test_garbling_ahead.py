@@ -32,9 +32,15 @@ Values = dict[str, Integers]
 
 
 def halves(circuit: Circuit) -> tuple[GarblerHalf, EvaluatorHalf]:
+    made, _, held = offered(circuit)
+    return made, held
+
+
+def offered(circuit: Circuit) -> tuple[GarblerHalf, Offer, EvaluatorHalf]:
     receiver, sender = session(circuit.transfers)
     made = circuit.garble(sender)
-    return made, circuit.hold(made.offer, receiver)
+    offer = made.offer()
+    return made, offer, circuit.hold(offer, receiver)
 
 
 def rebuilt(circuit: Circuit, made: GarblerHalf, opened: Values) -> Values:
@@ -147,12 +153,12 @@ def balanced(share: Integers, width: int) -> bool:
 
 def test_both_shares_are_uniform_whatever_the_value() -> None:
     width, size = 19, 20_000
-    made, held = halves(product(size, width))
+    made, offer, held = offered(product(size, width))
     opened = held.open(made.answer({"a": np.zeros(size, np.uint64)}))
     assert not rebuilt(product(size, width), made, opened)["z"].any()
     assert balanced(made.masks["z"], width)
     assert balanced(opened["z"], width)
-    assert balanced(unpack_words(made.offer.words, 8 * size, width), width)
+    assert balanced(unpack_words(offer.words, 8 * size, width), width)
 
 
 def test_masks_that_are_the_bits_of_the_labels_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +203,7 @@ def offsets(made: int, patched: Callable[[ExtensionSender], None] = lambda sende
     circuit = activation(5, (3,), 0, 4, 7)
     _, sender = session(made * circuit.transfers)
     patched(sender)
-    return [sender._s.tobytes(), *(circuit.garble(sender)._garbler._delta.tobytes() for _ in range(made))]
+    return [sender._s.tobytes(), *(circuit.garble(sender)._delta.tobytes() for _ in range(made))]
 
 
 def test_every_circuit_has_its_own_offset_and_none_is_the_transfers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,11 +231,11 @@ def labels_in(offer: Offer, answer: bytes, delta: np.ndarray) -> bool:
 
 def test_no_label_of_s1_goes_ahead() -> None:
     circuit = activation(5, (30,), 0, 4, 7)
-    made, held = halves(circuit)
-    answer, delta = made.answer(held.drawn), made._garbler._delta
+    made, offer, held = offered(circuit)
+    answer, delta = made.answer(held.drawn), made._delta
     assert len(answer) == 16 * 5 * 30
-    assert not labels_in(made.offer, answer, delta)
-    assert labels_in(made.offer._replace(labels=answer), answer, delta)
+    assert not labels_in(offer, answer, delta)
+    assert labels_in(offer._replace(labels=answer), answer, delta)
 
 
 def test_words_of_rho_hide_the_offset_and_both_labels() -> None:
@@ -238,14 +244,15 @@ def test_words_of_rho_hide_the_offset_and_both_labels() -> None:
     receiver, sender = session(circuit.transfers)
     pads = sender._pads.copy()
     made = circuit.garble(sender)
-    sent = np.frombuffer(made.offer.labels, "V16")
-    zeros, delta = pads[:, 0], made._garbler._delta
+    offer = made.offer()
+    sent = np.frombuffer(offer.labels, "V16")
+    zeros, delta = pads[:, 0], made._delta
     known = {label.tobytes() for each in (zeros, pads[:, 1], xor_all(zeros, delta)) for label in each} | {
         delta.tobytes()
     }
     assert len({label.tobytes() for label in sent}) == len(sent) == 150
     assert not known & {label.tobytes() for label in sent}
-    held = circuit.hold(made.offer, receiver)
+    held = circuit.hold(offer, receiver)
     active = words(held._labels["y"]) ^ words(zeros.copy())
     chosen = to_bits(held.drawn["y"], 5).reshape(-1)
     np.testing.assert_array_equal(active, chosen[:, None] * delta)
@@ -265,9 +272,31 @@ def test_each_half_serves_once() -> None:
     answer = made.answer(held.drawn)
     with pytest.raises(AlreadyUsed):
         made.answer(held.drawn)
+    with pytest.raises(AlreadyUsed):
+        made.offer()
     held.open(answer)
     with pytest.raises(AlreadyUsed):
         held.open(answer)
+
+
+def test_labels_that_leave_twice_tell_the_offset() -> None:
+    """What the rule is for: a half that forgets that it has answered."""
+    made, _ = halves(activation(5, (3,), 0, 4, 7))
+    zeros = made._zeros
+    first = made.answer({"y": np.zeros(3, np.uint64)})
+    made._zeros = zeros
+    second = made.answer({"y": np.full(3, 31, np.uint64)})
+    assert first != second
+    told = np.frombuffer(first, np.uint64).reshape(-1, 2) ^ np.frombuffer(second, np.uint64).reshape(-1, 2)
+    np.testing.assert_array_equal(told, np.broadcast_to(made._delta, told.shape))
+
+
+def test_a_half_keeps_no_more_than_it_needs() -> None:
+    """16 bytes a bit and the masks, once its tables are out; the masks, once it has answered."""
+    made, held = halves(product(3000, 20))
+    assert sum(len(part) for part in held_by(made)) <= 17 * 8 * 3000 + 8 * 3000
+    made.answer(held.drawn)
+    assert sum(len(part) for part in held_by(made)) <= 8 * 3000 + 16
 
 
 def test_a_half_that_got_a_wrong_answer_is_used_up() -> None:
@@ -277,6 +306,26 @@ def test_a_half_that_got_a_wrong_answer_is_used_up() -> None:
         held.open(answer[:-1])
     with pytest.raises(AlreadyUsed):
         held.open(answer)
+
+
+def held_by(half: object) -> list[bytes]:
+    """The bytes of all arrays and strings that a half holds."""
+    found: list[bytes] = []
+
+    def walk(value: object) -> None:
+        if isinstance(value, np.ndarray):
+            found.append(value.tobytes())
+        elif isinstance(value, bytes):
+            found.append(value)
+        elif isinstance(value, dict):
+            for each in value.values():
+                walk(each)
+        elif isinstance(value, tuple):
+            for each in value:
+                walk(each)
+
+    walk(vars(half))
+    return found
 
 
 @pytest.mark.parametrize("secret", halves(activation(5, (3,), 0, 4, 7)))
@@ -290,13 +339,13 @@ def test_halves_are_neither_copied_nor_pickled_nor_shown(secret: object) -> None
 def test_transfers_are_taken_in_order_and_once() -> None:
     circuit = activation(5, (3,), 0, 4, 7)
     receiver, sender = session(circuit.transfers + 3)
-    made = circuit.garble(sender)
-    circuit.hold(made.offer, receiver)
+    offer = circuit.garble(sender).offer()
+    circuit.hold(offer, receiver)
     assert sender.available == receiver.available == 3
     with pytest.raises(OutOfOrder):
         circuit.garble(sender)
     with pytest.raises(OutOfOrder):
-        circuit.hold(made.offer, receiver)
+        circuit.hold(offer, receiver)
 
 
 @pytest.mark.parametrize("part", Offer._fields)
@@ -304,7 +353,7 @@ def test_transfers_are_taken_in_order_and_once() -> None:
 def test_any_other_size_of_an_offer_is_refused_and_takes_no_transfer(part: str, change: Any) -> None:
     circuit = activation(5, (3,), 0, 4, 7)
     receiver, sender = session(circuit.transfers)
-    offer = circuit.garble(sender).offer
+    offer = circuit.garble(sender).offer()
     with pytest.raises(InvalidMessage, match=f"the circuit's {part} have"):
         circuit.hold(offer._replace(**{part: change(getattr(offer, part))}), receiver)
     assert receiver.available == circuit.transfers
@@ -316,7 +365,7 @@ def test_any_content_gives_some_output(part: str) -> None:
     for fill in (bytes, os.urandom, lambda size: b"\xff" * size):
         receiver, sender = session(circuit.transfers)
         made = circuit.garble(sender)
-        offer, answer = made.offer, made.answer({"y": np.zeros(3, np.uint64)})
+        offer, answer = made.offer(), made.answer({"y": np.zeros(3, np.uint64)})
         if part == "answer":
             answer = fill(len(answer))
         else:
@@ -331,8 +380,8 @@ def test_any_content_gives_some_output(part: str) -> None:
 
 def test_sizes_are_known_before() -> None:
     circuit = activation(9, (2, 3), 1, 8, 13)
-    made, held = halves(circuit)
-    assert tuple(len(part) for part in made.offer) == circuit.offer_bytes
+    made, offer, held = offered(circuit)
+    assert tuple(len(part) for part in offer) == circuit.offer_bytes
     assert circuit.offer_bytes == (
         16 + 32 * circuit.counts.and_gates,
         16 * 54,
@@ -357,7 +406,7 @@ def test_a_program_that_changes_its_mind_is_refused() -> None:
     circuit = activation(5, (3,), 0, 4, 7)
     receiver, sender = session(2 * circuit.transfers)
     made = circuit.garble(sender)
-    held = circuit.hold(made.offer, receiver)
+    held = circuit.hold(made.offer(), receiver)
 
     def lazy(g: Gates, masked: Inputs, drawn: Inputs) -> dict[str, Wires]:
         return {"x": masked["y"][:4], "total": masked["y"], "sign": masked["y"][:1]}

@@ -135,7 +135,7 @@ def both_phases(pictures: int) -> None:
         halves = []
         for each in made:
             garbling = each.garble(sender)
-            halves.append((garbling, each.hold(garbling.offer, receiver)))
+            halves.append((garbling, each.hold(garbling.offer(), receiver)))
             if len(halves) < 3:
                 held = HeldBits(receiver, np.ones(50, np.bool_), 20)
                 held.open(multiply(sender, np.ones(50, np.bool_), held.corrections, 20)[0])

@@ -237,7 +237,7 @@ def test_permute_bits_of_inputs_are_balanced() -> None:
 def test_secrets_stay_out_of_repr_and_pickle() -> None:
     garbling = garble(two_layers, *SHAPES)
     backend = Garbler(os.urandom(16), np.zeros(0, np.uint64))
-    reader = Evaluator(os.urandom(16), np.zeros(0, np.uint64))
+    reader = Evaluator(hashing.Keys(os.urandom(16)), np.zeros(0, np.uint64))
     assert repr(garbling) == "Garbling(42 AND gates)"
     assert repr(backend) == "Garbler(0 gates)"
     assert repr(reader) == "Evaluator(0 gates)"
@@ -308,7 +308,7 @@ def test_tweaks_are_two_for_each_instance_of_a_block(monkeypatch: pytest.MonkeyP
     """With all labels 0 the second word of what AES gets is the tweak; calls go on counting instances."""
     seen = record(monkeypatch)
     sizes = (2 * CHUNK + 7, 1, 50)
-    backend = Evaluator(bytes(16), np.zeros(4 * sum(sizes), np.uint64))
+    backend = Evaluator(hashing.Keys(bytes(16)), np.zeros(4 * sum(sizes), np.uint64))
     for size in sizes[:2]:
         wires = backend.constant(np.zeros((1, size), np.bool_))
         backend.and_(wires, wires)
@@ -351,7 +351,7 @@ def test_half_gates_against_the_papers_formulas() -> None:
 
     def h(label: int, tweak: int) -> int:
         source = np.frombuffer(label.to_bytes(16, "little"), np.uint64).reshape(1, 2)
-        return int.from_bytes(hashing.Hash(start).labels(0, tweak, source).tobytes(), "little")
+        return int.from_bytes(hashing.Hash(hashing.Keys(start)).labels(0, tweak, source).tobytes(), "little")
 
     a0, b0, delta = number(a), number(b), number(backend.invert(a)) ^ number(a)
     p_a, p_b = a0 & 1, b0 & 1

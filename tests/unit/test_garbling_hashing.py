@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from twinveil.garbling import hashing
-from twinveil.garbling.hashing import BLOCK, CHUNK, Hash, block_key, next_block
+from twinveil.garbling.hashing import BLOCK, CHUNK, Hash, Keys, block_key, next_block
 from twinveil.garbling.labels import LABEL, Choice, random_labels, words
 
 
@@ -49,14 +49,14 @@ KNOWN = [
 @pytest.mark.parametrize(("start", "instance", "half", "label", "expected"), KNOWN)
 def test_known_answers(start: str, instance: int, half: int, label: str, expected: str) -> None:
     labels = words(np.frombuffer(bytes.fromhex(label), LABEL))
-    assert Hash(bytes.fromhex(start)).labels(instance, half, labels).tobytes().hex() == expected
+    assert Hash(Keys(bytes.fromhex(start))).labels(instance, half, labels).tobytes().hex() == expected
 
 
 @pytest.mark.parametrize("first", [0, 1, BLOCK - 1, 7 * BLOCK, 7 * BLOCK + 5])
 @pytest.mark.parametrize("count", [0, 1, 7, BLOCK, BLOCK + 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
 def test_equals_the_reference_across_blocks_and_chunks(first: int, count: int) -> None:
     start, labels = os.urandom(16), random_labels(count)
-    made = Hash(start)
+    made = Hash(Keys(start))
     for half in (0, 1):
         result = integers(made.labels(first, half, words(labels)).reshape(-1).view(LABEL))
         assert len(result) == count
@@ -75,15 +75,15 @@ def test_keys_set_up_ahead_kept_and_forgotten_give_the_same(monkeypatch: pytest.
     aes = hashing.aes
     monkeypatch.setattr(hashing, "aes", lambda key: made.append(key) or aes(key))
     start, labels = os.urandom(16), words(random_labels(10 * BLOCK))
-    whole = Hash(start).labels(0, 1, labels)
+    whole = Hash(Keys(start)).labels(0, 1, labels)
     made.clear()
-    ahead = Hash(start)
-    ahead.set_up(range(BLOCK + 1, 10 * BLOCK))
+    ahead = Hash(Keys(start))
+    ahead.keys.set_up(range(BLOCK + 1, 10 * BLOCK))
     assert made == [block_key(start, number) for number in range(1, 10)]
     for at in range(10):
         part = slice(at * BLOCK, (at + 1) * BLOCK)
         np.testing.assert_array_equal(ahead.labels(at * BLOCK, 1, labels[part]), whole[part])
-        ahead.forget((at + 1) * BLOCK)
+        ahead.keys.forget((at + 1) * BLOCK)
     assert len(made) == len(set(made)) == 10
     np.testing.assert_array_equal(ahead.labels(0, 1, labels), whole)
     assert len(made) > 12
@@ -125,9 +125,9 @@ def test_keys_are_the_start_point_xor_block() -> None:
 
 
 def test_a_hash_is_not_pickled() -> None:
-    assert repr(Hash(os.urandom(16))) == "Hash(...)"
+    assert repr(Hash(Keys(os.urandom(16)))) == "Hash(...)"
     with pytest.raises(TypeError):
-        pickle.dumps(Hash(os.urandom(16)))
+        pickle.dumps(Hash(Keys(os.urandom(16))))
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 64])

@@ -20,7 +20,7 @@ from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.bit_matrix import transpose
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.circuit import flatten
-from twinveil.garbling.hashing import BLOCK, Encrypt, Hash
+from twinveil.garbling.hashing import BLOCK, Encrypt, Hash, Keys
 from twinveil.garbling.ot_extension import (
     ExtensionReceiver,
     ExtensionSender,
@@ -281,7 +281,7 @@ def reference_pads(
     labels = [
         np.frombuffer(label.to_bytes(16, "little"), np.uint64).reshape(1, 2) for label in (q, q ^ delta)
     ]
-    return b"".join(Hash(start).labels(index, 0, label).tobytes() for label in labels)
+    return b"".join(Hash(Keys(start)).labels(index, 0, label).tobytes() for label in labels)
 
 
 @pytest.mark.parametrize("size", [1, 3, 16, 4095, 4096, 4097, 9000])

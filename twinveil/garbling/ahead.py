@@ -36,8 +36,8 @@ from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.circuit import START_POINT_BYTES, Counts, Program, Shapes, count, split
 from twinveil.garbling.evaluator import Evaluator
 from twinveil.garbling.garbler import Garbler
-from twinveil.garbling.hashing import next_block
-from twinveil.garbling.labels import LABEL, LABEL_BYTES, random_labels, words, xor_labels
+from twinveil.garbling.hashing import Keys, next_block
+from twinveil.garbling.labels import LABEL, LABEL_BYTES, Words, random_labels, words, xor_labels, xor_where
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.outputs import Integers, Widths, read, share, split_words, words_bytes
 
@@ -93,9 +93,9 @@ class Circuit:
 
 
 class GarblerHalf:
-    """S1's half of one garbled circuit: made ahead, answers once.
+    """S1's half of one garbled circuit: offers once, ahead, and answers once.
 
-    offer: for S2, ahead. masks: by name, r modulo 2^L of every shared output, p of every flipped one.
+    masks: by name, r modulo 2^L of every shared output, p of every flipped one.
     """
 
     def __init__(self, circuit: Circuit, transfers: ExtensionSender) -> None:
@@ -111,9 +111,10 @@ class GarblerHalf:
         if not garbler.done:
             raise InvalidMessage("the program made fewer gates than were counted")
         sent, self.masks = share(garbler, outputs, circuit.widths)
-        self.offer = Offer(tables.tobytes(), garbler.invert(xor_labels(drawn, pads[:, 1])).tobytes(), sent)
+        labels = garbler.invert(xor_labels(drawn, pads[:, 1]))
+        self._offer: Offer | None = Offer(tables.tobytes(), labels.tobytes(), sent)
         self._inputs = circuit.inputs
-        self._garbler = garbler
+        self._delta = garbler.delta
         self._zeros: dict[str, np.ndarray] | None = split(circuit.inputs, own)
 
     def __repr__(self) -> str:
@@ -121,6 +122,13 @@ class GarblerHalf:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("half a garbled circuit is used once: it is neither pickled nor copied")
+
+    def offer(self) -> Offer:
+        """For S2, ahead. Once: tables are large, and S1 has no further use for them."""
+        if self._offer is None:
+            raise AlreadyUsed("the tables of this circuit are already out")
+        offer, self._offer = self._offer, None
+        return offer
 
     def answer(self, masked: Mapping[str, Integers]) -> bytes:
         """Labels of the masked values, by name, reduced and (*batch): 16 bytes a bit. Once."""
@@ -132,11 +140,9 @@ class GarblerHalf:
             raise InvalidMessage(
                 f"a circuit wants the inputs {', '.join(sorted(self._inputs))}, each of its shape"
             )
+        bits = {name: to_bits(masked[name], shape[0]) for name, shape in self._inputs.items()}
         zeros, self._zeros = self._zeros, None
-        return b"".join(
-            self._garbler.select(zeros[name], to_bits(masked[name], len(zeros[name]))).tobytes()
-            for name in sorted(zeros)
-        )
+        return b"".join(xor_where(zeros[name], self._delta, bits[name]).tobytes() for name in sorted(zeros))
 
 
 class EvaluatorHalf:
@@ -160,10 +166,9 @@ class EvaluatorHalf:
         self._labels = split(circuit.inputs, labels.reshape(-1).view(LABEL))
         self._words = split_words(offer.words, circuit.widths, dict(counts.outputs))
         tables = np.frombuffer(offer.tables, "<u8", offset=START_POINT_BYTES)
-        evaluator = Evaluator(offer.tables[:START_POINT_BYTES], tables)
-        shared = sum(each.size for each in self._words.values())
-        evaluator.hash.set_up(range(next_block(counts.and_gates) + shared))
-        self._evaluator: Evaluator | None = evaluator
+        keys = Keys(offer.tables[:START_POINT_BYTES])
+        keys.set_up(range(next_block(counts.and_gates) + sum(each.size for each in self._words.values())))
+        self._garbled: tuple[Keys, Words] | None = keys, tables
 
     def __repr__(self) -> str:
         return "EvaluatorHalf(...)"
@@ -176,10 +181,10 @@ class EvaluatorHalf:
 
         Raises InvalidMessage, and is used up, if the size is not exact; whatever it holds gives some output.
         """
-        if self._evaluator is None:
+        if self._garbled is None:
             raise AlreadyUsed("this circuit is already evaluated")
-        evaluator, self._evaluator = self._evaluator, None
-        circuit = self._circuit
+        (keys, tables), self._garbled = self._garbled, None
+        circuit, evaluator = self._circuit, Evaluator(keys, tables)
         if len(answer) != circuit.answer_bytes:
             raise InvalidMessage(f"an answer has {len(answer)} bytes instead of {circuit.answer_bytes}")
         masked = split(circuit.inputs, np.frombuffer(answer, LABEL))

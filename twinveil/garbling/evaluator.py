@@ -17,7 +17,7 @@ import numpy.typing as npt
 from twinveil.errors import InvalidMessage
 from twinveil.garbling.circuit import START_POINT_BYTES, Counts, Program, Shapes, count, join, split
 from twinveil.garbling.gates import Wires
-from twinveil.garbling.hashing import CHUNK, Hash, chunks
+from twinveil.garbling.hashing import CHUNK, Hash, Keys, chunks
 from twinveil.garbling.labels import (
     LABEL,
     LABEL_BYTES,
@@ -35,8 +35,8 @@ from twinveil.garbling.labels import (
 class Evaluator:
     """The backend that opens garbled tables. Wires are active labels."""
 
-    def __init__(self, start_point: bytes, tables: npt.NDArray[np.uint64]) -> None:
-        self.hash = Hash(start_point)
+    def __init__(self, keys: Keys, tables: npt.NDArray[np.uint64]) -> None:
+        self.hash = Hash(keys)
         self._choice = Choice(CHUNK)
         self._tables = tables
         self._read = 0
@@ -75,7 +75,7 @@ class Evaluator:
             opened = self._open(first + part.start, 0, left[part], generator[part])
             opened ^= self._open(first + part.start, 1, right[part], own[part], left[part])
             active[part] = opened
-        self.hash.forget(self.instances)
+        self.hash.keys.forget(self.instances)
         return out
 
     def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
@@ -93,7 +93,7 @@ class Evaluator:
             for part in chunks(at * size, at * size + size):
                 arrived = values[part] ^ carries[part]
                 later[part] ^= self._open(start + part.start, 1, arrived, own[part], differ[part])
-        self.hash.forget(self.instances)
+        self.hash.keys.forget(self.instances)
         return out
 
     def _next_tables(self, count: int) -> tuple[int, npt.NDArray[np.uint64]]:
@@ -145,7 +145,8 @@ def evaluate(
     ):
         if len(received) != size:
             raise InvalidMessage(f"the circuit's {what} have {len(received)} bytes instead of {size}")
-    evaluator = Evaluator(tables[:START_POINT_BYTES], np.frombuffer(tables, "<u8", offset=START_POINT_BYTES))
+    keys = Keys(tables[:START_POINT_BYTES])
+    evaluator = Evaluator(keys, np.frombuffer(tables, "<u8", offset=START_POINT_BYTES))
     outputs = program(
         evaluator,
         split(garbler_shapes, np.frombuffer(garbler_labels, LABEL)),

@@ -32,7 +32,7 @@ from twinveil.garbling.circuit import (
     split,
 )
 from twinveil.garbling.gates import Wires
-from twinveil.garbling.hashing import CHUNK, Hash, chunks
+from twinveil.garbling.hashing import CHUNK, Hash, Keys, chunks
 from twinveil.garbling.labels import (
     LABEL,
     LABEL_BYTES,
@@ -51,7 +51,7 @@ from twinveil.garbling.labels import (
 
 
 class Garbler:
-    """The backend that makes garbled tables. Wires are zero labels.
+    """The backend that makes garbled tables. Wires are zero labels; one labels are xor `delta`.
 
     tables: (16 * and_gates) words to fill, in the order of the calls: T_G of all instances, then T_E.
     """
@@ -59,10 +59,10 @@ class Garbler:
     def __init__(self, start_point: bytes, tables: npt.NDArray[np.uint64]) -> None:
         delta = words(random_labels(1))
         delta[0, 0] |= np.uint64(1)
-        self._delta = delta[0]
+        self.delta = delta[0]
         self._delta_rows = np.repeat(delta, CHUNK, axis=0)
         self._choice = Choice(CHUNK)
-        self.hash = Hash(start_point)
+        self.hash = Hash(Keys(start_point))
         self._tables = tables
         self._filled = 0
 
@@ -86,26 +86,22 @@ class Garbler:
         return xor_labels(a, b)
 
     def invert(self, a: Wires) -> Wires:
-        return xor_all(a, self._delta)
+        return xor_all(a, self.delta)
 
     def constant(self, bits: Bools) -> Wires:
-        return xor_where(np.zeros(np.shape(bits), LABEL), self._delta, np.asarray(bits, np.bool_))
-
-    def select(self, labels: Labels, bits: Bools) -> Labels:
-        """The label of `bits` on wires with zero labels `labels`."""
-        return xor_where(labels, self._delta, bits)
+        return xor_where(np.zeros(np.shape(bits), LABEL), self.delta, np.asarray(bits, np.bool_))
 
     def by_colour(self, labels: Labels) -> tuple[Labels, Labels]:
         """Of each wire the label of colour 0 and that of colour 1."""
-        clear = xor_where(labels, self._delta, permute_bits(labels))
-        return clear, xor_all(clear, self._delta)
+        clear = xor_where(labels, self.delta, permute_bits(labels))
+        return clear, xor_all(clear, self.delta)
 
     def and_(self, a: Wires, b: Wires) -> Wires:
         a, b = align(a, b)
         out = np.empty(a.shape, LABEL)
         first, tables = self._next_tables(out.size)
         self._half_gates(first, words(a), words(b), tables, words(out))
-        self.hash.forget(self.instances)
+        self.hash.keys.forget(self.instances)
         return out
 
     def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
@@ -118,7 +114,7 @@ class Garbler:
             part, later = slice(at, at + size), carries[at + size : at + 2 * size]
             self._half_gates(start + at, differ[part], values[part] ^ carries[part], tables[:, part], later)
             later ^= values[part]
-        self.hash.forget(self.instances)
+        self.hash.keys.forget(self.instances)
         return out
 
     def _next_tables(self, count: int) -> tuple[int, npt.NDArray[np.uint64]]:
@@ -162,7 +158,7 @@ class Garbling:
         counts: Counts,
         garbler_shapes: Shapes,
         labels: tuple[Labels, Labels],
-        garbler: Garbler,
+        delta: Words,
         tables: bytes,
         decode: bytes,
     ) -> None:
@@ -170,7 +166,7 @@ class Garbling:
         self.tables = tables
         self.decode = decode
         self._shapes = dict(garbler_shapes)
-        self._garbler = garbler
+        self._delta = delta
         self._garbler_zeros: Labels | None = labels[0]
         self._evaluator_zeros: Labels | None = labels[1]
 
@@ -186,14 +182,14 @@ class Garbling:
             raise AlreadyUsed("the garbler's labels of this circuit are already out")
         bits = flatten(self._shapes, inputs)
         zeros, self._garbler_zeros = self._garbler_zeros, None
-        return self._garbler.select(zeros, bits).tobytes()
+        return xor_where(zeros, self._delta, bits).tobytes()
 
     def evaluator_pairs(self) -> npt.NDArray[np.uint8]:
         """Both labels of each evaluator's bit for oblivious transfer: uint8 (n, 2, 16). Once."""
         if self._evaluator_zeros is None:
             raise AlreadyUsed("the evaluator's label pairs of this circuit are already out")
         zeros, self._evaluator_zeros = self._evaluator_zeros, None
-        pairs = np.stack([zeros, self._garbler.invert(zeros)], axis=1)
+        pairs = np.stack([zeros, xor_all(zeros, self._delta)], axis=1)
         return pairs.view(np.uint8).reshape(-1, 2, LABEL_BYTES)
 
 
@@ -214,4 +210,4 @@ def garble(
     if not garbler.done:
         raise InvalidMessage("the program made fewer gates than were counted")
     decode = np.packbits(permute_bits(join(outputs)), bitorder="little").tobytes()
-    return Garbling(counts, garbler_shapes, (own, other), garbler, buffer.tobytes(), decode)
+    return Garbling(counts, garbler_shapes, (own, other), garbler.delta, buffer.tobytes(), decode)

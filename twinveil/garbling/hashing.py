@@ -74,13 +74,43 @@ def chunks(start: int, stop: int) -> Iterator[slice]:
         yield slice(at, min(at + CHUNK, stop))
 
 
-class Hash:
-    """H under the keys of one start point. Keys are set up when they are first wanted, or ahead."""
+class Keys:
+    """AES under the keys of one start point: set up when they are first wanted, or ahead."""
 
     def __init__(self, start_point: bytes) -> None:
         self._start_point = start_point
         self._ciphers: dict[int, Encrypt] = {}
         self._forgotten = 0
+
+    def __repr__(self) -> str:
+        return "Keys(...)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("keys that are set up are not pickled")
+
+    def set_up(self, instances: range) -> None:
+        """Set up the keys of these instances."""
+        for block in range(instances.start // BLOCK, -(-instances.stop // BLOCK)):
+            self.of(block)
+
+    def of(self, block: int) -> Encrypt:
+        cipher = self._ciphers.get(block)
+        if cipher is None:
+            cipher = self._ciphers[block] = aes(block_key(self._start_point, block))
+        return cipher
+
+    def forget(self, before: int) -> None:
+        """Now and then, drop the keys of blocks before an instance: it takes as long as to use them."""
+        if before // BLOCK - self._forgotten > _KEYS_KEPT:
+            self._ciphers = {block: each for block, each in self._ciphers.items() if block >= before // BLOCK}
+            self._forgotten = before // BLOCK
+
+
+class Hash:
+    """H under keys, with the buffers that it takes."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
         # An instance's place in the buffers is its place in its block, or whole blocks further on.
         room = CHUNK + BLOCK
         self._plain = np.empty(LABEL_BYTES * room, np.uint8)
@@ -95,18 +125,6 @@ class Hash:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a hash holds labels in its buffers and is not pickled")
-
-    def set_up(self, instances: range) -> None:
-        """Set up the keys of these instances."""
-        for block in range(instances.start // BLOCK, -(-instances.stop // BLOCK)):
-            if block not in self._ciphers:
-                self._cipher(block)
-
-    def forget(self, before: int) -> None:
-        """Now and then, drop the keys of blocks before an instance: it takes as long as to use them."""
-        if before // BLOCK - self._forgotten > _KEYS_KEPT:
-            self._ciphers = {block: each for block, each in self._ciphers.items() if block >= before // BLOCK}
-            self._forgotten = before // BLOCK
 
     def labels(self, first: int, half: int, labels: Words) -> Words:
         """H(label, tweak), (n, 2): of instances `first` on, for one half (0, 1) of their gates."""
@@ -133,16 +151,10 @@ class Hash:
             pieces[-1] = self._piece(stop - stop % BLOCK, stop)
         if start:
             pieces[0] = self._piece(start, min(stop, BLOCK))
-        ciphers = self._ciphers
         for block, (plain, image) in enumerate(pieces, number):
-            encrypt = ciphers.get(block) or self._cipher(block)
-            encrypt(plain, image)
+            self.keys.of(block)(plain, image)
 
     def _piece(self, start: int, stop: int) -> tuple[memoryview, memoryview]:
         """Bytes for AES, and where their images go."""
         first, last = LABEL_BYTES * start, LABEL_BYTES * stop
         return self._plain.data[first:last], self._image.data[first : last + AES_SLACK]
-
-    def _cipher(self, block: int) -> Encrypt:
-        made = self._ciphers[block] = aes(block_key(self._start_point, block))
-        return made

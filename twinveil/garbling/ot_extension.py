@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from twinveil.errors import InvalidMessage, OutOfOrder
 from twinveil.garbling.base_ot import BASE_COUNT
 from twinveil.garbling.bit_matrix import transpose
-from twinveil.garbling.hashing import Hash, next_block
+from twinveil.garbling.hashing import Hash, Keys, next_block
 from twinveil.garbling.labels import LABEL, LABEL_BYTES, Bools, Bytes, Labels, words, xor_labels
 
 COUNT_MAX = 1 << 24
@@ -60,7 +60,7 @@ class ExtensionReceiver:
     def __init__(self, keys: Bytes, session: bytes) -> None:
         _check_array(keys, (BASE_COUNT, 2, LABEL_BYTES))
         self._keys = (keys[:, 0].copy(), keys[:, 1].copy())
-        self._hash = Hash(_start_point(session))
+        self._hash = Hash(Keys(_start_point(session)))
         self._made = 0
         self._choices = np.zeros(0, np.bool_)
         self._pads = np.zeros(0, LABEL)
@@ -88,7 +88,7 @@ class ExtensionReceiver:
         choices = np.unpackbits(packed, count=count, bitorder="little").view(np.bool_)
         pads = self._hash.labels(self._made, 0, words(transpose(rows)[:count]))
         self._made = next_block(self._made + count)
-        self._hash.forget(self._made)
+        self._hash.keys.forget(self._made)
         self._choices = np.concatenate([self._choices, choices])
         self._pads = _joined(self._pads, pads.reshape(-1).view(LABEL))
         return u.tobytes()
@@ -140,7 +140,7 @@ class ExtensionSender:
         self._keys = keys.copy()
         self._s_rows = np.negative(s.astype(np.uint8))[:, None]
         self._s = np.packbits(s, bitorder="little").view("<u8")
-        self._hash = Hash(_start_point(session))
+        self._hash = Hash(Keys(_start_point(session)))
         self._made = 0
         self._pads = np.zeros((0, 2), LABEL)
 
@@ -175,7 +175,7 @@ class ExtensionSender:
             labels[:, word] ^= self._s[word]
         both[:, 1] = self._hash.labels(self._made, 0, labels)
         self._made = next_block(self._made + count)
-        self._hash.forget(self._made)
+        self._hash.keys.forget(self._made)
         self._pads = _joined(self._pads, pads)
 
     def take(self, count: int) -> Labels:

@@ -117,7 +117,6 @@ class PixelsGiven:
 
     def __init__(self, pixels: Pixels, transfers: ExtensionSender) -> None:
         pads = _cut(transfers.take(pixels.transfers)).reshape(*pixels.shape, 2)
-        self.offer = Offer(b"", b"", b"")
         drawn = np.frombuffer(os.urandom(8 * prod(pixels.shape[1:])), np.uint64).reshape(pixels.shape[1:])
         self.masks = {pixels.name: modulo(drawn, pixels.width)}
         self._pixels = pixels
@@ -128,6 +127,10 @@ class PixelsGiven:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("transfers are used once: they are neither pickled nor copied")
+
+    def offer(self) -> Offer:
+        """Empty: nothing of pixels goes ahead but the transfers."""
+        return Offer(b"", b"", b"")
 
     def answer(self, masked: Mapping[str, Integers]) -> bytes:
         """Words for the masked picture mu = x xor rho, (*batch). Once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import weakref
 from collections.abc import Generator
 from typing import TypeVar, cast
 
@@ -88,13 +89,18 @@ class Engine:
         self.clouds = clouds
         self.plan = ItemPlan(clouds.layout.item)
         self.items_s1: list[ItemS1] = []
-        self.items_s2: list[ItemS2] = []
+        self.alive_s2: list[weakref.ref[ItemS2]] = []
+        """S2's items, which nothing but its conversation holds."""
         self.halves_s2: list[npt.NDArray[np.uint64]] = []
         self.answers_s2: list[npt.NDArray[np.uint64]] = []
         self.pictures: tuple[online_s1.PicturesS1, online_s2.PicturesS2] | None = None
         self._mine: online_s1.PicturesS1 | None = None
-        self.peer = CountedPeer(MemoryPeer(Scripted(self._script)))
+        self.peer = self.conversation()
         self.maker = MakerS1(self.peer.ask, clouds.import_id, clouds.s1, self.plan, clouds.machine)
+
+    def conversation(self) -> CountedPeer:
+        """One in which S2 makes and spends items, not yet opened."""
+        return CountedPeer(MemoryPeer(Scripted(self._script)))
 
     def _script(self, opening: pb.Round) -> Script:
         clouds = self.clouds
@@ -106,16 +112,19 @@ class Engine:
             clouds.secret,
             observer=clouds.observer,
         )
+        items: list[ItemS2] = []
         request = yield pb.Round(items_opened=maker.opened)
         while True:
             if request.WhichOneof("body") == "make_item":
                 item, words = yield from maker.make(request.make_item)
-                self.items_s2.append(item)
+                items.append(item)
+                self.alive_s2.append(weakref.ref(item))
+                del item
                 request = yield pb.Round(item_words=words)
                 continue
             label_only = expect(request, "bind").bind.label_only
-            items = [self.items_s2.pop(0) for _ in self.halves_s2]
-            theirs = online_s2.PicturesS2(clouds.s2, self.plan, items, self.halves_s2, label_only)
+            taken = [items.pop(0) for _ in self.halves_s2]
+            theirs = online_s2.PicturesS2(clouds.s2, self.plan, taken, self.halves_s2, label_only)
             if self._mine:
                 self.pictures = self._mine, theirs
             request = yield from online_s2.spend(theirs, self.plan, label_only, self.answers_s2.append)

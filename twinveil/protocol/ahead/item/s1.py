@@ -114,7 +114,7 @@ class MakerS1(SingleUse):
             key.add_plain(sums, masks.s, machine.tally), workers=machine.workers
         )
         offer = pb.ItemOffer(
-            circuits=[pb.ItemOffer.Circuit(**half.offer._asdict()) for half in circuits],
+            circuits=[pb.ItemOffer.Circuit(**half.offer()._asdict()) for half in circuits],
             ciphertexts=masked.to_bytes(),
             extension=masks.extension,
             corrections=masks.corrections,

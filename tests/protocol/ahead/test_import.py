@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -15,13 +15,17 @@ from tests.networks import random_model, small_icnn_model, tiny_models
 from tests.protocol.ahead.clouds import Imported
 from tests.protocol.ahead.default import default_plan
 from tests.protocol.ahead.test_layout import wide
-from twinveil.blinding import decode, encode, half_bytes, offset_binary, pack
+from twinveil.blinding import COUNT_BITS, decode, encode, half_bytes, offset_binary, pack
+from twinveil.crypto import nonces
 from twinveil.crypto.slots import pack as pack_slots
 from twinveil.errors import InvalidMessage
 from twinveil.garbling.ot_extension import prepare_bytes
+from twinveil.params import PACKED_SIGMA
 from twinveil.plan import Plan, QuantisedModel
+from twinveil.protocol.ahead import masking
 from twinveil.protocol.ahead.geometry import placed
 from twinveil.protocol.ahead.model.layout import ModelLayout
+from twinveil.protocol.observer import Blind, Mask
 from twinveil.protocol.shares import modulo
 from twinveil.ring_halves import (
     blind_model,
@@ -175,6 +179,73 @@ def test_a_picture_is_two_xor_shares_of_exactly_its_bits() -> None:
     assert first != share_picture(image, plan)[0]
     with pytest.raises(InvalidMessage, match="half a picture"):
         read_picture_half(plan, first + b"0")
+
+
+# What hides a plaintext, and what keeps values apart.
+
+
+class Seen(Blind):
+    """What S2 decrypts of an import, with the mask that it is said to have."""
+
+    def __init__(self) -> None:
+        self.plaintexts: list[tuple[mpz, int]] = []
+
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Mask | None) -> None:
+        self.plaintexts += [(each, mask.bits if mask else 0) for each in plaintexts]
+
+
+def narrow(patch: pytest.MonkeyPatch) -> set[str]:
+    """Masks of an import against the owner's plaintexts, and nonces against what they are to be."""
+    seen, drawn, asked = Seen(), list[mpz](), set[int]()
+    draw, randbits = masking.draw, nonces.secrets.randbits
+
+    def drawing(count: int, bits: int) -> list[mpz]:
+        made = draw(count, bits)
+        drawn.extend(made)
+        return made
+
+    class Random:
+        @staticmethod
+        def randbits(bits: int) -> int:
+            asked.add(bits)
+            return randbits(bits)
+
+    patch.setattr(masking, "draw", drawing)
+    patch.setattr(nonces, "secrets", Random)
+    clouds, found = Imported(small_icnn_model(3), KEY, observer=seen), set()
+    widths = []
+    for node in clouds.model.plan.linear_nodes:
+        segment = clouds.layout.segments[node.name]
+        widths += [segment.packed_bits] * segment.plaintexts
+    for mask, (z, bits), packed in zip(drawn, seen.plaintexts, widths, strict=True):
+        if not 1 << packed <= z - mask < 2 << packed:
+            found.add("not an owner's plaintext and its mask")
+        if bits < packed + 1 + PACKED_SIGMA + COUNT_BITS or mask.bit_length() < bits - 24:
+            found.add("a narrow mask")
+    if asked != {KEY + 64 + COUNT_BITS, 2 * 128 + 40}:
+        found.add("short nonces")
+    return found
+
+
+def test_masks_and_nonces_of_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert narrow(monkeypatch) == set()
+
+
+def test_broken_with_masks_that_are_too_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = masking.draw
+    monkeypatch.setattr(masking, "draw", lambda count, bits: draw(count, bits - 40))
+    assert narrow(monkeypatch) == {"a narrow mask"}
+
+
+def test_broken_with_short_nonces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinveil.protocol.ahead.model.s2.MORE_TOWARDS_S1", 0)
+    assert narrow(monkeypatch) == {"short nonces"}
+
+
+def test_broken_without_a_spare_bit_above_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twinveil.ring_halves.SPARE_BITS", 0)
+    with pytest.raises(AssertionError):
+        check(Imported(small_icnn_model(3)))
 
 
 # Bytes of an import, by the layout alone.

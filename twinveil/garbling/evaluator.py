@@ -79,7 +79,7 @@ class Evaluator:
         return out
 
     def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
-        """What hangs on x xor y alone is opened for many bits at once; then the carry goes from bit to bit."""
+        """What hangs on x xor y alone is opened for many bits at once, then the carry goes its way."""
         out = np.empty((len(x) + 1, *x.shape[1:]), LABEL)
         left, right, carries, size = words(x), words(y), words(out), first.size
         carries[:size] = words(first)

@@ -79,20 +79,21 @@ class Evaluator:
         return out
 
     def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
-        """What hangs on x xor y alone is opened for all bits at once; then the carry goes from bit to bit."""
+        """What hangs on x xor y alone is opened for many bits at once, then the carry goes its way."""
         out = np.empty((len(x) + 1, *x.shape[1:]), LABEL)
-        values, carries, size = words(x), words(out), first.size
+        left, right, carries, size = words(x), words(y), words(out), first.size
         carries[:size] = words(first)
-        differ = values ^ words(y)
-        start, (generator, own) = self._next_tables(len(values))
         later = carries[size:]
-        for part in chunks(0, len(values)):
-            opened = self._open(start + part.start, 0, differ[part], generator[part])
-            np.bitwise_xor(opened, values[part], out=later[part])
-        for at in range(len(x)):
-            for part in chunks(at * size, at * size + size):
-                arrived = values[part] ^ carries[part]
-                later[part] ^= self._open(start + part.start, 1, arrived, own[part], differ[part])
+        start, (generator, own) = self._next_tables(len(left))
+        for bits in chunks(0, len(left), size * max(1, CHUNK // max(1, size))):
+            differ = left[bits] ^ right[bits]
+            for part in chunks(bits.start, bits.stop):
+                opened = self._open(start + part.start, 0, differ[_within(bits, part)], generator[part])
+                np.bitwise_xor(opened, left[part], out=later[part])
+            differ ^= own[bits]
+            for part in chunks(bits.start, bits.stop, min(size, CHUNK)):
+                arrived = left[part] ^ carries[part]
+                later[part] ^= self._open(start + part.start, 1, arrived, differ[_within(bits, part)])
         self.hash.keys.forget(self.instances)
         return out
 
@@ -112,6 +113,11 @@ class Evaluator:
         out = self.hash.labels(first, half, labels)
         out ^= self._choice.by(labels)
         return out
+
+
+def _within(whole: slice, part: slice) -> slice:
+    """A part, counted from where the whole begins."""
+    return slice(part.start - whole.start, part.stop - whole.start)
 
 
 def evaluate(

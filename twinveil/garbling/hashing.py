@@ -68,10 +68,11 @@ def next_block(instance: int) -> int:
     return -(-instance // BLOCK) * BLOCK
 
 
-def chunks(start: int, stop: int) -> Iterator[slice]:
-    """CHUNK by CHUNK."""
-    for at in range(start, stop, CHUNK):
-        yield slice(at, min(at + CHUNK, stop))
+def chunks(start: int, stop: int, size: int = 0) -> Iterator[slice]:
+    """`size` by `size`; CHUNK by CHUNK."""
+    step = size or CHUNK
+    for at in range(start, stop, step):
+        yield slice(at, min(at + step, stop))
 
 
 class Keys:

@@ -89,17 +89,18 @@ class Choice:
 
     def __init__(self, most: int) -> None:
         self._rows = np.zeros(most + 1, LABEL)
+        self._words = words(self._rows)[1:]
         self._places = np.arange(1, most + 1)
 
     def rows(self, size: int) -> Words:
         """Room for as many rows (size, 2); to be filled before each `by`."""
-        return self._rows.view("<u8").reshape(-1, 2)[1 : size + 1]
+        return self._words[:size]
 
     def by(self, labels: Words) -> Words:
         """A fresh array (n, 2)."""
         size = len(labels)
         places = (labels.view(np.int64)[:, 0] & 1) * self._places[:size]
-        return self._rows.take(places).view("<u8").reshape(size, 2)
+        return self._rows.take(places).view(np.uint64).reshape(size, 2)
 
 
 def permute_bits(labels: Labels) -> Bools:

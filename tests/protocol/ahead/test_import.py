@@ -41,7 +41,11 @@ KEY = 512
 
 def check(clouds: Imported) -> None:
     """Both clouds' shares are the owner's model, and E(K2) is S2's share in its layout."""
-    model, layout = clouds.model, clouds.layout.item
+    assert wrong_layers(clouds) == []
+
+
+def wrong_layers(clouds: Imported) -> list[str]:
+    model, layout, wrong = clouds.model, clouds.layout.item, []
     for node in model.plan.linear_nodes:
         name, ring = node.name, node.accumulator_bits
         for shares, want in (
@@ -49,14 +53,17 @@ def check(clouds: Imported) -> None:
             ((clouds.s1.biases, clouds.s2.biases), model.biases),
         ):
             joined = modulo(shares[0][name] + shares[1][name], ring)
-            assert (joined == modulo(want[name].view(np.uint64), ring)).all(), name
+            if (joined != modulo(want[name].view(np.uint64), ring)).any():
+                wrong.append(name)
         layer = layout.layers[name]
         plaintexts = []
         for chunk in range(layer.kernel.chunks):
             plaintexts += pack_slots(
                 placed(clouds.s2.kernels[name], layer.kernel.weights(chunk), ring), layer.slots.bits
             )
-        assert clouds.secret.decrypt(clouds.s1.encrypted[name]) == plaintexts
+        if clouds.secret.decrypt(clouds.s1.encrypted[name]) != plaintexts:
+            wrong.append(f"E(K2) of {name}")
+    return wrong
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -244,8 +251,7 @@ def test_broken_with_short_nonces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_broken_without_a_spare_bit_above_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twinveil.ring_halves.SPARE_BITS", 0)
-    with pytest.raises(AssertionError):
-        check(Imported(small_icnn_model(3)))
+    assert wrong_layers(Imported(small_icnn_model(3)))
 
 
 # Bytes of an import, by the layout alone.

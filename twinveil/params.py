@@ -10,6 +10,10 @@ from twinveil.errors import InvalidKey
 KAPPA = 128
 """Computational security parameter in bits: labels, OT extension width."""
 
+PACKED_SIGMA = 64
+"""Statistical security in bits of the packed engine's masks, one a plaintext: items are made all day, used or
+not, and it costs nothing."""
+
 MIN_KEY_BITS = 2048
 
 Engine = Literal["packed", "textbook"]

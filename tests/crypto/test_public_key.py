@@ -193,6 +193,12 @@ def test_exponents_of_nonces_have_the_lengths_that_security_rests_on(monkeypatch
     Encryptor(PUBLIC, Tally()).encrypt([1, 2])
     Rerandomiser(PUBLIC, Tally()).freshen([PUBLIC.raw(1)])
     assert asked == [256, 256, PUBLIC.bits + 64]
+    asked.clear()
+    Encryptor(PUBLIC, Tally(), more=40).encrypt([1])
+    Rerandomiser(PUBLIC, Tally(), more=9).freshen([PUBLIC.raw(1)])
+    assert asked == [256 + 40, PUBLIC.bits + 64 + 9]
+    with pytest.raises(ValueError, match="never shorter"):
+        Rerandomiser(PUBLIC, Tally(), more=-1)
 
 
 class TestNoncePool:
@@ -206,7 +212,8 @@ class TestNoncePool:
 
     def test_is_not_confused_with_another_kind(self) -> None:
         short, other = KEY.nonces(1), Rerandomiser(secret_key(512).public_key, Tally()).nonces(1)
-        for pool in (short, other):
+        longer = Rerandomiser(PUBLIC, Tally(), more=9).nonces(1)
+        for pool in (short, other, longer):
             with pytest.raises(ValueError, match="pool"):
                 Rerandomiser(PUBLIC, Tally()).freshen([PUBLIC.raw(1)], pool)
             assert len(pool) == 1

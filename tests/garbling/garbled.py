@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from twinveil.garbling import ideal
+from twinveil.garbling.base_ot import random_choices
 from twinveil.garbling.circuit import Program, count, flatten, run_plain
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
+from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 
 Bits = Mapping[str, npt.NDArray[np.bool_]]
 Transfer = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.bool_]], npt.NDArray[np.uint8]]
@@ -40,3 +43,13 @@ def run_both(program: Program, garbler: Bits, evaluator: Bits) -> dict[str, npt.
     for name, bits in plain.items():
         np.testing.assert_array_equal(garbled[name], bits, err_msg=name)
     return plain
+
+
+def session(count: int, name: bytes = b"session") -> tuple[ExtensionReceiver, ExtensionSender]:
+    """S2's and S1's side of `count` random transfers, over ideal base OTs."""
+    keys = np.frombuffer(os.urandom(128 * 32), np.uint8).reshape(128, 2, 16)
+    s = random_choices()
+    receiver, sender = ExtensionReceiver(keys, name), ExtensionSender(ideal.transfer(keys, s), s, name)
+    if count:
+        sender.accept(receiver.prepare(count), count)
+    return receiver, sender

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -16,8 +16,6 @@ from hypothesis import strategies as st
 
 from tests.garbling.garbled import run_both, shapes
 from twinveil.errors import AlreadyUsed, InvalidMessage
-from twinveil.garbling import evaluator as evaluator_module
-from twinveil.garbling import garbler as garbler_module
 from twinveil.garbling import hashing, ideal
 from twinveil.garbling.circuit import Counts, Program, count, flatten, split
 from twinveil.garbling.evaluator import Evaluator, evaluate
@@ -239,7 +237,7 @@ def test_permute_bits_of_inputs_are_balanced() -> None:
 def test_secrets_stay_out_of_repr_and_pickle() -> None:
     garbling = garble(two_layers, *SHAPES)
     backend = Garbler(os.urandom(16), np.zeros(0, np.uint64))
-    reader = Evaluator(os.urandom(16), np.zeros(0, np.uint64))
+    reader = Evaluator(hashing.Keys(os.urandom(16)), np.zeros(0, np.uint64))
     assert repr(garbling) == "Garbling(42 AND gates)"
     assert repr(backend) == "Garbler(0 gates)"
     assert repr(reader) == "Evaluator(0 gates)"
@@ -251,11 +249,13 @@ def test_secrets_stay_out_of_repr_and_pickle() -> None:
 Ledger = list[tuple[int, bytes]]
 
 
-def recording(ledger: Ledger) -> Callable[[bytes, int, range], list[hashing.Encrypt]]:
-    """`block_ciphers` that write down what each key encrypts: the key as an integer, and 16 bytes."""
+def record(monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """What each key encrypts from now on: the key as an integer, and 16 bytes."""
+    ledger: Ledger = []
+    aes = hashing.aes
 
     def cipher(key: bytes) -> hashing.Encrypt:
-        encrypt, number = hashing.aes(key), int.from_bytes(key, "little")
+        encrypt, number = aes(key), int.from_bytes(key, "little")
 
         def encrypt_and_write(plain: memoryview, out: memoryview) -> object:
             ledger.extend((number, plain[at : at + 16].tobytes()) for at in range(0, len(plain), 16))
@@ -263,15 +263,14 @@ def recording(ledger: Ledger) -> Callable[[bytes, int, range], list[hashing.Encr
 
         return encrypt_and_write
 
-    return lambda *block: [cipher(key) for key in hashing.block_keys(*block)]
+    monkeypatch.setattr(hashing, "aes", cipher)
+    return ledger
 
 
 def test_no_key_and_tweak_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every AES call of a run is written down: one key a block of a gate, nothing twice under a key."""
-    ledgers: dict[str, Ledger] = {"garbler": [], "evaluator": []}
-    monkeypatch.setattr(garbler_module, "block_ciphers", recording(ledgers["garbler"]))
-    monkeypatch.setattr(evaluator_module, "block_ciphers", recording(ledgers["evaluator"]))
-    # Shared wires, constants, and more instances than a chunk holds.
+    """Every AES call of a run is written down: one key a block of instances, nothing twice under a key."""
+    ledger = record(monkeypatch)
+    # Shared wires, constants, chains, and more instances than a chunk holds.
     instances = CHUNK + 100
     shape = (1, instances)
 
@@ -279,9 +278,12 @@ def test_no_key_and_tweak_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
         same = np.repeat(b["y"][:, :1], instances, axis=1)
         first = g.and_(same, same)
         second = g.and_(g.constant(np.ones(shape, np.bool_)), g.invert(same))
-        return {"z": g.and_(g.xor(first, a["x"]), g.and_(second, b["y"]))}
+        chain = g.ripple(np.concatenate([same, second]), np.concatenate([first, same]), a["x"])
+        return {"z": g.and_(g.xor(first, chain[-1:]), g.and_(second, b["y"]))}
 
     garbling = garble(program, {"x": shape}, {"y": shape})
+    garbled, ands = list(ledger), garbling.counts.and_gates
+    ledger.clear()
     zeros = np.zeros(shape, np.bool_)
     evaluate(
         program,
@@ -293,28 +295,47 @@ def test_no_key_and_tweak_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
         garbling.decode,
     )
     start = int.from_bytes(garbling.tables[:16], "little")
-    for party, blocks in (("garbler", 4), ("evaluator", 2)):
-        seen = ledgers[party]
-        assert len(seen) == len(set(seen)) == 4 * blocks * instances
+    assert ands == 6 * instances
+    for seen, blocks in ((garbled, 4), (ledger, 2)):
+        assert len(seen) == len(set(seen)) == blocks * ands
         used = Counter(key ^ start for key, _ in seen)
         assert used == {
-            gate << 64 | block: blocks * min(BLOCK, instances - block * BLOCK)
-            for gate in range(4)
-            for block in range(-(-instances // BLOCK))
+            block: blocks * min(BLOCK, ands - block * BLOCK) for block in range(-(-ands // BLOCK))
         }
 
 
 def test_tweaks_are_two_for_each_instance_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all labels 0 the first word of what AES gets is the tweak alone."""
-    seen: Ledger = []
-    monkeypatch.setattr(evaluator_module, "block_ciphers", recording(seen))
-    instances = 2 * CHUNK + 7
-    backend = Evaluator(bytes(16), np.zeros(4 * instances, np.uint64))
-    wires = backend.constant(np.zeros((1, instances), np.bool_))
-    backend.and_(wires, wires)
-    assert sorted((key, int.from_bytes(block, "little")) for key, block in seen) == [
-        (instance // BLOCK, 2 * (instance % BLOCK) + half) for instance in range(instances) for half in (0, 1)
+    """With all labels 0 the second word of what AES gets is the tweak; calls go on counting instances."""
+    seen = record(monkeypatch)
+    sizes = (2 * CHUNK + 7, 1, 50)
+    backend = Evaluator(hashing.Keys(bytes(16)), np.zeros(4 * sum(sizes), np.uint64))
+    for size in sizes[:2]:
+        wires = backend.constant(np.zeros((1, size), np.bool_))
+        backend.and_(wires, wires)
+    wires = backend.constant(np.zeros((1, 50), np.bool_))
+    backend.ripple(wires, wires, wires[:1])
+    assert backend.done
+    assert sorted((key, int.from_bytes(block, "little") >> 64) for key, block in seen) == [
+        (instance // BLOCK, 2 * (instance % BLOCK) + half)
+        for instance in range(sum(sizes))
+        for half in (0, 1)
     ]
+
+
+def test_a_ripple_of_every_length_and_batch() -> None:
+    """Every backend alike, against a majority bit by bit; more instances a row than a chunk, too."""
+    rng = np.random.default_rng(0)
+    for bits, batch in ((0, (3,)), (1, (5,)), (4, (2, 3)), (3, (0,)), (2, (CHUNK + 3,)), (9, (BLOCK,))):
+        x, y = rng.integers(0, 2, (2, bits, *batch)).astype(bool)
+        first = rng.integers(0, 2, (1, *batch)).astype(bool)
+        out = run_both(
+            lambda g, a, b: {"c": g.ripple(a["x"], b["y"], b["first"])}, {"x": x}, {"y": y, "first": first}
+        )["c"]
+        assert out.shape == (bits + 1, *batch)
+        np.testing.assert_array_equal(out[0], first[0])
+        for at in range(bits):
+            majority = x[at].astype(int) + y[at] + out[at] >= 2
+            np.testing.assert_array_equal(out[at + 1], majority)
 
 
 def test_half_gates_against_the_papers_formulas() -> None:
@@ -329,10 +350,8 @@ def test_half_gates_against_the_papers_formulas() -> None:
         return int.from_bytes(words(labels).tobytes(), "little")
 
     def h(label: int, tweak: int) -> int:
-        source, out = np.zeros((2, tweak + 1, 2), np.uint64)
-        source[tweak] = np.frombuffer(label.to_bytes(16, "little"), np.uint64)
-        hashing.hash_labels(hashing.block_ciphers(start, 0, range(1)), source, out)
-        return int.from_bytes(out[tweak].tobytes(), "little")
+        source = np.frombuffer(label.to_bytes(16, "little"), np.uint64).reshape(1, 2)
+        return int.from_bytes(hashing.Hash(hashing.Keys(start)).labels(0, tweak, source).tobytes(), "little")
 
     a0, b0, delta = number(a), number(b), number(backend.invert(a)) ^ number(a)
     p_a, p_b = a0 & 1, b0 & 1

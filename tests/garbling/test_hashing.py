@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from twinveil.garbling.hashing import BLOCK, CHUNK, block_ciphers, block_keys, hash_labels, sigma
-from twinveil.garbling.labels import LABEL, random_labels, words
+from twinveil.garbling import hashing
+from twinveil.garbling.hashing import BLOCK, CHUNK, Hash, Keys, block_key, next_block
+from twinveil.garbling.labels import LABEL, Choice, random_labels, words
 
 
 def reference_sigma(label: int) -> int:
@@ -19,9 +21,9 @@ def reference_sigma(label: int) -> int:
 
 
 def reference_hash(key: bytes, label: int, tweak: int) -> int:
-    x = reference_sigma(label)
+    x = reference_sigma(label) ^ tweak << 64
     cipher = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305
-    return int.from_bytes(cipher.update((x ^ tweak).to_bytes(16, "little")), "little") ^ x
+    return int.from_bytes(cipher.update(x.to_bytes(16, "little")), "little") ^ x
 
 
 def label_array(values: list[int]) -> np.ndarray:
@@ -32,94 +34,67 @@ def integers(labels: np.ndarray) -> list[int]:
     return [int.from_bytes(word.tobytes(), "little") for word in words(labels)]
 
 
-def hashed(start_point: bytes, gate: int, labels: np.ndarray) -> np.ndarray:
-    """The hashes of labels that are instances 0, 1, ... of a gate call."""
-    out = np.empty_like(words(labels))
-    hash_labels(block_ciphers(start_point, gate, range(len(labels))), words(labels), out)
-    return out.reshape(-1).view(LABEL)
-
-
+ZERO, SOME, ONES = "00" * 16, "000102030405060708090a0b0c0d0e0f", "ff" * 16
 KNOWN = [
-    # start point, gate, instance, label, hash: bytes on the wire in hexadecimal
-    (
-        "00000000000000000000000000000000",
-        0,
-        0,
-        "00000000000000000000000000000000",
-        "66e94bd4ef8a2c3b884cfa59ca342b2e",
-    ),
-    (
-        "00000000000000000000000000000000",
-        0,
-        1,
-        "00000000000000000000000000000000",
-        "47711816e91d6ff059bbbf2bf58e0fd3",
-    ),
-    (
-        "00000000000000000000000000000000",
-        0,
-        0,
-        "01000000000000000000000000000000",
-        "14d0b423e2c50fb9f8dce928b469f3ee",
-    ),
-    (
-        "000102030405060708090a0b0c0d0e0f",
-        0,
-        0,
-        "00112233445566778899aabbccddeeff",
-        "0a3f1466c93fa0668bf26abb343640fb",
-    ),
-    (
-        "000102030405060708090a0b0c0d0e0f",
-        7,
-        2047,
-        "00112233445566778899aabbccddeeff",
-        "0c9a9caa7a28280ef9a0c040159e216f",
-    ),
-    (
-        "000102030405060708090a0b0c0d0e0f",
-        7,
-        2048,
-        "00112233445566778899aabbccddeeff",
-        "704eeb37e2829dcc521410b5df0e5645",
-    ),
-    (
-        "ffffffffffffffffffffffffffffffff",
-        1000,
-        12345,
-        "ffffffffffffffffffffffffffffffff",
-        "ede798b684170a9a61c8fd6083922f03",
-    ),
+    # start point, instance, half, label, hash: bytes on the wire in hexadecimal
+    (ZERO, 0, 0, ZERO, "66e94bd4ef8a2c3b884cfa59ca342b2e"),
+    (ZERO, 0, 1, ZERO, "0c546f62bf2773cd0e564fceca7ba688"),
+    (ZERO, 0, 0, "01000000000000000000000000000000", "14d0b423e2c50fb9f8dce928b469f3ee"),
+    (SOME, 255, 1, "00112233445566778899aabbccddeeff", "6c9b9b537ecdeec408853ea181a148b4"),
+    (SOME, 256, 0, "00112233445566778899aabbccddeeff", "87881bed558ca11d1240af5a0aadc1b5"),
+    (ONES, 123456, 1, ONES, "39e4b0a3af4b48fba7250e497e246c68"),
 ]
 
 
-@pytest.mark.parametrize(("start", "gate", "instance", "label", "expected"), KNOWN)
-def test_known_answers(start: str, gate: int, instance: int, label: str, expected: str) -> None:
-    labels = np.frombuffer(bytes(16 * instance) + bytes.fromhex(label), LABEL)
-    assert hashed(bytes.fromhex(start), gate, labels)[instance].tobytes().hex() == expected
+@pytest.mark.parametrize(("start", "instance", "half", "label", "expected"), KNOWN)
+def test_known_answers(start: str, instance: int, half: int, label: str, expected: str) -> None:
+    labels = words(np.frombuffer(bytes.fromhex(label), LABEL))
+    assert Hash(Keys(bytes.fromhex(start))).labels(instance, half, labels).tobytes().hex() == expected
 
 
+@pytest.mark.parametrize("first", [0, 1, BLOCK - 1, 7 * BLOCK, 7 * BLOCK + 5])
 @pytest.mark.parametrize("count", [0, 1, 7, BLOCK, BLOCK + 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
-def test_equals_the_reference_across_blocks_and_chunks(count: int) -> None:
+def test_equals_the_reference_across_blocks_and_chunks(first: int, count: int) -> None:
     start, labels = os.urandom(16), random_labels(count)
-    result = integers(hashed(start, 3, labels))
-    edges = {edge + step for edge in (0, BLOCK, CHUNK, count) for step in range(-2, 2)}
-    for at in edges & {*range(count)}:
-        key = (int.from_bytes(start, "little") ^ 3 << 64 ^ at // BLOCK).to_bytes(16, "little")
-        assert result[at] == reference_hash(key, integers(labels[at : at + 1])[0], at % BLOCK)
+    made = Hash(Keys(start))
+    for half in (0, 1):
+        result = integers(made.labels(first, half, words(labels)).reshape(-1).view(LABEL))
+        assert len(result) == count
+        edges = {edge + step for edge in (0, BLOCK, CHUNK, count) for step in range(-2, 2)}
+        for at in (edges | {edge - first % BLOCK for edge in edges}) & {*range(count)}:
+            number, place = divmod(first + at, BLOCK)
+            key = (int.from_bytes(start, "little") ^ number).to_bytes(16, "little")
+            label = integers(labels[at : at + 1])[0]
+            assert result[at] == reference_hash(key, label, 2 * place + half)
+
+
+def test_keys_set_up_ahead_kept_and_forgotten_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are set up once, but for those that were forgotten."""
+    monkeypatch.setattr(hashing, "_KEYS_KEPT", 3)
+    made: list[bytes] = []
+    aes = hashing.aes
+    monkeypatch.setattr(hashing, "aes", lambda key: made.append(key) or aes(key))
+    start, labels = os.urandom(16), words(random_labels(10 * BLOCK))
+    whole = Hash(Keys(start)).labels(0, 1, labels)
+    made.clear()
+    ahead = Hash(Keys(start))
+    ahead.keys.set_up(range(BLOCK + 1, 10 * BLOCK))
+    assert made == [block_key(start, number) for number in range(1, 10)]
+    for at in range(10):
+        part = slice(at * BLOCK, (at + 1) * BLOCK)
+        np.testing.assert_array_equal(ahead.labels(at * BLOCK, 1, labels[part]), whole[part])
+        ahead.keys.forget((at + 1) * BLOCK)
+    assert len(made) == len(set(made)) == 10
+    np.testing.assert_array_equal(ahead.labels(0, 1, labels), whole)
+    assert len(made) > 12
 
 
 def test_sigma_is_a_linear_orthomorphism() -> None:
     """sigma and x -> sigma(x) xor x are both linear and one to one."""
-    labels = label_array([1 << bit for bit in range(128)])
-    out = np.empty_like(words(labels))
-    sigma(words(labels), out)
-    images = integers(out.reshape(-1).view(LABEL))
-    assert images == [reference_sigma(1 << bit) for bit in range(128)]
+    images = [reference_sigma(1 << bit) for bit in range(128)]
     for columns in (images, [image ^ 1 << bit for bit, image in enumerate(images)]):
         assert rank(columns) == 128
-    a, b = random_labels(1), random_labels(1)
-    x, y = integers(a)[0], integers(b)[0]
+    x, y = integers(random_labels(2))
     assert reference_sigma(x ^ y) == reference_sigma(x) ^ reference_sigma(y)
 
 
@@ -133,14 +108,36 @@ def rank(columns: list[int]) -> int:
     return len(basis)
 
 
-def test_keys_are_the_start_point_xor_block_and_gate() -> None:
+def test_keys_are_the_start_point_xor_block() -> None:
     start = os.urandom(16)
-    assert block_keys(start, 0, range(1)) == [start]
-    assert block_keys(start, 5, range(0)) == []
-    keys = [key for gate in range(50) for key in block_keys(start, gate, range(99 * BLOCK + 1))]
-    offsets = [int.from_bytes(key, "little") ^ int.from_bytes(start, "little") for key in keys]
-    assert offsets == [gate << 64 | block for gate in range(50) for block in range(100)]
-    assert block_keys(start, 5, range(3 * BLOCK, 5 * BLOCK + 1)) == keys[503:506]
+    assert block_key(start, 0) == start
+    offsets = [
+        int.from_bytes(block_key(start, at), "little") ^ int.from_bytes(start, "little") for at in range(99)
+    ]
+    assert offsets == [*range(99)]
+    assert [next_block(at) for at in (0, 1, BLOCK - 1, BLOCK, BLOCK + 1)] == [
+        0,
+        BLOCK,
+        BLOCK,
+        BLOCK,
+        2 * BLOCK,
+    ]
+
+
+def test_a_hash_is_not_pickled() -> None:
+    assert repr(Hash(Keys(os.urandom(16)))) == "Hash(...)"
+    with pytest.raises(TypeError):
+        pickle.dumps(Hash(Keys(os.urandom(16))))
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 64])
+def test_rows_are_chosen_by_the_lowest_bit(count: int) -> None:
+    choice, labels, rows = Choice(64), words(random_labels(count)), words(random_labels(count))
+    choice.rows(count)[:] = rows
+    chosen = [
+        row if label[0] & 1 else [0, 0] for row, label in zip(rows.tolist(), labels.tolist(), strict=True)
+    ]
+    assert choice.by(labels).tolist() == chosen
 
 
 def test_random_labels_differ_from_call_to_call() -> None:

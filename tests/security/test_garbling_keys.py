@@ -7,78 +7,95 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from tests.garbling.garbled import session
+from tests.networks import small_icnn_model
 from tests.security.peers import Watching
 from tests.security.world import World, tiny_model, tiny_plan
 from twinveil.garbling import evaluator, garbler, hashing, ot_extension
 from twinveil.garbling.circuit import START_POINT_BYTES
+from twinveil.garbling.products import HeldBits, multiply
+from twinveil.network.schedule import schedule
+from twinveil.protocol.stages import circuits
 
 BLOCK = 8
 CHUNK = 3 * BLOCK
-"""Instances under one key, and in one chunk, so that the small network here takes several."""
+"""Instances under one key, and labels in one chunk, so that the small network here takes several."""
+
+Used = Counter[tuple[bytes, int]]
 
 
 class Calls:
-    """Every use of the hash: (AES key, tweak), for gates, S1's side alone, and for transfers.
+    """Every use of the hash: (AES key, tweak), of garblers, evaluators and transfers.
 
     Seen where AES is called, so that what counts is which key really meets which tweak.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.gates: Counter[tuple[bytes, int]] = Counter()
-        self.transfers: Counter[tuple[bytes, int]] = Counter()
+        self.garblers: Used = Counter()
+        self.evaluators: Used = Counter()
+        self.transfers: Used = Counter()
         self.start_points: list[bytes] = []
-        aes, tweak, calls = hashing.aes, hashing.Scratch.tweak, self
-        blocks: hashing.Words
-        tweaks: npt.NDArray[np.uint64]
-
-        def tweaked(scratch: hashing.Scratch) -> None:
-            nonlocal blocks, tweaks
-            before = scratch.tweaked.copy()
-            tweak(scratch)
-            blocks, tweaks = scratch.blocks, before ^ scratch.tweaked
+        patch.setattr(hashing, "BLOCK", BLOCK)
+        patch.setattr(hashing, "CHUNK", CHUNK)
+        for module in (garbler, evaluator):
+            patch.setattr(module, "CHUNK", CHUNK)
+        now: tuple[Used, hashing.Words, int, int]
+        aes, calls = hashing.aes, self
 
         def recorded(key: bytes) -> hashing.Encrypt:
             encrypt = aes(key)
 
             def call(plain: memoryview, out: memoryview) -> object:
-                row, first = divmod(address(plain) - address(blocks.data), blocks.strides[0])
-                step, last = len(blocks) // len(tweaks), first + len(plain)
-                if row % step == 0:
-                    used = tweaks[row // step, first // 16 : last // 16].tolist()
-                    calls.note(len(blocks), [(key, each) for each in used])
+                used, labels, start, base = now
+                first = (address(plain) - base) // 16 - start
+                second = np.frombuffer(plain, np.uint64).reshape(-1, 2)[:, 1]
+                tweaks = second ^ labels[first : first + len(second), 0]
+                used.update((key, tweak) for tweak in tweaks.tolist())
                 return encrypt(plain, out)
 
             return call
 
+        def watching(used: Used) -> type[hashing.Hash]:
+            class Hash(hashing.Hash):
+                def _chunk(self, first: int, half: int, labels: hashing.Words) -> hashing.Words:
+                    nonlocal now
+                    now = used, labels, first % BLOCK, address(self._plain.data)
+                    return super()._chunk(first, half, labels)
+
+            return Hash
+
         class Garbler(garbler.Garbler):
-            def __init__(self, start_point: bytes, tables: npt.NDArray[np.uint64]) -> None:
+            def __init__(self, start_point: bytes, tables: np.ndarray) -> None:
                 calls.start_points.append(start_point)
                 super().__init__(start_point, tables)
 
         patch.setattr(hashing, "aes", recorded)
-        patch.setattr(hashing.Scratch, "tweak", tweaked)
         patch.setattr(garbler, "Garbler", Garbler)
-        patch.setattr(hashing, "_ROW", CHUNK + 4)
-        for module in (hashing, garbler, evaluator, ot_extension):
-            patch.setattr(module, "BLOCK", BLOCK)
-            patch.setattr(module, "CHUNK", CHUNK, raising=False)
+        patch.setattr("twinveil.garbling.ahead.Garbler", Garbler)
+        patch.setattr(garbler, "Hash", watching(self.garblers))
+        patch.setattr(evaluator, "Hash", watching(self.evaluators))
+        patch.setattr(ot_extension, "Hash", watching(self.transfers))
 
-    def note(self, width: int, used: list[tuple[bytes, int]]) -> None:
-        """width: blocks an instance: 1 for a transfer, 2 for the evaluator, 4 for the garbler."""
-        if width == 1:
-            self.transfers.update(used)
-        elif width == 4:
-            self.gates.update(used)
+    def check(self) -> None:
+        """Two uses of a (key, tweak) at S1, of both labels of one wire, and one of them at S2's; of a
+        transfer three: S2's own pad, and both of S1's under secrets that differ."""
+        assert set(self.garblers.values()) == {2}
+        assert set(self.evaluators.values()) == {1}
+        assert set(self.evaluators) <= set(self.garblers)  # a query may be left that was prepared ahead
+        assert set(self.transfers.values()) == {3}
+        assert not {key for key, _ in self.garblers} & {key for key, _ in self.transfers}
+        assert largest_share(self.garblers) == 2 * BLOCK
+        assert largest_share(self.transfers) == BLOCK
+        assert len(set(self.start_points)) == len(self.start_points)
 
 
 def address(buffer: memoryview) -> int:
     return int(np.asarray(buffer).__array_interface__["data"][0])
 
 
-def largest_share(used: Counter[tuple[bytes, int]]) -> int:
+def largest_share(used: Used) -> int:
     """Most tweaks under one key."""
     return max(Counter(key for key, _ in used).values())
 
@@ -96,14 +113,9 @@ def test_no_key_and_tweak_twice(world: World, monkeypatch: pytest.MonkeyPatch, e
     world.wrap = lambda inner: watched.append(Watching(inner)) or watched[-1]  # type: ignore[func-returns-value]
     for label_only in (False, True):
         world.ask(world.query(tiny_plan(), engine=engine, label_only=label_only))
-    assert max(calls.gates.values()) == 1
-    assert len(calls.gates) > 1000
-    # Three for each transfer: S2's own pad, and both of S1's under secrets that differ.
-    assert set(calls.transfers.values()) == {3}
-    assert not {key for key, _ in calls.gates} & {key for key, _ in calls.transfers}
-    assert largest_share(calls.gates) == 2 * BLOCK
-    assert largest_share(calls.transfers) == BLOCK
-    assert len(set(calls.start_points)) == len(calls.start_points) >= 6
+    calls.check()
+    assert len(calls.garblers) > 1000
+    assert len(calls.start_points) >= 6
     sent = [
         each.garbled_batch.tables[:START_POINT_BYTES]
         for peer in watched
@@ -114,8 +126,53 @@ def test_no_key_and_tweak_twice(world: World, monkeypatch: pytest.MonkeyPatch, e
     assert set(sent) <= set(calls.start_points)
 
 
+def both_phases(pictures: int) -> None:
+    """Items of a small ICNN from transfers to outputs, products of bits among them, in one session."""
+    made = circuits(schedule(small_icnn_model(0).plan), label_only=True)
+    count = pictures * (sum(each.transfers for each in made) + 2 * 50)
+    receiver, sender = session(count)
+    for _ in range(pictures):
+        halves = []
+        for each in made:
+            garbling = each.garble(sender)
+            halves.append((garbling, each.hold(garbling.offer(), receiver)))
+            if len(halves) < 3:
+                held = HeldBits(receiver, np.ones(50, np.bool_), 20)
+                held.open(multiply(sender, np.ones(50, np.bool_), held.corrections, 20)[0])
+        for garbling, holding in halves:
+            holding.open(garbling.answer(holding.drawn))
+    assert not receiver.available
+
+
+def test_no_key_and_tweak_twice_over_both_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    both_phases(2)
+    calls.check()
+    assert len(calls.start_points) >= 2 * 8
+
+
+def test_outputs_that_take_the_gates_instances_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    monkeypatch.setattr("twinveil.garbling.outputs.next_block", lambda instance: instance - BLOCK)
+    both_phases(1)
+    with pytest.raises(AssertionError):
+        calls.check()
+    assert max(calls.evaluators.values()) > 1
+
+
+def test_halves_under_one_tweak_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Calls(monkeypatch)
+    labels = hashing.Hash.labels
+    monkeypatch.setattr(hashing.Hash, "labels", lambda self, first, half, own: labels(self, first, 0, own))
+    both_phases(1)
+    with pytest.raises(AssertionError):
+        calls.check()
+
+
 def test_a_start_point_that_comes_again_is_seen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Calls(monkeypatch)
     monkeypatch.setattr(garbler.os, "urandom", lambda count: bytes(count))
     world.ask(world.query(tiny_plan()))
-    assert max(calls.gates.values()) > 1
+    with pytest.raises(AssertionError):
+        calls.check()
+    assert max(calls.garblers.values()) > 2

@@ -27,7 +27,8 @@ from twinveil.protocol.wide import Bits
 
 ROOT = Path(twinveil.__file__).parents[1]
 OURS = tuple(f"{ROOT / package}/" for package in ("twinveil", "cloud_s1", "cloud_s2"))
-GATES = ("Garbler._half_gates", "Evaluator._half_gates")
+GATES = {"Garbler._half_gates": "a", "Evaluator._open": "labels"}
+"""Where gates are made and, half by half, opened, and what there is one of for each."""
 BOTH = ("packed", "textbook")
 
 Work = Mapping[tuple[str, str], int]
@@ -45,7 +46,7 @@ def work_of(conversation: Callable[[], Iterator[tuple[str, str, int]]]) -> Work:
         if event == "call":
             seen[code.co_filename, code.co_qualname] += 1
             if code.co_qualname in GATES:
-                seen["gates", code.co_qualname] += len(frame.f_locals["a"])
+                seen["gates", code.co_qualname] += len(frame.f_locals[GATES[code.co_qualname]])
         elif event == "c_call":
             seen[code.co_filename, getattr(argument, "__qualname__", repr(argument))] += 1
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from owner.training.compile import default_plan
 from twinveil.garbling import gadgets, ideal
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.circuit import Program, Shapes, count
@@ -16,6 +17,8 @@ from twinveil.garbling.garbler import garble
 from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.windows import max_windows
+from twinveil.network.schedule import schedule
+from twinveil.protocol.stages import circuits
 
 Inputs = Mapping[str, Wires]
 
@@ -74,6 +77,37 @@ def bench_circuit(program: Program, garbler: Shapes, evaluator: Shapes) -> tuple
     return counts.and_gates, garbled * 1e9 / counts.and_gates, evaluated * 1e9 / counts.and_gates
 
 
+def transferred(size: int) -> tuple[ExtensionReceiver, ExtensionSender]:
+    """Both sides of `size` transfers whose matrix has been sent."""
+    s, base_sender = random_choices(), BaseSender(b"bench")
+    base_receiver = BaseReceiver(b"bench", base_sender.first(), s)
+    receiver = ExtensionReceiver(base_sender.keys(base_receiver.reply), b"bench")
+    sender = ExtensionSender(base_receiver.keys, s, b"bench")
+    sender.accept(receiver.prepare(size), size)
+    return receiver, sender
+
+
+def bench_ahead(repeats: int = 15) -> dict[str, float]:
+    """Least seconds of each step of the default ICNN's circuits: garbled, held, answered and opened."""
+    described = circuits(schedule(default_plan()), label_only=True)
+    steps, least = ("garble", "hold", "answer", "open"), dict[str, float]()
+    for _ in range(repeats):
+        receiver, sender = transferred(sum(each.transfers for each in described))
+        clock = [time.perf_counter()]
+        made = [each.garble(sender) for each in described]
+        clock.append(time.perf_counter())
+        held = [each.hold(half.offer(), receiver) for each, half in zip(described, made, strict=True)]
+        clock.append(time.perf_counter())
+        answers = [half.answer(other.drawn) for half, other in zip(made, held, strict=True)]
+        clock.append(time.perf_counter())
+        for half, answer in zip(held, answers, strict=True):
+            half.open(answer)
+        clock.append(time.perf_counter())
+        for name, seconds in zip(steps, np.diff(clock).tolist(), strict=True):
+            least[name] = min(least.get(name, seconds), seconds)
+    return least
+
+
 def bench_transfers(size: int) -> dict[str, float]:
     """Seconds of each step for `size` OTs, both sides."""
     seconds = {}
@@ -114,6 +148,9 @@ def main() -> None:
         gates, garbled, evaluated = bench_circuit(*circuit)
         both = gates * (garbled + evaluated) / 1e6
         print(f"{name:24}{gates:>10}{garbled:>12.1f}{evaluated:>13.1f}{both:>10.1f}")
+    print("\ncircuits of the default ICNN, made ahead:")
+    for name, value in bench_ahead().items():
+        print(f"  {name:10}{value * 1e3:>9.1f} ms")
     size = 768_000
     seconds = bench_transfers(size)
     print(f"\n{size} oblivious transfers: {sum(seconds.values()):.2f} s")

@@ -91,20 +91,21 @@ Reach = Literal["full", "short"]
 """Of a nonce's exponent: full towards the key holder, short towards a party without the factors."""
 
 
-def exponent_bits(n_bits: int, reach: Reach) -> int:
+def exponent_bits(n_bits: int, reach: Reach, more: int = 0) -> int:
     """Length of the exponent of h."""
-    return n_bits + SLACK_BITS if reach == "full" else SHORT_EXPONENT_BITS
+    return (n_bits + SLACK_BITS if reach == "full" else SHORT_EXPONENT_BITS) + more
 
 
 @final
 class NoncePool:
     """Nonces drawn ahead for one key and one reach; each is handed out once, in this process only."""
 
-    __slots__ = ("_lock", "_nonces", "_process", "fingerprint", "reach")
+    __slots__ = ("_lock", "_nonces", "_process", "fingerprint", "more", "reach")
 
-    def __init__(self, fingerprint: str, reach: Reach, nonces: Sequence[mpz] = ()) -> None:
+    def __init__(self, fingerprint: str, reach: Reach, nonces: Sequence[mpz] = (), more: int = 0) -> None:
         self.fingerprint = fingerprint
         self.reach = reach
+        self.more = more
         self._nonces = list(nonces)
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -147,34 +148,41 @@ class NoncePool:
 
 
 class NonceSource:
-    """Draws nonces h^s of one reach, from a window table that each process makes once."""
+    """Draws nonces h^s of one reach, from a window table that each process makes once.
+
+    more: bits by which exponents are longer than their reach asks for.
+    """
 
     reach: ClassVar[Reach]
-    __slots__ = ("public_key", "tally")
+    __slots__ = ("more", "public_key", "tally")
 
-    def __init__(self, public_key: PublicKey, tally: Tally) -> None:
+    def __init__(self, public_key: PublicKey, tally: Tally, more: int = 0) -> None:
+        if more < 0:
+            raise ValueError("exponents are never shorter than their reach asks for")
         self.public_key = public_key
         self.tally = tally
+        self.more = more
 
     def prepare(self, workers: Workers = INLINE) -> None:
         """Make the window table now, here and in every worker, and count it (once)."""
-        table(self.public_key, self.reach, self.tally)
+        table(self.public_key, self.reach, self.tally, self.more)
         if workers.count > 1:
-            workers.map(_draw_in_worker, [(self.public_key, self.reach, 1)] * workers.count)
+            workers.map(_draw_in_worker, [(self.public_key, self.reach, 1, self.more)] * workers.count)
 
     def nonces(self, count: int, workers: Workers = INLINE) -> NoncePool:
         """A pool of `count` new nonces."""
-        return NoncePool(self.public_key.fingerprint, self.reach, self._draw(count, workers))
+        return NoncePool(self.public_key.fingerprint, self.reach, self._draw(count, workers), self.more)
 
     def _draw(self, count: int, workers: Workers) -> list[mpz]:
         key = self.public_key
         pieces = min(workers.count, count)
         if pieces <= 1:
-            return draw(key, self.reach, count, self.tally)
+            return draw(key, self.reach, count, self.tally, self.more)
         shares = [count // pieces + (piece < count % pieces) for piece in range(pieces)]
         width = key.ciphertext_bytes
         drawn: list[mpz] = []
-        for data, counts in workers.map(_draw_in_worker, [(key, self.reach, share) for share in shares]):
+        orders = [(key, self.reach, share, self.more) for share in shares]
+        for data, counts in workers.map(_draw_in_worker, orders):
             drawn += [mpz.from_bytes(data[at : at + width], "big") for at in range(0, len(data), width)]
             self.tally += counts
         return drawn
@@ -183,8 +191,8 @@ class NonceSource:
         key = self.public_key
         nonces: list[mpz] = []
         if pool is not None:
-            if (pool.fingerprint, pool.reach) != (key.fingerprint, self.reach):
-                raise ValueError(f"the pool has {pool.reach} nonces or nonces of another key")
+            if (pool.fingerprint, pool.reach, pool.more) != (key.fingerprint, self.reach, self.more):
+                raise ValueError(f"the pool has {pool.reach} nonces or nonces of another key or length")
             nonces = pool.take_up_to(len(values))
         if len(nonces) < len(values):
             nonces += self._draw(len(values) - len(nonces), workers)
@@ -247,25 +255,25 @@ class Encryptor(NonceSource):
         return self._multiply([self.public_key.raw(m) for m in plaintexts], nonces, workers)
 
 
-def table(public_key: PublicKey, reach: Reach, tally: Tally) -> FixedBase:
+def table(public_key: PublicKey, reach: Reach, tally: Tally, more: int = 0) -> FixedBase:
     """This process's window table on h; made on first use, which the tally counts."""
-    bits = exponent_bits(public_key.bits, reach)
+    bits = exponent_bits(public_key.bits, reach, more)
     return fixed_base(public_key.h, public_key.n, bits, tally)
 
 
-def draw(public_key: PublicKey, reach: Reach, count: int, tally: Tally) -> list[mpz]:
+def draw(public_key: PublicKey, reach: Reach, count: int, tally: Tally, more: int = 0) -> list[mpz]:
     """`count` nonces h^s, s uniform from the operating system."""
-    bits = exponent_bits(public_key.bits, reach)
+    bits = exponent_bits(public_key.bits, reach, more)
     exponents = [secrets.randbits(bits) for _ in range(count)]
-    return table(public_key, reach, Tally()).powers(exponents, tally)
+    return table(public_key, reach, Tally(), more).powers(exponents, tally)
 
 
-def _draw_in_worker(order: tuple[PublicKey, Reach, int]) -> tuple[bytes, dict[str, int]]:
-    public_key, reach, count = order
+def _draw_in_worker(order: tuple[PublicKey, Reach, int, int]) -> tuple[bytes, dict[str, int]]:
+    public_key, reach, count, more = order
     tally = Tally()
     width = public_key.ciphertext_bytes
-    data = b"".join([nonce.to_bytes(width, "big") for nonce in draw(public_key, reach, count, tally)])
-    return data, tally.as_dict()
+    drawn = draw(public_key, reach, count, tally, more)
+    return b"".join([nonce.to_bytes(width, "big") for nonce in drawn]), tally.as_dict()
 
 
 def encrypt_counts(count: int) -> dict[str, int]:
@@ -273,6 +281,6 @@ def encrypt_counts(count: int) -> dict[str, int]:
     return {MUL_N: count, MODMUL_N2: count}
 
 
-def nonce_counts(n_bits: int, reach: Reach, count: int) -> dict[str, int]:
+def nonce_counts(n_bits: int, reach: Reach, count: int, more: int = 0) -> dict[str, int]:
     """Operations of `count` nonces, without the table."""
-    return FixedBase.power_counts(exponent_bits(n_bits, reach), count)
+    return FixedBase.power_counts(exponent_bits(n_bits, reach, more), count)

@@ -9,7 +9,6 @@ Nothing here depends on what the labels say: sizes are checked first, then any c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -18,12 +17,13 @@ import numpy.typing as npt
 from twinveil.errors import InvalidMessage
 from twinveil.garbling.circuit import START_POINT_BYTES, Counts, Program, Shapes, count, join, split
 from twinveil.garbling.gates import Wires
-from twinveil.garbling.hashing import BLOCK, CHUNK, Encrypt, Workspace, block_ciphers, permute_mask, sigma
+from twinveil.garbling.hashing import CHUNK, Hash, Keys, chunks
 from twinveil.garbling.labels import (
     LABEL,
     LABEL_BYTES,
     Bools,
     Bytes,
+    Choice,
     Words,
     align,
     permute_bits,
@@ -35,18 +35,22 @@ from twinveil.garbling.labels import (
 class Evaluator:
     """The backend that opens garbled tables. Wires are active labels."""
 
-    def __init__(self, start_point: bytes, tables: npt.NDArray[np.uint64]) -> None:
-        self._start_point = start_point
+    def __init__(self, keys: Keys, tables: npt.NDArray[np.uint64]) -> None:
+        self.hash = Hash(keys)
+        self._choice = Choice(CHUNK)
         self._tables = tables
         self._read = 0
-        self._gate = 0
-        self._workspace = Workspace(2)
 
     def __repr__(self) -> str:
-        return f"Evaluator({self._gate} gates)"
+        return f"Evaluator({self.instances} gates)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an evaluator holds labels and is not pickled")
+
+    @property
+    def instances(self) -> int:
+        """AND gates opened so far."""
+        return self._read // 4
 
     @property
     def done(self) -> bool:
@@ -66,47 +70,54 @@ class Evaluator:
         a, b = align(a, b)
         out = np.empty(a.shape, LABEL)
         left, right, active = words(a), words(b), words(out)
-        ciphers = block_ciphers(self._start_point, self._gate, range(len(active)))
-        self._gate += 1
-        tables = self._next_tables(len(active))
-        for start in range(0, len(active), CHUNK):
-            part = slice(start, start + CHUNK)
-            own = ciphers[start // BLOCK : (start + CHUNK) // BLOCK]
-            self._half_gates(own, left[part], right[part], tables[:, part], active[part])
+        first, (generator, own) = self._next_tables(len(active))
+        for part in chunks(0, len(active)):
+            opened = self._open(first + part.start, 0, left[part], generator[part])
+            opened ^= self._open(first + part.start, 1, right[part], own[part], left[part])
+            active[part] = opened
+        self.hash.keys.forget(self.instances)
         return out
 
-    def _next_tables(self, instances: int) -> npt.NDArray[np.uint64]:
-        start = self._read
-        self._read += 4 * instances
-        return self._tables[start : self._read].reshape(2, instances, 2)
+    def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
+        """What hangs on x xor y alone is opened for many bits at once, then the carry goes its way."""
+        out = np.empty((len(x) + 1, *x.shape[1:]), LABEL)
+        left, right, carries, size = words(x), words(y), words(out), first.size
+        carries[:size] = words(first)
+        later = carries[size:]
+        start, (generator, own) = self._next_tables(len(left))
+        for bits in chunks(0, len(left), size * max(1, CHUNK // max(1, size))):
+            differ = left[bits] ^ right[bits]
+            for part in chunks(bits.start, bits.stop):
+                opened = self._open(start + part.start, 0, differ[_within(bits, part)], generator[part])
+                np.bitwise_xor(opened, left[part], out=later[part])
+            differ ^= own[bits]
+            for part in chunks(bits.start, bits.stop, min(size, CHUNK)):
+                arrived = left[part] ^ carries[part]
+                later[part] ^= self._open(start + part.start, 1, arrived, differ[_within(bits, part)])
+        self.hash.keys.forget(self.instances)
+        return out
 
-    def _half_gates(
-        self,
-        ciphers: Sequence[Encrypt],
-        a: Words,
-        b: Words,
-        tables: npt.NDArray[np.uint64],
-        active: Words,
-    ) -> None:
-        """Active labels of at most CHUNK instances, and the ciphers of their blocks."""
-        work = self._workspace.sized(len(a))
-        blocks, images, fold = work.blocks, work.images, work.fold
+    def _next_tables(self, count: int) -> tuple[int, npt.NDArray[np.uint64]]:
+        """The number of the first of `count` more gates, and their tables (2, count, 2)."""
+        first, start = self.instances, self._read
+        self._read += 4 * count
+        return first, self._tables[start : self._read].reshape(2, count, 2)
 
-        sigma(a, blocks[0])
-        sigma(b, blocks[1])
-        np.bitwise_xor(blocks[0], blocks[1], out=fold)
-        work.tweak()
-        work.encrypt(ciphers)
+    def _open(self, first: int, half: int, labels: Words, table: Words, other: Words | None = None) -> Words:
+        """H of at most CHUNK labels; where the permute bit is 1, xor table xor other: a fresh array."""
+        rows = self._choice.rows(len(labels))
+        if other is None:
+            rows[:] = table
+        else:
+            np.bitwise_xor(table, other, out=rows)
+        out = self.hash.labels(first, half, labels)
+        out ^= self._choice.by(labels)
+        return out
 
-        permute_mask(a, work.mask_a)
-        permute_mask(b, work.mask_b)
-        work.mask_a &= tables[0]
-        np.bitwise_xor(tables[1], a, out=blocks[0])
-        work.mask_b &= blocks[0]
-        fold ^= images[0]
-        fold ^= images[1]
-        fold ^= work.mask_a
-        np.bitwise_xor(fold, work.mask_b, out=active)
+
+def _within(whole: slice, part: slice) -> slice:
+    """A part, counted from where the whole begins."""
+    return slice(part.start - whole.start, part.stop - whole.start)
 
 
 def evaluate(
@@ -140,7 +151,8 @@ def evaluate(
     ):
         if len(received) != size:
             raise InvalidMessage(f"the circuit's {what} have {len(received)} bytes instead of {size}")
-    evaluator = Evaluator(tables[:START_POINT_BYTES], np.frombuffer(tables, "<u8", offset=START_POINT_BYTES))
+    keys = Keys(tables[:START_POINT_BYTES])
+    evaluator = Evaluator(keys, np.frombuffer(tables, "<u8", offset=START_POINT_BYTES))
     outputs = program(
         evaluator,
         split(garbler_shapes, np.frombuffer(garbler_labels, LABEL)),

@@ -109,12 +109,8 @@ def greater(g: Gates, a: Wires, b: Wires, signed: bool = False) -> Wires:
         raise InvalidMessage("a comparison wants two operands of one width")
     a, b = _same_batch(a, b)
     a, b = _unsigned(g, a, signed), _unsigned(g, b, signed)
-    above = g.and_(a[:1], g.invert(b[:1]))
-    for place in range(1, len(a)):
-        # Equal bits keep the verdict, unequal ones make it a: c' = a xor (a xor c)(b xor c).
-        bit = a[place : place + 1]
-        above = g.xor(bit, g.and_(g.xor(bit, above), g.xor(b[place : place + 1], above)))
-    return above
+    # Equal bits keep the verdict of those below, unequal ones make it a.
+    return g.ripple(a, g.invert(b), zeros(g, 1, a))[-1:]
 
 
 def mux(g: Gates, select: Wires, a: Wires, b: Wires) -> Wires:
@@ -217,21 +213,10 @@ def one_hot_maximum(g: Gates, values: Wires, signed: bool = False) -> Wires:
 
 def _carries(g: Gates, a: Wires, b: Wires, steps: int, inverted: bool = False) -> Wires:
     """Carries into bits 0 to `steps` of a + b, or of not a + b; n_a >= n_b. ANDs: `steps`."""
-    carry = zeros(g, 1, a)
-    carries = [carry]
-    for place in range(steps):
-        bit = a[place : place + 1]
-        if inverted:
-            bit = g.invert(bit)
-        if place == 0:
-            carry = g.and_(bit, b[:1])
-        elif place < len(b):
-            # c' = c xor (a xor c)(b xor c)
-            carry = g.xor(carry, g.and_(g.xor(bit, carry), g.xor(b[place : place + 1], carry)))
-        else:
-            carry = g.and_(bit, carry)
-        carries.append(carry)
-    return np.concatenate(carries)
+    a, b = a[:steps], b[:steps]
+    if len(b) < len(a):
+        b = np.concatenate([b, zeros(g, len(a) - len(b), b)])
+    return g.ripple(g.invert(a) if inverted else a, b, zeros(g, 1, a))
 
 
 def _xor_short(g: Gates, a: Wires, b: Wires) -> Wires:

@@ -14,7 +14,6 @@ Public constants are wires with the label 0 in the evaluator's hands: zero label
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -33,11 +32,12 @@ from twinveil.garbling.circuit import (
     split,
 )
 from twinveil.garbling.gates import Wires
-from twinveil.garbling.hashing import BLOCK, CHUNK, Encrypt, Workspace, block_ciphers, permute_mask, sigma
+from twinveil.garbling.hashing import CHUNK, Hash, Keys, chunks
 from twinveil.garbling.labels import (
     LABEL,
     LABEL_BYTES,
     Bools,
+    Choice,
     Labels,
     Words,
     align,
@@ -51,7 +51,7 @@ from twinveil.garbling.labels import (
 
 
 class Garbler:
-    """The backend that makes garbled tables. Wires are zero labels.
+    """The backend that makes garbled tables. Wires are zero labels; one labels are xor `delta`.
 
     tables: (16 * and_gates) words to fill, in the order of the calls: T_G of all instances, then T_E.
     """
@@ -59,21 +59,23 @@ class Garbler:
     def __init__(self, start_point: bytes, tables: npt.NDArray[np.uint64]) -> None:
         delta = words(random_labels(1))
         delta[0, 0] |= np.uint64(1)
-        self._delta = delta[0]
+        self.delta = delta[0]
         self._delta_rows = np.repeat(delta, CHUNK, axis=0)
-        self._sigma_delta_rows = np.empty_like(self._delta_rows)
-        sigma(self._delta_rows, self._sigma_delta_rows)
-        self._start_point = start_point
+        self._choice = Choice(CHUNK)
+        self.hash = Hash(Keys(start_point))
         self._tables = tables
         self._filled = 0
-        self._gate = 0
-        self._workspace = Workspace(4)
 
     def __repr__(self) -> str:
-        return f"Garbler({self._gate} gates)"
+        return f"Garbler({self.instances} gates)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a garbler holds secrets and is not pickled")
+
+    @property
+    def instances(self) -> int:
+        """AND gates garbled so far."""
+        return self._filled // 4
 
     @property
     def done(self) -> bool:
@@ -84,70 +86,65 @@ class Garbler:
         return xor_labels(a, b)
 
     def invert(self, a: Wires) -> Wires:
-        return xor_all(a, self._delta)
+        return xor_all(a, self.delta)
 
     def constant(self, bits: Bools) -> Wires:
-        return xor_where(np.zeros(np.shape(bits), LABEL), self._delta, np.asarray(bits, np.bool_))
+        return xor_where(np.zeros(np.shape(bits), LABEL), self.delta, np.asarray(bits, np.bool_))
 
-    def select(self, labels: Labels, bits: Bools) -> Labels:
-        """The label of `bits` on wires with zero labels `labels`."""
-        return xor_where(labels, self._delta, bits)
+    def by_colour(self, labels: Labels) -> tuple[Labels, Labels]:
+        """Of each wire the label of colour 0 and that of colour 1."""
+        clear = xor_where(labels, self.delta, permute_bits(labels))
+        return clear, xor_all(clear, self.delta)
 
     def and_(self, a: Wires, b: Wires) -> Wires:
         a, b = align(a, b)
         out = np.empty(a.shape, LABEL)
-        left, right, zero = words(a), words(b), words(out)
-        ciphers = block_ciphers(self._start_point, self._gate, range(len(zero)))
-        self._gate += 1
-        tables = self._next_tables(len(zero))
-        for start in range(0, len(zero), CHUNK):
-            part = slice(start, start + CHUNK)
-            own = ciphers[start // BLOCK : (start + CHUNK) // BLOCK]
-            self._half_gates(own, left[part], right[part], tables[:, part], zero[part])
+        first, tables = self._next_tables(out.size)
+        self._half_gates(first, words(a), words(b), tables, words(out))
+        self.hash.keys.forget(self.instances)
         return out
 
-    def _next_tables(self, instances: int) -> npt.NDArray[np.uint64]:
-        start = self._filled
-        self._filled += 4 * instances
-        return self._tables[start : self._filled].reshape(2, instances, 2)
+    def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
+        out = np.empty((len(x) + 1, *x.shape[1:]), LABEL)
+        values, carries, size = words(x), words(out), first.size
+        carries[:size] = words(first)
+        differ = values ^ words(y)
+        start, tables = self._next_tables(len(values))
+        for at in range(0, len(values), size or 1):
+            part, later = slice(at, at + size), carries[at + size : at + 2 * size]
+            self._half_gates(start + at, differ[part], values[part] ^ carries[part], tables[:, part], later)
+            later ^= values[part]
+        self.hash.keys.forget(self.instances)
+        return out
+
+    def _next_tables(self, count: int) -> tuple[int, npt.NDArray[np.uint64]]:
+        """The number of the first of `count` more gates, and room for their tables (2, count, 2)."""
+        first, start = self.instances, self._filled
+        self._filled += 4 * count
+        return first, self._tables[start : self._filled].reshape(2, count, 2)
 
     def _half_gates(
-        self,
-        ciphers: Sequence[Encrypt],
-        a: Words,
-        b: Words,
-        tables: npt.NDArray[np.uint64],
-        zero: Words,
+        self, first: int, a: Words, b: Words, tables: npt.NDArray[np.uint64], zero: Words
     ) -> None:
-        """Tables and zero labels of at most CHUNK instances, and the ciphers of their blocks."""
-        size = len(a)
-        work = self._workspace.sized(size)
-        blocks, images, fold = work.blocks, work.images, work.fold
-        delta, sigma_delta = self._delta_rows[:size], self._sigma_delta_rows[:size]
+        """Tables and zero labels of instances `first` on."""
+        for part in chunks(0, len(a)):
+            left, right = a[part], b[part]
+            generator, own = tables[:, part]
+            delta = self._delta_rows[: len(left)]
+            rows = self._choice.rows(len(left))
 
-        sigma(a, blocks[0])
-        sigma(b, blocks[2])
-        np.bitwise_xor(blocks[0], blocks[2], out=fold)
-        work.tweak()
-        np.bitwise_xor(blocks[0::2], sigma_delta, out=blocks[1::2])
-        work.encrypt(ciphers)
+            hashed = self.hash.labels(first + part.start, 0, left)
+            np.bitwise_xor(hashed, self.hash.labels(first + part.start, 0, left ^ delta), out=generator)
+            rows[:] = delta
+            generator ^= self._choice.by(right)
+            rows[:] = generator
+            hashed ^= self._choice.by(left)
 
-        # sigma is linear: H(A0, j) xor H(A1, j) = image xor image xor sigma(Delta).
-        pairs = blocks[:2]
-        np.bitwise_xor(images[0::2], images[1::2], out=pairs)
-        pairs ^= sigma_delta
-        permute_mask(a, work.mask_a)
-        permute_mask(b, work.mask_b)
-        np.bitwise_and(work.mask_b, delta, out=tables[0])
-        tables[0] ^= pairs[0]
-        np.bitwise_xor(pairs[1], a, out=tables[1])
-
-        work.mask_a &= tables[0]
-        work.mask_b &= pairs[1]
-        fold ^= images[0]
-        fold ^= images[2]
-        fold ^= work.mask_a
-        np.bitwise_xor(fold, work.mask_b, out=zero)
+            other = self.hash.labels(first + part.start, 1, right)
+            np.bitwise_xor(other, self.hash.labels(first + part.start, 1, right ^ delta), out=rows)
+            np.bitwise_xor(rows, left, out=own)
+            hashed ^= other
+            np.bitwise_xor(hashed, self._choice.by(right), out=zero[part])
 
 
 class Garbling:
@@ -161,7 +158,7 @@ class Garbling:
         counts: Counts,
         garbler_shapes: Shapes,
         labels: tuple[Labels, Labels],
-        garbler: Garbler,
+        delta: Words,
         tables: bytes,
         decode: bytes,
     ) -> None:
@@ -169,7 +166,7 @@ class Garbling:
         self.tables = tables
         self.decode = decode
         self._shapes = dict(garbler_shapes)
-        self._garbler = garbler
+        self._delta = delta
         self._garbler_zeros: Labels | None = labels[0]
         self._evaluator_zeros: Labels | None = labels[1]
 
@@ -185,14 +182,14 @@ class Garbling:
             raise AlreadyUsed("the garbler's labels of this circuit are already out")
         bits = flatten(self._shapes, inputs)
         zeros, self._garbler_zeros = self._garbler_zeros, None
-        return self._garbler.select(zeros, bits).tobytes()
+        return xor_where(zeros, self._delta, bits).tobytes()
 
     def evaluator_pairs(self) -> npt.NDArray[np.uint8]:
         """Both labels of each evaluator's bit for oblivious transfer: uint8 (n, 2, 16). Once."""
         if self._evaluator_zeros is None:
             raise AlreadyUsed("the evaluator's label pairs of this circuit are already out")
         zeros, self._evaluator_zeros = self._evaluator_zeros, None
-        pairs = np.stack([zeros, self._garbler.invert(zeros)], axis=1)
+        pairs = np.stack([zeros, xor_all(zeros, self._delta)], axis=1)
         return pairs.view(np.uint8).reshape(-1, 2, LABEL_BYTES)
 
 
@@ -213,4 +210,4 @@ def garble(
     if not garbler.done:
         raise InvalidMessage("the program made fewer gates than were counted")
     decode = np.packbits(permute_bits(join(outputs)), bitorder="little").tobytes()
-    return Garbling(counts, garbler_shapes, (own, other), garbler, buffer.tobytes(), decode)
+    return Garbling(counts, garbler_shapes, (own, other), garbler.delta, buffer.tobytes(), decode)

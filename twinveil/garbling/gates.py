@@ -2,8 +2,8 @@
 
 A circuit is a Python function over bundles of wires. A bundle is a numpy array of shape (bits, *batch),
 bit 0 least significant; its dtype is the backend's. Slicing, reshaping, gathering and joining are plain
-numpy and free. A bundle is never written to after it is made. One `and_` call is one batch of AND gates, with
-AES keys of its own: the fewer calls, the faster.
+numpy and free. A bundle is never written to after it is made. The fewer calls, the faster; a chain of carries
+is one `ripple`, of which only half has to wait for the carry before.
 """
 
 from __future__ import annotations
@@ -30,6 +30,14 @@ class Gates(Protocol):
         """a and b; one AND gate for each element of the broadcast shape."""
         ...
 
+    def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
+        """Carries c_0 = first, c_(i+1) = x_i where x_i = y_i, else c_i: (n + 1, *batch).
+
+        x, y (n, *batch) and first (1, *batch) are of one batch. n AND gates for each element of the batch:
+        c_(i+1) = x_i xor (x_i xor y_i) (x_i xor c_i).
+        """
+        ...
+
     def invert(self, a: Wires) -> Wires:
         """not a; free."""
         ...
@@ -48,6 +56,12 @@ class Plain:
     def and_(self, a: Wires, b: Wires) -> Wires:
         return a & b
 
+    def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
+        carries = [first[0]]
+        for left, right in zip(x, y, strict=True):
+            carries.append(np.where(left == right, left, carries[-1]))
+        return np.stack(carries)
+
     def invert(self, a: Wires) -> Wires:
         return ~a
 
@@ -58,7 +72,7 @@ class Plain:
 class Counter:
     """Counts AND gates; wires carry shapes only.
 
-    gates: number of `and_` calls. and_gates: AND gates over all instances.
+    gates: AND gates one after the other. and_gates: AND gates over all instances.
     """
 
     def __init__(self) -> None:
@@ -73,6 +87,11 @@ class Counter:
         self.gates += 1
         self.and_gates += out.size
         return out
+
+    def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
+        self.gates += len(x)
+        self.and_gates += x.size
+        return blank((len(x) + 1, *x.shape[1:]))
 
     def invert(self, a: Wires) -> Wires:
         return a

@@ -10,9 +10,12 @@ Ishai, Kilian, Nissim, Petrank (CRYPTO 2003), semi-honest, in the form of Asharo
     online:  d_j = b_j xor c_j              ->   e_j0 = x_j0 xor pad_(d_j), e_j1 = x_j1 xor pad_(1 - d_j)
              x_j = e_j(b_j) xor H(t_j, j)   <-
 
+`take` hands out random OTs as they are, for whoever needs no choice of its own (labels ahead, products).
+
 G is AES-CTR under the seed, one stretch of counters for each `prepare`; H is the hash of `hashing` with a
-start point made from the session, OT number j as instance j: s takes the place of Delta. Every index is used
-once, in order, on both sides; after a failure the session's other OTs are not to be used.
+start point made from the session, OT number j as instance j, each `prepare` beginning a block: s takes the
+place of Delta. Every index is used once, in order, on both sides; after a failure the session's other OTs are
+not to be used.
 """
 
 from __future__ import annotations
@@ -29,8 +32,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from twinveil.errors import InvalidMessage, OutOfOrder
 from twinveil.garbling.base_ot import BASE_COUNT
 from twinveil.garbling.bit_matrix import transpose
-from twinveil.garbling.hashing import BLOCK, Encrypt, block_ciphers, hash_labels
-from twinveil.garbling.labels import LABEL, LABEL_BYTES, Bools, Bytes, words
+from twinveil.garbling.hashing import Hash, Keys, next_block
+from twinveil.garbling.labels import LABEL, LABEL_BYTES, Bools, Bytes, Labels, words, xor_labels
 
 COUNT_MAX = 1 << 24
 """OTs in one `prepare`: 256 MiB of u; more than any circuit of a plan wants."""
@@ -57,11 +60,11 @@ class ExtensionReceiver:
     def __init__(self, keys: Bytes, session: bytes) -> None:
         _check_array(keys, (BASE_COUNT, 2, LABEL_BYTES))
         self._keys = (keys[:, 0].copy(), keys[:, 1].copy())
-        self._start_point = _start_point(session)
+        self._hash = Hash(Keys(_start_point(session)))
         self._made = 0
         self._choices = np.zeros(0, np.bool_)
-        self._pads = np.zeros((0, LABEL_BYTES), np.uint8)
-        self._waiting: deque[tuple[Bools, Bytes]] = deque()
+        self._pads = np.zeros(0, LABEL)
+        self._waiting: deque[tuple[Bools, Labels]] = deque()
 
     def __repr__(self) -> str:
         return f"ExtensionReceiver({self.available} left)"
@@ -83,13 +86,22 @@ class ExtensionReceiver:
         u ^= rows
         u ^= packed
         choices = np.unpackbits(packed, count=count, bitorder="little").view(np.bool_)
-        columns, pads = transpose(rows)[:count], np.empty((count, LABEL_BYTES), np.uint8)
-        ciphers = _ciphers(self._start_point, self._made, count)
-        hash_labels(ciphers, words(columns), words(pads))
-        self._made += _stretch(count)
+        pads = self._hash.labels(self._made, 0, words(transpose(rows)[:count]))
+        self._made = next_block(self._made + count)
+        self._hash.keys.forget(self._made)
         self._choices = np.concatenate([self._choices, choices])
-        self._pads = _joined(self._pads, pads)
+        self._pads = _joined(self._pads, pads.reshape(-1).view(LABEL))
         return u.tobytes()
+
+    def take(self, count: int) -> tuple[Bools, Labels]:
+        """The next `count` random OTs as they are: choices, bool (n,), and the pads of the chosen (n,).
+
+        Raises OutOfOrder if fewer are left.
+        """
+        _check_left(count, self.available)
+        choices, self._choices = self._choices[:count], self._choices[count:]
+        pads, self._pads = self._pads[:count], self._pads[count:]
+        return choices, pads
 
     def correct(self, choice_bits: Bools) -> bytes:
         """Corrections d for real choice bits, bool (n,), packed; uses up the next n indices.
@@ -98,11 +110,7 @@ class ExtensionReceiver:
         """
         if choice_bits.ndim != 1 or choice_bits.dtype != np.bool_:
             raise InvalidMessage("choice bits must be one row of bool")
-        count = len(choice_bits)
-        if count > self.available:
-            raise OutOfOrder(f"{count} oblivious transfers are wanted, {self.available} are prepared")
-        choices, self._choices = self._choices[:count], self._choices[count:]
-        pads, self._pads = self._pads[:count], self._pads[count:]
+        choices, pads = self.take(len(choice_bits))
         self._waiting.append((choice_bits.copy(), pads))
         return np.packbits(choice_bits ^ choices, bitorder="little").tobytes()
 
@@ -119,7 +127,7 @@ class ExtensionReceiver:
         self._waiting.popleft()
         strings = np.frombuffer(masked, LABEL).reshape(-1, 2)
         chosen = strings[np.arange(len(pads)), choice_bits.view(np.uint8)]
-        return chosen.view(np.uint8).reshape(-1, LABEL_BYTES) ^ pads
+        return xor_labels(chosen, pads).view(np.uint8).reshape(-1, LABEL_BYTES)
 
 
 class ExtensionSender:
@@ -132,7 +140,7 @@ class ExtensionSender:
         self._keys = keys.copy()
         self._s_rows = np.negative(s.astype(np.uint8))[:, None]
         self._s = np.packbits(s, bitorder="little").view("<u8")
-        self._start_point = _start_point(session)
+        self._hash = Hash(Keys(_start_point(session)))
         self._made = 0
         self._pads = np.zeros((0, 2), LABEL)
 
@@ -159,17 +167,25 @@ class ExtensionSender:
             )
         rows = _streams(self._keys, self._made, size)
         rows ^= np.frombuffer(u, np.uint8).reshape(BASE_COUNT, size) & self._s_rows
-        columns = transpose(rows)[:count]
         pads = np.empty((count, 2), LABEL)
         both = words(pads).reshape(count, 2, 2)
-        ciphers = _ciphers(self._start_point, self._made, count)
-        labels = words(columns)
-        hash_labels(ciphers, labels, both[:, 0])
+        labels = words(transpose(rows)[:count])
+        both[:, 0] = self._hash.labels(self._made, 0, labels)
         for word in (0, 1):
             labels[:, word] ^= self._s[word]
-        hash_labels(ciphers, labels, both[:, 1])
-        self._made += _stretch(count)
+        both[:, 1] = self._hash.labels(self._made, 0, labels)
+        self._made = next_block(self._made + count)
+        self._hash.keys.forget(self._made)
         self._pads = _joined(self._pads, pads)
+
+    def take(self, count: int) -> Labels:
+        """Both pads of the next `count` random OTs as they are: (n, 2).
+
+        Raises OutOfOrder if fewer are left.
+        """
+        _check_left(count, self.available)
+        pads, self._pads = self._pads[:count], self._pads[count:]
+        return pads
 
     def send(self, pairs: Bytes, corrections: bytes) -> bytes:
         """Masked pairs for the receiver's corrections; uses up the next n indices.
@@ -181,9 +197,7 @@ class ExtensionSender:
         _check_array(pairs, (count, 2, LABEL_BYTES))
         if len(corrections) != correction_bytes(count):
             raise InvalidMessage(f"{count} corrections have {correction_bytes(count)} bytes")
-        if count > self.available:
-            raise OutOfOrder(f"{count} oblivious transfers are wanted, {self.available} are prepared")
-        pads, self._pads = self._pads[:count], self._pads[count:]
+        pads = self.take(count)
         swapped = np.unpackbits(np.frombuffer(corrections, np.uint8), count=count, bitorder="little")
         order = np.arange(0, 2 * count, 2) + swapped
         masks, flat = np.empty_like(pads), pads.reshape(-1)
@@ -198,11 +212,6 @@ def _row_bytes(count: int) -> int:
     return (count + 7) // 8
 
 
-def _stretch(count: int) -> int:
-    """Indices that one `prepare` takes from the index space: whole blocks, each with a key to itself."""
-    return BLOCK * -(-count // BLOCK)
-
-
 def _streams(keys: Bytes, start: int, size: int) -> Bytes:
     """`size` bytes of AES-CTR under each key from bit `start` on, a multiple of 128: (len(keys), size)."""
     zeros, nonce = bytes(size), (start // 128).to_bytes(16, "big")
@@ -210,11 +219,6 @@ def _streams(keys: Bytes, start: int, size: int) -> Bytes:
     for row, key in zip(out, keys, strict=True):
         Cipher(algorithms.AES(key.tobytes()), modes.CTR(nonce)).encryptor().update_into(zeros, row.data)
     return out[:, :size]
-
-
-def _ciphers(start_point: bytes, first: int, count: int) -> list[Encrypt]:
-    """For the hash of `count` indices from `first` on, the start of a block."""
-    return block_ciphers(start_point, 0, range(first, first + count))
 
 
 def _joined(left: npt.NDArray[Any], made: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -231,6 +235,11 @@ def _checked_count(count: int) -> int:
     if not 1 <= count <= COUNT_MAX:
         raise InvalidMessage(f"1 to {COUNT_MAX} oblivious transfers are prepared at a time")
     return count
+
+
+def _check_left(count: int, available: int) -> None:
+    if count > available:
+        raise OutOfOrder(f"{count} oblivious transfers are wanted, {available} are prepared")
 
 
 def _check_array(array: Bytes, shape: tuple[int, ...]) -> None:

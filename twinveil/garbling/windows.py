@@ -7,18 +7,22 @@ taken two by two: the part that both windows cover is computed once. For 3x3 win
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from twinveil.errors import InvalidMessage
 from twinveil.garbling.gadgets import maximum, one_hot_maximum
 from twinveil.garbling.gates import Gates, Wires
 
 Interval = tuple[int, int]
+Anything = npt.NDArray[Any]
+Larger = Callable[[Anything, Anything], Anything]
 Round = tuple[tuple[int, ...], tuple[int, ...]]
 
 
@@ -40,10 +44,15 @@ class Schedule:
 
 
 def max_windows(g: Gates, values: Wires, size: int, stride: int, padding: int, signed: bool = False) -> Wires:
-    """Maximum over size x size windows: (n, ..., H, W) -> (n, ..., OH, OW).
+    """Maximum over size x size windows: (n, ..., H, W) -> (n, ..., OH, OW). ANDs: 2n a comparison."""
+    return pooled(values, size, stride, padding, lambda a, b: maximum(g, a, b, signed))
 
-    ANDs: 2n a comparison. Comparisons for each channel: R * W + C * OH or C * H + R * OW, whichever is
-    less; R and C are the `comparisons` of the two axes' schedules, H and W count covered positions only.
+
+def pooled(values: Anything, size: int, stride: int, padding: int, larger: Larger) -> Anything:
+    """Windows of anything that `larger` compares elementwise: (..., H, W) -> (..., OH, OW).
+
+    Comparisons for each channel: R * W + C * OH or C * H + R * OW, whichever is less; R and C are the
+    `comparisons` of the two axes' schedules, H and W count covered positions only.
     """
     rows = schedule(values.shape[-2], size, stride, padding)
     columns = schedule(values.shape[-1], size, stride, padding)
@@ -53,8 +62,8 @@ def max_windows(g: Gates, values: Wires, size: int, stride: int, padding: int, s
     order = ((-2, rows), (-1, columns)) if rows_first < columns_first else ((-1, columns), (-2, rows))
     for axis, plan in order:
         for left, right in plan.rounds:
-            larger = maximum(g, values.take(left, axis=axis), values.take(right, axis=axis), signed)
-            values = np.concatenate([values, larger], axis=axis)
+            made = larger(values.take(left, axis=axis), values.take(right, axis=axis))
+            values = np.concatenate([values, made], axis=axis)
         values = values.take(plan.outputs, axis=axis)
     return values
 

@@ -22,7 +22,7 @@ SESSION_BYTES = 16
 Script = Generator[pb.Round, pb.Round, None]
 
 
-def check_opening(opening: pb.OpenImport | pb.OpenQuery) -> None:
+def check_opening(opening: pb.OpenImport | pb.OpenQuery | pb.OpenItems) -> None:
     """Raises unless S1 speaks the same version and names the conversation."""
     if opening.protocol_version != ROUNDS_VERSION:
         raise PeerMismatch(

@@ -78,6 +78,16 @@ class Round(_message.Message):
     SMP_OPERANDS_FIELD_NUMBER: _builtins.int
     SMP_PRODUCTS_FIELD_NUMBER: _builtins.int
     RECORD_BITS_FIELD_NUMBER: _builtins.int
+    MASKED_KERNEL_FIELD_NUMBER: _builtins.int
+    SHARED_KERNEL_FIELD_NUMBER: _builtins.int
+    OPEN_ITEMS_FIELD_NUMBER: _builtins.int
+    ITEMS_OPENED_FIELD_NUMBER: _builtins.int
+    MAKE_ITEM_FIELD_NUMBER: _builtins.int
+    ITEM_INPUTS_FIELD_NUMBER: _builtins.int
+    ITEM_OFFER_FIELD_NUMBER: _builtins.int
+    ITEM_WORDS_FIELD_NUMBER: _builtins.int
+    SHARED_TURN_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open_import(self) -> Global___OpenImport:
         """Import of a model (owner's data), then its commitment."""
@@ -124,6 +134,28 @@ class Round(_message.Message):
     def smp_products(self) -> Global___SmpProducts: ...
     @_builtins.property
     def record_bits(self) -> Global___RecordBits: ...
+    @_builtins.property
+    def masked_kernel(self) -> Global___MaskedKernel:
+        """The packed engine: a model as shares, items made ahead, items spent."""
+
+    @_builtins.property
+    def shared_kernel(self) -> Global___SharedKernel: ...
+    @_builtins.property
+    def open_items(self) -> Global___OpenItems: ...
+    @_builtins.property
+    def items_opened(self) -> Global___ItemsOpened: ...
+    @_builtins.property
+    def make_item(self) -> Global___MakeItem: ...
+    @_builtins.property
+    def item_inputs(self) -> Global___ItemInputs: ...
+    @_builtins.property
+    def item_offer(self) -> Global___ItemOffer: ...
+    @_builtins.property
+    def item_words(self) -> Global___ItemWords: ...
+    @_builtins.property
+    def shared_turn(self) -> Global___SharedTurn: ...
+    @_builtins.property
+    def labels(self) -> Global___Labels: ...
     def __init__(
         self,
         *,
@@ -146,12 +178,22 @@ class Round(_message.Message):
         smp_operands: Global___SmpOperands | None = ...,
         smp_products: Global___SmpProducts | None = ...,
         record_bits: Global___RecordBits | None = ...,
+        masked_kernel: Global___MaskedKernel | None = ...,
+        shared_kernel: Global___SharedKernel | None = ...,
+        open_items: Global___OpenItems | None = ...,
+        items_opened: Global___ItemsOpened | None = ...,
+        make_item: Global___MakeItem | None = ...,
+        item_inputs: Global___ItemInputs | None = ...,
+        item_offer: Global___ItemOffer | None = ...,
+        item_words: Global___ItemWords | None = ...,
+        shared_turn: Global___SharedTurn | None = ...,
+        labels: Global___Labels | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "bind", b"bind", "body", b"body", "commit", b"commit", "corrections", b"corrections", "done", b"done", "encrypted_shares", b"encrypted_shares", "garbled_batch", b"garbled_batch", "import_factors", b"import_factors", "import_opened", b"import_opened", "masked_plaintexts", b"masked_plaintexts", "masked_sums", b"masked_sums", "open_import", b"open_import", "open_query", b"open_query", "prepare", b"prepare", "prepared", b"prepared", "query_opened", b"query_opened", "record_bits", b"record_bits", "smp_operands", b"smp_operands", "smp_products", b"smp_products"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "bind", b"bind", "body", b"body", "commit", b"commit", "corrections", b"corrections", "done", b"done", "encrypted_shares", b"encrypted_shares", "garbled_batch", b"garbled_batch", "import_factors", b"import_factors", "import_opened", b"import_opened", "item_inputs", b"item_inputs", "item_offer", b"item_offer", "item_words", b"item_words", "items_opened", b"items_opened", "labels", b"labels", "make_item", b"make_item", "masked_kernel", b"masked_kernel", "masked_plaintexts", b"masked_plaintexts", "masked_sums", b"masked_sums", "open_import", b"open_import", "open_items", b"open_items", "open_query", b"open_query", "prepare", b"prepare", "prepared", b"prepared", "query_opened", b"query_opened", "record_bits", b"record_bits", "shared_kernel", b"shared_kernel", "shared_turn", b"shared_turn", "smp_operands", b"smp_operands", "smp_products", b"smp_products"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "bind", b"bind", "body", b"body", "commit", b"commit", "corrections", b"corrections", "done", b"done", "encrypted_shares", b"encrypted_shares", "garbled_batch", b"garbled_batch", "import_factors", b"import_factors", "import_opened", b"import_opened", "masked_plaintexts", b"masked_plaintexts", "masked_sums", b"masked_sums", "open_import", b"open_import", "open_query", b"open_query", "prepare", b"prepare", "prepared", b"prepared", "query_opened", b"query_opened", "record_bits", b"record_bits", "smp_operands", b"smp_operands", "smp_products", b"smp_products"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "bind", b"bind", "body", b"body", "commit", b"commit", "corrections", b"corrections", "done", b"done", "encrypted_shares", b"encrypted_shares", "garbled_batch", b"garbled_batch", "import_factors", b"import_factors", "import_opened", b"import_opened", "item_inputs", b"item_inputs", "item_offer", b"item_offer", "item_words", b"item_words", "items_opened", b"items_opened", "labels", b"labels", "make_item", b"make_item", "masked_kernel", b"masked_kernel", "masked_plaintexts", b"masked_plaintexts", "masked_sums", b"masked_sums", "open_import", b"open_import", "open_items", b"open_items", "open_query", b"open_query", "prepare", b"prepare", "prepared", b"prepared", "query_opened", b"query_opened", "record_bits", b"record_bits", "shared_kernel", b"shared_kernel", "shared_turn", b"shared_turn", "smp_operands", b"smp_operands", "smp_products", b"smp_products"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["open_import", "import_opened", "commit", "done", "open_query", "query_opened", "prepare", "prepared", "bind", "import_factors", "masked_plaintexts", "corrections", "garbled_batch", "encrypted_shares", "masked_sums", "answered", "smp_operands", "smp_products", "record_bits"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["open_import", "import_opened", "commit", "done", "open_query", "query_opened", "prepare", "prepared", "bind", "import_factors", "masked_plaintexts", "corrections", "garbled_batch", "encrypted_shares", "masked_sums", "answered", "smp_operands", "smp_products", "record_bits", "masked_kernel", "shared_kernel", "open_items", "items_opened", "make_item", "item_inputs", "item_offer", "item_words", "shared_turn", "labels"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -169,6 +211,7 @@ class OpenImport(_message.Message):
     ENGINES_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     BINDING_FIELD_NUMBER: _builtins.int
+    BASE_OT_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     import_id: _builtins.bytes
     layout: _builtins.bytes
@@ -177,6 +220,8 @@ class OpenImport(_message.Message):
     """random: of this conversation's oblivious transfers"""
     binding: _builtins.bytes
     """SHA-256 of id, the owner's certificate, model, version and policy"""
+    base_ot: _builtins.bytes
+    """packed: of the transfers in which S1 chooses"""
     @_builtins.property
     def engines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -188,10 +233,11 @@ class OpenImport(_message.Message):
         engines: _abc.Iterable[_builtins.str] | None = ...,
         session_id: _builtins.bytes = ...,
         binding: _builtins.bytes = ...,
+        base_ot: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "engines", b"engines", "import_id", b"import_id", "layout", b"layout", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ot", b"base_ot", "binding", b"binding", "engines", b"engines", "import_id", b"import_id", "layout", b"layout", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -607,3 +653,284 @@ class RecordBits(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RecordBits: _TypeAlias = RecordBits  # noqa: Y015
+
+@_typing.final
+class MaskedKernel(_message.Message):
+    """S1 -> S2: one layer's kernel under masks, and S1's choices in the transfers of its borrows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIPHERTEXTS_FIELD_NUMBER: _builtins.int
+    EXTENSION_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
+    ciphertexts: _builtins.bytes
+    """E(P + s), one mask a plaintext"""
+    extension: _builtins.bytes
+    corrections: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        ciphertexts: _builtins.bytes = ...,
+        extension: _builtins.bytes = ...,
+        corrections: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "corrections", b"corrections", "extension", b"extension"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MaskedKernel: _TypeAlias = MaskedKernel  # noqa: Y015
+
+@_typing.final
+class SharedKernel(_message.Message):
+    """S2 -> S1"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORDS_FIELD_NUMBER: _builtins.int
+    KERNELS_FIELD_NUMBER: _builtins.int
+    words: _builtins.bytes
+    """L bits a borrow"""
+    kernels: _builtins.bytes
+    """E(K2), as conv(r, K2) reads it"""
+    def __init__(
+        self,
+        *,
+        words: _builtins.bytes = ...,
+        kernels: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kernels", b"kernels", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedKernel: _TypeAlias = SharedKernel  # noqa: Y015
+
+@_typing.final
+class OpenItems(_message.Message):
+    """S1 -> S2: items of this model will be made, and spent, in this conversation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    BINDING_FIELD_NUMBER: _builtins.int
+    BASE_OT_FIELD_NUMBER: _builtins.int
+    protocol_version: _builtins.int
+    session_id: _builtins.bytes
+    import_id: _builtins.bytes
+    binding: _builtins.bytes
+    """SHA-256 of all that an item is bound to: S2 compares with its own"""
+    base_ot: _builtins.bytes
+    """of the transfers in which S1 chooses"""
+    def __init__(
+        self,
+        *,
+        protocol_version: _builtins.int = ...,
+        session_id: _builtins.bytes = ...,
+        import_id: _builtins.bytes = ...,
+        binding: _builtins.bytes = ...,
+        base_ot: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ot", b"base_ot", "binding", b"binding", "import_id", b"import_id", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenItems: _TypeAlias = OpenItems  # noqa: Y015
+
+@_typing.final
+class ItemsOpened(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_OT_REPLY_FIELD_NUMBER: _builtins.int
+    BASE_OT_FIELD_NUMBER: _builtins.int
+    base_ot_reply: _builtins.bytes
+    base_ot: _builtins.bytes
+    """of the transfers in which S2 chooses"""
+    def __init__(
+        self,
+        *,
+        base_ot_reply: _builtins.bytes = ...,
+        base_ot: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ot", b"base_ot", "base_ot_reply", b"base_ot_reply"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemsOpened: _TypeAlias = ItemsOpened  # noqa: Y015
+
+@_typing.final
+class MakeItem(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    BASE_OT_REPLY_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """in this conversation, from 0"""
+    base_ot_reply: _builtins.bytes
+    """with the conversation's first item"""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        base_ot_reply: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ot_reply", b"base_ot_reply", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MakeItem: _TypeAlias = MakeItem  # noqa: Y015
+
+@_typing.final
+class ItemInputs(_message.Message):
+    """S2 -> S1"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIPHERTEXTS_FIELD_NUMBER: _builtins.int
+    EXTENSION_FIELD_NUMBER: _builtins.int
+    ciphertexts: _builtins.bytes
+    """E(u), as conv(u, K1) reads it"""
+    extension: _builtins.bytes
+    """of rho, the circuits' inputs"""
+    def __init__(
+        self,
+        *,
+        ciphertexts: _builtins.bytes = ...,
+        extension: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "extension", b"extension"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemInputs: _TypeAlias = ItemInputs  # noqa: Y015
+
+@_typing.final
+class ItemOffer(_message.Message):
+    """S1 -> S2"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Circuit(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TABLES_FIELD_NUMBER: _builtins.int
+        LABELS_FIELD_NUMBER: _builtins.int
+        WORDS_FIELD_NUMBER: _builtins.int
+        tables: _builtins.bytes
+        labels: _builtins.bytes
+        words: _builtins.bytes
+        def __init__(
+            self,
+            *,
+            tables: _builtins.bytes = ...,
+            labels: _builtins.bytes = ...,
+            words: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "tables", b"tables", "words", b"words"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CIRCUITS_FIELD_NUMBER: _builtins.int
+    CIPHERTEXTS_FIELD_NUMBER: _builtins.int
+    EXTENSION_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
+    ciphertexts: _builtins.bytes
+    """E(conv(r, K2) + s) and E(conv(u, K1) + s'), layer by layer"""
+    extension: _builtins.bytes
+    """of the borrows, in which S1 chooses"""
+    corrections: _builtins.bytes
+    @_builtins.property
+    def circuits(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemOffer.Circuit]: ...
+    def __init__(
+        self,
+        *,
+        circuits: _abc.Iterable[Global___ItemOffer.Circuit] | None = ...,
+        ciphertexts: _builtins.bytes = ...,
+        extension: _builtins.bytes = ...,
+        corrections: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "circuits", b"circuits", "corrections", b"corrections", "extension", b"extension"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemOffer: _TypeAlias = ItemOffer  # noqa: Y015
+
+@_typing.final
+class ItemWords(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORDS_FIELD_NUMBER: _builtins.int
+    words: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        words: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemWords: _TypeAlias = ItemWords  # noqa: Y015
+
+@_typing.final
+class SharedTurn(_message.Message):
+    """S2 -> S1, online: e = x - r - u of what the last circuits gave, y2 - rho of what the next ones read; at first
+    (d xor m) xor rho of each picture.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARES_FIELD_NUMBER: _builtins.int
+    shares: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        shares: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedTurn: _TypeAlias = SharedTurn  # noqa: Y015
+
+@_typing.final
+class Labels(_message.Message):
+    """S1 -> S2, online: labels of y1 + y2 - rho of a stage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABELS_FIELD_NUMBER: _builtins.int
+    labels: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        labels: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Labels: _TypeAlias = Labels  # noqa: Y015

@@ -1,0 +1,132 @@
+"""Slots without slack: many sums in one plaintext under one mask, and each sum as two shares modulo 2^L.
+
+    P = sum over every slot j of v_j 2^(bits j),   0 <= v_j < 2^(bits - 1): the top bit of a slot is spare
+    z = P + s,   s one uniform integer below 2^k,   k = bits(P) + sigma + ceil(log2(plaintexts masked))
+
+One holds s, the other z, and both cut the digits of theirs, s_j and z_j, out of it. Where s is added, slot j
+carries into the next exactly if s_j + v_j + carry in reaches 2^bits. As v_j stays below half of that, it does
+so iff s_j has its top bit and z_j has not: one bit of each party, whose product they share by an oblivious
+transfer (`garbling.products`). With `borrow` that product,
+
+    v_j = z_j - s_j - borrow_(j-1) + 2^bits borrow_j
+
+and the last term counts only in slots narrower than the shares. A slot that nobody reads has to keep its
+spare bit all the same, or its neighbour is off by one. The mask reaches above the top slot by sigma bits and
+more, or the top slot could be guessed. Cutting is total: whatever z is, it has digits.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from gmpy2 import mpz
+from numpy.typing import NDArray
+
+Words = NDArray[np.uint64]
+Bools = NDArray[np.bool_]
+LIMB = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """`count` slots of `bits` bits in a plaintext, the spare bit included."""
+
+    bits: int
+    count: int
+
+    @property
+    def plaintext_bits(self) -> int:
+        """bits(P), the top slot's spare bit left out."""
+        return self.bits * self.count - 1
+
+    def mask_bits(self, margin: int) -> int:
+        """k, for a margin of sigma + ceil(log2(plaintexts masked))."""
+        return self.plaintext_bits + margin
+
+
+def most_slots(bits: int, key_bits: int, margin: int) -> int:
+    """How many slots of `bits` bits leave k <= |N| - 2, so that P + s stays below N; 0 if none does."""
+    return max(0, (key_bits - 2 - margin + 1) // bits)
+
+
+def pack(values: Words, bits: int) -> list[mpz]:
+    """sum_j values[i, j] 2^(bits j) for every row i of `values` (plaintexts, slots).
+
+    Raises ValueError if a value does not fit below its slot's spare bit.
+    """
+    if int(values.max(initial=0)).bit_length() >= bits:
+        raise ValueError(f"a value does not fit a slot of {bits} bits, the top one spare")
+    rows, slots = values.shape
+    limbs = np.zeros((rows, -(-bits * slots // LIMB) + 1), np.uint64)
+    for slot in range(slots):
+        limb, shift = divmod(bits * slot, LIMB)
+        limbs[:, limb] |= values[:, slot] << np.uint64(shift)
+        if shift:
+            limbs[:, limb + 1] |= values[:, slot] >> np.uint64(LIMB - shift)
+    return [mpz.from_bytes(row.tobytes(), "little") for row in limbs.astype("<u8", copy=False)]
+
+
+def draw(count: int, bits: int) -> list[mpz]:
+    """`count` masks, uniform below 2^bits."""
+    return [mpz(secrets.randbits(bits)) for _ in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """One party's digits (plaintexts, slots): the low 64 bits of each, and the top one."""
+
+    low: Words
+    top: Bools
+
+
+def cut(integers: Sequence[mpz], slots: Slots) -> Digits:
+    """The digits of non-negative integers of any size; what lies above the top slot is left out."""
+    size = -(-slots.bits * slots.count // LIMB) + 1
+    kept = (mpz(1) << (slots.bits * slots.count)) - 1
+    data = b"".join([(integer & kept).to_bytes(size * LIMB // 8, "little") for integer in integers])
+    limbs = np.frombuffer(data, "<u8").astype(np.uint64, copy=False).reshape(len(integers), size)
+    low = np.empty((len(integers), slots.count), np.uint64)
+    top = np.empty(low.shape, np.bool_)
+    for slot in range(slots.count):
+        limb, shift = divmod(slots.bits * slot, LIMB)
+        low[:, slot] = limbs[:, limb] >> np.uint64(shift)
+        if shift:
+            low[:, slot] |= limbs[:, limb + 1] << np.uint64(LIMB - shift)
+        limb, shift = divmod(slots.bits * (slot + 1) - 1, LIMB)
+        top[:, slot] = (limbs[:, limb] >> np.uint64(shift)) & np.uint64(1)
+    if slots.bits < LIMB:
+        low &= np.uint64((1 << slots.bits) - 1)
+    return Digits(low, top)
+
+
+def borrows_wanted(read: Bools, slots: Slots, ring: int) -> Bools:
+    """Where a borrow has to be shared. read: (plaintexts, slots), the slots whose values anybody reads."""
+    wanted = np.zeros_like(read)
+    wanted[:, :-1] = read[:, 1:]
+    return wanted | read if slots.bits < ring else wanted
+
+
+def masked_share(digits: Digits, borrows: Words, slots: Slots, ring: int) -> Words:
+    """The share modulo 2^ring of who holds z: (plaintexts, slots), true where slots are read.
+
+    borrows: this party's shares of the borrows that are wanted, anything elsewhere.
+    """
+    return (digits.low + _carried(borrows, slots, ring)) & _below(ring)
+
+
+def mask_share(digits: Digits, borrows: Words, slots: Slots, ring: int) -> Words:
+    """The share of who holds s, likewise."""
+    return (_carried(borrows, slots, ring) - digits.low) & _below(ring)
+
+
+def _carried(borrows: Words, slots: Slots, ring: int) -> Words:
+    carried = np.zeros_like(borrows)
+    carried[:, 1:] -= borrows[:, :-1]
+    return carried + (borrows << np.uint64(slots.bits)) if slots.bits < ring else carried
+
+
+def _below(ring: int) -> np.uint64:
+    return np.uint64((1 << ring) - 1)

@@ -1,0 +1,127 @@
+"""What owner and user cut in two for the packed engine, and how the clouds read their halves.
+
+    kernels    K*M      packed with a guard bit, a fresh M a plaintext      A -> S1,  M^-1 -> S2
+    biases     b + r    modulo 2^L, r uniform                               b + r -> S1,  r -> S2
+    picture    d xor m  m uniform, exactly image_bits a pixel               m -> S1,  d xor m -> S2
+
+Either half alone is uniform. Slots of kernels have a spare bit above the weight (crypto/slots.py): the clouds
+read shares modulo 2^L out of them and force no range. Whatever a bad owner sends is some K modulo 2^L.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from gmpy2 import mpz
+
+from twinveil.errors import InvalidMessage, TooMuch
+from twinveil.garbling.bits import modulo, pack_words, packed_bytes, unpack_words
+from twinveil.halves.blinding import (
+    COUNT_BITS,
+    Blinding,
+    Segment,
+    blind_values,
+    decode,
+    half_bytes,
+    offset_binary,
+    segment,
+)
+from twinveil.network.plan import Plan, QuantisedModel
+from twinveil.params import PACKED_SIGMA
+
+Words = npt.NDArray[np.uint64]
+SPARE_BITS = 1
+"""Above a weight, in its slot."""
+
+
+@dataclass(frozen=True)
+class ModelHalf:
+    """One cloud's half, checked. kernels: A or M^-1 of every plaintext; biases: b + r or r; by layer."""
+
+    kernels: Mapping[str, list[mpz]]
+    biases: Mapping[str, Words]
+
+
+def kernel_segments(plan: Plan, key_bits: int, sigma: int = PACKED_SIGMA) -> dict[str, Segment]:
+    """How each layer's weights are packed, in offset binary. Raises TooMuch for more than an import takes."""
+    made = {
+        node.name: segment(
+            "weights",
+            Blinding.MULTIPLICATIVE,
+            int(np.prod(plan.weight_shape(node))),
+            node.weight_bits + SPARE_BITS,
+            key_bits=key_bits,
+            sigma=sigma,
+        )
+        for node in plan.linear_nodes
+    }
+    if sum(each.plaintexts for each in made.values()) > 1 << COUNT_BITS:
+        raise TooMuch(f"the network has more than {1 << COUNT_BITS:,} plaintexts of weights")
+    return made
+
+
+def blind_model(
+    model: QuantisedModel, key_bits: int, n: mpz, sigma: int = PACKED_SIGMA
+) -> tuple[bytes, bytes]:
+    """The owner's halves, for S1 and for S2: all kernels, then all biases."""
+    halves: tuple[list[bytes], list[bytes]] = ([], [])
+    segments = kernel_segments(model.plan, key_bits, sigma)
+    pairs = [
+        blind_values(offset_binary(model.weights[node.name], node.weight_bits), segments[node.name], n)
+        for node in model.plan.linear_nodes
+    ]
+    for node in model.plan.linear_nodes:
+        bias = model.biases[node.name].astype(np.int64).view(np.uint64)
+        drawn = _uniform(len(bias), node.accumulator_bits)
+        blinded, blinding = (pack_words(each, node.accumulator_bits) for each in (bias + drawn, drawn))
+        pairs.append((blinded, blinding))
+    for pair in pairs:
+        for half, part in zip(halves, pair, strict=True):
+            half.append(part)
+    return b"".join(halves[0]), b"".join(halves[1])
+
+
+def read_model_half(plan: Plan, key_bits: int, n: mpz, data: bytes, sigma: int = PACKED_SIGMA) -> ModelHalf:
+    """Raises InvalidMessage unless sizes are exact and every number is in 1 to N - 1, for kernels."""
+    segments = kernel_segments(plan, key_bits, sigma)
+    sizes = [segments[node.name].plaintexts * half_bytes(n) for node in plan.linear_nodes]
+    sizes += [packed_bytes(plan.shapes[node.name][0], node.accumulator_bits) for node in plan.linear_nodes]
+    if len(data) != sum(sizes):
+        raise InvalidMessage(f"half a model of this plan has {sum(sizes)} bytes, not {len(data)}")
+    ends = np.cumsum(sizes).tolist()
+    parts = iter([data[end - size : end] for end, size in zip(ends, sizes, strict=True)])
+    kernels = {node.name: decode(next(parts), segments[node.name], n) for node in plan.linear_nodes}
+    biases = {
+        node.name: unpack_words(next(parts), plan.shapes[node.name][0], node.accumulator_bits)
+        for node in plan.linear_nodes
+    }
+    return ModelHalf(kernels, biases)
+
+
+def picture_bytes(plan: Plan) -> int:
+    """Of one cloud's half of a picture."""
+    return packed_bytes(int(np.prod(plan.image_shape)), plan.image_bits)
+
+
+def share_picture(image: npt.NDArray[np.integer], plan: Plan) -> tuple[bytes, bytes]:
+    """The user's halves of one picture (channels, height, width): m, and d xor m."""
+    drawn = _uniform(image.size, plan.image_bits)
+    return (
+        pack_words(drawn, plan.image_bits),
+        pack_words(image.reshape(-1).astype(np.uint64) ^ drawn, plan.image_bits),
+    )
+
+
+def read_picture_half(plan: Plan, data: bytes) -> Words:
+    """(channels, height, width). Raises InvalidMessage for another size; any content is half a picture."""
+    if len(data) != picture_bytes(plan):
+        raise InvalidMessage(f"half a picture has {picture_bytes(plan)} bytes here, not {len(data)}")
+    return unpack_words(data, int(np.prod(plan.image_shape)), plan.image_bits).reshape(plan.image_shape)
+
+
+def _uniform(count: int, bits: int) -> Words:
+    return modulo(np.frombuffer(os.urandom(8 * count), np.uint64), bits)

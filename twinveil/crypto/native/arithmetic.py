@@ -36,7 +36,7 @@ class Arithmetic(Protocol):
         """The inverse of `load`."""
 
     def multiply(self, a: Rows, b: Rows) -> Rows:
-        """a b, number by number, or every number of a by the only one of b."""
+        """a b, number by number; where b is shorter, each of its numbers serves as many of a in a row."""
 
     def square(self, a: Rows, times: int) -> Rows:
         """a^(2^times)."""
@@ -60,7 +60,7 @@ class Arithmetic(Protocol):
         """Normal forms u (1 + k n): as right operands they cost half. ZeroDivisionError if one is no unit."""
 
     def multiply_normal(self, a: Rows, b: Rows) -> Rows:
-        """Products of normal forms, again in normal form."""
+        """The same for normal forms."""
 
     def table(self, forms: Rows) -> Rows:
         """Normal forms as `gather` and `buckets` read them."""

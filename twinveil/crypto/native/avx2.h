@@ -29,7 +29,7 @@ typedef __m256i M;
 #define LANES_OF(words) _mm256_cvtepu32_epi64(_mm_loadu_si128((const __m128i *)(words)))
 #define MOVE(v, mask, x) _mm256_blendv_epi8(v, x, mask)
 
-static inline __attribute__((always_inline)) void across(__m128i *row) {
+INLINE void across(__m128i *row) {
   const __m128i a = _mm_unpacklo_epi32(row[0], row[1]), b = _mm_unpackhi_epi32(row[0], row[1]);
   const __m128i c = _mm_unpacklo_epi32(row[2], row[3]), d = _mm_unpackhi_epi32(row[2], row[3]);
   row[0] = _mm_unpacklo_epi64(a, c);
@@ -39,22 +39,22 @@ static inline __attribute__((always_inline)) void across(__m128i *row) {
 }
 
 /* Eight words of four rows become eight vectors, one lane a row. */
-static inline __attribute__((always_inline)) void columns_in(V *out, const word *const *rows, int at) {
-  for (int i = 0; i < 8; i += 4) {
+INLINE void columns_in(V *out, const word *const *rows, int at) {
+  UNROLL for (int i = 0; i < 8; i += 4) {
     __m128i row[4];
-    for (int lane = 0; lane < 4; lane++) row[lane] = _mm_loadu_si128((const __m128i *)(rows[lane] + at + i));
+    UNROLL for (int lane = 0; lane < 4; lane++) row[lane] = _mm_loadu_si128((const __m128i *)(rows[lane] + at + i));
     across(row);
-    for (int j = 0; j < 4; j++) out[i + j] = _mm256_cvtepu32_epi64(row[j]);
+    UNROLL for (int j = 0; j < 4; j++) out[i + j] = _mm256_cvtepu32_epi64(row[j]);
   }
 }
 
-static inline __attribute__((always_inline)) void columns_out(word *const *rows, const V *in, int at) {
+INLINE void columns_out(word *const *rows, const V *in, int at) {
   const __m256i evens = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
-  for (int i = 0; i < 8; i += 4) {
+  UNROLL for (int i = 0; i < 8; i += 4) {
     __m128i row[4];
-    for (int j = 0; j < 4; j++) row[j] = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(in[i + j], evens));
+    UNROLL for (int j = 0; j < 4; j++) row[j] = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(in[i + j], evens));
     across(row);
-    for (int lane = 0; lane < 4; lane++) _mm_storeu_si128((__m128i *)(rows[lane] + at + i), row[lane]);
+    UNROLL for (int lane = 0; lane < 4; lane++) _mm_storeu_si128((__m128i *)(rows[lane] + at + i), row[lane]);
   }
 }
 

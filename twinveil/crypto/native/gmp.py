@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import mul
-from typing import Self
+from typing import Any, Self
 
 import gmpy2
 import numpy as np
@@ -40,10 +40,8 @@ class Gmp:
         return b"".join([number.to_bytes(self.size, "big") for number in a.tolist()])
 
     def multiply(self, a: Rows, b: Rows) -> Rows:
-        modulus, others = self._modulus, b.tolist()
-        if len(others) == 1:
-            others *= len(a)
-        return _column([x * y % modulus for x, y in zip(a.tolist(), others, strict=True)])
+        modulus, pairs = self._modulus, zip(a.tolist(), _served(b, a), strict=True)
+        return _column([x * y % modulus for x, y in pairs])
 
     def square(self, a: Rows, times: int) -> Rows:
         modulus, numbers = self._modulus, a.tolist()
@@ -110,9 +108,8 @@ class Gmp:
 
     def multiply_normal(self, a: Rows, b: Rows) -> Rows:
         n, forms = self.n, np.empty(a.shape, object)
-        for at, ((u1, k1, inverse1), (u2, k2, inverse2)) in enumerate(
-            zip(a.tolist(), b.tolist(), strict=True)
-        ):
+        pairs = zip(a.tolist(), _served(b, a), strict=True)
+        for at, ((u1, k1, inverse1), (u2, k2, inverse2)) in enumerate(pairs):
             quotient, u = divmod(u1 * u2, n)  # u1 u2 = u + q n = u (1 + q / u n)
             inverse = inverse1 * inverse2 % n
             forms[at] = u, (k1 + k2 + quotient * inverse) % n, inverse
@@ -156,6 +153,12 @@ class Gmp:
     def _value(self, u: mpz, k: mpz) -> mpz:
         """u (1 + k n)"""
         return (u + u * k % self.n * self.n) % self._modulus
+
+
+def _served(b: Rows, a: Rows) -> list[Any]:
+    """The numbers of b, each as often as it serves for a."""
+    numbers: list[Any] = b.repeat(max(1, len(a) // max(1, len(b))), axis=0).tolist()
+    return numbers
 
 
 def _column(numbers: Sequence[object]) -> Rows:

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* A modulus as a row of words: n, (1 - R) mod n, R^2 mod n, and -1/n mod 2^radix alone in the last part. */
 #define MODULUS_PARTS 4
@@ -30,14 +31,14 @@ struct level {
   int (*supported)(void);
   void (*load)(const struct ring *, const void *shifts, const uint8_t *bytes, size_t size, void *out, size_t count);
   void (*store)(const struct ring *, const void *a, uint8_t *bytes, size_t size, size_t count);
-  void (*multiply)(const struct ring *, const void *a, const void *b, int b_alone, void *out, size_t count);
+  void (*multiply)(const struct ring *, const void *a, const void *b, size_t turns, void *out, size_t count);
   void (*square)(const struct ring *, const void *a, unsigned times, void *out, size_t count);
   void (*fold)(const struct ring *, const void *a, size_t parts, unsigned width, void *out, size_t count);
   void (*add_plain)(const struct ring *, const void *a, const uint8_t *bytes, size_t size, void *out, size_t count);
   void (*power)(const struct ring *, const void *moduli, const void *ones, const uint8_t *which, const void *a,
                 const uint8_t *windows, size_t steps, void *out, size_t count);
   void (*multiply_n)(const struct ring *, const void *a, const void *b, void *out, size_t count);
-  void (*multiply_normal)(const struct ring *, const void *a, const void *b, void *out, size_t count);
+  void (*multiply_normal)(const struct ring *, const void *a, const void *b, size_t turns, void *out, size_t count);
   void (*gather)(const struct ring *, const void *table, const uint32_t *index, size_t steps, void *out,
                  size_t count);
   void (*buckets)(const struct ring *, const void *one, const void *factors, size_t bases, const uint8_t *digits,
@@ -45,6 +46,10 @@ struct level {
 };
 
 extern const struct level twinveil_ifma, twinveil_avx2, twinveil_avx2_long;
+
+/* For loops over registers: arrays stay in them only if everything is inline and unrolled. */
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 32")
 
 /* Words of a half in a row: limbs, rounded up so that rows are read eight words at a time. */
 static inline size_t pitch_of(int limbs) { return ((size_t)limbs + 7) / 8 * 8; }

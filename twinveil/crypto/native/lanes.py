@@ -17,7 +17,6 @@ import numpy as np
 from gmpy2 import mpz
 from numpy.typing import NDArray
 
-from twinveil.crypto.native import _lanes
 from twinveil.crypto.native.arithmetic import Rows
 
 SLACK_BITS = 4
@@ -25,7 +24,7 @@ SLACK_BITS = 4
 SHORTEST_BITS = 64
 """Of n: sums of table entries need the room."""
 LINE_BYTES = 64
-"""Rows begin with a cache line, so that no load needs two."""
+"""Rows of tables begin with a cache line, so that no read needs two."""
 STEPS_A_THREAD = 512
 """Multiplications for which a thread is worth starting."""
 
@@ -53,8 +52,14 @@ class Layout(NamedTuple):
         return bool(n.bit_length() >= SHORTEST_BITS) and self.limbs(n) <= self.max_limbs
 
 
-LAYOUTS = tuple(Layout(*each) for each in _lanes.levels())
-"""What this processor has."""
+try:
+    from twinveil.crypto.native import _lanes
+except ImportError:  # there was no compiler
+    BUILT = False
+else:
+    BUILT = True
+LAYOUTS = tuple(Layout(*each) for each in _lanes.levels()) if BUILT else ()
+"""What the extension, if it was built, offers on this processor."""
 
 
 class Lanes:
@@ -85,16 +90,12 @@ class Lanes:
         )
 
     def store(self, a: Rows) -> bytes:
-        data = bytearray(len(a) * self.size)
-        self._share(
-            len(a), 1, lambda part: self._call("store", a[part], _cut(data, self.size, part), self.size)
-        )
+        data, size = bytearray(len(a) * self.size), self.size
+        self._share(len(a), lambda part: self._call("store", a[part], _cut(data, size, part), size))
         return bytes(data)
 
     def multiply(self, a: Rows, b: Rows) -> Rows:
-        if len(b) == 1:
-            return self._each(len(a), 2, lambda part, out: self._call("multiply", a[part], b, out))
-        return self._each(len(a), 2, lambda part, out: self._call("multiply", a[part], b[part], out))
+        return self._product("multiply", 2, a, b)
 
     def square(self, a: Rows, times: int) -> Rows:
         return self._each(len(a), 2, lambda part, out: self._call("square", a[part], out, times), times)
@@ -141,13 +142,15 @@ class Lanes:
         return np.concatenate([u, self._multiply_n(b, inverses), inverses], axis=1)
 
     def multiply_normal(self, a: Rows, b: Rows) -> Rows:
-        return self._each(
-            len(a), 3, lambda part, out: self._call("multiply_normal", a[part], b[part], out), 2
-        )
+        return self._product("multiply_normal", 3, a, b)
 
     def table(self, forms: Rows) -> Rows:
-        table = self._new(len(forms), 2)
-        table[:] = forms[:, : 2 * self._pitch]
+        parts = forms[:, : 2 * self._pitch]
+        words = LINE_BYTES // self._type.itemsize
+        raw = np.empty(parts.size + words, self._type)
+        skip = -raw.ctypes.data % LINE_BYTES // self._type.itemsize
+        table = raw[skip : skip + parts.size].reshape(parts.shape)
+        table[:] = parts
         return table
 
     def gather(self, table: Rows, index: NDArray[np.uint32]) -> Rows:
@@ -179,31 +182,35 @@ class Lanes:
     def _call(self, operation: str, *arguments: object) -> None:
         getattr(_lanes, operation)(self.layout.name, self.limbs, self._modulus, *arguments)
 
-    def _each(self, count: int, halves: int, work: Callable[[slice, Rows], None], steps: int = 1) -> Rows:
-        """What `work` writes for each slice of `count` numbers, each of them taking so many steps."""
-        out = self._new(count, halves)
-        self._share(count, steps, lambda part: work(part, out[part]))
+    def _product(self, operation: str, halves: int, a: Rows, b: Rows) -> Rows:
+        turns = max(1, len(a) // max(1, len(b)))
+
+        def run(part: slice, out: Rows) -> None:
+            served = b[part.start // turns : part.stop // turns]
+            self._call(operation, a[part], served, out, turns)
+
+        return self._each(len(a), halves, run, turns=turns)
+
+    def _each(
+        self, count: int, halves: int, work: Callable[[slice, Rows], None], steps: int = 1, turns: int = 1
+    ) -> Rows:
+        """What `work` writes for each slice of `count` numbers; see `_share`."""
+        out = np.empty((count, halves * self._pitch), self._type)
+        self._share(count, lambda part: work(part, out[part]), steps, turns)
         return out
 
-    def _share(self, count: int, steps: int, work: Callable[[slice], None]) -> None:
-        """All of `count` numbers in slices of whole groups of lanes, a thread each."""
-        lanes = self.layout.lanes
-        groups = -(-count // lanes)
+    def _share(self, count: int, work: Callable[[slice], None], steps: int = 1, turns: int = 1) -> None:
+        """All of `count` numbers, of so many steps each, in slices of whole groups of lanes, a thread for each."""
+        group = self.layout.lanes * turns
+        groups = -(-count // group)
         threads = min(self.threads, groups, max(1, count * steps // STEPS_A_THREAD))
         if threads <= 1:
             work(slice(0, count))
             return
-        bounds = [min(groups * i // threads * lanes, count) for i in range(threads + 1)]
-        parts = [slice(start, end) for start, end in pairwise(bounds)]
+        bounds = [min(groups * i // threads * group, count) for i in range(threads + 1)]
         with ThreadPoolExecutor(threads) as executor:
-            for _ in executor.map(work, parts):
+            for _ in executor.map(work, [slice(*each) for each in pairwise(bounds)]):
                 pass
-
-    def _new(self, count: int, halves: int) -> Rows:
-        words = count * halves * self._pitch
-        raw = np.empty(words + LINE_BYTES // self._type.itemsize, self._type)
-        skip = -raw.ctypes.data % LINE_BYTES // self._type.itemsize
-        return raw[skip : skip + words].reshape(count, halves * self._pitch)
 
     def _halves(self, numbers: Sequence[mpz]) -> Rows:
         """Rows of single halves, as they are: no Montgomery form."""

@@ -18,13 +18,9 @@ from gmpy2 import mpz
 
 from twinveil.crypto.native.arithmetic import Arithmetic
 from twinveil.crypto.native.gmp import Gmp
+from twinveil.crypto.native.lanes import BUILT, LAYOUTS, Lanes
 from twinveil.crypto.native.self_test import right
 from twinveil.errors import BadConfiguration
-
-try:
-    from twinveil.crypto.native.lanes import LAYOUTS, Lanes
-except ImportError:  # not built, as where there is no compiler
-    LAYOUTS = ()
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +60,7 @@ def describe() -> str:
 
 def why_not() -> str:
     """Why no native level is used, or not the one that is asked for."""
-    if not LAYOUTS:
+    if not BUILT:
         return "the native extension is not there: install a C compiler, then Twinveil again"
     if not available():
         return "this processor has neither AVX-512 IFMA nor AVX2"

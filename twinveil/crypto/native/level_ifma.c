@@ -36,34 +36,34 @@ typedef __mmask8 M;
 #define MOVE(v, mask, x) _mm512_mask_mov_epi64(v, mask, x)
 
 /* Eight rows of eight words become eight vectors, one lane a row. */
-static inline __attribute__((always_inline)) void across(V *out, const V *row) {
+INLINE void across(V *out, const V *row) {
   V pairs[8], fours[8];
-  for (int i = 0; i < 8; i += 2) {
+  UNROLL for (int i = 0; i < 8; i += 2) {
     pairs[i] = _mm512_unpacklo_epi64(row[i], row[i + 1]);
     pairs[i + 1] = _mm512_unpackhi_epi64(row[i], row[i + 1]);
   }
-  for (int i = 0; i < 2; i++) {
+  UNROLL for (int i = 0; i < 2; i++) {
     fours[i] = _mm512_shuffle_i64x2(pairs[i], pairs[i + 2], 0x88);
     fours[i + 2] = _mm512_shuffle_i64x2(pairs[i], pairs[i + 2], 0xdd);
     fours[i + 4] = _mm512_shuffle_i64x2(pairs[i + 4], pairs[i + 6], 0x88);
     fours[i + 6] = _mm512_shuffle_i64x2(pairs[i + 4], pairs[i + 6], 0xdd);
   }
-  for (int i = 0; i < 4; i++) {
+  UNROLL for (int i = 0; i < 4; i++) {
     out[i] = _mm512_shuffle_i64x2(fours[i], fours[i + 4], 0x88);
     out[i + 4] = _mm512_shuffle_i64x2(fours[i], fours[i + 4], 0xdd);
   }
 }
 
-static inline __attribute__((always_inline)) void columns_in(V *out, const word *const *rows, int at) {
+INLINE void columns_in(V *out, const word *const *rows, int at) {
   V row[8];
-  for (int lane = 0; lane < 8; lane++) row[lane] = _mm512_loadu_si512(rows[lane] + at);
+  UNROLL for (int lane = 0; lane < 8; lane++) row[lane] = _mm512_loadu_si512(rows[lane] + at);
   across(out, row);
 }
 
-static inline __attribute__((always_inline)) void columns_out(word *const *rows, const V *in, int at) {
+INLINE void columns_out(word *const *rows, const V *in, int at) {
   V row[8];
   across(row, in);
-  for (int lane = 0; lane < 8; lane++) _mm512_storeu_si512(rows[lane] + at, row[lane]);
+  UNROLL for (int lane = 0; lane < 8; lane++) _mm512_storeu_si512(rows[lane] + at, row[lane]);
 }
 
 static int supported(void) {

@@ -6,7 +6,6 @@ them. What does not fit is a ValueError, and nothing has been read or written th
 #include <Python.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "lanes.h"
 
@@ -80,6 +79,12 @@ static int words(const struct call *call, int i, size_t count, size_t unit) {
   return aligned(call, i, count, unit, (size_t)call->level->word_bytes);
 }
 
+/* As `words`, for rows that serve `turns` of `count` numbers each */
+static int serve(const struct call *call, int i, size_t turns, size_t count, size_t unit) {
+  if (!turns || count % turns) return refuse("rows do not serve so many numbers each");
+  return words(call, i, count / turns, unit);
+}
+
 /* Scratch of `parts` halves and some vectors more; 0 with MemoryError if there is none. */
 static int scratch(struct call *call, size_t parts, size_t more) {
   const size_t vector = (size_t)call->level->lanes * 8;
@@ -144,16 +149,16 @@ static PyObject *store(PyObject *self, PyObject *args) {
   return end(&call);
 }
 
-/* multiply(level, limbs, modulus, a, b, out): pairs by pairs, or by one pair */
+/* multiply(level, limbs, modulus, a, b, out, turns): pairs by pairs, each of b serving so many of a */
 static PyObject *multiply(PyObject *self, PyObject *args) {
   struct call call;
+  size_t turns;
   (void)self;
-  if (begin(&call, args, 4, 0, NULL) && modulus(&call)) {
+  if (begin(&call, args, 4, 1, &turns) && modulus(&call)) {
     const size_t pair = 2 * call.half, count = count_of(&call, 3, pair);
-    const int alone = (size_t)call.buffer[2].len == pair;
-    if (count && words(&call, 1, count, pair) && words(&call, 2, alone ? 1 : count, pair) &&
+    if (count && words(&call, 1, count, pair) && serve(&call, 2, turns, count, pair) &&
         words(&call, 3, count, pair) && scratch(&call, SCRATCH_PARTS, 0))
-      RUN(call, multiply, BUFFER(1), BUFFER(2), alone, BUFFER(3), count);
+      RUN(call, multiply, BUFFER(1), BUFFER(2), turns, BUFFER(3), count);
   }
   return end(&call);
 }
@@ -238,15 +243,16 @@ static PyObject *multiply_n(PyObject *self, PyObject *args) {
   return end(&call);
 }
 
-/* multiply_normal(level, limbs, modulus, a, b, out): normal forms by normal forms */
+/* multiply_normal(level, limbs, modulus, a, b, out, turns): normal forms, as `multiply` */
 static PyObject *multiply_normal(PyObject *self, PyObject *args) {
   struct call call;
+  size_t turns;
   (void)self;
-  if (begin(&call, args, 4, 0, NULL) && modulus(&call)) {
+  if (begin(&call, args, 4, 1, &turns) && modulus(&call)) {
     const size_t form = 3 * call.half, count = count_of(&call, 3, form);
-    if (count && words(&call, 1, count, form) && words(&call, 2, count, form) && words(&call, 3, count, form) &&
-        scratch(&call, SCRATCH_PARTS, 0))
-      RUN(call, multiply_normal, BUFFER(1), BUFFER(2), BUFFER(3), count);
+    if (count && words(&call, 1, count, form) && serve(&call, 2, turns, count, form) &&
+        words(&call, 3, count, form) && scratch(&call, SCRATCH_PARTS, 0))
+      RUN(call, multiply_normal, BUFFER(1), BUFFER(2), turns, BUFFER(3), count);
   }
   return end(&call);
 }

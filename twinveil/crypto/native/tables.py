@@ -173,16 +173,17 @@ def _joint(bases: Residues, groups: int, group: int) -> Rows:
     What the random units make of a product of one entry a group, the first group takes back.
     """
     modulus, arithmetic = bases.modulus, bases.arithmetic
-    missing = modulus.residues([1]).on(arithmetic).rows.repeat(groups * group - len(bases), axis=0)
-    forms = arithmetic.normal(np.concatenate([bases.rows, missing]))
-    places = np.arange(groups) * group
-    table = arithmetic.normal(_masks(modulus, arithmetic, groups)).reshape(groups, 1, -1)
+    one = modulus.residues([1]).on(arithmetic).rows
+    missing = one.repeat(groups * group - len(bases), axis=0)
+    forms = arithmetic.normal(np.concatenate([bases.rows, missing, _masks(modulus, arithmetic, groups), one]))
+    factors = forms[: groups * group].reshape(groups, group, -1)
+    table = np.empty((groups, 1 << group, forms.shape[1]), forms.dtype)
+    table[:, 0] = forms[groups * group : -1]
     for i in range(group):
-        factors = forms[np.repeat(places + i, 1 << i)]
-        products = arithmetic.multiply_normal(table.reshape(groups << i, -1), factors)
-        table = np.concatenate([table, products.reshape(groups, 1 << i, -1)], axis=1)
-    one = arithmetic.normal(modulus.residues([1]).on(arithmetic).rows)
-    return arithmetic.table(np.concatenate([table.reshape(groups << group, -1), one]))
+        so_far = np.ascontiguousarray(table[:, : 1 << i]).reshape(groups << i, -1)
+        products = arithmetic.multiply_normal(so_far, np.ascontiguousarray(factors[:, i]))
+        table[:, 1 << i : 2 << i] = products.reshape(groups, 1 << i, -1)
+    return arithmetic.table(np.concatenate([table.reshape(groups << group, -1), forms[-1:]]))
 
 
 def _masks(modulus: Modulus, arithmetic: Arithmetic, groups: int) -> Rows:

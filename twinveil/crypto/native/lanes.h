@@ -10,8 +10,6 @@
 #define MODULUS_PARTS 4
 /* A table of powers has 16 entries: windows of 4 bits. */
 #define POWER_ENTRIES 16
-/* Groups of lanes that stay in the cache while a table is gone through. */
-#define GATHER_GROUPS 32
 /* Vectors for every part of a number: what each operation keeps at hand, rows in transit included. */
 #define SCRATCH_PARTS 32
 

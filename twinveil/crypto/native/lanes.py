@@ -200,7 +200,7 @@ class Lanes:
         return out
 
     def _share(self, count: int, work: Callable[[slice], None], steps: int = 1, turns: int = 1) -> None:
-        """All of `count` numbers, of so many steps each, in slices of whole groups of lanes, a thread for each."""
+        """All of `count` numbers, of so many steps, in slices of whole groups of lanes, a thread for each."""
         group = self.layout.lanes * turns
         groups = -(-count // group)
         threads = min(self.threads, groups, max(1, count * steps // STEPS_A_THREAD))

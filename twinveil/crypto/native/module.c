@@ -85,10 +85,9 @@ static int serve(const struct call *call, int i, size_t turns, size_t count, siz
   return words(call, i, count / turns, unit);
 }
 
-/* Scratch of `parts` halves and some vectors more; 0 with MemoryError if there is none. */
-static int scratch(struct call *call, size_t parts, size_t more) {
-  const size_t vector = (size_t)call->level->lanes * 8;
-  const size_t size = (parts * pitch_of(call->ring.limbs) + more) * vector;
+/* Scratch of `parts` halves of every lane; 0 with MemoryError if there is none. */
+static int scratch(struct call *call, size_t parts) {
+  const size_t size = parts * pitch_of(call->ring.limbs) * (size_t)call->level->lanes * 8;
   call->raw = calloc(1, size + 64);
   if (!call->raw) PyErr_NoMemory();
   call->ring.scratch = (void *)(((uintptr_t)call->raw + 63) & ~(uintptr_t)63);
@@ -130,7 +129,7 @@ static PyObject *load(PyObject *self, PyObject *args) {
   if (begin(&call, args, 4, 1, &size) && modulus(&call) && holds(&call, size, 2)) {
     const size_t pair = 2 * call.half, count = count_of(&call, 3, pair);
     if (count && words(&call, 1, 2, pair) && fits(&call, 2, count, size) && words(&call, 3, count, pair) &&
-        scratch(&call, SCRATCH_PARTS, 0))
+        scratch(&call, SCRATCH_PARTS))
       RUN(call, load, BUFFER(1), BUFFER(2), size, BUFFER(3), count);
   }
   return end(&call);
@@ -143,7 +142,7 @@ static PyObject *store(PyObject *self, PyObject *args) {
   (void)self;
   if (begin(&call, args, 3, 1, &size) && modulus(&call) && holds(&call, size, 2)) {
     const size_t pair = 2 * call.half, count = count_of(&call, 1, pair);
-    if (count && words(&call, 1, count, pair) && fits(&call, 2, count, size) && scratch(&call, SCRATCH_PARTS, 0))
+    if (count && words(&call, 1, count, pair) && fits(&call, 2, count, size) && scratch(&call, SCRATCH_PARTS))
       RUN(call, store, BUFFER(1), BUFFER(2), size, count);
   }
   return end(&call);
@@ -157,7 +156,7 @@ static PyObject *multiply(PyObject *self, PyObject *args) {
   if (begin(&call, args, 4, 1, &turns) && modulus(&call)) {
     const size_t pair = 2 * call.half, count = count_of(&call, 3, pair);
     if (count && words(&call, 1, count, pair) && serve(&call, 2, turns, count, pair) &&
-        words(&call, 3, count, pair) && scratch(&call, SCRATCH_PARTS, 0))
+        words(&call, 3, count, pair) && scratch(&call, SCRATCH_PARTS))
       RUN(call, multiply, BUFFER(1), BUFFER(2), turns, BUFFER(3), count);
   }
   return end(&call);
@@ -170,7 +169,7 @@ static PyObject *square(PyObject *self, PyObject *args) {
   (void)self;
   if (begin(&call, args, 3, 1, &times) && modulus(&call) && few(times)) {
     const size_t pair = 2 * call.half, count = count_of(&call, 2, pair);
-    if (count && words(&call, 1, count, pair) && words(&call, 2, count, pair) && scratch(&call, SCRATCH_PARTS, 0))
+    if (count && words(&call, 1, count, pair) && words(&call, 2, count, pair) && scratch(&call, SCRATCH_PARTS))
       RUN(call, square, BUFFER(1), (unsigned)times, BUFFER(2), count);
   }
   return end(&call);
@@ -185,7 +184,7 @@ static PyObject *fold(PyObject *self, PyObject *args) {
     const size_t pair = 2 * call.half, count = count_of(&call, 2, pair);
     const size_t parts = count ? count_of(&call, 1, count * pair) : 0;
     if (parts && words(&call, 1, parts * count, pair) && words(&call, 2, count, pair) &&
-        scratch(&call, SCRATCH_PARTS, 0))
+        scratch(&call, SCRATCH_PARTS))
       RUN(call, fold, BUFFER(1), parts, (unsigned)width, BUFFER(2), count);
     else if (!PyErr_Occurred() && count)
       refuse("a product needs factors");
@@ -201,7 +200,7 @@ static PyObject *add_plain(PyObject *self, PyObject *args) {
   if (begin(&call, args, 4, 1, &size) && modulus(&call) && holds(&call, size, 1)) {
     const size_t pair = 2 * call.half, count = count_of(&call, 3, pair);
     if (count && words(&call, 1, count, pair) && fits(&call, 2, count, size) && words(&call, 3, count, pair) &&
-        scratch(&call, SCRATCH_PARTS, 0))
+        scratch(&call, SCRATCH_PARTS))
       RUN(call, add_plain, BUFFER(1), BUFFER(2), size, BUFFER(3), count);
   }
   return end(&call);
@@ -222,7 +221,7 @@ static PyObject *power(PyObject *self, PyObject *args) {
                 words(&call, 5, count, pair);
     for (size_t i = 0; right && i < count; i++)
       if (which[i] >= moduli) right = refuse("there is no such modulus");
-    if (right && scratch(&call, SCRATCH_PARTS + 2 * POWER_ENTRIES, 0))
+    if (right && scratch(&call, SCRATCH_PARTS + 2 * POWER_ENTRIES))
       RUN(call, power, BUFFER(0), BUFFER(1), which, BUFFER(3), windows, steps, BUFFER(5), count);
     else if (!PyErr_Occurred() && count)
       refuse("a power needs a modulus and an exponent");
@@ -237,7 +236,7 @@ static PyObject *multiply_n(PyObject *self, PyObject *args) {
   if (begin(&call, args, 4, 0, NULL) && modulus(&call)) {
     const size_t count = count_of(&call, 3, call.half);
     if (count && words(&call, 1, count, call.half) && words(&call, 2, count, call.half) &&
-        words(&call, 3, count, call.half) && scratch(&call, SCRATCH_PARTS, 0))
+        words(&call, 3, count, call.half) && scratch(&call, SCRATCH_PARTS))
       RUN(call, multiply_n, BUFFER(1), BUFFER(2), BUFFER(3), count);
   }
   return end(&call);
@@ -251,7 +250,7 @@ static PyObject *multiply_normal(PyObject *self, PyObject *args) {
   if (begin(&call, args, 4, 1, &turns) && modulus(&call)) {
     const size_t form = 3 * call.half, count = count_of(&call, 3, form);
     if (count && words(&call, 1, count, form) && serve(&call, 2, turns, count, form) &&
-        words(&call, 3, count, form) && scratch(&call, SCRATCH_PARTS, 0))
+        words(&call, 3, count, form) && scratch(&call, SCRATCH_PARTS))
       RUN(call, multiply_normal, BUFFER(1), BUFFER(2), turns, BUFFER(3), count);
   }
   return end(&call);
@@ -270,7 +269,7 @@ static PyObject *gather(PyObject *self, PyObject *args) {
                 words(&call, 3, count, pair);
     for (size_t i = 0; right && i < count * steps; i++)
       if (index[i] >= rows) right = refuse("there is no such row in the table");
-    if (right && scratch(&call, SCRATCH_PARTS + 3 * GATHER_GROUPS, 8 * GATHER_GROUPS))
+    if (right && scratch(&call, SCRATCH_PARTS))
       RUN(call, gather, BUFFER(1), index, steps, BUFFER(3), count);
     else if (!PyErr_Occurred() && count)
       refuse("a product needs a table and an index");
@@ -293,7 +292,7 @@ static PyObject *buckets(PyObject *self, PyObject *args) {
                 words(&call, 4, count, pair);
     for (size_t i = 0; right && i < bases * count; i++)
       if (digits[i] >= size) right = refuse("there is no such bucket");
-    if (right && scratch(&call, SCRATCH_PARTS + 2 * size, 0))
+    if (right && scratch(&call, SCRATCH_PARTS + 2 * size))
       RUN(call, buckets, BUFFER(1), BUFFER(2), bases, digits, size, BUFFER(4), count);
   }
   return end(&call);

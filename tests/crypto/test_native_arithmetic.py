@@ -23,6 +23,7 @@ from tests.crypto.native import (
 )
 from twinveil.crypto.native.arithmetic import Arithmetic, Rows
 from twinveil.crypto.native.lanes import Lanes
+from twinveil.crypto.native.level import NATIVE
 
 CASES = [(level, bits, kind) for level in LEVELS for bits in BITS for kind in range(len(moduli(64)))]
 
@@ -46,8 +47,10 @@ def test_products(on: Arithmetic) -> None:
         others = numbers[shift:] + numbers[:shift]
         expected = [x * y % squared for x, y in zip(numbers, others, strict=True)]
         assert to_numbers(on, on.multiply(rows, to_rows(on, others))) == expected
-    alone = on.multiply(rows, to_rows(on, numbers[6:7]))
-    assert to_numbers(on, alone) == [x * numbers[6] % squared for x in numbers]
+    for served in (1, 2):  # each of the second array serves several of the first
+        products = on.multiply(rows[:16], to_rows(on, numbers[-served:]))
+        expected = [x * numbers[at * served // 16 - served] % squared for at, x in enumerate(numbers[:16])]
+        assert to_numbers(on, products) == expected
 
 
 def test_squares(on: Arithmetic) -> None:
@@ -139,13 +142,13 @@ def test_normal_forms_need_units(on: Arithmetic) -> None:
     assert len(on.normal(to_rows(on, []))) == 0
 
 
-@pytest.mark.parametrize("level", [level for level in LEVELS if level != "gmpy2"])
+@pytest.mark.parametrize("level", NATIVE)
 @pytest.mark.parametrize("bits", BITS)
 def test_up_to_the_lazy_bound(level: str, bits: int) -> None:
     """Halves may be anything up to 2 n: rows with the largest give right results everywhere."""
     for n in moduli(bits):
         on = at_level(n, level)
-        assert isinstance(on, Lanes)
+        assert isinstance(on, Lanes)  # there are no other rows to write by hand
         halves = [2 * n, 2 * n - 1, n, n - 1, n + 1, 0, (1 << bits) - 1]
         pairs = list(itertools.product(halves, halves))
         low, high = (on._halves([mpz(each) for each in part]) for part in zip(*pairs, strict=True))

@@ -159,14 +159,15 @@ class Lanes:
         while 2 * parts * count <= self.layout.lanes * self.threads and steps >= 4 * parts:
             parts *= 2
         # Where numbers are few, lanes share the steps of each, and what they have is multiplied in the end.
-        padded = np.full((-(-steps // parts) * parts, count), len(table) - 1, np.uint32)
+        each = -(-steps // parts)
+        padded = np.full((each * parts, count), len(table) - 1, np.uint32)
         padded[:steps] = index
-        index = padded.reshape(-1, parts * count)
+        index = padded.reshape(each, parts * count)
         rows = self._each(
             parts * count,
             2,
             lambda part, out: self._call("gather", table, np.ascontiguousarray(index[:, part]), out),
-            len(index),
+            each,
         )
         while len(rows) > count:
             middle = len(rows) // 2

@@ -1,0 +1,196 @@
+"""Products of powers: tables on bases that serve many times, and which way is best for those that serve once.
+
+For every output o, prod_t bases[t]^exponents[o, t] modulo n^2. Bases are brought to a normal form
+u (1 + k n), so that a step of the long loops is a multiplication by u < n, half the work; the k only add up.
+
+Tables (Straus 1964, in groups): all products of subsets of up to 8 bases, made once; a step then is one bit
+of the exponents of a group. Buckets (Pippenger 1976): exponents are cut into windows, a base goes into the
+bucket of its digit, and running products raise bucket d to d. A fixed base h is a table on h, h^2, h^4, ...:
+h^s takes a step for each byte of s (Brickell, Gordon, McCurley, Wilson, EUROCRYPT 1992).
+
+What is done depends on shapes alone, never on exponents: no step is left out for a digit 0, and no entry of a
+table is 1. Which entries are read does depend on them: memory accesses are not hidden.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import final
+
+import gmpy2
+import numpy as np
+from gmpy2 import mpz
+from numpy.typing import NDArray
+
+from twinveil.crypto.native.arithmetic import Arithmetic, Rows
+from twinveil.crypto.native.residues import Modulus, Residues
+
+GROUP = 8
+"""Bases of a group: 256 products for 8."""
+MAX_BITS = 64
+MAX_WINDOW = 8
+HALF, FULL, SQUARE, NORMAL, PRODUCT = 4, 5, 3.5, 8, 7
+"""What a multiplication by u, one of full size, a square, a normal form and a product of two normal forms
+cost, in multiplications of numbers below n (kernel.inc). Constants, so that every machine does the same."""
+
+
+@final
+class Tables:
+    """Tables on bases that serve many times: a term then costs bits / group half multiplications."""
+
+    __slots__ = ("_arithmetic", "_group", "_modulus", "_table", "count")
+
+    def __init__(self, bases: Residues, group: int = GROUP) -> None:
+        """ValueError unless there are bases, in groups of 1 to 8; ZeroDivisionError if one is no unit."""
+        if not len(bases) or not 1 <= group <= GROUP:
+            raise ValueError(f"tables are on one base or more, in groups of 1 to {GROUP}")
+        self.count = len(bases)
+        self._modulus = bases.modulus
+        self._arithmetic = bases.modulus.many
+        groups = -(-self.count // group)
+        self._group = -(-self.count // groups)
+        self._table = _joint(bases.on(self._arithmetic), groups, self._group)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the tables take, about: two numbers below n an entry."""
+        return len(self._table) * 2 * int(self._modulus.n.bit_length()) // 8
+
+    def products(self, exponents: NDArray[np.uint64], bits: int) -> Residues:
+        """prod_t bases[t]^exponents[o, t] for every row o of exponents (outputs, count), below 2^bits.
+
+        ValueError for other shapes and types, or exponents that are longer.
+        """
+        outputs = checked(exponents, self.count, bits)
+        if not outputs:
+            return self._modulus.residues([])
+        groups = -(-self.count // self._group)
+        padded = np.zeros((outputs, groups * self._group, 8), np.uint8)
+        padded[:, : self.count] = exponents.astype("<u8").view(np.uint8).reshape(outputs, self.count, 8)
+        # (bits, groups, outputs): one bit of every base of a group is an index
+        single = np.unpackbits(padded, axis=2, count=bits, bitorder="little")
+        single = single.transpose(2, 1, 0).reshape(bits, groups, self._group, outputs)
+        index = np.packbits(single, axis=2, bitorder="little")[:, :, 0]
+        steps = index.transpose(1, 0, 2).reshape(groups, bits * outputs)
+        return self._gathered(steps).folded(1, outputs)
+
+    def _gathered(self, steps: NDArray[np.uint8]) -> Residues:
+        """For every column the product of one entry of each group."""
+        starts = np.arange(len(steps), dtype=np.uint32) << np.uint32(self._group)
+        rows = self._arithmetic.gather(self._table, steps + starts[:, np.newaxis])
+        return Residues(self._modulus, self._arithmetic, rows)
+
+
+@final
+class FixedBase:
+    """Powers of one base with exponents of at most `bits` bits: a half multiplication for each byte."""
+
+    __slots__ = ("_bytes", "_tables", "bits")
+
+    def __init__(self, base: Residues, bits: int) -> None:
+        """ValueError unless there is one base and bits are positive; ZeroDivisionError if it is no unit."""
+        if len(base) != 1 or bits < 1:
+            raise ValueError("a fixed base is one number, its exponents have one bit or more")
+        self.bits = bits
+        self._bytes = -(-bits // 8)
+        powers = [base]
+        for _ in range(8 * self._bytes - 1):
+            powers.append(powers[-1].squared())
+        self._tables = Tables(Residues.joined(powers))
+
+    @property
+    def memory_bytes(self) -> int:
+        return self._tables.memory_bytes
+
+    def powers(self, exponents: Sequence[int]) -> Residues:
+        """base^s for every s in [0, 2^bits); ValueError for any other."""
+        if not all(s >= 0 and int(s).bit_length() <= self.bits for s in exponents):
+            raise ValueError(f"an exponent is negative or longer than {self.bits} bits")
+        data = b"".join([int(s).to_bytes(self._bytes, "little") for s in exponents])
+        digits = np.frombuffer(data, np.uint8).reshape(len(exponents), self._bytes)
+        return self._tables._gathered(digits.T)
+
+
+def multi_exponentiate(bases: Residues, exponents: NDArray[np.uint64], bits: int) -> Residues:
+    """prod_t bases[t]^exponents[o, t] for every row o of exponents (outputs, bases), below 2^bits.
+
+    For bases that serve once. ValueError for shapes that do not fit; ZeroDivisionError if a base is no unit.
+    """
+    outputs = checked(exponents, len(bases), bits)
+    if not outputs:
+        return bases.modulus.residues([])
+    way, size = best(len(bases), outputs, bits)
+    if way == "tables":
+        return Tables(bases, size).products(exponents, bits)
+    return in_buckets(bases, exponents, bits, size)
+
+
+def in_buckets(bases: Residues, exponents: NDArray[np.uint64], bits: int, window: int) -> Residues:
+    """As `multi_exponentiate`, in buckets by digits of `window` bits."""
+    outputs, count = exponents.shape
+    arithmetic = bases.modulus.many
+    factors = arithmetic.table(arithmetic.normal(bases.on(arithmetic).rows))
+    steps = -(-bits // window)
+    digits = np.empty((count, steps, outputs), np.uint8)
+    for step in range(steps):
+        digits[:, step] = (exponents.T >> np.uint64(step * window)) & np.uint64((1 << window) - 1)
+    rows = arithmetic.buckets(factors, digits.reshape(count, steps * outputs), 1 << window)
+    return Residues(bases.modulus, arithmetic, rows).folded(window, outputs)
+
+
+def checked(exponents: NDArray[np.uint64], bases: int, bits: int) -> int:
+    """The number of outputs; ValueError unless exponents are uint64 (outputs, bases) below 2^bits."""
+    if exponents.dtype != np.uint64 or exponents.ndim != 2 or exponents.shape[1] != bases or not bases:
+        raise ValueError(f"exponents must be uint64 of shape (outputs, {bases}), for one base or more")
+    if not 1 <= bits <= MAX_BITS:
+        raise ValueError(f"exponents have 1 to {MAX_BITS} bits, not {bits}")
+    if int(exponents.max(initial=0)).bit_length() > bits:
+        raise ValueError(f"an exponent is longer than {bits} bits")
+    return len(exponents)
+
+
+@lru_cache(maxsize=4096)
+def best(bases: int, outputs: int, bits: int) -> tuple[str, int]:
+    """The cheapest way for this shape: tables and the size of a group, or buckets and bits of a window."""
+    costs: dict[tuple[str, int], float] = {}
+    for group in range(1, min(GROUP, bases) + 1):
+        groups = -(-bases // group)
+        make = groups * ((1 << group) - 1) * PRODUCT
+        steps = bits * ((groups - 1) * HALF + SQUARE + 2 * FULL)
+        costs["tables", group] = make + outputs * steps
+    for window in range(1, min(MAX_WINDOW, bits) + 1):
+        steps = -(-bits // window)
+        each = bases * HALF + 2 * ((1 << window) - 2) * FULL + 2 * FULL + window * SQUARE
+        costs["buckets", window] = outputs * steps * each
+    return min(costs, key=lambda way: costs[way])
+
+
+def _joint(bases: Residues, groups: int, group: int) -> Rows:
+    """Entry sum_i b_i 2^i of a group is prod_i base_i^b_i, times a random unit; the last row is 1.
+
+    What the random units make of a product of one entry a group, the first group takes back.
+    """
+    modulus, arithmetic = bases.modulus, bases.arithmetic
+    one = modulus.residues([1]).on(arithmetic).rows
+    missing = one.repeat(groups * group - len(bases), axis=0)
+    forms = arithmetic.normal(np.concatenate([bases.rows, missing, _masks(modulus, arithmetic, groups), one]))
+    factors = forms[: groups * group].reshape(groups, group, -1)
+    table = np.empty((groups, 1 << group, forms.shape[1]), forms.dtype)
+    table[:, 0] = forms[groups * group : -1]
+    for i in range(group):
+        so_far = np.ascontiguousarray(table[:, : 1 << i]).reshape(groups << i, -1)
+        products = arithmetic.multiply_normal(so_far, np.ascontiguousarray(factors[:, i]))
+        table[:, 1 << i : 2 << i] = products.reshape(groups, 1 << i, -1)
+    return arithmetic.table(np.concatenate([table.reshape(groups << group, -1), forms[-1:]]))
+
+
+def _masks(modulus: Modulus, arithmetic: Arithmetic, groups: int) -> Rows:
+    """A random unit for every group but the first, which has what makes their product 1."""
+    n, squared = modulus.n, modulus.n**2
+    unit = mpz(secrets.randbelow(int(squared)))
+    while gmpy2.gcd(unit, n) != 1:
+        unit = mpz(secrets.randbelow(int(squared)))
+    rest = gmpy2.powmod(gmpy2.invert(unit, squared), groups - 1, squared)
+    return modulus.residues([rest] + [unit] * (groups - 1)).on(arithmetic).rows

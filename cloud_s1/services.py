@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cloud_s1.models import ModelsS1
 from cloud_s1.provision import ProvisionS1
 from cloud_s1.queries import QueriesS1
-from cloud_s1.way_to_s2 import CloudS2, Contact
+from cloud_s1.way_to_s2 import CloudS2, S2Address
 from twinveil.cloud.dask_workers import cluster_workers
 from twinveil.errors import BadConfiguration
 from twinveil.parallel import Workers
@@ -31,7 +31,7 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
     """The services of this role, from its settings."""
     workers = _workers(settings)
     cloud_s2 = CloudS2(
-        Contact(
+        S2Address(
             settings.me(),
             settings.cloud_s2,
             settings.connect_wait,

@@ -15,13 +15,13 @@ from twinveil.protocol.query.s1 import Tools
 from twinveil.rpc.rounds_pb2 import Round
 from twinveil.services.keys import KnownKey
 from twinveil.services.rounds import GrpcPeer
-from twinveil.transport.channel import Link, Me, connect
+from twinveil.transport.channel import Connection, Me, connect
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Contact:
+class S2Address:
     """How S2 is reached, and what its key must be."""
 
     me: Me
@@ -34,12 +34,12 @@ class Contact:
 class _Way:
     """One connection. Left for a newer one, it stays open until its last conversation has ended."""
 
-    def __init__(self, contact: Contact) -> None:
+    def __init__(self, contact: S2Address) -> None:
         self._open = ExitStack()
         self._tls = contact.me.tls
         self._stamp = self._tls and self._tls.stamp()
         try:
-            self.link: Link = self._open.enter_context(
+            self.link: Connection = self._open.enter_context(
                 connect(contact.me, "cloud_s2", contact.address, contact.wait)
             )
         except BadConfiguration as error:
@@ -97,7 +97,7 @@ class CloudS2:
     give_way: ends a conversation that can be spared; False where there is none.
     """
 
-    def __init__(self, contact: Contact, give_way: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, contact: S2Address, give_way: Callable[[], bool] = lambda: False) -> None:
         self._contact = contact
         self._give_way = give_way
         self._lock = threading.Lock()

@@ -26,7 +26,7 @@ from twinveil.values import read_json
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
+class CatalogueEntry:
     """A model that both clouds hold, as users may know it. fingerprint: hex, of the key it went out under."""
 
     name: str
@@ -61,7 +61,7 @@ class Released:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Released:
+    def from_json(cls, text: str) -> CatalogueEntry:
         """Raises BadInput for anything that to_json has not written."""
         try:
             data: Mapping[str, Any] = read_json(text)
@@ -81,13 +81,13 @@ class Released:
         return released
 
 
-class Releases:
+class CatalogueFile:
     """The records below one folder."""
 
     def __init__(self, state: Path) -> None:
         self._folder = state / "released"
 
-    def all(self) -> list[Released]:
+    def all(self) -> list[CatalogueEntry]:
         """Every released model, by name, newest version last.
 
         A record that cannot be read is none, nor is one in another's place: a copy outlives the removal.
@@ -95,14 +95,14 @@ class Releases:
         found = []
         for path in self._folder.glob("*.json"):
             try:
-                released = Released.from_json(path.read_text(encoding="utf-8"))
+                released = CatalogueEntry.from_json(path.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, TwinveilError):
                 continue
             if is_model_place(path.with_suffix("")) and path == self._path(released.name, released.version):
                 found.append(released)
         return sorted(found, key=lambda each: (each.name, version_order(each.version)))
 
-    def find(self, name: str, version: str = "") -> Released:
+    def find(self, name: str, version: str = "") -> CatalogueEntry:
         """version may be empty: the newest. Raises UnknownModel, naming the models that there are."""
         released = self.all()
         for each in reversed(released):
@@ -112,7 +112,7 @@ class Releases:
         raise UnknownModel(f"the owner offers no model {name} {version}".rstrip() + f" (models: {there})")
 
     @contextmanager
-    def adding(self, released: Released) -> Iterator[None]:
+    def adding(self, released: CatalogueEntry) -> Iterator[None]:
         """Users are told of it once the block has ended well; there is room for its record before it begins.
 
         Replaces an older record of the same name and version.
@@ -138,7 +138,7 @@ class Releases:
 class Catalogue:
     """A CatalogueHandler."""
 
-    def __init__(self, releases: Releases, cloud_s1: str, cloud_s2: str) -> None:
+    def __init__(self, releases: CatalogueFile, cloud_s1: str, cloud_s2: str) -> None:
         """The clouds' addresses as users may use them; those in ready files mean nothing elsewhere."""
         self._releases = releases
         self._clouds = ["" if address.startswith("file:") else address for address in (cloud_s1, cloud_s2)]

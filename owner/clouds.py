@@ -13,13 +13,13 @@ from twinveil.rpc.types_pb2 import ModelEntry
 from twinveil.services.keys import KnownKey
 from twinveil.services.provision import list_models, remove_model
 from twinveil.start.settings import OwnerSettings
-from twinveil.transport.channel import Link, Me, connect
+from twinveil.transport.channel import Connection, Me, connect
 
 DEADLINE = 60.0
 
 
 @dataclass(frozen=True)
-class Contact:
+class CloudAddresses:
     """Where the clouds are, and how far S2's key is known."""
 
     me: Me
@@ -29,7 +29,7 @@ class Contact:
     wait: float = 10.0
 
     @classmethod
-    def of(cls, settings: OwnerSettings) -> Contact:
+    def of(cls, settings: OwnerSettings) -> CloudAddresses:
         """As the owner's settings say."""
         return cls(
             settings.me(),
@@ -61,8 +61,8 @@ class Placed:
 class Clouds:
     """Both clouds, answering, and S2's key."""
 
-    s1: Link
-    s2: Link
+    s1: Connection
+    s2: Connection
     key: PublicKey
     params: Params
 
@@ -104,7 +104,7 @@ class Clouds:
 
 
 @contextmanager
-def reach(contact: Contact) -> Iterator[Clouds]:
+def reach(contact: CloudAddresses) -> Iterator[Clouds]:
     """Both clouds. Raises PeerUnavailable or PeerMismatch, naming the one at fault."""
     with (
         connect(contact.me, "cloud_s1", contact.cloud_s1, contact.wait) as s1,

@@ -23,7 +23,7 @@ DEADLINE = 7200.0
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class Offer:
     """Under which name a model goes out, for which engines, and what its users may ask."""
 
     name: str
@@ -41,7 +41,7 @@ class Release:
 
 
 def outsource(
-    model: QuantisedModel, release: Release, clouds: Clouds, report: Report = lambda done, layers, name: None
+    model: QuantisedModel, release: Offer, clouds: Clouds, report: Report = lambda done, layers, name: None
 ) -> ModelEntry:
     """Both clouds have the model when this returns, neither has it when it raises."""
     key = clouds.key

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from owner.catalogue import Released, Releases
+from owner.catalogue import CatalogueEntry, CatalogueFile
 from owner.clouds import Clouds
-from owner.outsource import Release, outsource
+from owner.outsource import Offer, outsource
 from twinveil.network.card import check_name
 from twinveil.network.folder import StoredModel
 from twinveil.services.both import Report
 
 
-def release(
+def publish(
     stored: StoredModel,
-    wanted: Release,
+    wanted: Offer,
     clouds: Clouds,
     state: Path,
     report: Report = lambda done, layers, layer: None,
-) -> Released:
+) -> CatalogueEntry:
     """Users are told of the model once this returns, and not at all when it raises."""
     check_name(wanted.name, wanted.version)
-    made = Released(
+    made = CatalogueEntry(
         wanted.name,
         wanted.version,
         stored.model.plan,
@@ -30,6 +30,6 @@ def release(
         wanted.label_only,
         clouds.key.fingerprint,
     )
-    with Releases(state).adding(made):
+    with CatalogueFile(state).adding(made):
         outsource(stored.model, wanted, clouds, report)
     return made

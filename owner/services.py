@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from owner.catalogue import Catalogue, Releases
+from owner.catalogue import Catalogue, CatalogueFile
 from twinveil.services.catalogue import CatalogueServicer
 from twinveil.services.status import Facts, StatusServicer
 from twinveil.start.settings import OwnerSettings
@@ -14,7 +14,7 @@ from twinveil.transport.server import Service
 def build(settings: OwnerSettings) -> Sequence[Service]:
     """The services of this role, from its settings."""
     s2_key = settings.s2_key()
-    catalogue = Catalogue(Releases(settings.state), settings.cloud_s1, settings.cloud_s2)
+    catalogue = Catalogue(CatalogueFile(settings.state), settings.cloud_s1, settings.cloud_s2)
 
     def facts() -> Facts:
         return Facts(bytes.fromhex(s2_key.known()), catalogue.list_models())

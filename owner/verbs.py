@@ -12,10 +12,10 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from owner.catalogue import Releases
-from owner.clouds import Contact, Placed, reach
-from owner.outsource import Release
-from owner.release import release
+from owner.catalogue import CatalogueFile
+from owner.clouds import CloudAddresses, Placed, reach
+from owner.outsource import Offer
+from owner.release import publish
 from twinveil.cli.progress import steps
 from twinveil.cli.reach import with_settings
 from twinveil.cli.terminal import Terminal, styled
@@ -72,11 +72,11 @@ def outsource(
     with ExitStack() as stack:
         step = stack.enter_context(steps(f"outsourcing {named}"))
         step(0, 0, "reaching both clouds")
-        clouds = stack.enter_context(reach(Contact.of(settings)))
+        clouds = stack.enter_context(reach(CloudAddresses.of(settings)))
         step(0, 0, f"blinding {len(stored.model.plan.linear_nodes)} layers")
-        released = release(
+        released = publish(
             stored,
-            Release(name, version, engines, label_only),
+            Offer(name, version, engines, label_only),
             clouds,
             settings.state,
             lambda done, layers, layer: step(done, layers, f"importing {layer}"),
@@ -97,9 +97,9 @@ def outsource(
 @with_settings(OwnerSettings, *REACH)
 def models(settings: OwnerSettings, as_json: Json = False) -> None:
     """List the models that the clouds hold, and whether users are told of them."""
-    with steps("asking both clouds"), reach(Contact.of(settings)) as clouds:
+    with steps("asking both clouds"), reach(CloudAddresses.of(settings)) as clouds:
         placed = clouds.models()
-    offered = {(each.name, each.version) for each in Releases(settings.state).all()}
+    offered = {(each.name, each.version) for each in CatalogueFile(settings.state).all()}
     rows = [_row(each, (each.entry.model, each.entry.version) in offered) for each in placed]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -136,8 +136,8 @@ def remove(
 ) -> None:
     """Remove a model from both clouds; users are not told of it any more. The trained model stays here."""
     check_name(name, version)
-    with steps("asking both clouds"), reach(Contact.of(settings)) as clouds:
-        was_offered = Releases(settings.state).remove(name, version)
+    with steps("asking both clouds"), reach(CloudAddresses.of(settings)) as clouds:
+        was_offered = CatalogueFile(settings.state).remove(name, version)
         try:
             clouds.remove(name, version)
         except UnknownModel:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from owner.audit.features import LABEL, PICTURE, SCORES
-from owner.audit.findings import Attacked, Inverted
+from owner.audit.findings import AttackedFeatures, Inverted
 from owner.audit.risk import Level, Risk
 
 _ORDER: tuple[Level, ...] = ("low", "not measured", "not settled", "attacker too weak", "medium", "high")
@@ -34,7 +34,7 @@ def choices(audit: Inverted) -> tuple[Choice, ...]:
     )
 
 
-def _weights(inner: Sequence[Attacked]) -> Choice:
+def _weights(inner: Sequence[AttackedFeatures]) -> Choice:
     worst = _worst(inner)
     if worst is None:
         return _not_measured("weights public")
@@ -53,7 +53,7 @@ def _weights(inner: Sequence[Attacked]) -> Choice:
     )
 
 
-def _features(inner: Sequence[Attacked]) -> Choice:
+def _features(inner: Sequence[AttackedFeatures]) -> Choice:
     worst = _worst(inner)
     if worst is None:
         return _not_measured("features shared")
@@ -64,7 +64,7 @@ def _features(inner: Sequence[Attacked]) -> Choice:
     return Choice("features shared", worst.level, worst.risk, text)
 
 
-def _single(name: str, attacked: Attacked | None, who: str) -> Choice:
+def _single(name: str, attacked: AttackedFeatures | None, who: str) -> Choice:
     if attacked is None:
         return _not_measured(name)
     found = attacked.comparison
@@ -104,11 +104,11 @@ def _protocol(audit: Inverted) -> Choice:
     )
 
 
-def _worst(layers: Sequence[Attacked]) -> Attacked | None:
+def _worst(layers: Sequence[AttackedFeatures]) -> AttackedFeatures | None:
     return max(layers, key=lambda each: (_ORDER.index(each.level), _upper(each)), default=None)
 
 
-def _upper(attacked: Attacked) -> float:
+def _upper(attacked: AttackedFeatures) -> float:
     return attacked.risk.upper
 
 

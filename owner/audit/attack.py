@@ -20,7 +20,7 @@ from owner.audit.metrics import ssim
 from owner.audit.standard import Standard, ridge
 from twinveil.errors import BadInput
 
-Report = Callable[[int, int], None]
+OnBatch = Callable[[int, int], None]
 """(epochs done, epochs at most)"""
 
 _MSE_WEIGHT = 10.0
@@ -86,7 +86,7 @@ def train_attacker(
     options: AttackOptions,
     *,
     shuffled: bool = False,
-    report: Report = lambda done, most: None,
+    report: OnBatch = lambda done, most: None,
 ) -> Attacker:
     """Train until validation no longer gains; the best epoch counts.
 
@@ -124,7 +124,7 @@ class _Training:
             weights = ridge(given.flatten(1), (pictures - mean).flatten(1), self._checked(), mean)
         self._network.start_from(mean, weights)
 
-    def run(self, report: Report) -> Attacker:
+    def run(self, report: OnBatch) -> Attacker:
         options, network = self._options, self._network
         history = [self._score()]
         best, kept, best_epoch = history[0], copy.deepcopy(network.state_dict()), 0

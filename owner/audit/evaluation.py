@@ -12,14 +12,14 @@ from torch import Tensor
 from owner.audit.material import scaled
 from owner.audit.metrics import cosine, nearest_neighbour, psnr, ssim
 from owner.audit.risk import Risk, Values, risk
-from owner.audit.subjects import Group
+from owner.audit.subjects import SubjectGroup
 
 Recogniser = Callable[[Tensor], Tensor]
 """Class scores (n, classes) of pixels 0 .. 255, whole numbers."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class Likenesses:
     """One number a target, each (n,). recognised, neighbour: 1 where the subject's class was found again."""
 
     ssim: Values
@@ -36,7 +36,7 @@ class Measured:
 class Targets:
     """What is attacked, and who says whether it was recognised."""
 
-    group: Group
+    group: SubjectGroup
     recogniser: Recogniser
 
     @property
@@ -47,12 +47,12 @@ class Targets:
         """Share of the originals themselves that the recogniser names rightly."""
         return float(self.measure(self.pictures).recognised.mean())
 
-    def measure(self, made: Tensor) -> Measured:
+    def measure(self, made: Tensor) -> Likenesses:
         """made: (n, channels, height, width) or one picture for all, values 0 .. 1."""
         wanted, labels = self.pictures, torch.from_numpy(self.group.labels)
         made = made.expand_as(wanted)
         found = self.recogniser((made * 255).round()).argmax(dim=1)
-        return Measured(
+        return Likenesses(
             *(
                 np.asarray(values.double().numpy())
                 for values in (
@@ -70,9 +70,9 @@ class Targets:
 class Comparison:
     """An attack beside its two baselines."""
 
-    attack: Measured
-    mean_picture: Measured
-    shuffled: Measured
+    attack: Likenesses
+    mean_picture: Likenesses
+    shuffled: Likenesses
 
     def risk(self, targets: Targets, seed: int) -> Risk:
         baselines = (self.mean_picture.ssim, self.shuffled.ssim)

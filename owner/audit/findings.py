@@ -40,7 +40,7 @@ class AuditOptions:
 
 
 @dataclass(frozen=True)
-class Gate:
+class AttackerStrength:
     """What the attacker makes of the pictures themselves: SSIM on targets."""
 
     kind: Kind
@@ -52,7 +52,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Attacked:
+class AttackedFeatures:
     """One attack.
 
     made: reconstructions of all targets (n, channels, height, width), values 0 .. 1; made_shuffled: those of
@@ -81,8 +81,8 @@ class ViewAttacked:
     """A cloud's view, the same attack on the control, and the p-value of each (owner.audit.permutation)."""
 
     cloud: str
-    attack: Attacked
-    control: Attacked
+    attack: AttackedFeatures
+    control: AttackedFeatures
     p: float
     control_p: float
     in_clear: str = "without masks"
@@ -126,8 +126,8 @@ class Inverted:
     options: AuditOptions
     accuracy: float
     mean_picture: Tensor
-    gates: tuple[Gate, ...]
-    layers: tuple[Attacked, ...]
+    gates: tuple[AttackerStrength, ...]
+    layers: tuple[AttackedFeatures, ...]
     views: tuple[ViewAttacked, ...] = ()
     recorded: Recorded | None = None
     key_bits: int | None = None
@@ -137,5 +137,5 @@ class Inverted:
     def queries(self) -> int:
         return len(self.recorded.pictures) if self.recorded else 0
 
-    def layer(self, name: str) -> Attacked | None:
+    def layer(self, name: str) -> AttackedFeatures | None:
         return next((each for each in self.layers if each.name == name), None)

@@ -17,12 +17,20 @@ from torch import Tensor, nn
 from owner.audit.attack import Attacker, AttackOptions, Material, one_thread, train_attacker
 from owner.audit.evaluation import Comparison, Targets
 from owner.audit.features import PICTURE, SCORES, Extractor
-from owner.audit.findings import Attacked, AuditOptions, Gate, Inverted, Kind, ViewAttacked, kind_of
+from owner.audit.findings import (
+    AttackedFeatures,
+    AttackerStrength,
+    AuditOptions,
+    Inverted,
+    Kind,
+    ViewAttacked,
+    kind_of,
+)
 from owner.audit.material import LayerMaterial, scaled
 from owner.audit.metrics import ssim
 from owner.audit.permutation import p_value
-from owner.audit.subjects import Group, Split
-from owner.audit.views import Recorded, View, Views, views
+from owner.audit.subjects import Split, SubjectGroup
+from owner.audit.views import Recorded, RecordedArrays, ViewFeatures, views
 from twinveil.errors import BadInput
 from twinveil.pictures.masks import Mask
 
@@ -57,7 +65,7 @@ class Inversion:
     def run(
         self,
         recorded: Recorded | None = None,
-        seen: Views | None = None,
+        seen: RecordedArrays | None = None,
         step: Step = lambda done, most, what: None,
     ) -> Inverted:
         """recorded and seen: the queries behind the clouds' views, and the views; neither: layers only."""
@@ -83,26 +91,26 @@ class Inversion:
             self._mask,
         )
 
-    def _gate(self, kind: Kind, trainer: _Trainer) -> Gate:
+    def _gate(self, kind: Kind, trainer: _Trainer) -> AttackerStrength:
         """The identity layer, with places or without. Nothing is covered: this measures the attacker."""
         layer = LayerMaterial(self._whole, PICTURE, self._split)
         material, (features, pictures) = layer.material(), layer.pair(self._split.target)
         if kind == "flat":
             material, features = _flattened(material), features.flatten(1)
         attacker = trainer.train(material, f"attacker's strength, {kind}")
-        return Gate(kind, float(ssim(attacker(features), pictures).mean()))
+        return AttackerStrength(kind, float(ssim(attacker(features), pictures).mean()))
 
-    def _layer(self, name: str, gates: dict[Kind, Gate], trainer: _Trainer) -> Attacked:
+    def _layer(self, name: str, gates: dict[Kind, AttackerStrength], trainer: _Trainer) -> AttackedFeatures:
         layer = LayerMaterial(self._extractor, name, self._split)
         features, _ = layer.pair(self._split.target)
         strong_enough = gates[kind_of(self._extractor.shapes[name])].passed
         targets = self._measured_by(self._split.target)
         return self._attack(name, layer.material(), features, targets, trainer, strong_enough)
 
-    def _view(self, view: View, recorded: Recorded, trainer: _Trainer) -> ViewAttacked:
+    def _view(self, view: ViewFeatures, recorded: Recorded, trainer: _Trainer) -> ViewAttacked:
         targets = self._measured_by(recorded.target)
 
-        def attack(name: str, features: Tensor) -> tuple[Attacked, float]:
+        def attack(name: str, features: Tensor) -> tuple[AttackedFeatures, float]:
             material, attacked = recorded.material(features)
             found = self._attack(name, material, attacked, targets, trainer)
             return found, p_value(found.made, targets.pictures, self._options.attack.seed)
@@ -121,7 +129,7 @@ class Inversion:
         targets: Targets,
         trainer: _Trainer,
         strong_enough: bool = True,
-    ) -> Attacked:
+    ) -> AttackedFeatures:
         """features: of the targets."""
         begun = time.monotonic()
         attacker = trainer.train(material, name)
@@ -131,7 +139,7 @@ class Inversion:
             targets.measure(made), targets.measure(self._mean), targets.measure(made_shuffled)
         )
         risk = comparison.risk(targets, self._options.attack.seed)
-        return Attacked(
+        return AttackedFeatures(
             name,
             tuple(features.shape[1:]),
             attacker.architecture,
@@ -145,7 +153,7 @@ class Inversion:
             made_shuffled,
         )
 
-    def _measured_by(self, group: Group) -> Targets:
+    def _measured_by(self, group: SubjectGroup) -> Targets:
         return Targets(group, lambda given: self._extractor(given, SCORES))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from owner.audit.attack import Material
 from owner.audit.features import Extractor
-from owner.audit.subjects import Group, Split
+from owner.audit.subjects import Split, SubjectGroup
 from owner.training.augmentation import Distortions, distort
 from twinveil.pictures.files import Picture
 
@@ -36,7 +36,7 @@ class LayerMaterial:
     def material(self) -> Material:
         return Material(self._sample, self.pair(self.split.validation))
 
-    def pair(self, group: Group) -> tuple[Tensor, Tensor]:
+    def pair(self, group: SubjectGroup) -> tuple[Tensor, Tensor]:
         """Features and pictures (0 .. 1) of a group."""
         return self._pair(torch.from_numpy(group.pictures).float())
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from owner.audit.views import Views
+from owner.audit.views import RecordedArrays
 from twinveil.errors import TwinveilError
 from twinveil.pictures.files import Picture
 from twinveil.rehearsal.arrays import load_views
@@ -25,7 +25,7 @@ def rehearse(
     key_bits: int,
     report: Callable[[int, int], None],
     keep: Path | None = None,
-) -> Views:
+) -> RecordedArrays:
     """Views of `pictures` (n, channels, height, width) through the protocol with the model of a folder.
 
     report(done, total) after every query; keep: a file to leave them in. Raises TwinveilError with the

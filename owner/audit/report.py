@@ -9,13 +9,13 @@ from torch import Tensor
 
 from owner.audit.advice import Choice, choices
 from owner.audit.charts import Line, line_chart, strip
-from owner.audit.findings import Attacked, Inverted, ViewAttacked
+from owner.audit.findings import AttackedFeatures, Inverted, ViewAttacked
 from owner.audit.material import scaled
 from owner.audit.permutation import VERDICT
 from owner.audit.results import Subject, settings
 from owner.audit.risk import FORMULA, STRONG_ENOUGH
 from owner.audit.style import STYLE
-from owner.audit.subjects import Group
+from owner.audit.subjects import SubjectGroup
 from twinveil.version import VERSION
 
 _CAUTION = (
@@ -107,7 +107,7 @@ def _covered(audit: Inverted) -> str:
     )
 
 
-def _charts(layers: Sequence[Attacked]) -> str:
+def _charts(layers: Sequence[AttackedFeatures]) -> str:
     names = [each.name for each in layers]
     risk = Line(
         "risk, with its confidence interval",
@@ -146,7 +146,7 @@ def _charts(layers: Sequence[Attacked]) -> str:
     return f"<h2>Over the layers</h2><div class='charts'>{''.join(charts)}</div>"
 
 
-def _table(title: str, layers: Sequence[Attacked]) -> str:
+def _table(title: str, layers: Sequence[AttackedFeatures]) -> str:
     head = "layer,features,risk,95 % interval,level,SSIM,PSNR (dB),cosine,recogniser,neighbour"
     rows = []
     for each in layers:
@@ -172,7 +172,7 @@ def _table(title: str, layers: Sequence[Attacked]) -> str:
     )
 
 
-def _three(attacked: Attacked, measure: str, form: str) -> str:
+def _three(attacked: AttackedFeatures, measure: str, form: str) -> str:
     """A mean measure of the attack and of both baselines."""
     means = attacked.comparison.means()
     return " / ".join(format(means[which][measure], form) for which in ("attack", "mean_picture", "shuffled"))
@@ -209,7 +209,7 @@ def _verdict(view: ViewAttacked) -> str:
     )
 
 
-def _baselines(audit: Inverted, attacked: Attacked, places: Sequence[int]) -> list[str]:
+def _baselines(audit: Inverted, attacked: AttackedFeatures, places: Sequence[int]) -> list[str]:
     mean, shuffled = attacked.comparison.mean_picture, attacked.comparison.shuffled
     return [
         _row(
@@ -225,11 +225,11 @@ def _baselines(audit: Inverted, attacked: Attacked, places: Sequence[int]) -> li
     ]
 
 
-def _note(attacked: Attacked) -> str:
+def _note(attacked: AttackedFeatures) -> str:
     return f"{_shape(attacked.shape)} · SSIM {attacked.comparison.attack.ssim.mean():.2f}"
 
 
-def shown(group: Group) -> list[int]:
+def shown(group: SubjectGroup) -> list[int]:
     """Places of up to SHOWN pictures, of as many classes as can be."""
     rank: dict[int, int] = {}
     order = []

@@ -13,7 +13,7 @@ from owner.audit.inversion import Inversion, Step
 from owner.audit.rehearsal import rehearse
 from owner.audit.risk import Thresholds
 from owner.audit.subjects import Split, SplitBy, split
-from owner.audit.views import Recorded, Views
+from owner.audit.views import Recorded, RecordedArrays
 from owner.training.datasets import DataSet, load_data_set
 from owner.training.icnn import ICNN
 from owner.training.train import TrainOptions, load_float_network, train_on
@@ -124,13 +124,13 @@ class Prepared:
     folder: Path
     recorded: Recorded | None
 
-    def record(self, step: Step) -> Views | None:
+    def record(self, step: Step) -> RecordedArrays | None:
         """Both clouds' views of the chosen pictures, from the file if it is there, else from a rehearsal."""
         if self.recorded is None:
             return None
         kept = self.request.views
         if kept is not None and kept.exists():
-            views: Views = load_views(kept)
+            views: RecordedArrays = load_views(kept)
         else:
             pictures = self.recorded.pictures
             views = rehearse(
@@ -143,7 +143,7 @@ class Prepared:
         self.recorded.check(views, load_model(self.folder).model)
         return views
 
-    def attack(self, seen: Views | None, step: Step) -> Inverted:
+    def attack(self, seen: RecordedArrays | None, step: Step) -> Inverted:
         return self.inversion.run(self.recorded, seen, step)
 
 

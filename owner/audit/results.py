@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from owner.audit.advice import choices
-from owner.audit.findings import Attacked, Inverted, ViewAttacked
+from owner.audit.findings import AttackedFeatures, Inverted, ViewAttacked
 from owner.audit.material import BRIGHTNESS, CONTRAST, DISTORTIONS
 from owner.audit.metrics import SSIM_SIGMA, SSIM_WINDOW
 from owner.audit.permutation import VERDICT
@@ -75,7 +75,7 @@ def settings(audit: Inverted) -> dict[str, Any]:
     }
 
 
-def _attacked(each: Attacked) -> dict[str, Any]:
+def _attacked(each: AttackedFeatures) -> dict[str, Any]:
     return {
         "name": each.name,
         "shape": list(each.shape),

@@ -29,7 +29,7 @@ MIN_PICTURES = 40
 
 
 @dataclass(frozen=True)
-class Group:
+class SubjectGroup:
     """Pictures uint8 (n, channels, height, width) with the class and the subject of each, both (n,).
 
     A subject is what confidence is counted by: a person, or a single picture.
@@ -42,8 +42,8 @@ class Group:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def take(self, places: npt.NDArray[np.integer] | Sequence[int]) -> Group:
-        return Group(self.pictures[places], self.labels[places], self.subjects[places])
+    def take(self, places: npt.NDArray[np.integer] | Sequence[int]) -> SubjectGroup:
+        return SubjectGroup(self.pictures[places], self.labels[places], self.subjects[places])
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Split:
 
     name: str
     by: SplitBy
-    sample: Group
-    validation: Group
-    target: Group
+    sample: SubjectGroup
+    validation: SubjectGroup
+    target: SubjectGroup
     class_names: tuple[str, ...]
 
     def describe(self) -> str:
@@ -103,7 +103,7 @@ def split(data: DataSet, seed: int, by: SplitBy | None = None, limit: int | None
         )
     targets = max(2, round(len(known) * TARGET_SHARE))
     validation = max(1, round(len(known) * VALIDATION_SHARE))
-    everyone = Group(pictures, labels, subjects)
+    everyone = SubjectGroup(pictures, labels, subjects)
     parts = np.split(known, [targets, targets + validation])
     target, stop, sample = (everyone.take(np.flatnonzero(np.isin(subjects, part))) for part in parts)
     return Split(data.name, by, sample, stop, target, data.class_names)

@@ -18,21 +18,21 @@ from torch import Tensor
 from owner.audit.attack import Material
 from owner.audit.material import scaled
 from owner.audit.pages import Stream, telling_pages
-from owner.audit.subjects import TARGET_SHARE, VALIDATION_SHARE, Group, Split, spread
+from owner.audit.subjects import TARGET_SHARE, VALIDATION_SHARE, Split, SubjectGroup, spread
 from twinveil.errors import BadInput
 from twinveil.network.plan import QuantisedModel
 from twinveil.pictures.files import Picture
 from twinveil.pictures.masks import Mask
 from twinveil.rehearsal.arrays import model_digest
 
-Views = Mapping[str, npt.NDArray[np.generic]]
+RecordedArrays = Mapping[str, npt.NDArray[np.generic]]
 
 MIN_QUERIES = 40
 """A quarter of them are targets: ten can be paired in enough ways for a verdict."""
 
 
 @dataclass(frozen=True)
-class View:
+class ViewFeatures:
     """One part of what a cloud sees: features of every recorded query, and of the same in clear.
 
     in_clear: what is different in the control, in words.
@@ -52,9 +52,9 @@ class Recorded:
     mask: covers the pictures that go through the protocol. The groups hold whole ones.
     """
 
-    sample: Group
-    validation: Group
-    target: Group
+    sample: SubjectGroup
+    validation: SubjectGroup
+    target: SubjectGroup
     mask: Mask | None = None
 
     @classmethod
@@ -84,7 +84,7 @@ class Recorded:
         whole = np.concatenate([group.pictures for group in (self.sample, self.validation, self.target)])
         return whole if self.mask is None else self.mask.cover(whole)
 
-    def check(self, views: Views, model: QuantisedModel) -> None:
+    def check(self, views: RecordedArrays, model: QuantisedModel) -> None:
         """Raises BadInput unless `views` are of these pictures (the control shows them) and this model."""
         digest = model_digest(model).tobytes()
         if any(row.tobytes() != digest for row in views["model"]):
@@ -105,7 +105,7 @@ class Recorded:
         return Material(lambda _: sample, validation), features[stop:]
 
 
-def views(recorded: Views, pictures: Picture) -> list[View]:
+def views(recorded: RecordedArrays, pictures: Picture) -> list[ViewFeatures]:
     """What comes from the user and what comes from the other cloud, at each cloud.
 
     pictures: of the sample queries, which the attacker knows.
@@ -115,22 +115,22 @@ def views(recorded: Views, pictures: Picture) -> list[View]:
     s1_stream = [_stream(recorded["s1_received"])]
     s2_stream = [_stream(recorded[name]) for name in ("s2_half", "s2_opened", "s2_received")]
     return [
-        View(
+        ViewFeatures(
             "S1",
             "the user's half of the picture",
             _bytes(recorded["s1_half"]),
             _bytes(recorded["unmasked_half"]),
         ),
-        View(
+        ViewFeatures(
             "S1",
             "everything it receives from S2",
             telling_pages(s1_stream, pictures),
             telling_pages([*s1_stream, _stream(recorded["s1_planted"])], pictures),
             "with the picture in one message",
         ),
-        View("S2", "its share of the picture", _words(masked[0]), _words(unmasked[0])),
-        View("S2", "its shares of every activation", _all_words(masked), _all_words(unmasked)),
-        View(
+        ViewFeatures("S2", "its share of the picture", _words(masked[0]), _words(unmasked[0])),
+        ViewFeatures("S2", "its shares of every activation", _all_words(masked), _all_words(unmasked)),
+        ViewFeatures(
             "S2",
             "everything it receives and decrypts",
             telling_pages(s2_stream, pictures),

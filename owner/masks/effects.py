@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from owner.masks.statistics import Figure
-from owner.masks.tables import Attacked, Effect, Group, Rules
+from owner.masks.tables import AttackedMask, Effect, MaskGroup, Rules
 
 PUBLISHED_GROUPS = ("0.4-0.5", "0.5-0.6")
 """Where the publication found more than 30 points; below 0.4 it found less."""
@@ -19,7 +19,9 @@ Named = Sequence[tuple[str, Figure]]
 Side = Literal["above", "below", "either", "none"]
 
 
-def effects(groups: Sequence[Group], attacked: Sequence[Attacked], rules: Rules) -> tuple[Effect, ...]:
+def effects(
+    groups: Sequence[MaskGroup], attacked: Sequence[AttackedMask], rules: Rules
+) -> tuple[Effect, ...]:
     judged = [each for each in attacked if each.verdict != "attacker too weak"]
     gaps = [(each.name, each.difference) for each in groups if each.difference is not None]
     drops = [(each.name, each.difference) for each in judged]

@@ -29,7 +29,7 @@ class MaskFacts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measured:
+class RecognisedCounts:
     """Test pictures that are recognised, of `pictures`: whole ones (runs,), under each mask (runs, masks)."""
 
     masks: tuple[MaskFacts, ...]
@@ -57,7 +57,7 @@ def facts(mask: Mask) -> MaskFacts:
     return MaskFacts(mask.name, GROUP_NAMES[group_of(mask)], mask.share, mask.digest)
 
 
-def measure(study: Study, report: Report = lambda done, of, label: None) -> Measured:
+def measure(study: Study, report: Report = lambda done, of, label: None) -> RecognisedCounts:
     """Both recognisers of every run on every test picture, under every mask. Raises BadInput."""
     tests, runs = study.data.held_out, study.settings.runs
     covered = [tests, *(mask.cover(tests) for mask in study.masks)]
@@ -69,7 +69,7 @@ def measure(study: Study, report: Report = lambda done, of, label: None) -> Meas
                 report(number * runs + run, 2 * runs, f"{kind} recogniser, seed {seed}")
                 network = study.recogniser("original" if kind == "original" else "masked", seed)
                 hits[kind][run] = [_hits(study, network, pictures) for pictures in covered]
-    return Measured(
+    return RecognisedCounts(
         tuple(facts(mask) for mask in study.masks),
         len(tests),
         hits["original"][:, 0],

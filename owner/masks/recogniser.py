@@ -21,7 +21,7 @@ from owner.training.datasets import Labels
 from twinveil.errors import BadInput
 from twinveil.pictures.files import Picture
 
-Report = Callable[[int, int, float], None]
+OnEpoch = Callable[[int, int, float], None]
 """(epochs done, epochs, mean loss)"""
 
 FACES = Distortions(degrees=8, shear=0.06, scale=0.08, shift=0.05, warp=0.015)
@@ -99,7 +99,7 @@ def train_recogniser(
     settings: RecogniserSettings,
     seed: int,
     masks: Tensor | None = None,
-    report: Report = lambda done, epochs, loss: None,
+    report: OnEpoch = lambda done, epochs, loss: None,
 ) -> Recogniser:
     """A recogniser of pictures uint8 (n, channels, h, w); the seed decides its weights.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from owner.masks.recogniser import FACES, Report
+from owner.masks.recogniser import FACES, OnEpoch
 from owner.masks.repair_network import RepairNetwork
 from owner.training.augmentation import distort
 from twinveil.errors import BadInput
@@ -45,7 +45,7 @@ def train_repair(
     settings: RepairSettings,
     seed: int,
     masks: Tensor,
-    report: Report = lambda done, epochs, loss: None,
+    report: OnEpoch = lambda done, epochs, loss: None,
 ) -> RepairNetwork:
     """A repair network for pictures uint8 (n, channels, h, w) under masks, 0/1 floats (count, 1, h, w).
 

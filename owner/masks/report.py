@@ -17,7 +17,7 @@ from owner.masks.measure import Attacker
 from owner.masks.page import STYLE
 from owner.masks.statistics import Figure
 from owner.masks.study import Study
-from owner.masks.tables import Attacked, Group, Selection
+from owner.masks.tables import AttackedMask, MaskGroup, Selection
 from twinveil.pictures.files import Picture
 from twinveil.pictures.masks import Mask
 
@@ -74,7 +74,7 @@ def _effects(selection: Selection) -> str:
 
 
 def _groups(selection: Selection) -> str:
-    def row(group: Group) -> str:
+    def row(group: MaskGroup) -> str:
         cells = "".join(
             f'<td data-label="{label}">{_figure(found) if found else "–"}</td>'
             for label, found in (
@@ -126,7 +126,7 @@ def _candidates(selection: Selection) -> str:
     return text + (_table(head, rows) if rows else "<p>There are no candidates.</p>")
 
 
-def _attacked(each: Attacked) -> str:
+def _attacked(each: AttackedMask) -> str:
     verdict = each.verdict if each.verdict == "target" else f"{each.verdict}: {each.why}"
     return (
         f'<tr class="{"kept" if each.verdict == "target" else ""}">'
@@ -167,7 +167,7 @@ def _pictures(study: Study, selection: Selection, attacker: Attacker) -> str:
     return "".join(_strips(study, attacker, each, words) for each, words in shown)
 
 
-def _strips(study: Study, attacker: Attacker, each: Attacked, words: str) -> str:
+def _strips(study: Study, attacker: Attacker, each: AttackedMask, words: str) -> str:
     mask = next(mask for mask in study.masks if mask.name == each.name)
     whole = study.data.held_out[_one_each(study)]
     covered = mask.cover(whole)
@@ -182,7 +182,7 @@ def _strips(study: Study, attacker: Attacker, each: Attacked, words: str) -> str
     )
 
 
-def _to_show(selection: Selection) -> list[tuple[Attacked, str]]:
+def _to_show(selection: Selection) -> list[tuple[AttackedMask, str]]:
     """The chosen mask; without one the candidate that came nearest, and the first of the simpler rule."""
     by_name = {each.name: each for each in (*selection.simple, *selection.candidates)}
     if selection.targets:

@@ -22,13 +22,13 @@ from typing import Literal
 import numpy as np
 
 from owner.masks.effects import effects
-from owner.masks.measure import Attack, Hits, Measured
+from owner.masks.measure import Attack, Hits, RecognisedCounts
 from owner.masks.statistics import Figure, figure
-from owner.masks.tables import Attacked, Group, Row, Rule, Rules, Selection, Verdict, exact
+from owner.masks.tables import AttackedMask, MaskGroup, Row, Rule, Rules, Selection, Verdict, exact
 from twinveil.pictures.masks import GROUP_NAMES
 
 
-def select(measured: Measured, attack: Callable[[str], Attack], rules: Rules) -> Selection:
+def select(measured: RecognisedCounts, attack: Callable[[str], Attack], rules: Rules) -> Selection:
     """Groups, candidates and targets. `attack` is asked for candidates and masks of the simpler rule only."""
     ties: list[str] = []
     groups = [_group(index, measured, rules) for index in range(len(GROUP_NAMES))]
@@ -72,11 +72,11 @@ def select(measured: Measured, attack: Callable[[str], Attack], rules: Rules) ->
     )
 
 
-def _group(index: int, measured: Measured, rules: Rules) -> Group:
+def _group(index: int, measured: RecognisedCounts, rules: Rules) -> MaskGroup:
     places = _places(index, measured)
     name = GROUP_NAMES[index]
     if len(places) == 0:
-        return Group(name, 0, None, None, None, False, "no masks")
+        return MaskGroup(name, 0, None, None, None, False, "no masks")
     each = measured.pictures * len(places)
     first, second = (hits[:, places].sum(axis=1) for hits in (measured.masked, measured.original))
     gap = _percent(first - second, each)
@@ -84,7 +84,7 @@ def _group(index: int, measured: Measured, rules: Rules) -> Group:
     why = _against(gap, rules.threshold1, "points")
     if is_wide and len(places) < 2:
         is_wide, why = False, f"{why}, but one mask alone is no choice: at least two candidates a group"
-    return Group(
+    return MaskGroup(
         name,
         len(places),
         _figure(first, each),
@@ -95,7 +95,7 @@ def _group(index: int, measured: Measured, rules: Rules) -> Group:
     )
 
 
-def _candidates(index: int, measured: Measured, rules: Rules, ties: list[str]) -> list[int]:
+def _candidates(index: int, measured: RecognisedCounts, rules: Rules, ties: list[str]) -> list[int]:
     """The masks of a group with the highest third accuracy; who ties with the last of them stays too."""
     hits = measured.masked.sum(axis=0)
     order = sorted(_places(index, measured), key=lambda place: (-hits[place], measured.masks[place].name))
@@ -111,14 +111,14 @@ def _candidates(index: int, measured: Measured, rules: Rules, ties: list[str]) -
     return kept
 
 
-def _attacked(place: int, measured: Measured, attack: Attack, rules: Rules) -> Attacked:
+def _attacked(place: int, measured: RecognisedCounts, attack: Attack, rules: Rules) -> AttackedMask:
     row, pictures = measured.masks[place], measured.pictures
     fourth = measured.masked[:, place]
     gain = figure([each - attack.mean for each in attack.repaired])
     verdict, why = _verdict(
         _percent(fourth, pictures), gain.mean, _percent(fourth - attack.masked, pictures), rules
     )
-    return Attacked(
+    return AttackedMask(
         row.name,
         row.group,
         _figure(fourth, pictures),
@@ -146,20 +146,20 @@ def _verdict(fourth: Fraction, gain: float, drop: Fraction, rules: Rules) -> tup
     return "target" if is_target else "below the threshold", _against(drop, rules.threshold2, "points")
 
 
-def _simple_verdict(attacked: Attacked) -> Attacked:
+def _simple_verdict(attacked: AttackedMask) -> AttackedMask:
     """The simpler rule asks for no drop by repair: whoever can be judged at all is a target."""
     if attacked.verdict == "attacker too weak":
         return attacked
     return replace(attacked, verdict="target", why="passes; no drop by repair is asked for")
 
 
-def _is_simple(place: int, measured: Measured, rules: Rules) -> bool:
+def _is_simple(place: int, measured: RecognisedCounts, rules: Rules) -> bool:
     ours = _percent(measured.masked[:, place], measured.pictures)
     theirs = _percent(measured.original[:, place], measured.pictures)
     return ours > exact(rules.simple_masked) and theirs < exact(rules.simple_original)
 
 
-def _row(place: int, measured: Measured) -> Row:
+def _row(place: int, measured: RecognisedCounts) -> Row:
     each = measured.masks[place]
     return Row(
         each.name,
@@ -171,7 +171,7 @@ def _row(place: int, measured: Measured) -> Row:
     )
 
 
-def _ranked(attacked: Sequence[Attacked], title: str, ties: list[str]) -> list[Attacked]:
+def _ranked(attacked: Sequence[AttackedMask], title: str, ties: list[str]) -> list[AttackedMask]:
     """Targets by fourth accuracy, then by their difference, then by name."""
     targets = sorted(
         (each for each in attacked if each.verdict == "target"),
@@ -186,7 +186,7 @@ def _ranked(attacked: Sequence[Attacked], title: str, ties: list[str]) -> list[A
     return targets
 
 
-def _nearest(attacked: Sequence[Attacked], ties: list[str]) -> list[Attacked]:
+def _nearest(attacked: Sequence[AttackedMask], ties: list[str]) -> list[AttackedMask]:
     """Candidates that could be judged, by their difference, then by fourth accuracy, then by name."""
     judged = sorted(
         (each for each in attacked if each.verdict != "attacker too weak"),
@@ -201,13 +201,13 @@ def _nearest(attacked: Sequence[Attacked], ties: list[str]) -> list[Attacked]:
     return judged
 
 
-def _no_group(groups: Sequence[Group]) -> str:
+def _no_group(groups: Sequence[MaskGroup]) -> str:
     gaps = [(group.difference.mean, group) for group in groups if group.difference is not None]
     _, best = max(gaps, key=lambda each: each[0])
     return f"no group is kept: the largest first minus second accuracy is that of {best.name}, {best.why}"
 
 
-def _no_target(attacked: Sequence[Attacked], judged: Sequence[Attacked], rules: Rules) -> str:
+def _no_target(attacked: Sequence[AttackedMask], judged: Sequence[AttackedMask], rules: Rules) -> str:
     if not judged:
         return (
             f"no target mask: for all {len(attacked)} candidates the attacker is too weak to judge them; "
@@ -219,7 +219,7 @@ def _no_target(attacked: Sequence[Attacked], judged: Sequence[Attacked], rules: 
     )
 
 
-def _no_simple(weak: Sequence[Attacked], measured: Measured, rules: Rules) -> str:
+def _no_simple(weak: Sequence[AttackedMask], measured: RecognisedCounts, rules: Rules) -> str:
     """weak: the masks that pass the rule, none of which could be judged."""
     if weak:
         return (
@@ -247,7 +247,7 @@ def _no_simple(weak: Sequence[Attacked], measured: Measured, rules: Rules) -> st
     )
 
 
-def _nearest_to_floors(weak: Sequence[Attacked], rules: Rules) -> str:
+def _nearest_to_floors(weak: Sequence[AttackedMask], rules: Rules) -> str:
     """Per cent and dB compare as shares of what is asked for."""
     far = [
         sum(
@@ -279,7 +279,7 @@ def _against(
     return f"{float(found):.2f} {unit}, {far} {'above' if gap > 0 else 'short of'} {threshold:g}"
 
 
-def _places(index: int, measured: Measured) -> list[int]:
+def _places(index: int, measured: RecognisedCounts) -> list[int]:
     return [place for place, mask in enumerate(measured.masks) if mask.group == GROUP_NAMES[index]]
 
 
@@ -294,5 +294,5 @@ def _figure(hits: Hits, each: int) -> Figure:
     return figure([100 * int(value) for value in hits]).over(each)
 
 
-def _names(attacked: Sequence[Attacked]) -> tuple[str, ...]:
+def _names(attacked: Sequence[AttackedMask]) -> tuple[str, ...]:
     return tuple(each.name for each in attacked)

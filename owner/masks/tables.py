@@ -45,7 +45,7 @@ def exact(threshold: float) -> Fraction:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class MaskGroup:
     """A row of the first table; figures in per cent and points, None for a group without masks."""
 
     name: str
@@ -72,7 +72,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Attacked:
+class AttackedMask:
     """A mask under attack: a row of the second table.
 
     original_before, original_after: the original recogniser on covered and on repaired pictures.
@@ -115,10 +115,10 @@ class Selection:
     pictures: int
     whole_masked: Figure
     whole_original: Figure
-    groups: tuple[Group, ...]
+    groups: tuple[MaskGroup, ...]
     masks: tuple[Row, ...]
-    candidates: tuple[Attacked, ...]
-    simple: tuple[Attacked, ...]
+    candidates: tuple[AttackedMask, ...]
+    simple: tuple[AttackedMask, ...]
     targets: tuple[str, ...]
     simple_targets: tuple[str, ...]
     nearest: tuple[str, ...]

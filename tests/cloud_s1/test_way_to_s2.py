@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_s1.way_to_s2 import CloudS2, Contact, PeerS2
+from cloud_s1.way_to_s2 import CloudS2, PeerS2, S2Address
 from tests.crypto.crypto_keys import secret_key, toy
 from tests.rounds.conversations import Scripted, bind, done
 from twinveil.crypto.keygen import generate
@@ -22,7 +22,7 @@ from twinveil.services.rounds import RoundsServicer
 from twinveil.services.status import StatusServicer
 from twinveil.transport.certificates import issue, make_authority
 from twinveil.transport.channel import Me
-from twinveil.transport.limits import CallLimits, Limits
+from twinveil.transport.limits import CallLimits, RpcLimits
 from twinveil.transport.server import Server, ServerSettings, start
 
 BACKOFF_SECONDS = 2.5
@@ -32,7 +32,7 @@ BACKOFF_SECONDS = 2.5
 class S2:
     """S2's end, which can go and come back where it was."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: RpcLimits | None = None) -> None:
         self.key = secret_key(512)
         self.limits = limits or {}
         self.server = self._started(0)
@@ -64,10 +64,10 @@ def s2() -> Iterator[S2]:
     made.go()
 
 
-def contact(s2: S2, folder: Path) -> Contact:
+def contact(s2: S2, folder: Path) -> S2Address:
     me = Me("cloud_s1", "s1", None)
     s2_key = KnownKey(folder / PIN, insecure_small_key=True)
-    return Contact(me, f"127.0.0.1:{s2.port}", 5.0, 2.0, s2_key)
+    return S2Address(me, f"127.0.0.1:{s2.port}", 5.0, 2.0, s2_key)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_what_is_wrong_with_s1s_own_certificate_is_for_its_log(
 ) -> None:
     ended = issue(make_authority(), "cloud_s1", "s1", tmp_path, days=-1)
     me = Me("cloud_s1", "s1", ended)
-    way = CloudS2(Contact(me, "127.0.0.1:1", 5.0, 2.0, KnownKey(tmp_path / PIN)))
+    way = CloudS2(S2Address(me, "127.0.0.1:1", 5.0, 2.0, KnownKey(tmp_path / PIN)))
     with pytest.raises(
         PeerUnavailable, match=r"^cloud_s1 cannot call cloud_s2 as it is set up: its log says why$"
     ):

@@ -19,7 +19,7 @@ from unittest.mock import patch
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from owner.catalogue import Catalogue, Released, Releases
+from owner.catalogue import Catalogue, CatalogueEntry, CatalogueFile
 from owner.sealing.rig import ACCOUNT, FACE, PAYMENT, Rig, face
 from tests.fuzz import mutate
 from tests.fuzz.fuzz_files import PICTURE, Target, tiny_card
@@ -54,7 +54,7 @@ from twinveil.services.provision import ProvisionServicer
 from twinveil.services.rounds import RoundsServicer
 from twinveil.services.sealing import SealingServer, SealingServicer
 from twinveil.services.status import StatusServicer
-from twinveil.transport.channel import Link, Me
+from twinveil.transport.channel import Connection, Me
 from twinveil.transport.identity import PeerIdentity
 from twinveil.transport.server import Service
 from user.client import Client
@@ -113,8 +113,10 @@ def _call(method: str, handler: Any, honest: Honest, identity: PeerIdentity) -> 
 def _services(folder: Path, world: World, rig: Rig, contact: Contact) -> Mapping[str, Sequence[Service]]:
     """What each role's services.py builds, which test_fuzz.py compares."""
     plan, public = tiny_plan(), world.public
-    releases = Releases(folder / "owner")
-    with releases.adding(Released("tiny", "1", plan, tiny_card(), ("packed",), False, public.fingerprint)):
+    releases = CatalogueFile(folder / "owner")
+    with releases.adding(
+        CatalogueEntry("tiny", "1", plan, tiny_card(), ("packed",), False, public.fingerprint)
+    ):
         pass
     # Models that may be removed.
     world.outsource(tiny_model(), name="spare")
@@ -249,7 +251,7 @@ def _connected(
         change = bend(source) if bend else lambda method, reply: reply
 
         @contextmanager
-        def near(me: Me, role: str, address: str, wait: float) -> Iterator[Link]:
+        def near(me: Me, role: str, address: str, wait: float) -> Iterator[Connection]:
             yield _link(asked[role], role, change)
 
         with patch("user.client.connect", near):
@@ -258,8 +260,8 @@ def _connected(
     return connected
 
 
-def _link(methods: Mapping[str, Any], role: str, bend: Callable[[str, Any], Any]) -> Link:
-    return Link(cast("grpc.Channel", Near(methods, USER, bend)), role, GetStatusReply())
+def _link(methods: Mapping[str, Any], role: str, bend: Callable[[str, Any], Any]) -> Connection:
+    return Connection(cast("grpc.Channel", Near(methods, USER, bend)), role, GetStatusReply())
 
 
 def _one_of(methods: Sequence[str]) -> Callable[[random.Random], Callable[[str, Any], Any]]:

@@ -18,7 +18,7 @@ from PIL import Image
 from cloud_s1.models import ModelsS1
 from cloud_s2.keys import own_key
 from cloud_s2.models import ModelsS2
-from owner.catalogue import Released, Releases
+from owner.catalogue import CatalogueEntry, CatalogueFile
 from owner.sealing.rig import Rig
 from owner.sealing.unseal import opened
 from owner.training.datasets import _idx, load_data_set
@@ -35,7 +35,7 @@ from twinveil.pictures.masks import load_masks, load_model_mask
 from twinveil.preflight import here
 from twinveil.preflight.kit import open_kit
 from twinveil.rehearsal.arrays import NAMES, load_views, save_views
-from twinveil.rounds.observer import Mask, Topic
+from twinveil.rounds.observer import Masking, Topic
 from twinveil.sealing import synthetic
 from twinveil.sealing.device import Device
 from twinveil.sealing.factors import factor_model
@@ -257,15 +257,17 @@ def _stores(folder: Path, world: World) -> Read:
 
 
 def _releases(folder: Path) -> Read:
-    releases = Releases(folder)
+    releases = CatalogueFile(folder)
     fingerprint = secret_key().public_key.fingerprint
-    with releases.adding(Released("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, fingerprint)):
+    with releases.adding(
+        CatalogueEntry("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, fingerprint)
+    ):
         pass
     [file] = folder.rglob("*.json")
 
     def read() -> None:
         releases.all()
-        Released.from_json(file.read_text(errors="replace"))
+        CatalogueEntry.from_json(file.read_text(errors="replace"))
 
     return read
 
@@ -278,7 +280,7 @@ def _views(folder: Path) -> Read:
         events = [
             Event("half", "image", 0.1, 0, 64, None, {"values": values}),
             Event("received", "masked_sums", 0.2, 32, 0, None, {"ciphertexts": values.reshape(-1)}),
-            Event("decrypted", "conv", 0.3, 0, 64, Mask(40, 0, 4, 8), {"values": values}),
+            Event("decrypted", "conv", 0.3, 0, 64, Masking(40, 0, 4, 8), {"values": values}),
         ]
         write(View(role, 1e9, topic, events), folder / role / "1")
     picture = np.arange(9, dtype=np.uint8).reshape(1, 3, 3)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from owner.catalogue import Released
+from owner.catalogue import CatalogueEntry
 from tests.fuzz.fuzz_disk import PROJECT, _networks, _rehearsals, _studies, _views
 from tests.security.world import tiny_plan
 from twinveil.errors import BadConfiguration, BadInput, BadPlan, TwinveilError
@@ -56,7 +56,7 @@ def test_json_that_is_too_deep(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration):
         Ready.read(tmp_path / "ready.json")
     with pytest.raises(BadInput):
-        Released.from_json(DEEP)
+        CatalogueEntry.from_json(DEEP)
     with pytest.raises(BadInput):
         _figures(AnswerHalf(figures_json=DEEP))
 

@@ -8,26 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from owner.catalogue import Catalogue, Released, Releases
+from owner.catalogue import Catalogue, CatalogueEntry, CatalogueFile
 from tests.system.town import small_model, stored
 from twinveil.errors import BadInput, UnknownModel
 
 
-def released(version: str = "1", seed: int = 0) -> Released:
+def released(version: str = "1", seed: int = 0) -> CatalogueEntry:
     made = stored(small_model(seed))
-    return Released("digits", version, made.model.plan, made.card, ("packed",), False, "ab" * 32)
+    return CatalogueEntry("digits", version, made.model.plan, made.card, ("packed",), False, "ab" * 32)
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
-    releases = Releases(tmp_path)
+    releases = CatalogueFile(tmp_path)
     with releases.adding(released()):
         pass
     assert releases.find("digits") == released()
-    assert Releases(tmp_path).all() == [released()]
+    assert CatalogueFile(tmp_path).all() == [released()]
 
 
 def test_the_newest_version_by_number(tmp_path: Path) -> None:
-    releases = Releases(tmp_path)
+    releases = CatalogueFile(tmp_path)
     for version in ("1.9", "1.10", "1"):
         with releases.adding(released(version)):
             pass
@@ -37,7 +37,7 @@ def test_the_newest_version_by_number(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    releases = Releases(tmp_path)
+    releases = CatalogueFile(tmp_path)
     with pytest.raises(UnknownModel, match=r"no model digits \(models: none\)"):
         releases.find("digits")
     with releases.adding(released()):
@@ -48,19 +48,19 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": 1}', "null"])
 def test_a_damaged_record_is_no_model(tmp_path: Path, text: str) -> None:
-    releases = Releases(tmp_path)
+    releases = CatalogueFile(tmp_path)
     with releases.adding(released()):
         pass
     (tmp_path / "released" / "broken@1.json").write_text(text)
     assert [each.name for each in releases.all()] == ["digits"]
     with pytest.raises(BadInput):
-        Released.from_json(text)
+        CatalogueEntry.from_json(text)
 
 
 @pytest.mark.parametrize("name", ["digits@1.bak.json", "digits@1 (copy).json", "digits@2.json", "x.json"])
 def test_a_copy_of_a_record_is_no_model(tmp_path: Path, name: str) -> None:
     """Users would be told of it after the model is removed."""
-    releases = Releases(tmp_path)
+    releases = CatalogueFile(tmp_path)
     with releases.adding(released()):
         pass
     file = tmp_path / "released" / "digits@1.json"
@@ -71,7 +71,7 @@ def test_a_copy_of_a_record_is_no_model(tmp_path: Path, name: str) -> None:
 
 
 def test_removal(tmp_path: Path) -> None:
-    releases = Releases(tmp_path)
+    releases = CatalogueFile(tmp_path)
     with releases.adding(released()):
         pass
     assert releases.remove("digits", "1")
@@ -81,12 +81,12 @@ def test_removal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "", "A", "a/b"])
 def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadInput), Releases(tmp_path).adding(replace(released(), name=name)):
+    with pytest.raises(BadInput), CatalogueFile(tmp_path).adding(replace(released(), name=name)):
         pass
 
 
 def test_users_are_not_told_of_what_failed(tmp_path: Path) -> None:
-    releases = Releases(tmp_path)
+    releases = CatalogueFile(tmp_path)
     with pytest.raises(ZeroDivisionError), releases.adding(released()):
         assert releases.all() == []
         raise ZeroDivisionError
@@ -101,7 +101,7 @@ def test_a_record_that_cannot_be_kept_is_known_before_the_model_goes_out(tmp_pat
     try:
         with (
             pytest.raises(OSError, match=r"File too large: '.*digits@1.json'"),
-            Releases(tmp_path).adding(released()),
+            CatalogueFile(tmp_path).adding(released()),
         ):
             sent.append("model")
     finally:
@@ -110,7 +110,7 @@ def test_a_record_that_cannot_be_kept_is_known_before_the_model_goes_out(tmp_pat
 
 
 def test_ready_files_are_not_told_to_users(tmp_path: Path) -> None:
-    releases = Releases(tmp_path)
+    releases = CatalogueFile(tmp_path)
     with releases.adding(released()):
         pass
     reply = Catalogue(releases, "file:/run/s1.json", "s2.example:7002").get_model("digits", "")

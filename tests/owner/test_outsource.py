@@ -12,7 +12,7 @@ from tests.services.test_both import Call
 from twinveil.errors import PeerUnavailable
 from twinveil.rpc.provision_pb2 import ModelHeader, OutsourceEvent
 from twinveil.rpc.types_pb2 import ModelEntry
-from twinveil.transport.channel import Link
+from twinveil.transport.channel import Connection
 
 DONE = OutsourceEvent(outsourced=ModelEntry(model="digits", version="1"))
 
@@ -26,7 +26,7 @@ def send(monkeypatch: pytest.MonkeyPatch, forgotten: list[tuple[str, str]], *cal
     monkeypatch.setattr(
         "owner.outsource.ProvisionStub", lambda call: SimpleNamespace(Outsource=lambda *_, **__: call)
     )
-    s1, s2 = (Link(call, f"cloud_s{number}", None) for number, call in enumerate(calls, 1))  # type: ignore[arg-type]
+    s1, s2 = (Connection(call, f"cloud_s{number}", None) for number, call in enumerate(calls, 1))  # type: ignore[arg-type]
     clouds: Any = SimpleNamespace(s1=s1, s2=s2, forget=lambda *model: forgotten.append(model))
     return _send(ModelHeader(model="digits", version="1"), (b"", b""), clouds, lambda *_: None)
 

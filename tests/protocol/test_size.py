@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from owner.clouds import Clouds
-from owner.outsource import Release, outsource
+from owner.outsource import Offer, outsource
 from owner.training.compile import default_plan
 from tests.crypto.crypto_keys import secret_key
 from tests.networks import random_model, small_icnn_model
@@ -24,7 +24,7 @@ from twinveil.params import Params
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.packed.layout import MAX_PICTURES
 from twinveil.protocol.query.size import query_size, refuse_unrunnable
-from twinveil.rounds.chunks import Limits
+from twinveil.rounds.chunks import MessageLimits
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
 
@@ -99,7 +99,7 @@ def test_a_picture_too_large_for_the_textbook_engine_is_refused() -> None:
 
 
 def test_a_conversation_has_its_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, limits = small_icnn_model(1).plan, Limits(conversation_bytes=3 << 20)
+    plan, limits = small_icnn_model(1).plan, MessageLimits(conversation_bytes=3 << 20)
     assert query_size(plan, SMALL, "packed", 1).fault is None
     query_size.cache_clear()
     monkeypatch.setattr("twinveil.protocol.query.size.Limits", lambda: limits)
@@ -124,7 +124,7 @@ def test_both_clouds_refuse_the_header_of_such_a_network() -> None:
         plan, zeros, {name: zero.reshape(len(zero), -1)[:, 0] for name, zero in zeros.items()}
     )
     with pytest.raises(BadPlan, match="a query of one picture has a message of"):
-        outsource(model, Release("wide", "1"), nowhere)
+        outsource(model, Offer("wide", "1"), nowhere)
 
 
 @pytest.mark.parametrize(("side", "fault"), [(50, "a message of 1[0-9]+ MiB"), (160, "1,048,576 values")])

@@ -10,15 +10,15 @@ import grpc
 import pytest
 
 from twinveil.errors import BadInput, InvalidKey, TooMuch
-from twinveil.rounds.chunks import Limits
+from twinveil.rounds.chunks import MessageLimits
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Peer
 from twinveil.rpc.rounds_pb2 import Bind, Done, MaskedPlaintexts, Round
 from twinveil.services.rounds import GrpcPeer, RoundsServicer
-from twinveil.transport.authorisation import Gate
+from twinveil.transport.authorisation import Doorkeeper
 from twinveil.transport.identity import INSECURE_ROLE_KEY, PeerIdentity
 
-LIMITS = Limits(message_bytes=5 << 20, conversation_bytes=12 << 20)
+LIMITS = MessageLimits(message_bytes=5 << 20, conversation_bytes=12 << 20)
 
 
 class Scripted:
@@ -83,7 +83,7 @@ class RoundsServer:
     def __init__(self) -> None:
         self.conversations: list[Scripted] = []
         self.callers: list[PeerIdentity] = []
-        self.server = grpc.server(ThreadPoolExecutor(8), interceptors=[Gate(insecure=True)])
+        self.server = grpc.server(ThreadPoolExecutor(8), interceptors=[Doorkeeper(insecure=True)])
         RoundsServicer(self._open, LIMITS).register(self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()

@@ -25,8 +25,8 @@ from user.sealing.flow import (
     UNUSABLE,
     WRONG_PASSWORD,
     Patience,
+    PaymentStep,
     Result,
-    Step,
     pay,
     pay_by_password,
 )
@@ -60,8 +60,8 @@ class Scripted:
 
 def run(
     sender: Scripted, pictures: int = 9, patience: Patience | None = None
-) -> tuple[Result, list[Step], list[float]]:
-    found: list[Step] = []
+) -> tuple[Result, list[PaymentStep], list[float]]:
+    found: list[PaymentStep] = []
     slept: list[float] = []
     source = Pictures([face(FACE, shot) for shot in range(pictures)])
     return pay(sender, source, "alice", ORDER, patience, found.append, slept.append), found, slept
@@ -104,7 +104,7 @@ def test_pictures_may_run_out() -> None:
 
 
 def test_a_picture_that_cannot_be_used_is_passed_over() -> None:
-    found: list[Step] = []
+    found: list[PaymentStep] = []
     source = Pictures([b"no picture", face(FACE, 0)])
     result = pay(Scripted(PASSED), source, "alice", ORDER, None, found.append, lambda _: None)
     assert (result.receipt, result.attempts, found[1].text) == (RECEIPT, 2, UNUSABLE)

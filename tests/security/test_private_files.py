@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from owner.catalogue import Released, Releases
+from owner.catalogue import CatalogueEntry, CatalogueFile
 from owner.training.datasets import DataSet
 from owner.training.held_out import write_held_out
 from tests.crypto.crypto_keys import secret_key
@@ -49,8 +49,8 @@ def held_out(folder: Path) -> None:
 
 
 def released(folder: Path) -> None:
-    with Releases(folder).adding(
-        Released("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, "ab" * 32)
+    with CatalogueFile(folder).adding(
+        CatalogueEntry("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, "ab" * 32)
     ):
         pass
 

@@ -33,7 +33,7 @@ from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.circuits import label
-from twinveil.protocol.engine import Circuits, Link
+from twinveil.protocol.engine import Circuits, Exchange
 from twinveil.protocol.garbled import EvaluatorSide, GarblerSide
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.s1 import QueryS1
@@ -92,7 +92,7 @@ def test_a_plan_has_no_further_circuit() -> None:
     circuits.next()
     with pytest.raises(OutOfOrder):
         circuits.next()
-    link = Link(lambda message: message, pair.s1, iter([pair.garbler]))
+    link = Exchange(lambda message: message, pair.s1, iter([pair.garbler]))
     link.garbled(pair.inputs, pair.evaluator.choose(pair.own))
     with pytest.raises(OutOfOrder):
         link.garbled(pair.inputs, b"")
@@ -189,7 +189,7 @@ def secrets_of(world: World) -> dict[str, object]:
         "transfers, S1": pair.s1,
         "transfers, S2": pair.s2,
         "base transfers": pair.sender,
-        "link": Link(lambda message: message, pair.s1, iter(())),
+        "link": Exchange(lambda message: message, pair.s1, iter(())),
         "circuits": Circuits(iter(()), pair.s2),
         "nonces": Rerandomiser(public, Tally()).nonces(2),
         "ciphertexts": Encryptor(public, Tally()).encrypt([1, 2]),

@@ -13,10 +13,10 @@ from twinveil.errors import BrokenOff, HostFault, PeerUnavailable, TwinveilError
 from twinveil.rpc.inference_pb2 import AnswerEvent, AnswerHalf
 from twinveil.rpc.types_pb2 import Progress
 from twinveil.services.both import follow_both
-from twinveil.transport.channel import Link
+from twinveil.transport.channel import Connection
 from twinveil.transport.status import ERROR_KEY
 
-LINKS = [Link(None, f"cloud_s{number}", None) for number in (1, 2)]  # type: ignore[arg-type]
+LINKS = [Connection(None, f"cloud_s{number}", None) for number in (1, 2)]  # type: ignore[arg-type]
 
 
 class Call:

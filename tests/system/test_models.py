@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from owner.clouds import reach
-from owner.outsource import Release, outsource
+from owner.outsource import Offer, outsource
 from tests.networks import small_icnn_model
 from tests.system.town import Town, pictures, small_model, stored, town, wait_until
 from twinveil.cloud.store import ModelStore
@@ -55,7 +55,7 @@ def test_another_owner_removes_nothing(shared: Town, tmp_path: Path) -> None:
     with reach(second) as clouds:
         with pytest.raises(NotAllowed, match="belongs to owner/local"):
             clouds.remove("mine", "1")
-        outsource(model, Release("theirs", "1"), clouds)
+        outsource(model, Offer("theirs", "1"), clouds)
     with reach(shared.owner()) as clouds, pytest.raises(NotAllowed, match="belongs to owner/second"):
         clouds.remove("theirs", "1")
     assert all(shared.models()[name, "1"].whole for name in ("mine", "theirs"))
@@ -110,9 +110,9 @@ def leftovers(running: Town) -> list[str]:
 SUICIDE = """
 import os, signal, sys
 from pathlib import Path
-from owner.clouds import Contact, reach
-from owner.outsource import Release
-from owner.release import release
+from owner.clouds import CloudAddresses, reach
+from owner.outsource import Offer
+from owner.release import publish
 from twinveil.start.config import settle
 from twinveil.start.local_folder import cluster_flags
 from twinveil.network.folder import load_model
@@ -125,8 +125,8 @@ def report(done, layers, layer):
 flags = cluster_flags(Path(sys.argv[1]), "owner") | {"insecure_small_key": True}
 flags = {name: value for name, value in flags.items() if name != "user"}
 settings = settle(OwnerSettings, "owner", flags, {})
-with reach(Contact.of(settings)) as clouds:
-    release(load_model(sys.argv[2]), Release("halfway", "1"), clouds, settings.state, report)
+with reach(CloudAddresses.of(settings)) as clouds:
+    publish(load_model(sys.argv[2]), Offer("halfway", "1"), clouds, settings.state, report)
 """
 
 
@@ -158,7 +158,7 @@ def test_a_cloud_killed_in_the_middle_leaves_nothing(tmp_path: Path, victim: str
                 os.kill(pid, signal.SIGKILL)
 
         with reach(running.owner()) as clouds, pytest.raises(PeerUnavailable, match=r"outsource|answer"):
-            outsource(model, Release("halfway", "1"), clouds, kill)
+            outsource(model, Offer("halfway", "1"), clouds, kill)
         assert len(begun) >= 3
         impatient = replace(running.owner(), wait=0.5)
         with pytest.raises(PeerUnavailable, match=f"{victim} at .* does not answer"), reach(impatient):

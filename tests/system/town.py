@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from owner.catalogue import Released
-from owner.clouds import Contact as OwnerContact
+from owner.catalogue import CatalogueEntry
+from owner.clouds import CloudAddresses as OwnerContact
 from owner.clouds import Placed, reach
-from owner.outsource import Release
-from owner.release import release
+from owner.outsource import Offer
+from owner.release import publish
 from tests.networks import edge_images, random_image, random_model
 from twinveil.network.card import ModelCard
 from twinveil.network.folder import StoredModel, save_model
@@ -70,10 +70,10 @@ class Town:
         engines: Sequence[str] = ("packed",),
         label_only: bool = False,
         version: str = "1",
-    ) -> Released:
+    ) -> CatalogueEntry:
         with reach(self.owner()) as clouds:
-            wanted = Release(name, version, engines, label_only)
-            return release(stored, wanted, clouds, self.cluster.state("owner"))
+            wanted = Offer(name, version, engines, label_only)
+            return publish(stored, wanted, clouds, self.cluster.state("owner"))
 
     def models(self) -> dict[tuple[str, str], Placed]:
         with reach(self.owner()) as clouds:

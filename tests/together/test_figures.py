@@ -15,7 +15,7 @@ from tests.networks import random_model
 from together.bench import verbs as command
 from together.bench.networks import write
 from together.bench.picture import (
-    Measured,
+    PictureRuns,
     Wanted,
     circuit_seconds,
     is_flat,
@@ -61,7 +61,7 @@ def detail(bits: int = 2048, cost: float = 0.5, product: float = 0.125, workers:
     machines = [machine(each) for each in (3 * cost, cost, cost / 2)]
     queries = [query()] * 3
     made = summarise(
-        Measured(queries, peaks[0], queries, peaks, [0.5], machines, [product, product / 2, 3 * product]),
+        PictureRuns(queries, peaks[0], queries, peaks, [0.5], machines, [product, product / 2, 3 * product]),
         wanted(bits, workers),
     )
     smp = {"products": 1, "seconds": 1.0, "operations": 1, "textbook_products": 1, "textbook_seconds": 1.0}

@@ -102,7 +102,7 @@ def test_the_table_has_trips_and_the_time_over_a_link(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     smp = TextbookSmp(secret_key(512), toy(512))
-    measured = steps.Measured("SMP, textbook", 129, [smp.run(129)])
+    measured = steps.StepRuns("SMP, textbook", 129, [smp.run(129)])
     link = Link(12.5)
     [table] = tables({"details": {}, "steps": [measured.as_dict(link)], "link": asdict(link)})
     Terminal().show(table)

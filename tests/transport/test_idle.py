@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_s1.way_to_s2 import CloudS2, Contact
+from cloud_s1.way_to_s2 import CloudS2, S2Address
 from tests.crypto.crypto_keys import secret_key
 from tests.rounds.conversations import Scripted, done
 from tests.transport.tls import secured
@@ -71,7 +71,7 @@ def test_s1_converses_after_a_pause_and_an_open_conversation_is_no_pause(
 ) -> None:
     me = Me("cloud_s1", "test", files["cloud_s1"])
     known = KnownKey(tmp_path / "pin", insecure_small_key=True)
-    way = CloudS2(Contact(me, f"127.0.0.1:{s2.port}", 10.0, 10.0, known))
+    way = CloudS2(S2Address(me, f"127.0.0.1:{s2.port}", 10.0, 10.0, known))
     for _ in range(2):
         peer = way.peer()
         peer.ask(done())

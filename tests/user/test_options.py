@@ -15,7 +15,7 @@ from PIL import Image
 import user
 from owner.audit.subjects import split
 from owner.masks.recognition import Recognition
-from owner.outsource import Release
+from owner.outsource import Offer
 from owner.sealing.train import train_sealing
 from owner.sealing.training import Options
 from owner.training.datasets import DataSet, load_data_set
@@ -52,9 +52,9 @@ def sealing(**options: Any) -> object:
         (lambda: classify(batch=True), "a query has 1 to 16 pictures, not True"),
         (lambda: load_picture(b"", PictureSpec((1, 8, 8), "dark")), "polarity must be one of"),
         (lambda: load_data_set(".", polarity="light"), "polarity must be one of light-on-dark, "),
-        (lambda: Release("m", "1", ("paked",)), "engine must be one of packed, textbook, not 'paked'"),
-        (lambda: Release("m", "1", "packed"), "engines are several words, such as ('packed',)"),
-        (lambda: Release("m", "1", label_only="no"), "label_only must be True or False, not 'no'"),
+        (lambda: Offer("m", "1", ("paked",)), "engine must be one of packed, textbook, not 'paked'"),
+        (lambda: Offer("m", "1", "packed"), "engines are several words, such as ('packed',)"),
+        (lambda: Offer("m", "1", label_only="no"), "label_only must be True or False, not 'no'"),
         (lambda: split(DATA, 1, "persons"), "split by must be one of person, picture, not 'persons'"),
         (lambda: Recognition.load(".", rule="simpel"), "rule must be one of published, simple, nearest"),
         (lambda: Recognition(None, (), (), None).recognise(GREY, "any"), "choose must be one of accurate,"),

@@ -19,14 +19,14 @@ from twinveil.crypto import nonces, packing
 from twinveil.crypto.nonces import FreshCiphertexts, Rerandomiser
 from twinveil.halves import blinding
 from twinveil.halves.blinding import Blinding, Segment
-from twinveil.protocol.engine import Link
+from twinveil.protocol.engine import Exchange
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.packed import layout
 from twinveil.protocol.packed import s1 as packed_s1
 from twinveil.protocol.query import s1 as query_s1
 from twinveil.protocol.textbook import s1 as textbook_s1
 from twinveil.protocol.textbook.s1 import TextbookS1
-from twinveil.rounds.observer import Mask
+from twinveil.rounds.observer import Masking
 from twinveil.rpc import rounds_pb2 as pb
 
 Words = npt.NDArray[np.uint64]
@@ -148,7 +148,9 @@ def sign_test_by_product() -> Iterator[None]:
     """
     honest = TextbookS1._mask
 
-    def product(self: TextbookS1, link: Link, values: Sequence[mpz], mask: Mask) -> tuple[pb.Round, Words]:
+    def product(
+        self: TextbookS1, link: Exchange, values: Sequence[mpz], mask: Masking
+    ) -> tuple[pb.Round, Words]:
         before_the_record = mask.offset and any(values[0] is each[0] for each in self._tensors.values())
         if not before_the_record:
             return honest(self, link, values, mask)

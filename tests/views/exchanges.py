@@ -14,12 +14,12 @@ import numpy as np
 from twinveil.halves.blinding import Segment
 from twinveil.network.schedule import LinearStep, PoolStep, ReluStep
 from twinveil.params import Params
-from twinveil.protocol.garbled import Step
+from twinveil.protocol.garbled import GarbledStep
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
 from twinveil.protocol.shares import windows
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
-from twinveil.rounds.observer import Mask
+from twinveil.rounds.observer import Masking
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Masked:
     """Ciphertexts of masked plaintexts, so many under each mask."""
 
     body: str
-    masks: Sequence[tuple[int, Mask]]
+    masks: Sequence[tuple[int, Masking]]
 
 
 @dataclass(frozen=True)
 class Circuit:
     """A garbled circuit; `top` bits above every output's mask are 0."""
 
-    step: Step
+    step: GarbledStep
     top: int = 0
 
 
@@ -49,7 +49,7 @@ class Operands:
 class Corrections:
     """S2's choice bits for a circuit; with the transfers themselves where none were made ahead."""
 
-    step: Step
+    step: GarbledStep
     extension: bool = False
 
 
@@ -78,12 +78,12 @@ ANSWERED, DONE, COMMIT = Bare("answered"), Bare("done"), Bare("commit")
 
 
 def picture_mask(picture: Segment, params: Params) -> Masked:
-    hidden = Mask(picture.plaintext_mask_bits(params.sigma))
+    hidden = Masking(picture.plaintext_mask_bits(params.sigma))
     return Masked("masked_plaintexts", [(picture.plaintexts, hidden)])
 
 
 def packed_query(
-    layout: PackedLayout, picture: Masked, steps: Sequence[Step], label_only: bool
+    layout: PackedLayout, picture: Masked, steps: Sequence[GarbledStep], label_only: bool
 ) -> Iterator[Exchange]:
     """From the picture on; the last of `steps` is the label's."""
     circuits = iter(steps)
@@ -101,7 +101,7 @@ def packed_query(
         yield Exchange(Circuit(step), ANSWERED)
 
 
-def ahead_sums(layers: Sequence[LayerLayout]) -> list[tuple[int, Mask]]:
+def ahead_sums(layers: Sequence[LayerLayout]) -> list[tuple[int, Masking]]:
     return [(layer.ahead_sums, layer.ahead.mask) for layer in layers]
 
 
@@ -145,7 +145,7 @@ class TextbookQuery:
                 if len(members) > 1:
                     yield from self._record(members.size, self._layout.mask(source.bits))
 
-    def _record(self, count: int, mask: Mask) -> Iterator[Exchange]:
+    def _record(self, count: int, mask: Masking) -> Iterator[Exchange]:
         step = next(self._circuits)
         yield Exchange(_masked(count, mask), Corrections(step))
         yield Exchange(Circuit(step), Ciphertexts("record_bits", "ciphertexts", count))
@@ -165,14 +165,14 @@ def import_of(layout: ImportLayout) -> Iterator[Exchange]:
         for part in parts:
             step = layout.step(part)
             sigma = layout.params.sigma
-            masks = [(each.plaintexts, Mask(each.plaintext_mask_bits(sigma))) for each in part]
+            masks = [(each.plaintexts, Masking(each.plaintext_mask_bits(sigma))) for each in part]
             yield Exchange(Masked("masked_plaintexts", masks), Corrections(step, extension=True))
             kept = sum(len(placement.slots) for placement in layout.placements(node))
             yield Exchange(Circuit(step, top=1), _shares(kept) if part is parts[-1] else DONE)
     yield Exchange(COMMIT, DONE)
 
 
-def _masked(count: int, mask: Mask) -> Masked:
+def _masked(count: int, mask: Masking) -> Masked:
     return Masked("masked_sums", [(count, mask)])
 
 

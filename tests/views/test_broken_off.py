@@ -18,7 +18,7 @@ from tests.views.small import Watched, digit, model, two_classes, watch
 from twinveil.errors import PeerUnavailable, TwinveilError
 from twinveil.rounds.observer import Observer
 from twinveil.verbs.views import views
-from twinveil.views.audit import Report, audit
+from twinveil.views.audit import ViewsReport, audit
 from twinveil.views.collection import asked, write_pictures
 from twinveil.views.recorder import Recording, keep
 from twinveil.views.view import View
@@ -37,7 +37,7 @@ def cut(view: View, end: int | None) -> View:
     return View(view.role, view.began, view.topic, view.events[:end])
 
 
-def judged(watched: Watched, ends: Callable[[int], int | None], role: str = "cloud_s2") -> Report:
+def judged(watched: Watched, ends: Callable[[int], int | None], role: str = "cloud_s2") -> ViewsReport:
     """A report on queries, broken off after so many events each; None: not at all."""
     seen = [cut(view, ends(number)) for number, view in enumerate(watched.queries(role))]
     return audit(seen, {id(view): CLASSES[number % 2] for number, view in enumerate(seen)})

@@ -13,7 +13,7 @@ from tests.protocol.clouds import key
 from tests.views import broken
 from tests.views.nonces import examine_nonces
 from tests.views.small import PLAN, Watched, model, two_classes, watch
-from twinveil.views.audit import Report, audit
+from twinveil.views.audit import ViewsReport, audit
 from twinveil.views.chances import FALSE_ALARMS, holm
 from twinveil.views.fields import fields
 from twinveil.views.statistics import RANGE, examine
@@ -35,7 +35,7 @@ SEEN = [
 """Mistake, engine, what must be among the alarms."""
 
 
-def judged(watched: Watched) -> Report:
+def judged(watched: Watched) -> ViewsReport:
     """The report, told which pictures belong together."""
     classes = {
         id(view): ("upright", "lying")[number % 2]

@@ -7,7 +7,7 @@ import pytest
 from gmpy2 import mpz
 
 from tests.views.small import TINY
-from twinveil.rounds.observer import Mask, Topic
+from twinveil.rounds.observer import Masking, Topic
 from twinveil.views.chances import FALSE_ALARMS
 from twinveil.views.fields import Field, Floats, fields
 from twinveil.views.recorder import rows
@@ -48,7 +48,7 @@ def test_one_value_outside_shows_in_few_views_only_and_two_in_many() -> None:
 
 def test_the_last_value_of_a_range_is_inside() -> None:
     topic = Topic("query", TINY, "packed", 1, mpz(3) << 254, SIGMA)
-    for mask in (Mask(100), Mask(100, 1 << 60)):
+    for mask in (Masking(100), Masking(100, 1 << 60)):
         edges = [mpz(mask.offset), mpz(mask.offset + (1 << mask.bits) - 1)]
         event = Event("decrypted", "sums", 0.0, bits=256, mask=mask, arrays={"values": rows(edges, 256)})
         (field,) = fields([View("cloud_s2", 0.0, topic, [event])])

@@ -19,7 +19,7 @@ from tests.views import broken
 from tests.views.simulator import Simulator
 from tests.views.small import PLAN, TINY, Picture, Watched, model, two_classes
 from twinveil.network.plan import Plan
-from twinveil.views.audit import Report, audit
+from twinveil.views.audit import ViewsReport, audit
 
 KEY_BITS = 256
 
@@ -82,7 +82,7 @@ def imports(case: Case, plan: Plan, count: int, fill: int | None) -> tuple[Watch
     return real, made
 
 
-def reports(case: Case, plan: Plan, count: int, black: bool = False) -> dict[str, Report]:
+def reports(case: Case, plan: Plan, count: int, black: bool = False) -> dict[str, ViewsReport]:
     """By cloud: real and simulated views judged as views of one kind that are of two classes.
 
     black: pictures and packed weights are all 0.

@@ -67,7 +67,7 @@ class Wanted:
 
 
 @dataclass
-class Measured:
+class PictureRuns:
     """What was seen at one key size. prepared_peak, peaks: MiB by cloud, of the prepared pictures together
     and of each picture of the stream. machines: calibrations before, between and after. product: processor
     seconds of one product of the textbook protocol on one thread."""
@@ -85,7 +85,7 @@ class Measured:
         return typical(self.machines)
 
 
-def measure_picture(wanted: Wanted, say: Say) -> Measured:
+def measure_picture(wanted: Wanted, say: Say) -> PictureRuns:
     """The textbook's products; latency with all made ahead; a stream with nothing ahead; calibrated before,
     between and after."""
     key = generate(wanted.params)
@@ -109,7 +109,7 @@ def measure_picture(wanted: Wanted, say: Say) -> Measured:
     with wanted.session() as running:
         stream, peaks = _stream(running, wanted, say)
     calibrate()
-    return Measured(prepared, prepared_peak, stream, peaks, d, machines, product)
+    return PictureRuns(prepared, prepared_peak, stream, peaks, d, machines, product)
 
 
 def _prepared(running: Session, wanted: Wanted, say: Say) -> list[Query]:
@@ -164,7 +164,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def summarise(measured: Measured, wanted: Wanted) -> dict[str, Any]:
+def summarise(measured: PictureRuns, wanted: Wanted) -> dict[str, Any]:
     """The figures by the names that the bars have, and those for people."""
     machine, prepared, stream = measured.machine, measured.prepared, measured.stream
     bits = wanted.params.key_bits

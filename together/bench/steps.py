@@ -1,6 +1,6 @@
 """Each protocol step by itself, for some sizes: processor seconds of each side, bytes and trips as counted.
 
-What a link adds is its latency for each message and bytes over its bandwidth; `Measured.on` says how much.
+What a link adds is its latency for each message and bytes over its bandwidth; `StepRuns.on` says how much.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.windows import max_windows
 from twinveil.params import Params
 from twinveil.protocol.engine import Ask
-from twinveil.protocol.garbled import EvaluatorSide, GarblerSide, Step
+from twinveil.protocol.garbled import EvaluatorSide, GarbledStep, GarblerSide
 from twinveil.rounds.scripted import SESSION_BYTES, Script, expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -45,7 +45,7 @@ TRANSFERS = (128, 1024, 1 << 17)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class StepRuns:
     """A step at one size. values: products, values or transfers."""
 
     name: str
@@ -76,11 +76,11 @@ class Measured:
         }
 
 
-def all_steps(key: SecretKey, params: Params, repeats: int, quick: bool = False) -> Iterator[Measured]:
+def all_steps(key: SecretKey, params: Params, repeats: int, quick: bool = False) -> Iterator[StepRuns]:
     """The steps that many come for, each `repeats` times after once that does not count."""
 
-    def measured(name: str, values: int, run: Callable[[], Run]) -> Measured:
-        return Measured(name, values, [run() for _ in range(1 + repeats)][1:])
+    def measured(name: str, values: int, run: Callable[[], Run]) -> StepRuns:
+        return StepRuns(name, values, [run() for _ in range(1 + repeats)][1:])
 
     textbook = TextbookSmp(key, params)
     for products in TEXTBOOK_PRODUCTS[-1:] if quick else TEXTBOOK_PRODUCTS:
@@ -98,17 +98,17 @@ def all_steps(key: SecretKey, params: Params, repeats: int, quick: bool = False)
         yield measured("OT", bits, lambda: transfers(bits))  # noqa: B023
 
 
-def pool_layer(bits: int, channels: int, side: int) -> Step:
+def pool_layer(bits: int, channels: int, side: int) -> GarbledStep:
     """3x3 windows of stride 1 over `channels` pictures that S2 has masked."""
 
     def program(g: Gates, a: Mapping[str, Wires], b: Mapping[str, Wires]) -> dict[str, Wires]:
         return {"y": g.xor(max_windows(g, b["x"], 3, 1, 1), a["r"])}
 
     shape = (bits, channels, side, side)
-    return Step(program, {"r": shape}, {"x": shape})
+    return GarbledStep(program, {"r": shape}, {"x": shape})
 
 
-def garbled(step: Step) -> Run:
+def garbled(step: GarbledStep) -> Run:
     """A garbled step from S2's bits to S2's outputs, which are checked; circuit and transfers made ahead."""
     masks, inputs = _random(step.garbler), _random(step.evaluator)
     found: dict[str, Bools] = {}

@@ -11,7 +11,7 @@ from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import POWER_P2, Tally
 from twinveil.estimate.wire import round_bytes
 from twinveil.garbling.ot_extension import correction_bytes, masked_bytes
-from twinveil.protocol.garbled import Step
+from twinveil.protocol.garbled import GarbledStep
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Cost:
         self.s2 += SecretKey.decrypt_counts(whole)
         self.s2_shared.add(POWER_P2, 2 * whole if whole > 1 else 0)
 
-    def evaluate(self, step: Step) -> None:
+    def evaluate(self, step: GarbledStep) -> None:
         """A garbled step's part that waits for inputs: transfers and evaluation."""
         self.circuits += garbled_batch(step)
         self.evaluated += step.counts.and_gates
@@ -141,12 +141,12 @@ def total(costs: Mapping[str, Cost]) -> Cost:
     return whole
 
 
-def corrections(step: Step) -> int:
+def corrections(step: GarbledStep) -> int:
     """Bytes of S2's corrections for a step."""
     return round_bytes("corrections", bits=correction_bytes(step.choices))
 
 
-def garbled_batch(step: Step) -> int:
+def garbled_batch(step: GarbledStep) -> int:
     """Bytes of S1's garbled circuit of a step."""
     return round_bytes(
         "garbled_batch",

@@ -24,7 +24,7 @@ from twinveil.garbling.gadgets import add_mask, relu_requantise, subtract
 from twinveil.garbling.garbler import garble
 from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
-from twinveil.protocol.garbled import Step
+from twinveil.protocol.garbled import GarbledStep
 from twinveil.rpc.rounds_pb2 import Chunk
 
 LAYER = (20, 1568)
@@ -89,14 +89,14 @@ def typical(machines: Sequence[Machine]) -> Machine:
     )
 
 
-def relu_layer(bits: int, values: int) -> Step:
+def relu_layer(bits: int, values: int) -> GarbledStep:
     """A layer's ReLU: subtract the mask, requantise to 8 bits, mask again."""
 
     def program(g: Gates, a: Mapping[str, Wires], b: Mapping[str, Wires]) -> dict[str, Wires]:
         value = subtract(g, b["z"], a["s"])
         return {"y": add_mask(g, relu_requantise(g, value, 7, 8), a["r"])}
 
-    return Step(program, {"s": (bits, values), "r": (bits, values)}, {"z": (bits, values)})
+    return GarbledStep(program, {"s": (bits, values), "r": (bits, values)}, {"z": (bits, values)})
 
 
 def gates(bits: int, values: int, repeats: int = 7) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from twinveil.estimate.cost import Cost, Costs, corrections, function, garbled_b
 from twinveil.estimate.wire import round_bytes
 from twinveil.network.plan import Dense
 from twinveil.network.schedule import Stage
-from twinveil.protocol.garbled import Step
+from twinveil.protocol.garbled import GarbledStep
 from twinveil.protocol.meter import nonlinear
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
 
@@ -49,7 +49,7 @@ class PackedCost:
         """S2's shares of the picture for the first layers. Returns the bytes of its message."""
         return self._encrypted_shares(costs, self._layout.schedule.stages[1])
 
-    def scvl(self, costs: Costs, steps: Iterator[Step], stage: Stage) -> None:
+    def scvl(self, costs: Costs, steps: Iterator[GarbledStep], stage: Stage) -> None:
         cost = function(costs, "SCVL")
         cost.ask(self._sums(cost, stage), self._corrections(steps))
 
@@ -59,11 +59,11 @@ class PackedCost:
         following = self._layout.schedule.stages[stage.index + 1]
         cost.ask(garbled_batch(step), self._encrypted_shares(costs, following))
 
-    def sct(self, costs: Costs, steps: Iterator[Step], stage: Stage, reply: int) -> None:
+    def sct(self, costs: Costs, steps: Iterator[GarbledStep], stage: Stage, reply: int) -> None:
         cost = function(costs, "SCT")
         cost.ask(self._sums(cost, stage), reply)
 
-    def _corrections(self, steps: Iterator[Step]) -> int:
+    def _corrections(self, steps: Iterator[GarbledStep]) -> int:
         self._step = next(steps)
         return corrections(self._step)
 

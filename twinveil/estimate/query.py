@@ -18,7 +18,7 @@ from twinveil.garbling.base_ot import BASE_COUNT, POINT_BYTES
 from twinveil.garbling.ot_extension import prepare_bytes
 from twinveil.network.plan import Plan
 from twinveil.params import Params
-from twinveil.protocol.garbled import Step
+from twinveil.protocol.garbled import GarbledStep
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.query.engines import QueryPlan, query_plan
 from twinveil.rounds.scripted import ROUNDS_VERSION
@@ -86,7 +86,7 @@ def _prepare(costs: Costs, engine: PackedCost | TextbookCost, planned: QueryPlan
 
 
 def _import(
-    costs: Costs, engine: PackedCost | TextbookCost, step: Step, planned: QueryPlan, label_only: bool
+    costs: Costs, engine: PackedCost | TextbookCost, step: GarbledStep, planned: QueryPlan, label_only: bool
 ) -> None:
     cost, bits = function(costs, "import"), planned.params.key_bits
     count = planned.picture.plaintexts

@@ -14,7 +14,7 @@ from twinveil.estimate.cost import Cost, Costs, corrections, function, garbled_b
 from twinveil.estimate.wire import round_bytes
 from twinveil.network.plan import Plan
 from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage, schedule
-from twinveil.protocol.garbled import Step
+from twinveil.protocol.garbled import GarbledStep
 from twinveil.protocol.meter import nonlinear
 from twinveil.protocol.shares import windows
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
@@ -68,7 +68,7 @@ class TextbookCost:
         self._layout = layout
         self._key_bits = layout.params.key_bits
         self._ciphertext = 2 * self._key_bits // 8
-        self._steps: Iterator[Step] = iter(())
+        self._steps: Iterator[GarbledStep] = iter(())
 
     def prepare(self, costs: Costs) -> int:
         function(costs, "ahead").s2 += PublicKey.check_counts(0)
@@ -78,7 +78,7 @@ class TextbookCost:
         """The picture's pixels, one ciphertext each."""
         return self._unmasked(function(costs, "import"), self._layout.picture.count)
 
-    def scvl(self, costs: Costs, steps: Iterator[Step], stage: Stage) -> None:
+    def scvl(self, costs: Costs, steps: Iterator[GarbledStep], stage: Stage) -> None:
         self._steps = steps
         cost = function(costs, "SCVL")
         self._first_pools(cost, stage)
@@ -92,7 +92,7 @@ class TextbookCost:
         for pool in stage.pools:
             self._smap(cost, pool)
 
-    def sct(self, costs: Costs, steps: Iterator[Step], stage: Stage, reply: int) -> None:
+    def sct(self, costs: Costs, steps: Iterator[GarbledStep], stage: Stage, reply: int) -> None:
         self._steps = steps
         cost = function(costs, "SCT")
         self._first_pools(cost, stage)

@@ -27,7 +27,7 @@ Round = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class PoolOrder:
     """Comparisons along one axis, over a row of values that grows.
 
     inputs: positions that some window covers; they are the row's first places. Each round appends
@@ -101,7 +101,7 @@ def windows(side: int, size: int, stride: int, padding: int) -> tuple[Interval, 
 
 
 @lru_cache(maxsize=256)
-def schedule(side: int, size: int, stride: int, padding: int) -> Schedule:
+def schedule(side: int, size: int, stride: int, padding: int) -> PoolOrder:
     """Comparisons for all windows along an axis, neighbours sharing what both cover."""
     intervals = windows(side, size, stride, padding)
     inputs = sorted({position for low, high in intervals for position in range(low, high)})
@@ -142,7 +142,7 @@ class _Planner:
                 self._made[name] = (first, second)
             heappush(heap, (self._depth[name], name))
 
-    def finish(self, intervals: Iterable[Interval]) -> Schedule:
+    def finish(self, intervals: Iterable[Interval]) -> PoolOrder:
         """Comparisons of one depth become one round."""
         place = {(position, position + 1): index for index, position in enumerate(self._inputs)}
         rounds: list[Round] = []
@@ -152,7 +152,7 @@ class _Planner:
             right = tuple(place[self._made[name][1]] for name in names)
             place.update({name: len(place) + index for index, name in enumerate(names)})
             rounds.append((left, right))
-        return Schedule(tuple(self._inputs), tuple(rounds), tuple(place[name] for name in intervals))
+        return PoolOrder(tuple(self._inputs), tuple(rounds), tuple(place[name] for name in intervals))
 
 
 def _alike(intervals: tuple[Interval, ...], stride: int, padding: int) -> Iterable[tuple[range, list[int]]]:

@@ -23,7 +23,7 @@ from twinveil.garbling.windows import max_windows
 from twinveil.halves.blinding import Segment
 from twinveil.network.plan import IMAGE, Plan
 from twinveil.network.schedule import PoolStep, Schedule, Stage
-from twinveil.protocol.garbled import Step
+from twinveil.protocol.garbled import GarbledStep
 
 Inputs = Mapping[str, Wires]
 
@@ -38,7 +38,7 @@ def _import_shapes(layout: Segment) -> tuple[int, int]:
     return (layout.packed_bits, layout.plaintexts)
 
 
-def import_weights(segments: Sequence[Segment], mask_bits: Mapping[str, int]) -> Step:
+def import_weights(segments: Sequence[Segment], mask_bits: Mapping[str, int]) -> GarbledStep:
     """Offset-binary values u of each segment under masks: u + mask, modulo 2^(mask_bits + 1).
 
     The mask is an integer below 2^mask_bits and wider than u, so nothing wraps: what the import forces is
@@ -56,7 +56,7 @@ def import_weights(segments: Sequence[Segment], mask_bits: Mapping[str, int]) ->
     garbler = {f"s.{layout.name}": _import_shapes(layout) for layout in segments}
     garbler |= {f"mask.{layout.name}": (mask_bits[layout.name] + 1, layout.count) for layout in segments}
     evaluator = {f"z.{layout.name}": _import_shapes(layout) for layout in segments}
-    return Step(program, garbler, evaluator)
+    return GarbledStep(program, garbler, evaluator)
 
 
 def picture_bits(plan: Plan, pictures: int) -> tuple[int, int, int, int, int]:
@@ -65,7 +65,7 @@ def picture_bits(plan: Plan, pictures: int) -> tuple[int, int, int, int, int]:
     return (plan.image_bits, channels, pictures, height, width)
 
 
-def import_picture(stages: Schedule, layout: Segment, pictures: int) -> Step:
+def import_picture(stages: Schedule, layout: Segment, pictures: int) -> GarbledStep:
     """Stage 0: the picture's pixels, pools on them if the plan has such, all under share masks."""
     stage = stages.stages[0]
     bits, channels, _, height, width = picture_bits(stages.plan, pictures)
@@ -76,10 +76,10 @@ def import_picture(stages: Schedule, layout: Segment, pictures: int) -> Step:
         return _share(g, stages, stage, _pool(g, stage.pools, {IMAGE: picture}), garbler)
 
     garbler = {f"s.{IMAGE}": _import_shapes(layout), **share_masks(stages, stage, pictures)}
-    return Step(program, garbler, {f"z.{IMAGE}": _import_shapes(layout)})
+    return GarbledStep(program, garbler, {f"z.{IMAGE}": _import_shapes(layout)})
 
 
-def activate(stages: Schedule, stage: Stage, pictures: int) -> Step:
+def activate(stages: Schedule, stage: Stage, pictures: int) -> GarbledStep:
     """SACT and SMAP of one stage: ReLU, requantise, pool, share.
 
     z.CONV, s.CONV: (accumulator_bits, out, positions); masks and outputs (share_bits, channels, pictures,
@@ -102,7 +102,7 @@ def activate(stages: Schedule, stage: Stage, pictures: int) -> Step:
         channels, height, width = plan.shapes[relu.source]
         sums[relu.source] = (plan.bits[relu.source], channels, pictures * height * width)
     garbler = {f"s.{name}": shape for name, shape in sums.items()} | share_masks(stages, stage, pictures)
-    return Step(program, garbler, {f"z.{name}": shape for name, shape in sums.items()})
+    return GarbledStep(program, garbler, {f"z.{name}": shape for name, shape in sums.items()})
 
 
 def share_masks(stages: Schedule, stage: Stage, pictures: int) -> dict[str, tuple[int, ...]]:
@@ -127,7 +127,7 @@ def _share(
     return {name: add_mask(g, tensors[name], garbler[f"mask.{name}"]) for name in stage.outputs}
 
 
-def label(bits: int, classes: int, pictures: int) -> Step:
+def label(bits: int, classes: int, pictures: int) -> GarbledStep:
     """Argmax of the signed class vector, ties to the lowest index; S2 gets index xor `mask.label`."""
 
     def program(g: Gates, garbler: Inputs, evaluator: Inputs) -> dict[str, Wires]:
@@ -135,7 +135,7 @@ def label(bits: int, classes: int, pictures: int) -> Step:
         return {"label": g.xor(argmax(g, scores, signed=True), garbler["mask.label"])}
 
     shape = (bits, classes, pictures)
-    return Step(
+    return GarbledStep(
         program,
         {"s.scores": shape, "mask.label": (label_bits(classes), pictures)},
         {"z.scores": shape},
@@ -146,17 +146,17 @@ def label_bits(classes: int) -> int:
     return max(1, (classes - 1).bit_length())
 
 
-def sign_records(bits: int, count: int) -> Step:
+def sign_records(bits: int, count: int) -> GarbledStep:
     """Textbook SACT: t = 1 where x > 0, as t xor `mask.t`."""
 
     def program(g: Gates, garbler: Inputs, evaluator: Inputs) -> dict[str, Wires]:
         value = subtract(g, evaluator["z.x"], garbler["s.x"])
         return {"t": g.xor(is_positive(g, value), garbler["mask.t"])}
 
-    return Step(program, {"s.x": (bits, count), "mask.t": (1, count)}, {"z.x": (bits, count)})
+    return GarbledStep(program, {"s.x": (bits, count), "mask.t": (1, count)}, {"z.x": (bits, count)})
 
 
-def maximum_records(bits: int, count: int, window: int) -> Step:
+def maximum_records(bits: int, count: int, window: int) -> GarbledStep:
     """Textbook SMAP: MR, the one-hot record of each window's maximum, as MR xor `mask.mr`.
 
     Inputs (bits, window, count): the window's members along axis 1; outputs (1, window, count).
@@ -167,17 +167,17 @@ def maximum_records(bits: int, count: int, window: int) -> Step:
         return {"mr": g.xor(one_hot_maximum(g, value)[None], garbler["mask.mr"])}
 
     shape = (bits, window, count)
-    return Step(program, {"s.r": shape, "mask.mr": (1, window, count)}, {"z.r": shape})
+    return GarbledStep(program, {"s.r": shape, "mask.mr": (1, window, count)}, {"z.r": shape})
 
 
-def requantise(bits: int, count: int, shift: int, out_bits: int, mask_bits: int) -> Step:
+def requantise(bits: int, count: int, shift: int, out_bits: int, mask_bits: int) -> GarbledStep:
     """Textbook truncation after SACT: min(x >> shift, 2^out_bits - 1) + `mask.y`, no wrap."""
 
     def program(g: Gates, garbler: Inputs, evaluator: Inputs) -> dict[str, Wires]:
         value = subtract(g, evaluator["z.x"], garbler["s.x"])
         return {"y": add_mask(g, relu_requantise(g, value, shift, out_bits), garbler["mask.y"])}
 
-    return Step(
+    return GarbledStep(
         program,
         {"s.x": (bits, count), "mask.y": (mask_bits + 1, count)},
         {"z.x": (bits, count)},

@@ -13,7 +13,7 @@ from typing import Protocol
 from twinveil.errors import OutOfOrder
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.network.schedule import Stage
-from twinveil.protocol.garbled import EvaluatorSide, GarblerSide, Step
+from twinveil.protocol.garbled import EvaluatorSide, GarbledStep, GarblerSide
 from twinveil.protocol.shares import Words
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
@@ -27,7 +27,7 @@ Dialogue = Generator[pb.Round, pb.Round, pb.Round]
 """S2's part of some steps: yields replies, is sent requests, returns the request that it does not answer."""
 
 
-class Link(SingleUse):
+class Exchange(SingleUse):
     """S1's way to S2 in one query: asks, and hands out each garbled step once, in order."""
 
     def __init__(self, ask: Ask, ot: ExtensionSender, garblers: Iterator[GarblerSide]) -> None:
@@ -45,7 +45,9 @@ class Link(SingleUse):
 class Circuits(SingleUse):
     """S2's circuits of one query, each handed out once, in the plan's order."""
 
-    def __init__(self, steps: Iterator[Step], ot: ExtensionReceiver, observer: Observer = NOBODY) -> None:
+    def __init__(
+        self, steps: Iterator[GarbledStep], ot: ExtensionReceiver, observer: Observer = NOBODY
+    ) -> None:
         self._steps = steps
         self._ot = ot
         self._observer = observer
@@ -69,11 +71,11 @@ class EngineS1(Protocol):
     def accept(self, reply: pb.EncryptedShares) -> None:
         """S2's first encrypted shares, after the import."""
 
-    def scvl(self, link: Link, stage: Stage) -> None: ...
+    def scvl(self, link: Exchange, stage: Stage) -> None: ...
 
-    def sact_smap(self, link: Link, stage: Stage) -> None: ...
+    def sact_smap(self, link: Exchange, stage: Stage) -> None: ...
 
-    def sct(self, link: Link, stage: Stage) -> tuple[pb.Round, Words]:
+    def sct(self, link: Exchange, stage: Stage) -> tuple[pb.Round, Words]:
         """The class vector: S2's reply to it, masked, and S1's masks (classes, pictures)."""
 
 

@@ -24,7 +24,7 @@ from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rpc import rounds_pb2 as pb
 
 
-class Step:
+class GarbledStep:
     """The public description of a garbled step: what both sides know before it."""
 
     def __init__(self, program: Program, garbler: Shapes, evaluator: Shapes) -> None:
@@ -45,7 +45,7 @@ class Step:
 class GarblerSide(SingleUse):
     """S1's half of one step. Single use."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: GarbledStep) -> None:
         self._garbling = garble(step.program, step.garbler, step.evaluator, step.counts)
 
     def send(self, ot: ExtensionSender, inputs: Mapping[str, Bits], corrections: bytes) -> pb.GarbledBatch:
@@ -62,7 +62,7 @@ class GarblerSide(SingleUse):
 class EvaluatorSide(SingleUse):
     """S2's half of one step. Single use."""
 
-    def __init__(self, step: Step, ot: ExtensionReceiver, observer: Observer = NOBODY) -> None:
+    def __init__(self, step: GarbledStep, ot: ExtensionReceiver, observer: Observer = NOBODY) -> None:
         self._step = step
         self._ot = ot
         self._observer = observer

@@ -32,7 +32,7 @@ from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.protocol.query.s1 import Tools
 from twinveil.protocol.shares import Words
-from twinveil.rounds.chunks import Limits
+from twinveil.rounds.chunks import MessageLimits
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer
 from twinveil.rounds.scripted import Script, Scripted
@@ -42,7 +42,7 @@ from twinveil.views.view import View
 
 ENGINE = "packed"
 
-_LIMITS = Limits(message_bytes=1 << 30, conversation_bytes=1 << 32)
+_LIMITS = MessageLimits(message_bytes=1 << 30, conversation_bytes=1 << 32)
 """Nothing foreign arrives here; a model is as large as it is."""
 
 Result = TypeVar("Result")

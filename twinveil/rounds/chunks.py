@@ -17,7 +17,7 @@ CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MessageLimits:
     """What one direction of a conversation may carry, in bytes of serialised Rounds."""
 
     message_bytes: int = 128 << 20
@@ -47,7 +47,7 @@ def parse(data: bytes) -> Round:
 class Assembler:
     """Puts the chunks of one direction of a conversation together, one Round after the other."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: MessageLimits) -> None:
         self._limits = limits
         self._sequence = 0
         self._total = 0

@@ -32,7 +32,7 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
-class Mask:
+class Masking:
     """What hides a plaintext: in each of `slots` slots, s uniform in [offset, offset + 2^bits).
 
     slot_bytes: width of a slot; 0 where the plaintext is one slot.
@@ -57,7 +57,7 @@ class Observer(Protocol):
     def half(self, name: str, values: Sequence[mpz]) -> None:
         """A client's half: integers modulo N."""
 
-    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Mask | None) -> None:
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Masking | None) -> None:
         """Plaintexts as S2 has them; mask None: an operand that is uniform modulo N."""
 
     def evaluated(self, outputs: Mapping[str, npt.NDArray[np.bool_]]) -> None:
@@ -81,7 +81,7 @@ class Blind:
 
     def half(self, name: str, values: Sequence[mpz]) -> None: ...
 
-    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Mask | None) -> None: ...
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Masking | None) -> None: ...
 
     def evaluated(self, outputs: Mapping[str, npt.NDArray[np.bool_]]) -> None: ...
 

@@ -11,7 +11,7 @@ import grpc
 from twinveil.errors import BrokenOff, PeerUnavailable, TwinveilError
 from twinveil.rpc.inference_pb2 import AnswerEvent
 from twinveil.rpc.provision_pb2 import OutsourceEvent
-from twinveil.transport.channel import Link
+from twinveil.transport.channel import Connection
 from twinveil.transport.status import from_rpc_error
 
 Event = TypeVar("Event", AnswerEvent, OutsourceEvent)
@@ -23,7 +23,7 @@ Report = Callable[[int, int, str], None]
 
 
 def follow_both(
-    links: Sequence[Link], calls: Sequence[grpc.CallIterator[Event]], report: Report
+    links: Sequence[Connection], calls: Sequence[grpc.CallIterator[Event]], report: Report
 ) -> tuple[Event, Event]:
     """Each cloud's event that is no progress, S1's first; `report` gets S1's progress.
 

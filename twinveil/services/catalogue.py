@@ -10,7 +10,7 @@ import grpc
 from twinveil.rpc import catalogue_pb2_grpc
 from twinveil.rpc.catalogue_pb2 import GetModelReply, GetModelRequest
 from twinveil.rpc.types_pb2 import ListModelsReply, ListModelsRequest, ModelEntry
-from twinveil.transport.channel import Link
+from twinveil.transport.channel import Connection
 from twinveil.transport.status import from_rpc_error
 
 
@@ -42,7 +42,7 @@ class CatalogueServicer(catalogue_pb2_grpc.CatalogueServicer):
         return self._handler.get_model(request.model, request.version)
 
 
-def get_model(link: Link, model: str, version: str, timeout: float) -> GetModelReply:
+def get_model(link: Connection, model: str, version: str, timeout: float) -> GetModelReply:
     """The user's end. Raises UnknownModel."""
     request = GetModelRequest(model=model, version=version)
     try:

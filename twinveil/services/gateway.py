@@ -13,7 +13,7 @@ from twinveil.rpc.gateway_pb2 import GatewayEvent, Picture, Result
 from twinveil.rpc.types_pb2 import Progress
 from twinveil.services.both import Report
 from twinveil.services.calls import events
-from twinveil.transport.channel import Link
+from twinveil.transport.channel import Connection
 from twinveil.transport.identity import PeerIdentity, caller
 from twinveil.transport.status import from_rpc_error
 
@@ -43,7 +43,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServicer):
         )
 
 
-def classify(link: Link, picture: Picture, timeout: float, report: Report) -> Result:
+def classify(link: Connection, picture: Picture, timeout: float, report: Report) -> Result:
     """The program's end. Raises what the user's process says."""
     try:
         for event in gateway_pb2_grpc.GatewayStub(link.channel).Classify(picture, timeout=timeout):

@@ -13,7 +13,7 @@ from twinveil.rpc.inference_pb2 import AnswerEvent, AnswerHalf, QueryHalf
 from twinveil.rpc.types_pb2 import Progress
 from twinveil.services.both import Report, follow_both
 from twinveil.services.calls import check_length, check_name, check_version, events
-from twinveil.transport.channel import Link
+from twinveil.transport.channel import Connection
 from twinveil.transport.identity import PeerIdentity, caller
 
 
@@ -51,7 +51,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
 
 
 def classify_at_both(
-    links: Sequence[Link], requests: Sequence[QueryHalf], timeout: float, report: Report
+    links: Sequence[Connection], requests: Sequence[QueryHalf], timeout: float, report: Report
 ) -> tuple[AnswerHalf, AnswerHalf]:
     """The user's end: each cloud's half of the answer, S1's first. Raises what the first to fail says."""
     calls = [

@@ -20,7 +20,7 @@ from twinveil.rpc.provision_pb2 import (
 from twinveil.rpc.types_pb2 import ListModelsReply, ListModelsRequest, ModelEntry, Progress
 from twinveil.services.both import Report, follow_both
 from twinveil.services.calls import check_length, check_name, check_version, events
-from twinveil.transport.channel import Link
+from twinveil.transport.channel import Connection
 from twinveil.transport.identity import PeerIdentity, caller
 from twinveil.transport.status import from_rpc_error
 
@@ -109,7 +109,7 @@ def _data(pieces: Iterator[ModelChunk], expected: int) -> Iterator[bytes]:
 
 
 def outsource_to_both(
-    links: Sequence[Link], header: ModelHeader, halves: Sequence[bytes], timeout: float, report: Report
+    links: Sequence[Connection], header: ModelHeader, halves: Sequence[bytes], timeout: float, report: Report
 ) -> ModelEntry:
     """The owner's end: both halves at once, since S1 begins the import with its own and waits for S2's."""
     calls = [
@@ -120,7 +120,7 @@ def outsource_to_both(
     return first.outsourced
 
 
-def list_models(link: Link, timeout: float) -> Sequence[ModelEntry]:
+def list_models(link: Connection, timeout: float) -> Sequence[ModelEntry]:
     try:
         stub = provision_pb2_grpc.ProvisionStub(link.channel)
         return list(stub.ListModels(ListModelsRequest(), timeout=timeout).models)
@@ -128,7 +128,7 @@ def list_models(link: Link, timeout: float) -> Sequence[ModelEntry]:
         raise from_rpc_error(error, link.peer) from None
 
 
-def remove_model(link: Link, model: str, version: str, timeout: float) -> None:
+def remove_model(link: Connection, model: str, version: str, timeout: float) -> None:
     """Raises UnknownModel, and NotAllowed if it is another owner's."""
     request = RemoveModelRequest(model=model, version=version)
     try:

@@ -29,7 +29,7 @@ from twinveil.sealing.keys import PublicKeys
 from twinveil.sealing.network_files import MOST_JSON_BYTES, MOST_TENSOR_BYTES, Network, parse_network
 from twinveil.sealing.reasons import Outcome
 from twinveil.sealing.receipt import Receipt
-from twinveil.transport.channel import Link
+from twinveil.transport.channel import Connection
 from twinveil.transport.status import from_rpc_error
 from twinveil.version import PROTOCOL_VERSION
 
@@ -122,7 +122,7 @@ class SealingServicer(sealing_pb2_grpc.SealingServicer):
 class SealingServer:
     """The server as the other side sees it. Every call raises what the server raised, or PeerUnavailable."""
 
-    link: Link
+    link: Connection
 
     def _stub(self) -> sealing_pb2_grpc.SealingStub:
         return sealing_pb2_grpc.SealingStub(self.link.channel)

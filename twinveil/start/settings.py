@@ -13,7 +13,7 @@ from twinveil.start.config import choice, duration, number, path, positive, sett
 from twinveil.transport.address import check
 from twinveil.transport.channel import MAX_MESSAGE_BYTES, Me
 from twinveil.transport.credentials import TlsFiles
-from twinveil.transport.limits import CallLimits, Limits
+from twinveil.transport.limits import CallLimits, RpcLimits
 from twinveil.transport.server import ServerSettings
 
 MAX_CALLS = 1 << 16
@@ -71,7 +71,7 @@ class RoleSettings:
         """How far S2's key is known here; S2's own settings insist on no fingerprint."""
         return KnownKey(self.state / PIN, getattr(self, "fingerprint", None), self.insecure_small_key)
 
-    def limits(self) -> Limits:
+    def limits(self) -> RpcLimits:
         """Of single RPCs."""
         return {}
 
@@ -108,7 +108,7 @@ class CloudSettings(RoleSettings):
     workers: int = setting(up_to(MAX_WORKERS), "processes that compute; 0: one a core", 0)
     record: Path | None = setting(path, "folder to write this cloud's view of every conversation to", None)
 
-    def limits(self) -> Limits:
+    def limits(self) -> RpcLimits:
         query, import_ = self.query_deadline, self.import_deadline
         return {
             "/twinveil.rpc.Inference/Classify": CallLimits(
@@ -159,7 +159,7 @@ class CloudS2Settings(CloudSettings):
         duration, "longest silence of cloud S1 in a conversation, that of a prepared query included", 3600.0
     )
 
-    def limits(self) -> Limits:
+    def limits(self) -> RpcLimits:
         # A query may stay prepared for idle_conversation before it begins.
         whole = self.idle_conversation + max(self.query_deadline, self.import_deadline)
         most = max(1, self.max_calls - KEPT_FREE)
@@ -196,7 +196,7 @@ class UserSettings(RoleSettings):
     max_message: int = setting(size, "largest picture file that is accepted", 16 << 20)
     query_deadline: float = setting(duration, "longest time for a query", 3600.0)
 
-    def limits(self) -> Limits:
+    def limits(self) -> RpcLimits:
         return {"/twinveil.rpc.Gateway/Classify": CallLimits(self.query_deadline)}
 
 
@@ -216,7 +216,7 @@ class SealingSettings(RoleSettings):
     miss_window: float = setting(duration, "how long an account stays locked", 900.0)
     metrics: str | None = setting(check, "loopback HOST:PORT that Prometheus asks for metrics", None)
 
-    def limits(self) -> Limits:
+    def limits(self) -> RpcLimits:
         # Their one message is a picture, which takes its time on a slow line.
         return {f"/twinveil.rpc.Sealing/{name}": CallLimits() for name in ("Enrol", "Verify")}
 

@@ -14,7 +14,7 @@ import grpc
 
 from twinveil.errors import InvalidMessage, NotAllowed
 from twinveil.transport.identity import ROLES, PeerIdentity, of_caller, set_caller
-from twinveil.transport.limits import USUAL, WATCHDOG, Limits, Places, paced, taken
+from twinveil.transport.limits import USUAL, WATCHDOG, Places, RpcLimits, paced, taken
 from twinveil.transport.status import boundary
 
 EVERYONE = frozenset(ROLES)
@@ -48,7 +48,7 @@ def authorise(method: str, caller: PeerIdentity, table: Mapping[str, frozenset[s
         raise NotAllowed(f"{caller.role} may not call {method}")
 
 
-class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
+class Doorkeeper(grpc.ServerInterceptor):  # type: ignore[type-arg]
     """Every RPC passes here: the caller's identity, the table, its place and time, then the servicer.
 
     All of that happens before a byte of the caller's message is read, single messages included: what nobody
@@ -58,7 +58,7 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]
     def __init__(
         self,
         insecure: bool,
-        limits: Limits | None = None,
+        limits: RpcLimits | None = None,
         table: Mapping[str, frozenset[str]] = TABLE,
         clients: int | None = None,
         role: str = "this role",

@@ -78,7 +78,7 @@ class Me:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class Connection:
     """A channel that has been seen to work, and what it leads to, for messages to a person."""
 
     channel: grpc.Channel
@@ -87,7 +87,7 @@ class Link:
 
 
 @contextmanager
-def connect(me: Me, role: str, address: str, wait: float = WAIT_SECONDS) -> Iterator[Link]:
+def connect(me: Me, role: str, address: str, wait: float = WAIT_SECONDS) -> Iterator[Connection]:
     """A channel to a role that answers, has that role and speaks this protocol version; closed at the end.
 
     Raises PeerUnavailable if nobody answers within `wait` seconds, PeerMismatch if somebody else does.
@@ -97,7 +97,7 @@ def connect(me: Me, role: str, address: str, wait: float = WAIT_SECONDS) -> Iter
     peer = f"{role} at {target}"
     channel = open_channel(me, role, target)
     try:
-        yield Link(channel, peer, _greet(channel, me, role, peer, max(0.1, end - time.monotonic())))
+        yield Connection(channel, peer, _greet(channel, me, role, peer, max(0.1, end - time.monotonic())))
     finally:
         channel.close()
 

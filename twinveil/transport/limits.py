@@ -42,7 +42,7 @@ USUAL = CallLimits(idle=5.0, per_caller=8)
 """For every RPC that has no limits of its own: a small message, which is there at once. per_caller is of all
 of them together, or a caller would have that many of each."""
 
-Limits = Mapping[str, CallLimits]
+RpcLimits = Mapping[str, CallLimits]
 """By the full name of an RPC."""
 
 
@@ -52,7 +52,7 @@ class Places:
     clients: the most that all callers but S1 have at once; None for as many as the server has.
     """
 
-    def __init__(self, limits: Limits, clients: int | None = None) -> None:
+    def __init__(self, limits: RpcLimits, clients: int | None = None) -> None:
         self._limits = limits
         self._clients = clients
         self._by_clients = 0

@@ -23,10 +23,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from twinveil.errors import BadConfiguration, PeerUnavailable
 from twinveil.transport.address import Ready, is_loopback, split
-from twinveil.transport.authorisation import Gate
+from twinveil.transport.authorisation import Doorkeeper
 from twinveil.transport.channel import MAX_MESSAGE_BYTES
 from twinveil.transport.credentials import TlsFiles, server_credentials
-from twinveil.transport.limits import Limits
+from twinveil.transport.limits import RpcLimits
 
 HARD_STOP_SECONDS = 5.0
 POLL_SECONDS = 0.1
@@ -67,7 +67,7 @@ class ServerSettings:
     max_message_bytes: int = MAX_MESSAGE_BYTES
     idle_connection: float = 30.0
     grace: float = 5.0
-    limits: Limits = field(default_factory=dict)
+    limits: RpcLimits = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         host, _ = split(self.listen)
@@ -88,7 +88,7 @@ class Server:
         self._server = grpc.server(
             ThreadPoolExecutor(settings.max_calls, thread_name_prefix="rpc"),
             interceptors=[
-                Gate(
+                Doorkeeper(
                     settings.tls is None,
                     settings.limits,
                     clients=settings.max_calls - settings.kept_for_s1,

@@ -12,7 +12,7 @@ from rich.table import Table
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal, styled
 from twinveil.files import check_place, write_report
-from twinveil.views.audit import Report, audit
+from twinveil.views.audit import ViewsReport, audit
 from twinveil.views.chances import FALSE_ALARMS
 from twinveil.views.collection import load
 
@@ -44,7 +44,7 @@ def views(
         raise typer.Exit(1)
 
 
-def _show(found: Report, terminal: Terminal) -> None:
+def _show(found: ViewsReport, terminal: Terminal) -> None:
     head = ("cloud", "conversation", "views", "messages", "bytes", "decrypted", "structure")
     structure = Table(*head, box=None, padding=(0, 2, 0, 0), title="structure", title_justify="left")
     for kind in found.kinds:

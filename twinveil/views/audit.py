@@ -37,7 +37,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Report:
+class ViewsReport:
     """alarms: findings and guesses that honest clouds do not show. unfinished: how many of the views are of
     imports, or of queries that were asked, that were broken off."""
 
@@ -96,7 +96,7 @@ class Report:
         }
 
 
-def audit(views: Sequence[View], classes: Mapping[int, str] | None = None) -> Report:
+def audit(views: Sequence[View], classes: Mapping[int, str] | None = None) -> ViewsReport:
     """classes: id() of a view -> the class of its picture, for those whose picture is known."""
     known = classes or {}
     groups: dict[tuple[object, ...], list[View]] = {}
@@ -119,7 +119,7 @@ def audit(views: Sequence[View], classes: Mapping[int, str] | None = None) -> Re
         if rejected:
             alarms.append(_alarm(each))
     unfinished = sum(each.views for each in kinds if each.what.endswith(BROKEN_OFF))
-    return Report(kinds, findings, guesses, alarms, unfinished)
+    return ViewsReport(kinds, findings, guesses, alarms, unfinished)
 
 
 def _whole(view: View, views: Sequence[View]) -> View:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gmpy2 import mpz
 
 from twinveil.errors import BadInput
-from twinveil.rounds.observer import Mask, Topic
+from twinveil.rounds.observer import Masking, Topic
 from twinveil.views.view import Bytes, Event, View
 
 Floats = npt.NDArray[np.float64]
@@ -105,7 +105,7 @@ def _output(event: Event, topic: Topic) -> Field:
     values, title = event.arrays["values"], f"output {event.name}"
     records = event.name in ("t", "mr", "label")
     if not records and (topic.kind == "import" or topic.engine == "textbook"):
-        return _masked(title, values, Mask(event.bits - 1))
+        return _masked(title, values, Masking(event.bits - 1))
     return _bits(title, values, event.bits)
 
 
@@ -115,7 +115,7 @@ def _bits(name: str, values: Bytes, bits: int) -> Field:
     return Field(name, _scaled(values, bits) if bits >= FINE_BITS else None, levels, 1 << min(8, bits))
 
 
-def _masked(name: str, values: Bytes, mask: Mask) -> Field:
+def _masked(name: str, values: Bytes, mask: Masking) -> Field:
     """y + s, s uniform in [offset, offset + 2^bits)."""
     fractions = _scaled(values, mask.bits) - float(
         np.ldexp(1.0, mask.offset.bit_length() - 1 - mask.bits)

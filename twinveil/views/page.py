@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from twinveil.network.plan import IMAGE
-from twinveil.views.audit import Report
+from twinveil.views.audit import ViewsReport
 from twinveil.views.chances import FALSE_ALARMS
 from twinveil.views.collection import Asked, Collection
 from twinveil.views.statistics import Finding
@@ -60,7 +60,7 @@ th{font-weight:600;color:var(--soft)}td.number,th.number{text-align:right}
 """
 
 
-def page(report: Report, collection: Collection) -> str:
+def page(report: ViewsReport, collection: Collection) -> str:
     """The whole document."""
     shown = [each for each in collection.matched if len(each[1]) == 2][:PICTURES]
     return (
@@ -79,7 +79,7 @@ def page(report: Report, collection: Collection) -> str:
     )
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: ViewsReport) -> str:
     if report.clean:
         words = f"No alarm in {report.tests:,} tests: they find nothing that depends on a picture, weight or"
         told = f'<p class="verdict good">{words} answer.</p>'
@@ -134,7 +134,7 @@ def _tile(pixels: Grey, caption: str) -> str:
     return f"<figure>{image}<figcaption>{words}</figcaption></figure>"
 
 
-def _structure(report: Report) -> str:
+def _structure(report: ViewsReport) -> str:
     rows = [
         (
             each.cloud,
@@ -157,7 +157,7 @@ def _structure(report: Report) -> str:
     return f"<h2>Structure</h2><p>{told}</p>" + _table(head, rows)
 
 
-def _guesses(report: Report) -> str:
+def _guesses(report: ViewsReport) -> str:
     title = "<h2>A trained distinguisher</h2>"
     if not report.guesses:
         return f"{title}<p>Too few views of two classes of pictures to train one.</p>"
@@ -176,7 +176,7 @@ def _guesses(report: Report) -> str:
     return title + told + _table(head, rows, escape=False)
 
 
-def _statistics(report: Report) -> str:
+def _statistics(report: ViewsReport) -> str:
     fields: dict[tuple[str, str], list[Finding]] = {}
     for each in report.findings:
         fields.setdefault((each.cloud, each.field), []).append(each)

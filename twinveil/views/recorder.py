@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gmpy2 import mpz
 from google.protobuf.message import Message
 
-from twinveil.rounds.observer import NOBODY, Mask, Observer, Topic
+from twinveil.rounds.observer import NOBODY, Masking, Observer, Topic
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.start.settings import CloudSettings
 from twinveil.views.view import Bytes, Event, View, write
@@ -53,7 +53,7 @@ class Recording:
         bits = self.view.subject.n.bit_length()
         self._add("half", name, bits=bits, arrays={"values": rows(values, bits)})
 
-    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Mask | None) -> None:
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Masking | None) -> None:
         bits = self.view.subject.n.bit_length()
         self._add("decrypted", name, bits=bits, mask=mask, arrays={"values": rows(plaintexts, bits)})
 
@@ -75,7 +75,7 @@ class Recording:
         name: str,
         size: int = 0,
         bits: int = 0,
-        mask: Mask | None = None,
+        mask: Masking | None = None,
         arrays: Mapping[str, Bytes] | None = None,
     ) -> None:
         seconds = time.perf_counter() - self._begin

@@ -25,7 +25,7 @@ from safetensors.numpy import load, save
 from twinveil.errors import BadInput, TwinveilError
 from twinveil.files import private_folder, replace
 from twinveil.network.plan import Plan
-from twinveil.rounds.observer import Mask, Topic
+from twinveil.rounds.observer import Masking, Topic
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.values import hexadecimal, integer, read_json, real
 
@@ -55,7 +55,7 @@ class Event:
     seconds: float
     size: int = 0
     bits: int = 0
-    mask: Mask | None = None
+    mask: Masking | None = None
     arrays: Mapping[str, Bytes] = field(default_factory=dict)
 
     def shape(self) -> tuple[object, ...]:
@@ -189,7 +189,9 @@ def _event(at: int, entry: Mapping[str, Any], arrays: Mapping[str, Bytes]) -> Ev
         real(entry["seconds"]),
         integer(entry.get("size", 0)),
         integer(entry.get("bits", 0)),
-        Mask(**{name: integer(value) for name, value in entry["mask"].items()}) if "mask" in entry else None,
+        Masking(**{name: integer(value) for name, value in entry["mask"].items()})
+        if "mask" in entry
+        else None,
         {name: arrays[f"{at}/{name}"] for name in entry["fields"]},
     )
 

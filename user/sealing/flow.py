@@ -37,7 +37,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PaymentStep:
     """Where a payment is: the attempt at work, and what became of the one before."""
 
     attempt: int
@@ -55,7 +55,7 @@ class Result:
     text: str
 
 
-OnStep = Callable[[Step], None]
+OnStep = Callable[[PaymentStep], None]
 
 ANOTHER = "Not recognised. The next picture is tried."
 UNUSABLE = "That picture cannot be used. The next one is tried."
@@ -82,13 +82,13 @@ def pay(
     patience = patience or Patience()
     text = ""
     for attempt in range(1, patience.attempts + 1):
-        on_step(Step(attempt, patience.attempts, text))
+        on_step(PaymentStep(attempt, patience.attempts, text))
         sleep(patience.before(attempt))
         try:
             picture = source.next()
             if picture is None:
                 return Result(None, attempt - 1, NO_MORE)
-            on_step(Step(attempt, patience.attempts, text, picture))
+            on_step(PaymentStep(attempt, patience.attempts, text, picture))
             answer = sender.send_picture(picture, account, order)
         except BadImage:
             text = UNUSABLE

@@ -20,7 +20,7 @@ from twinveil.sealing.pixels import to_png
 from twinveil.sealing.receipt import Receipt
 from twinveil.start.settings import DeviceSettings
 from user.sealing.captures import Camera, Pictures, Source, listed
-from user.sealing.flow import Patience, Result, Step, pay_by_password
+from user.sealing.flow import Patience, PaymentStep, Result, pay_by_password
 from user.sealing.flow import pay as pay_by_face
 from user.sealing.orders import check_account_name, make_order
 from user.sealing.session import open_device, open_session
@@ -135,8 +135,8 @@ def make_source(pictures: list[Path], camera: Path | None) -> Source:
     return Camera(camera) if camera is not None else Pictures(listed(pictures))
 
 
-def _saying(terminal: Terminal) -> Callable[[Step], None]:
-    def on_step(step: Step) -> None:
+def _saying(terminal: Terminal) -> Callable[[PaymentStep], None]:
+    def on_step(step: PaymentStep) -> None:
         if step.picture is None:
             said = f"{step.text} " if step.text else ""
             terminal.say(f"{said}Picture {step.attempt} of {step.attempts}")

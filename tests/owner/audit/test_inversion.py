@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from owner.audit import attack, inversion
 from owner.audit.advice import choices
 from owner.audit.attack import Attacker, AttackOptions, Material, train_attacker
-from owner.audit.findings import AuditOptions, Gate, Inverted
+from owner.audit.findings import AttackerStrength, AuditOptions, Inverted
 from owner.audit.inversion import Inversion
 from owner.audit.permutation import FALSE_ALARM, UNSETTLED
 from owner.audit.report import shown, to_html
@@ -231,8 +231,8 @@ def test_an_unknown_layer_is_refused_before_any_training() -> None:
 
 
 def test_a_gate_is_at_eight_tenths() -> None:
-    assert Gate("flat", 0.8).passed
-    assert not Gate("flat", 0.79).passed
+    assert AttackerStrength("flat", 0.8).passed
+    assert not AttackerStrength("flat", 0.79).passed
 
 
 def ask(*arguments: str) -> Result:

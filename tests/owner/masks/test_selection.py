@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from owner.masks.measure import Attack, MaskFacts, Measured
+from owner.masks.measure import Attack, MaskFacts, RecognisedCounts
 from owner.masks.selection import select
 from owner.masks.tables import Effect, Rules, Selection
 from twinveil.errors import BadInput
@@ -32,9 +32,9 @@ def hits(percent: Sequence[float]) -> list[int]:
     return [round(each * PICTURES / 100) for each in percent]
 
 
-def measured(masks: Sequence[tuple[str, str, float, float]], runs: int = 1) -> Measured:
+def measured(masks: Sequence[tuple[str, str, float, float]], runs: int = 1) -> RecognisedCounts:
     """masks: (group, name, masked-image recogniser, original recogniser), in per cent, equal in all runs."""
-    return Measured(
+    return RecognisedCounts(
         tuple(
             MaskFacts(name, group, 0.45, f"{place:064x}") for place, (group, name, _, _) in enumerate(masks)
         ),

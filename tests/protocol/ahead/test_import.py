@@ -34,7 +34,7 @@ from twinveil.protocol.ahead import masking
 from twinveil.protocol.ahead.geometry import placed
 from twinveil.protocol.ahead.model.layout import ModelLayout
 from twinveil.protocol.shares import modulo
-from twinveil.rounds.observer import Blind, Mask
+from twinveil.rounds.observer import Blind, Masking
 
 KEY = 512
 
@@ -197,7 +197,7 @@ class Seen(Blind):
     def __init__(self) -> None:
         self.plaintexts: list[tuple[mpz, int]] = []
 
-    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Mask | None) -> None:
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Masking | None) -> None:
         self.plaintexts += [(each, mask.bits if mask else 0) for each in plaintexts]
 
 

@@ -38,7 +38,7 @@ from twinveil.protocol.ahead.online import s1 as online_s1
 from twinveil.protocol.ahead.online import s2 as online_s2
 from twinveil.protocol.ahead.plan import ItemPlan, Values
 from twinveil.protocol.shares import modulo, uniform
-from twinveil.rounds.observer import Blind, Mask
+from twinveil.rounds.observer import Blind, Masking
 from twinveil.rpc import rounds_pb2 as pb
 
 Patch = pytest.MonkeyPatch
@@ -55,7 +55,7 @@ class Decrypted(Blind):
     def __init__(self) -> None:
         self.plaintexts: list[mpz] = []
 
-    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Mask | None) -> None:
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Masking | None) -> None:
         self.plaintexts += plaintexts
 
 

@@ -16,7 +16,7 @@ from twinveil.halves.blinding import COUNT_BITS, Segment, layer_segments
 from twinveil.network.plan import Linear, Plan
 from twinveil.params import Engine, Params
 from twinveil.protocol.circuits import import_weights
-from twinveil.protocol.garbled import Step
+from twinveil.protocol.garbled import GarbledStep
 from twinveil.protocol.packed.layout import PackedLayout
 
 LAYOUT = b"twinveil layout 1"
@@ -101,7 +101,7 @@ class ImportLayout:
         ]
         return [*((piece,) for piece in pieces[:-1]), (pieces[-1], biases)]
 
-    def step(self, part: Sequence[Segment]) -> Step:
+    def step(self, part: Sequence[Segment]) -> GarbledStep:
         """The circuit of one part."""
         return import_weights(part, {s.name: self.mask_bits(s) for s in part})
 

@@ -21,7 +21,7 @@ from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.shares import Words, modulo
 from twinveil.protocol.wide import Bits, low_bits, place, to_words
-from twinveil.rounds.observer import NOBODY, Mask, Observer, Topic
+from twinveil.rounds.observer import NOBODY, Masking, Observer, Topic
 from twinveil.rounds.scripted import check_opening, expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -94,7 +94,7 @@ def import_model(
             for segment in part:
                 run = plaintexts[start : start + segment.plaintexts]
                 inputs[f"z.{segment.name}"] = low_bits(run, segment.packed_bits)
-                hidden = Mask(segment.plaintext_mask_bits(layout.params.sigma))
+                hidden = Masking(segment.plaintext_mask_bits(layout.params.sigma))
                 observer.decrypted(f"{segment.name} {node.name}", run, hidden)
                 start += segment.plaintexts
             request = yield pb.Round(

@@ -24,7 +24,7 @@ from twinveil.network.plan import Conv, Linear, Plan, Shape
 from twinveil.network.schedule import LinearStep, Schedule, schedule
 from twinveil.params import MAX_PICTURES
 from twinveil.protocol.shares import Words, modulo, windows
-from twinveil.rounds.observer import Mask
+from twinveil.rounds.observer import Masking
 
 MIN_COUNT_BITS = 12
 
@@ -39,8 +39,8 @@ class Slots:
     offset: int
 
     @property
-    def mask(self) -> Mask:
-        return Mask(self.mask_bits, self.offset, self.count, self.bytes)
+    def mask(self) -> Masking:
+        return Masking(self.mask_bits, self.offset, self.count, self.bytes)
 
 
 def _slots(sum_bits: int, negative: bool, margin: int, plaintext_bits: int, what: str) -> Slots:

@@ -24,7 +24,7 @@ from twinveil.errors import OutOfOrder
 from twinveil.garbling.bits import to_bits
 from twinveil.network.schedule import LinearStep, Stage
 from twinveil.parallel import Workers
-from twinveil.protocol.engine import Link
+from twinveil.protocol.engine import Exchange
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.packed.kernels import KernelTables, online_sums
@@ -97,17 +97,17 @@ class PackedS1(SingleUse):
     def accept(self, reply: pb.EncryptedShares) -> None:
         self._inbox = reply.ciphertexts
 
-    def scvl(self, link: Link, stage: Stage) -> None:
+    def scvl(self, link: Exchange, stage: Stage) -> None:
         sums = self.sums(stage, self._inbox).to_bytes()
         reply = link.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=sums)))
         self._corrections = expect(reply, "corrections").corrections.bits
 
-    def sact_smap(self, link: Link, stage: Stage) -> None:
+    def sact_smap(self, link: Exchange, stage: Stage) -> None:
         inputs = {**self.sum_mask_bits(stage), **self.output_masks(stage)}
         reply = link.ask(link.garbled(inputs, self._corrections))
         self.accept(expect(reply, "encrypted_shares").encrypted_shares)
 
-    def sct(self, link: Link, stage: Stage) -> tuple[pb.Round, Words]:
+    def sct(self, link: Exchange, stage: Stage) -> tuple[pb.Round, Words]:
         sums = self.sums(stage, self._inbox).to_bytes()
         reply = link.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=sums)))
         return reply, self.sum_mask(stage.linear[0])

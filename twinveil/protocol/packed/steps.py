@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from twinveil.halves.blinding import picture_segment
 from twinveil.protocol.circuits import activate, import_picture, label
-from twinveil.protocol.garbled import Step
+from twinveil.protocol.garbled import GarbledStep
 from twinveil.protocol.packed.layout import PackedLayout
 
 
-def steps(layout: PackedLayout) -> list[Step]:
+def steps(layout: PackedLayout) -> list[GarbledStep]:
     """Import, SACT and SMAP of each stage, and the label's argmax (used by label-only queries)."""
     plan, pictures = layout.plan, layout.pictures
     picture = picture_segment(plan, pictures, key_bits=layout.key_bits, sigma=layout.sigma)

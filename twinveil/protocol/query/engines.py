@@ -9,7 +9,7 @@ from twinveil.errors import BadInput, TooMuch
 from twinveil.halves.blinding import Segment, picture_segment
 from twinveil.network.plan import Plan
 from twinveil.params import MAX_PICTURES, Params
-from twinveil.protocol.garbled import Step
+from twinveil.protocol.garbled import GarbledStep
 from twinveil.protocol.model.layout import ENGINES
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.packed.steps import steps as packed_steps
@@ -25,7 +25,7 @@ class QueryPlan:
     engine: str
     pictures: int
     layout: PackedLayout | TextbookLayout
-    steps: Sequence[Step]
+    steps: Sequence[GarbledStep]
 
     @property
     def picture(self) -> Segment:

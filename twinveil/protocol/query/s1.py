@@ -30,7 +30,7 @@ from twinveil.network.plan import IMAGE
 from twinveil.parallel import Workers
 from twinveil.params import Params
 from twinveil.protocol.circuits import label_bits
-from twinveil.protocol.engine import EngineS1, Link
+from twinveil.protocol.engine import EngineS1, Exchange
 from twinveil.protocol.garbled import GarblerSide
 from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.query.binding import QueryHead
@@ -75,7 +75,7 @@ class QueryS1(SingleUse):
         self.meter = meter
         self._observer = observer
         self._begun = False
-        self._link: Link | None = None
+        self._link: Exchange | None = None
 
     @property
     def prepared(self) -> bool:
@@ -97,7 +97,7 @@ class QueryS1(SingleUse):
             ot = ExtensionSender(base.keys, choices, session)
             ot.accept(prepared.extension, sum(step.choices for step in self._planned.steps))
             garblers = [GarblerSide(step) for step in self._planned.steps]
-            self._link = Link(self._peer.ask, ot, iter(garblers))
+            self._link = Exchange(self._peer.ask, ot, iter(garblers))
 
     def classify(self, head: QueryHead, half: Sequence[mpz]) -> Generator[Progress, None, bytes]:
         """Yields progress, returns S1's half of the answer. half: A of every plaintext, checked."""
@@ -122,7 +122,7 @@ class QueryS1(SingleUse):
         with self.meter.function("label"):
             return self._answer(link, head.label_only, reply, masks)
 
-    def _import_picture(self, link: Link, head: QueryHead, half: Sequence[mpz]) -> None:
+    def _import_picture(self, link: Exchange, head: QueryHead, half: Sequence[mpz]) -> None:
         key, picture = self._tools.key, self._planned.picture
         bind = pb.Bind(query_id=head.query_id, binding=head.binding(), label_only=head.label_only)
         bound = expect(link.ask(pb.Round(bind=bind)), "import_factors").import_factors
@@ -139,7 +139,7 @@ class QueryS1(SingleUse):
         made = expect(link.ask(link.garbled(inputs, corrections.bits)), "encrypted_shares")
         self._engine.accept(made.encrypted_shares)
 
-    def _answer(self, link: Link, label_only: bool, reply: pb.Round, masks: Words) -> bytes:
+    def _answer(self, link: Exchange, label_only: bool, reply: pb.Round, masks: Words) -> bytes:
         if not label_only:
             expect(reply, "answered")
             return answer_half(masks)

@@ -26,7 +26,7 @@ from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines import QueryPlan
 from twinveil.protocol.shares import Words
 from twinveil.protocol.wide import low_bits
-from twinveil.rounds.observer import NOBODY, Mask, Observer
+from twinveil.rounds.observer import NOBODY, Masking, Observer
 from twinveil.rounds.scripted import Script, check_opening, expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -98,7 +98,7 @@ def query(
     masked = expect(request, "masked_plaintexts").masked_plaintexts.ciphertexts
     with meter.function("import"):
         plaintexts = key.decrypt(key.public_key.parse(masked, picture.plaintexts, key.tally), workers=workers)
-        hidden = Mask(picture.plaintext_mask_bits(planned.params.sigma))
+        hidden = Masking(picture.plaintext_mask_bits(planned.params.sigma))
         observer.decrypted(IMAGE, plaintexts, hidden)
         evaluator = circuits.next()
         bits = evaluator.choose({f"z.{IMAGE}": low_bits(plaintexts, picture.packed_bits)})

@@ -17,11 +17,11 @@ from twinveil.halves.blinding import picture_segment
 from twinveil.network.faults import over_limits
 from twinveil.network.plan import Plan
 from twinveil.params import Params
-from twinveil.protocol.garbled import Step
+from twinveil.protocol.garbled import GarbledStep
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.query.engines import query_plan
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout
-from twinveil.rounds.chunks import Limits
+from twinveil.rounds.chunks import MessageLimits
 
 COPIES = 4
 """Of the longest message at S1: its parts, the message, its serialised form, what gRPC has of it."""
@@ -67,7 +67,7 @@ def refuse_unrunnable(plan: Plan, params: Params, engines: Sequence[str]) -> Non
 
 
 def _fault(longest: int, sent: int, received: int) -> str | None:
-    limits = Limits()
+    limits = MessageLimits()
     if longest > limits.message_bytes:
         return f"a message of {longest >> 20:,} MiB, {limits.message_bytes >> 20} are the most"
     if max(sent, received) > limits.conversation_bytes:
@@ -76,7 +76,7 @@ def _fault(longest: int, sent: int, received: int) -> str | None:
     return None
 
 
-def _batch_bytes(step: Step) -> int:
+def _batch_bytes(step: GarbledStep) -> int:
     counts = step.counts
     fixed = counts.table_bytes + counts.garbler_label_bytes + counts.decode_bytes
     return fixed + masked_bytes(step.choices)

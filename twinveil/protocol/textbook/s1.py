@@ -27,14 +27,14 @@ from twinveil.crypto.tally import MODMUL_N, MUL_N, Tally
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.network.plan import IMAGE
 from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage
-from twinveil.protocol.engine import Ask, Link
+from twinveil.protocol.engine import Ask, Exchange
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.shares import Words, modulo, windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.arithmetic import Arithmetic
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_order, pool_windows
 from twinveil.protocol.wide import Bits, random_bits
-from twinveil.rounds.observer import Mask
+from twinveil.rounds.observer import Masking
 from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -69,18 +69,18 @@ class TextbookS1(SingleUse):
     def accept(self, reply: pb.EncryptedShares) -> None:
         self._tensors[IMAGE] = self._unmasked(reply.ciphertexts, self._picture_mask)
 
-    def scvl(self, link: Link, stage: Stage) -> None:
+    def scvl(self, link: Exchange, stage: Stage) -> None:
         if stage.index == 1:
             self.smap(link, self._layout.schedule.stages[0])
         for step in stage.linear:
             self._tensors[step.node.name] = self._linear(link, step)
 
-    def sact_smap(self, link: Link, stage: Stage) -> None:
+    def sact_smap(self, link: Exchange, stage: Stage) -> None:
         for relu in stage.relus:
             self._tensors[relu.name] = self.sact(link, relu)
         self.smap(link, stage)
 
-    def sct(self, link: Link, stage: Stage) -> tuple[pb.Round, Words]:
+    def sct(self, link: Exchange, stage: Stage) -> tuple[pb.Round, Words]:
         if stage.index == 1:
             self.smap(link, self._layout.schedule.stages[0])
         (step,) = stage.linear
@@ -118,7 +118,7 @@ class TextbookS1(SingleUse):
             made.append(arithmetic.add(arithmetic.add(h, crossed), self._key.raw(-ra * rb)))
         return made
 
-    def _linear(self, link: Link, step: LinearStep) -> Ciphertexts:
+    def _linear(self, link: Exchange, step: LinearStep) -> Ciphertexts:
         """SCVL or SCT of one layer: (out * positions) ciphertexts."""
         node, plan = step.node, self._layout.plan
         x = np.concatenate([self._tensors[name] for name in step.inputs])
@@ -142,7 +142,7 @@ class TextbookS1(SingleUse):
         ]
         return np.array(sums, object)
 
-    def sact(self, link: Link, relu: ReluStep) -> Ciphertexts:
+    def sact(self, link: Exchange, relu: ReluStep) -> Ciphertexts:
         """E(min(max(x, 0) >> shift, 2^bits - 1)) from E(x)."""
         values, bits = self._tensors[relu.source], self._layout.plan.bits[relu.source]
         wide = self._layout.sum_masks[relu.source]
@@ -155,11 +155,11 @@ class TextbookS1(SingleUse):
         reply = link.ask(link.garbled({"s.x": to_bits(masks, bits), "mask.y": mask}, corrections))
         return self._unmasked(expect(reply, "encrypted_shares").encrypted_shares.ciphertexts, mask)
 
-    def smap(self, link: Link, stage: Stage) -> None:
+    def smap(self, link: Exchange, stage: Stage) -> None:
         for pool in stage.pools:
             self._tensors[pool.name] = self._pool(link, pool)
 
-    def _pool(self, link: Link, pool: PoolStep) -> Ciphertexts:
+    def _pool(self, link: Exchange, pool: PoolStep) -> Ciphertexts:
         """E(max of each window), MR from a circuit, products by SMP."""
         source = self._layout.schedule.pieces[pool.source]
         values, bits = self._tensors[pool.source], source.bits
@@ -181,7 +181,7 @@ class TextbookS1(SingleUse):
 
     def _records(
         self,
-        link: Link,
+        link: Exchange,
         reply: pb.Round,
         inputs: dict[str, Bits],
         mask_name: str,
@@ -199,7 +199,7 @@ class TextbookS1(SingleUse):
         flipped = [arithmetic.add(one, arithmetic.negate(record)) for record in records]
         return [pair[int(flip)] for *pair, flip in zip(records, flipped, flips[0], strict=True)]
 
-    def _mask(self, link: Link, values: Sequence[mpz], mask: Mask) -> tuple[pb.Round, Words]:
+    def _mask(self, link: Exchange, values: Sequence[mpz], mask: Masking) -> tuple[pb.Round, Words]:
         """Send E(x + s) for a circuit; S2's reply and the low words of s."""
         drawn = [mask.offset + secrets.randbits(mask.bits) for _ in values]
         fresh = self._rerandomiser.freshen_fully(self._key.add_plain(values, drawn, self._tally))

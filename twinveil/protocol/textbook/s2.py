@@ -24,7 +24,7 @@ from twinveil.protocol.shares import Words, windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
 from twinveil.protocol.wide import Bits
-from twinveil.rounds.observer import NOBODY, Mask, Observer
+from twinveil.rounds.observer import NOBODY, Masking, Observer
 from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -148,7 +148,7 @@ class TextbookS2(SingleUse):
             made = self._key.encrypt(bits, workers=self._workers).to_bytes()
         return (yield pb.Round(record_bits=pb.RecordBits(ciphertexts=made)))
 
-    def _masked(self, request: pb.Round, name: str, count: int, bits: int, mask: Mask) -> Words:
+    def _masked(self, request: pb.Round, name: str, count: int, bits: int, mask: Masking) -> Words:
         """Low bits of x + s, all that a circuit reads."""
         sent = expect(request, "masked_sums").masked_sums.ciphertexts
         values = self._key.public_key.parse(sent, count, self._key.tally)

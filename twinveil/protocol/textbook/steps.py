@@ -16,8 +16,8 @@ from twinveil.network.plan import IMAGE, Plan, Shape
 from twinveil.network.schedule import PoolStep, Schedule, schedule
 from twinveil.params import Params
 from twinveil.protocol.circuits import import_weights, label, maximum_records, requantise, sign_records
-from twinveil.protocol.garbled import Step
-from twinveil.rounds.observer import Mask
+from twinveil.protocol.garbled import GarbledStep
+from twinveil.rounds.observer import Masking
 
 MAX_PRODUCTS = 8192
 """SMPs of a picture, those of SACT and SMAP counted: each costs seven full powers."""
@@ -69,12 +69,12 @@ class TextbookLayout:
     def mask_bits(self, bits: int) -> int:
         return bits + self.params.sigma + self.count_bits
 
-    def mask(self, bits: int) -> Mask:
+    def mask(self, bits: int) -> Masking:
         """Of an unsigned value that a circuit has forced below 2^bits."""
-        return Mask(self.mask_bits(bits))
+        return Masking(self.mask_bits(bits))
 
     @cached_property
-    def sum_masks(self) -> Mapping[str, Mask]:
+    def sum_masks(self) -> Mapping[str, Masking]:
         """Of each layer's sums. They are integers here, not residues, and no circuit has forced them.
 
         So their range follows from the widths of pixels, activations, weights and biases, which circuits do
@@ -85,7 +85,7 @@ class TextbookLayout:
             product = ((1 << self.plan.bits[node.source]) - 1) << (node.weight_bits - 1)
             most = self.plan.taps(node) * product + (1 << (node.accumulator_bits - 1))
             bits = most.bit_length()
-            masks[node.name] = Mask(self.mask_bits(bits + 1), offset=1 << bits)
+            masks[node.name] = Masking(self.mask_bits(bits + 1), offset=1 << bits)
         return masks
 
     @cached_property
@@ -104,7 +104,7 @@ class TextbookLayout:
                 members += channels * rows * columns
         return members
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[GarbledStep]:
         made = [import_weights([self.picture], {IMAGE: self.mask_bits(self.picture.bits)})]
         for pool in self.schedule.stages[0].pools:
             made += self._pool_steps(pool)
@@ -119,7 +119,7 @@ class TextbookLayout:
         made.append(label(dense.accumulator_bits, dense.out_features, 1))
         return made
 
-    def _pool_steps(self, pool: PoolStep) -> Iterator[Step]:
+    def _pool_steps(self, pool: PoolStep) -> Iterator[GarbledStep]:
         source = self.schedule.pieces[pool.source]
         for members in pool_windows(pool, source.shape):
             if members.shape[0] > 1:

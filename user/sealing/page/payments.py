@@ -14,7 +14,7 @@ from twinveil.errors import TooMuch, TwinveilError
 from twinveil.sealing.content import Order
 from twinveil.sealing.receipt import Receipt, price
 from user.sealing.captures import Source
-from user.sealing.flow import Patience, Result, Sender, Step, pay, pay_by_password
+from user.sealing.flow import Patience, PaymentStep, Result, Sender, pay, pay_by_password
 
 State = Literal["running", "passed", "failed", "cancelled"]
 MOST_PAYMENTS = 32
@@ -93,7 +93,7 @@ class Payments:
             if payment.state == "failed":
                 payment.state = "cancelled"
 
-    def _begin(self, payment: Payment, work: Callable[[Callable[[Step], None]], Result]) -> None:
+    def _begin(self, payment: Payment, work: Callable[[Callable[[PaymentStep], None]], Result]) -> None:
         with payment.lock:
             if payment.run and payment.state != "failed":
                 return
@@ -104,8 +104,8 @@ class Payments:
             target=self._work, args=(payment, work), name=f"payment {payment.number}", daemon=True
         ).start()
 
-    def _work(self, payment: Payment, work: Callable[[Callable[[Step], None]], Result]) -> None:
-        def on_step(step: Step) -> None:
+    def _work(self, payment: Payment, work: Callable[[Callable[[PaymentStep], None]], Result]) -> None:
+        def on_step(step: PaymentStep) -> None:
             with payment.lock:
                 payment.attempt, payment.attempts, payment.text = step.attempt, step.attempts, step.text
                 if step.picture is not None:

@@ -27,7 +27,7 @@ from twinveil.protocol.ahead.model.s2 import ModelS2
 from twinveil.protocol.ahead.plan import ItemPlan, joined
 from twinveil.protocol.shares import Words, modulo, uniform
 from twinveil.protocol.single_use import SingleUse
-from twinveil.rounds.observer import NOBODY, Mask, Observer
+from twinveil.rounds.observer import NOBODY, Masking, Observer
 from twinveil.rounds.scripted import check_opening, expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -119,7 +119,7 @@ class MakerS2(SingleUse):
         for sheet in plan.sheets:
             part = decrypted[start : start + len(sheet.outputs)]
             start += len(part)
-            self._observer.decrypted("ahead", part, Mask(sheet.mask_bits))
+            self._observer.decrypted("ahead", part, Masking(sheet.mask_bits))
         words, made = share(plan.sheets, decrypted, self._choosing, offer.extension, offer.corrections)
         shares, own = iter(made), {}
         for name, layer in layers.items():

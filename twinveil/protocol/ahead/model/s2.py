@@ -24,7 +24,7 @@ from twinveil.protocol.ahead.linear import OwnWeights
 from twinveil.protocol.ahead.masking import share
 from twinveil.protocol.ahead.model.layout import ModelLayout
 from twinveil.protocol.shares import Words, negate
-from twinveil.rounds.observer import NOBODY, Mask, Observer, Topic
+from twinveil.rounds.observer import NOBODY, Masking, Observer, Topic
 from twinveil.rounds.scripted import check_opening, expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -88,7 +88,7 @@ def import_model(
         sheet, layer = layout.sheet(node), layout.item.layers[node.name]
         ciphertexts = public.parse(masked.ciphertexts, len(sheet.outputs))
         plaintexts = key.decrypt(ciphertexts, workers=workers)
-        observer.decrypted(f"weights {node.name}", plaintexts, Mask(sheet.mask_bits))
+        observer.decrypted(f"weights {node.name}", plaintexts, Masking(sheet.mask_bits))
         chosen = masked.extension, masked.corrections
         words, (kernel,) = share([sheet], plaintexts, transfers, *chosen)
         packed = []

@@ -14,10 +14,10 @@ from twinveil.params import Engine
 from twinveil.protocol.query.size import refuse_unrunnable
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry
-from twinveil.services.both import Report
 from twinveil.services.provision import outsource_to_both
 from twinveil.values import check_truth, check_word
 from twinveil.version import PROTOCOL_VERSION
+from twinveil.wording import Telling
 
 DEADLINE = 7200.0
 
@@ -41,7 +41,7 @@ class Offer:
 
 
 def outsource(
-    model: QuantisedModel, release: Offer, clouds: Clouds, report: Report = lambda done, layers, name: None
+    model: QuantisedModel, release: Offer, clouds: Clouds, report: Telling = lambda done, layers, name: None
 ) -> ModelEntry:
     """Both clouds have the model when this returns, neither has it when it raises."""
     key = clouds.key
@@ -65,7 +65,7 @@ def outsource(
     return _send(header, halves, clouds, report)
 
 
-def _send(header: ModelHeader, halves: tuple[bytes, bytes], clouds: Clouds, report: Report) -> ModelEntry:
+def _send(header: ModelHeader, halves: tuple[bytes, bytes], clouds: Clouds, report: Telling) -> ModelEntry:
     """Both streams at once: S1 runs the import as soon as it has its half, and waits for S2's."""
     links = (clouds.s1, clouds.s2)
     try:

@@ -9,7 +9,7 @@ from owner.clouds import Clouds
 from owner.outsource import Offer, outsource
 from twinveil.network.card import check_name
 from twinveil.network.folder import StoredModel
-from twinveil.services.both import Report
+from twinveil.wording import Telling
 
 
 def publish(
@@ -17,7 +17,7 @@ def publish(
     wanted: Offer,
     clouds: Clouds,
     state: Path,
-    report: Report = lambda done, layers, layer: None,
+    report: Telling = lambda done, layers, layer: None,
 ) -> CatalogueEntry:
     """Users are told of the model once this returns, and not at all when it raises."""
     check_name(wanted.name, wanted.version)

@@ -6,9 +6,13 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+from collections.abc import Callable
 
 from twinveil import errors
 from twinveil.errors import HostFault, TwinveilError
+
+Telling = Callable[[int, int, str], None]
+"""How long work tells of itself: (steps done, steps, what comes now)."""
 
 INTERNAL = "internal error, see the log"
 MAX_DETAIL = 500

@@ -30,12 +30,12 @@ from twinveil.pictures.files import Invert, Picture, Source, load_picture, sever
 from twinveil.pictures.masks import Mask, mask_for
 from twinveil.rpc.catalogue_pb2 import GetModelReply
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
-from twinveil.services.both import Report
 from twinveil.services.catalogue import get_model
 from twinveil.services.inference import classify_at_both
 from twinveil.transport.channel import connect
 from twinveil.values import check_truth, check_word, read_json
 from twinveil.version import PROTOCOL_VERSION
+from twinveil.wording import Telling
 from user.contact import Contact
 
 DEADLINE = 3600.0
@@ -127,7 +127,7 @@ class Client:
         invert: Invert = "auto",
         mask: str | Path | bytes | Mask | None = None,
         batch: int = BATCH,
-        report: Report = lambda done, stages, label: None,
+        report: Telling = lambda done, stages, label: None,
     ) -> list[Classification]:
         """One Classification for each source, in order; up to `batch` pictures share a query.
 
@@ -166,7 +166,7 @@ class Client:
         return load_picture(source, model.card.picture, invert)
 
     def _query(
-        self, pictures: npt.NDArray[np.uint8], model: Model, label_only: bool, engine: str, report: Report
+        self, pictures: npt.NDArray[np.uint8], model: Model, label_only: bool, engine: str, report: Telling
     ) -> _Answer:
         plan, count = model.plan, len(pictures)
         params = self._contact.s2_key.params(self._key)
@@ -263,7 +263,7 @@ def _published(reply: GetModelReply, name: str, version: str) -> Model:
     return Model(entry.model, entry.version, plan, card, entry.label_only)
 
 
-def _of_group(report: Report, start: int, size: int, count: int) -> Report:
+def _of_group(report: Telling, start: int, size: int, count: int) -> Telling:
     """Names the pictures of the query at work, if there are others than one."""
     which = f"{start + 1} to {start + size} of {count}: " if count > 1 else ""
     return lambda done, stages, label: report(done, stages, which + label)

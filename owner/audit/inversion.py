@@ -8,7 +8,6 @@ views      attack on what each cloud saw, with a control that shows the picture
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -33,9 +32,7 @@ from owner.audit.subjects import Split, SubjectGroup
 from owner.audit.views import Recorded, RecordedArrays, ViewFeatures, views
 from twinveil.errors import BadInput
 from twinveil.pictures.masks import Mask
-
-Step = Callable[[int, int, str], None]
-"""(attacks done, attacks in all, what is at work)"""
+from twinveil.wording import Telling
 
 
 class Inversion:
@@ -66,7 +63,7 @@ class Inversion:
         self,
         recorded: Recorded | None = None,
         seen: RecordedArrays | None = None,
-        step: Step = lambda done, most, what: None,
+        step: Telling = lambda done, most, what: None,
     ) -> Inverted:
         """recorded and seen: the queries behind the clouds' views, and the views; neither: layers only."""
         kinds = sorted({kind_of(self._extractor.shapes[name]) for name in self._layers})
@@ -160,7 +157,7 @@ class Inversion:
 class _Trainer:
     """Trains one attacker after the other, and says how far it is."""
 
-    def __init__(self, options: AuditOptions, attacks: int, step: Step) -> None:
+    def __init__(self, options: AuditOptions, attacks: int, step: Telling) -> None:
         self._options, self._step = options, step
         self._done, self._most = 0, attacks * len(options.attackers)
 

@@ -9,7 +9,7 @@ from owner.audit.attack import AttackOptions
 from owner.audit.features import LABEL, PICTURE, SCORES
 from owner.audit.findings import AuditOptions, Inverted
 from owner.audit.inverse import Architecture
-from owner.audit.inversion import Inversion, Step
+from owner.audit.inversion import Inversion
 from owner.audit.rehearsal import rehearse
 from owner.audit.risk import Thresholds
 from owner.audit.subjects import Split, SplitBy, split
@@ -24,6 +24,7 @@ from twinveil.network.plan import Shape
 from twinveil.params import Params
 from twinveil.pictures.masks import Mask, load_model_mask
 from twinveil.rehearsal.arrays import load_views
+from twinveil.wording import Telling
 
 _TRAINED_SIDE = {"orl": 32}
 """Side of the pictures where the model is trained for the audit alone, if not the data set's own."""
@@ -124,7 +125,7 @@ class Prepared:
     folder: Path
     recorded: Recorded | None
 
-    def record(self, step: Step) -> RecordedArrays | None:
+    def record(self, step: Telling) -> RecordedArrays | None:
         """Both clouds' views of the chosen pictures, from the file if it is there, else from a rehearsal."""
         if self.recorded is None:
             return None
@@ -143,11 +144,11 @@ class Prepared:
         self.recorded.check(views, load_model(self.folder).model)
         return views
 
-    def attack(self, seen: RecordedArrays | None, step: Step) -> Inverted:
+    def attack(self, seen: RecordedArrays | None, step: Telling) -> Inverted:
         return self.inversion.run(self.recorded, seen, step)
 
 
-def prepare(request: Request, scratch: Path, step: Step) -> Prepared:
+def prepare(request: Request, scratch: Path, step: Telling) -> Prepared:
     """Load or train the model, split the data. Raises BadInput for all that cannot be audited.
 
     What can be wrong with the options is found before any training.
@@ -169,7 +170,7 @@ def prepare(request: Request, scratch: Path, step: Step) -> Prepared:
     return Prepared(request, parts, Inversion(network, parts, options, mask), folder, recorded)
 
 
-def _train(data: DataSet, request: Request, folder: Path, step: Step) -> None:
+def _train(data: DataSet, request: Request, folder: Path, step: Telling) -> None:
     epochs = max(4, _QUICK_TRAINING // len(data.train)) if request.quick else None
     options = TrainOptions(data=request.source.data, seed=request.seed, epochs=epochs)
     trained = train_on(

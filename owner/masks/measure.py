@@ -13,9 +13,9 @@ from owner.masks.repair import fill_with_mean, psnr, repair
 from owner.masks.study import Study, one_thread
 from twinveil.pictures.files import Picture
 from twinveil.pictures.masks import GROUP_NAMES, Mask, group_of
+from twinveil.wording import Telling
 
 Hits = npt.NDArray[np.int64]
-Report = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def facts(mask: Mask) -> MaskFacts:
     return MaskFacts(mask.name, GROUP_NAMES[group_of(mask)], mask.share, mask.digest)
 
 
-def measure(study: Study, report: Report = lambda done, of, label: None) -> RecognisedCounts:
+def measure(study: Study, report: Telling = lambda done, of, label: None) -> RecognisedCounts:
     """Both recognisers of every run on every test picture, under every mask. Raises BadInput."""
     tests, runs = study.data.held_out, study.settings.runs
     covered = [tests, *(mask.cover(tests) for mask in study.masks)]

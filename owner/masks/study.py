@@ -39,11 +39,10 @@ from twinveil.network.plan import Shape
 from twinveil.pictures.files import Picture
 from twinveil.pictures.masks import Mask, load_masks
 from twinveil.values import decimal, read_json
+from twinveil.wording import Telling
 
 Kind = Literal["original", "masked", "repair"]
 KINDS: tuple[Kind, ...] = ("original", "masked", "repair")
-Report = Callable[[int, int, str], None]
-"""(done, of how many, what is at work)"""
 
 _FORMAT = 1
 
@@ -163,7 +162,7 @@ class Study:
         """Trainings that are still to be made."""
         return [(kind, seed) for seed in self.settings.seeds for kind in KINDS if not self._has(kind, seed)]
 
-    def train(self, report: Report = lambda done, of, label: None) -> None:
+    def train(self, report: Telling = lambda done, of, label: None) -> None:
         """Make every training that is missing; each is on disk when the next begins."""
         todo = self.missing()
         with one_thread():

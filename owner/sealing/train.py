@@ -15,11 +15,12 @@ from owner.sealing.samples import clean
 from owner.sealing.train_adversarial import train_adversarial
 from owner.sealing.train_recogniser import train_recogniser
 from owner.sealing.train_variational import train_variational
-from owner.sealing.training import Options, Report
+from owner.sealing.training import Options
 from twinveil.errors import BadInput
 from twinveil.sealing.factors import Form
 from twinveil.sealing.network_files import save_network
 from twinveil.values import check_word
+from twinveil.wording import Telling
 
 What = Literal["variational", "adversarial", "recogniser"]
 EVERYTHING: tuple[What, ...] = ("variational", "adversarial", "recogniser")
@@ -31,7 +32,7 @@ def train_sealing(
     what: Sequence[What],
     options: Options,
     form: Form,
-    report: Callable[[What], Report],
+    report: Callable[[What], Telling],
 ) -> dict[str, Any]:
     """Trains and writes FOLDER/NAME for each; gives their facts by name. Raises BadInput."""
     if not what:

@@ -17,17 +17,18 @@ from owner.sealing.faces import Faces, Split
 from owner.sealing.networks import SIDE, Discriminator, Generator
 from owner.sealing.quantise import Quantised
 from owner.sealing.samples import noisy
-from owner.sealing.training import Batches, Options, Report, seeded, step
+from owner.sealing.training import Batches, Options, seeded, step
 from twinveil.sealing.factors import Adversarial, Form
 from twinveil.sealing.integers import COSINE_ONE
 from twinveil.sealing.network_files import Network, make_network
+from twinveil.wording import Telling
 
 EPOCHS = 30
 _PIXEL_WEIGHT = 20.0
 
 
 def train_adversarial(
-    split: Split, options: Options, facts: dict[str, Any], report: Report, form: Form = "rows"
+    split: Split, options: Options, facts: dict[str, Any], report: Telling, form: Form = "rows"
 ) -> Network:
     """The quantised generator; its facts tell the mean similarity for faces that were never learnt from."""
     epochs = options.epochs or EPOCHS

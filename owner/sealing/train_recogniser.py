@@ -16,17 +16,18 @@ from owner.sealing.faces import Faces, Split
 from owner.sealing.networks import FACE_SIDE, FEATURES, Recogniser
 from owner.sealing.quantise import Quantised
 from owner.sealing.rates import choose_threshold, rates, scores
-from owner.sealing.training import STRONG, Batches, Options, Report, seeded, step
+from owner.sealing.training import STRONG, Batches, Options, seeded, step
 from twinveil.errors import BadInput
 from twinveil.sealing.features import Recogniser as IntegerRecogniser
 from twinveil.sealing.integers import Integers
 from twinveil.sealing.network_files import Network, make_network
+from twinveil.wording import Telling
 
 EPOCHS = 200
 _SCALE, _MARGIN = 16.0, 0.2
 
 
-def train_recogniser(split: Split, options: Options, facts: dict[str, Any], report: Report) -> Network:
+def train_recogniser(split: Split, options: Options, facts: dict[str, Any], report: Telling) -> Network:
     """The quantised recogniser with its threshold; its facts have the rates on both lots of strangers."""
     epochs = options.epochs or EPOCHS
     names, labels = np.unique(split.train.people, return_inverse=True)

@@ -13,16 +13,17 @@ from torch.nn import functional
 from owner.sealing.faces import Faces, Split
 from owner.sealing.networks import SIDE, Variational
 from owner.sealing.quantise import Quantised
-from owner.sealing.training import Batches, Options, Report, seeded, step
+from owner.sealing.training import Batches, Options, seeded, step
 from twinveil.sealing.factors import Variational as IntegerVariational
 from twinveil.sealing.network_files import Network, make_network
 from twinveil.sealing.pixels import binarised, grey_square
+from twinveil.wording import Telling
 
 EPOCHS = 120
 _LOG_TWO_PI = math.log(2 * math.pi)
 
 
-def train_variational(split: Split, options: Options, facts: dict[str, Any], report: Report) -> Network:
+def train_variational(split: Split, options: Options, facts: dict[str, Any], report: Telling) -> Network:
     """The quantised network; its facts tell how well p(x|z) rebuilds faces that were never learnt from."""
     epochs = options.epochs or EPOCHS
     with seeded(options) as source:

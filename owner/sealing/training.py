@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,9 +13,6 @@ from torch import Tensor
 
 from owner.training.augmentation import Distortions, distort
 from twinveil.errors import BadInput
-
-Report = Callable[[int, int, str], None]
-"""(epochs done, epochs, what the epoch gave)"""
 
 MILD = Distortions(degrees=8.0, shear=0.05, scale=0.08, shift=0.05, warp=0.01)
 """Faces bend less than digits."""

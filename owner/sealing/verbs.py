@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from twinveil.cli.main import PASS_THROUGH
-from twinveil.cli.progress import Step, steps
+from twinveil.cli.progress import steps
 from twinveil.cli.reach import with_settings
 from twinveil.cli.terminal import Terminal
 from twinveil.errors import BadConfiguration, BadInput, InvalidMessage
@@ -24,6 +24,7 @@ from twinveil.start.local_folder import CLUSTER
 from twinveil.start.process import command
 from twinveil.start.settings import EnrolSettings
 from twinveil.transport.channel import connect
+from twinveil.wording import Telling
 
 REACH = ("tls", "insecure_plaintext", "connect_wait", "sealing")
 NETWORKS = Path(".twinveil/sealing/networks")
@@ -52,7 +53,7 @@ def train(
     what = tuple(choice(*EVERYTHING)(name) for name in only or EVERYTHING)
     with steps("training for sealing") as step:
 
-        def report(name: str) -> Step:
+        def report(name: str) -> Telling:
             return lambda done, epochs, text: step(done, epochs, f"{name}: {text}")
 
         chosen = choice(*FORMS)(form)

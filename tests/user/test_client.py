@@ -20,10 +20,9 @@ from twinveil.params import MAX_PICTURES
 from twinveil.rpc.catalogue_pb2 import GetModelReply
 from twinveil.rpc.inference_pb2 import AnswerHalf
 from twinveil.rpc.types_pb2 import ModelEntry
-from twinveil.services.both import Report
 from twinveil.services.keys import KnownKey
 from twinveil.transport.channel import Me
-from twinveil.wording import one_line
+from twinveil.wording import Telling, one_line
 from user.client import BATCH, Client, Model
 from user.contact import Contact
 
@@ -50,7 +49,7 @@ def test_what_the_clouds_would_refuse_is_refused_before_anybody_is_asked(batch: 
 def test_progress_names_the_pictures_of_the_query_at_work(
     monkeypatch: pytest.MonkeyPatch, count: int, options: dict[str, Any], groups: list[str]
 ) -> None:
-    def query(_: Client, group: Any, model: Model, label_only: bool, engine: str, report: Report) -> Any:
+    def query(_: Client, group: Any, model: Model, label_only: bool, engine: str, report: Telling) -> Any:
         report(0, 9, "stem7_conv")
         return SimpleNamespace(read=lambda model: [int(picture.flat[0]) for picture in group])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.progress import (
@@ -22,11 +22,10 @@ from rich.progress import (
 from rich.table import Column
 
 from twinveil.cli.terminal import Terminal
-from twinveil.wording import visible
+from twinveil.wording import Telling, visible
 
 SIGN_OF_LIFE_SECONDS = 4.0
 
-Step = Callable[[int, int, str], None]
 
 _WHOLE = Column(overflow="fold")
 
@@ -41,7 +40,7 @@ _COLUMNS = (
 
 
 @contextmanager
-def steps(title: str) -> Iterator[Step]:
+def steps(title: str) -> Iterator[Telling]:
     """Shows work under a title until the block ends."""
     terminal = Terminal(stderr=True)
     with _bar(title, terminal) if terminal.is_terminal else _lines(title, terminal) as step:
@@ -49,7 +48,7 @@ def steps(title: str) -> Iterator[Step]:
 
 
 @contextmanager
-def _bar(title: str, terminal: Terminal) -> Iterator[Step]:
+def _bar(title: str, terminal: Terminal) -> Iterator[Telling]:
     with Progress(*_COLUMNS, console=terminal, transient=True) as progress:
         task = progress.add_task(visible(title), total=None, label="")
 
@@ -60,7 +59,7 @@ def _bar(title: str, terminal: Terminal) -> Iterator[Step]:
 
 
 @contextmanager
-def _lines(title: str, terminal: Terminal) -> Iterator[Step]:
+def _lines(title: str, terminal: Terminal) -> Iterator[Telling]:
     """A line for what is new, at most one a second, and one every few seconds for what only takes long."""
     started = time.monotonic()
     ended = threading.Event()

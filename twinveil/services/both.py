@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import grpc
@@ -13,17 +13,15 @@ from twinveil.rpc.inference_pb2 import AnswerEvent
 from twinveil.rpc.provision_pb2 import OutsourceEvent
 from twinveil.transport.channel import Connection
 from twinveil.transport.status import from_rpc_error
+from twinveil.wording import Telling
 
 Event = TypeVar("Event", AnswerEvent, OutsourceEvent)
 ECHO_SECONDS = 5.0
 """How long the cloud that broke off has to say why, after the other one said that it did."""
 
-Report = Callable[[int, int, str], None]
-"""(stages done, stages, what comes now)"""
-
 
 def follow_both(
-    links: Sequence[Connection], calls: Sequence[grpc.CallIterator[Event]], report: Report
+    links: Sequence[Connection], calls: Sequence[grpc.CallIterator[Event]], report: Telling
 ) -> tuple[Event, Event]:
     """Each cloud's event that is no progress, S1's first; `report` gets S1's progress.
 

@@ -11,11 +11,11 @@ from twinveil.errors import PeerUnavailable
 from twinveil.rpc import gateway_pb2_grpc
 from twinveil.rpc.gateway_pb2 import GatewayEvent, Picture, Result
 from twinveil.rpc.types_pb2 import Progress
-from twinveil.services.both import Report
 from twinveil.services.calls import events
 from twinveil.transport.channel import Connection
 from twinveil.transport.identity import PeerIdentity, caller
 from twinveil.transport.status import from_rpc_error
+from twinveil.wording import Telling
 
 
 class GatewayHandler(Protocol):
@@ -43,7 +43,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServicer):
         )
 
 
-def classify(link: Connection, picture: Picture, timeout: float, report: Report) -> Result:
+def classify(link: Connection, picture: Picture, timeout: float, report: Telling) -> Result:
     """The program's end. Raises what the user's process says."""
     try:
         for event in gateway_pb2_grpc.GatewayStub(link.channel).Classify(picture, timeout=timeout):

@@ -11,10 +11,11 @@ from twinveil.errors import InvalidMessage
 from twinveil.rpc import inference_pb2_grpc
 from twinveil.rpc.inference_pb2 import AnswerEvent, AnswerHalf, QueryHalf
 from twinveil.rpc.types_pb2 import Progress
-from twinveil.services.both import Report, follow_both
+from twinveil.services.both import follow_both
 from twinveil.services.calls import check_length, check_name, check_version, events
 from twinveil.transport.channel import Connection
 from twinveil.transport.identity import PeerIdentity, caller
+from twinveil.wording import Telling
 
 
 class InferenceHandler(Protocol):
@@ -51,7 +52,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
 
 
 def classify_at_both(
-    links: Sequence[Connection], requests: Sequence[QueryHalf], timeout: float, report: Report
+    links: Sequence[Connection], requests: Sequence[QueryHalf], timeout: float, report: Telling
 ) -> tuple[AnswerHalf, AnswerHalf]:
     """The user's end: each cloud's half of the answer, S1's first. Raises what the first to fail says."""
     calls = [

@@ -18,11 +18,12 @@ from twinveil.rpc.provision_pb2 import (
     RemoveModelRequest,
 )
 from twinveil.rpc.types_pb2 import ListModelsReply, ListModelsRequest, ModelEntry, Progress
-from twinveil.services.both import Report, follow_both
+from twinveil.services.both import follow_both
 from twinveil.services.calls import check_length, check_name, check_version, events
 from twinveil.transport.channel import Connection
 from twinveil.transport.identity import PeerIdentity, caller
 from twinveil.transport.status import from_rpc_error
+from twinveil.wording import Telling
 
 
 class ProvisionHandler(Protocol):
@@ -109,7 +110,7 @@ def _data(pieces: Iterator[ModelChunk], expected: int) -> Iterator[bytes]:
 
 
 def outsource_to_both(
-    links: Sequence[Connection], header: ModelHeader, halves: Sequence[bytes], timeout: float, report: Report
+    links: Sequence[Connection], header: ModelHeader, halves: Sequence[bytes], timeout: float, report: Telling
 ) -> ModelEntry:
     """The owner's end: both halves at once, since S1 begins the import with its own and waits for S2's."""
     calls = [

@@ -19,7 +19,7 @@ import numpy as np
 import typer
 
 from together import demo_report as report
-from together.estimating import default_plan
+from together.bench.networks import default_plan
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal, styled
 from twinveil.errors import BadInput, BadPlan

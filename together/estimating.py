@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.table import Column, Table
 
+from together.bench.networks import default_plan
 from twinveil.cli.options import key_sizes
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
-from twinveil.errors import BadConfiguration
 from twinveil.estimate.bounds import bounds
 from twinveil.estimate.cost import Costs, total
 from twinveil.estimate.machine import Machine, measure
@@ -24,7 +24,6 @@ from twinveil.network.plan import Plan
 from twinveil.params import MAX_PICTURES, Params
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.start.config import variable
-from twinveil.start.extras import needs
 from twinveil.wording import count_text, time_text
 
 MIB = 1 << 20
@@ -96,16 +95,6 @@ def estimate(
         if each["best_known"]:
             terminal.show(_bounds(each))
     terminal.show(_summary(made))
-
-
-def default_plan() -> Plan:
-    """The default network's. Raises BadConfiguration without the owner's extra."""
-    try:
-        from owner.training import compile as compiling
-    except ImportError as error:
-        what = needs("the default network is the owner's, which", error.name or str(error))
-        raise BadConfiguration(f"{what}, or give the folder of a trained model") from None
-    return compiling.default_plan()
 
 
 def figures(

@@ -24,7 +24,8 @@ def forgotten() -> list[tuple[str, str]]:
 
 def send(monkeypatch: pytest.MonkeyPatch, forgotten: list[tuple[str, str]], *calls: Call) -> ModelEntry:
     monkeypatch.setattr(
-        "owner.outsource.ProvisionStub", lambda call: SimpleNamespace(Outsource=lambda *_, **__: call)
+        "twinveil.services.provision.provision_pb2_grpc.ProvisionStub",
+        lambda call: SimpleNamespace(Outsource=lambda *_, **__: call),
     )
     s1, s2 = (Connection(call, f"cloud_s{number}", None) for number, call in enumerate(calls, 1))  # type: ignore[arg-type]
     clouds: Any = SimpleNamespace(s1=s1, s2=s2, forget=lambda *model: forgotten.append(model))

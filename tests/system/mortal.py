@@ -42,7 +42,7 @@ PLACES = {
         "after its commit": "cloud_s2.provision:PendingImport.finish",
     },
     "user": {
-        "beginning": "user.client:_ask_both",
+        "beginning": "user.client:classify_at_both",
         "online": "tests.system.mortal_user:progress",
         "before the answer": "user.client:_figures",
     },

@@ -82,8 +82,8 @@ class Owner:
         )
         self.labels: Iterator[int] = iter(())
         self.asked = 0
-        monkeypatch.setattr(user.client, "CatalogueStub", lambda channel: self)
-        monkeypatch.setattr(user.client, "_ask_both", self._answer)
+        monkeypatch.setattr(user.client, "get_model", lambda *_: self.reply)
+        monkeypatch.setattr(user.client, "classify_at_both", self._answer)
         contact = Contact(
             Me("user", "alice", None), "", "", "", KnownKey(Path("pin"), insecure_small_key=True)
         )
@@ -91,9 +91,6 @@ class Owner:
         link: Any = SimpleNamespace(channel=None, peer="owner")
         self.client._owner = self.client._s1 = self.client._s2 = link
         self.client._key = KEY
-
-    def GetModel(self, request: Any, timeout: float) -> GetModelReply:
-        return self.reply
 
     def _answer(self, *_: Any) -> tuple[AnswerHalf, AnswerHalf]:
         self.asked += 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from owner.training.compile import default_plan
+from together.bench.networks import default_plan
 from twinveil.garbling import gadgets, ideal
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.circuit import Program, Shapes, count

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from owner.training.compile import default_plan
-from together.bench.networks import some_pictures, write
+from together.bench.networks import default_plan, some_pictures, write
 from together.bench.picture import WARM_UP, Say, Wanted
 from together.bench.session import Query, Session
 from twinveil.errors import TwinveilError

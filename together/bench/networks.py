@@ -9,13 +9,25 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from twinveil.errors import BadConfiguration
 from twinveil.network.card import ModelCard
 from twinveil.network.folder import save_model
 from twinveil.network.plan import Plan, QuantisedModel
+from twinveil.start.extras import needs
 from twinveil.version import VERSION
 
 LARGEST_WEIGHT = 3
 """Small enough that no sum leaves its accumulator on any layer of the default network."""
+
+
+def default_plan(side: int = 28, channels: int = 1, small: bool = False) -> Plan:
+    """The default network's (owner/training/compile.py). BadConfiguration without the owner's extra."""
+    try:
+        from owner.training import compile as compiling
+    except ImportError as error:
+        what = needs("the default network is the owner's, which", error.name or str(error))
+        raise BadConfiguration(f"{what}, or give the folder of a trained model") from None
+    return compiling.default_plan(side, channels, small)
 
 
 def any_model(plan: Plan) -> QuantisedModel:

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from owner.training.compile import default_plan
 from together.bench.growth import growth as grow
 from together.bench.host import host, line
-from together.bench.networks import write
+from together.bench.networks import default_plan, write
 from together.bench.picture import Say, Wanted, measure_picture, summarise
 from together.bench.plots import draw, ready
 from together.bench.report import by_name, tables

@@ -187,7 +187,7 @@ def test_the_mask_is_kept_with_the_model(tmp_path: Path) -> None:
     assert (kept.visible == mine.visible).all()
     save_model(tmp_path / "whole", model, card(None))
     assert load_model_mask(tmp_path / "whole") is None
-    with pytest.raises(BadInput, match="give its mask"):
+    with pytest.raises(BadInput, match="not the one that the card"):
         save_model(tmp_path / "without", model, card(mine))
     (tmp_path / "covered" / "mask.png").write_bytes(Mask("other", ~mine.visible).to_png())
     with pytest.raises(BadInput, match="is not the one of model"):

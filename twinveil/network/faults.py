@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from twinveil.network.nodes import IMAGE, Concat, Conv, Dense, MaxPool, Node, Relu, Shape, output_shape
-
-if TYPE_CHECKING:
-    from twinveil.network.plan import Plan
 
 MAX_ACCUMULATOR_BITS = 31
 LIMITS = {"values": 1 << 20, "weights": 1 << 20, "products": 1 << 26, "window entries": 1 << 23}
@@ -19,7 +16,22 @@ LIMITS = {"values": 1 << 20, "weights": 1 << 20, "products": 1 << 26, "window en
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
-def faults_of(plan: Plan) -> list[str]:
+class Described(Protocol):
+    """A network's description as it came in; plan.py makes a Plan of it once nothing is wrong."""
+
+    @property
+    def image_shape(self) -> Shape: ...
+    @property
+    def image_bits(self) -> int: ...
+    @property
+    def fraction_bits(self) -> int: ...
+    @property
+    def nodes(self) -> Sequence[Node]: ...
+    @property
+    def shapes(self) -> Mapping[str, Shape]: ...
+
+
+def faults_of(plan: Described) -> list[str]:
     """Everything that keeps `plan` from being run, in the order of its layers."""
     if not _are_ints(plan.image_shape, 3, 1, 1024):
         return ["the image shape must be three integers from 1 to 1024"]
@@ -70,7 +82,7 @@ def faults_of(plan: Plan) -> list[str]:
     return faults
 
 
-def over_limits(plan: Plan, pictures: int) -> str | None:
+def over_limits(plan: Described, pictures: int) -> str | None:
     """Which of the limits a query of so many pictures exceeds, or None."""
     sizes = Counter({"values": prod(plan.image_shape)})
     for node in plan.nodes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.nn import functional
 from owner.masks.recogniser import FACES, OnEpoch
 from owner.masks.repair_network import RepairNetwork
 from owner.training.augmentation import distort
+from owner.training.psnr import psnr
 from twinveil.errors import BadInput
 from twinveil.pictures.files import Picture
 from twinveil.pictures.masks import Mask
@@ -105,7 +105,7 @@ def fill_with_mean(covered: Picture, mask: Mask) -> Picture:
     return np.where(mask.visible, covered, filling)
 
 
-def psnr(made: Picture, whole: Picture) -> float:
-    """Peak signal-to-noise ratio in dB over all pixels of all pictures; 99 at most."""
-    error = float(np.mean((made.astype(np.float64) - whole.astype(np.float64)) ** 2))
-    return 10 * math.log10(255**2 / max(error, 255**2 / 10**9.9))
+def pooled_psnr(made: Picture, whole: Picture) -> float:
+    """Peak signal-to-noise ratio in dB over all pixels of all pictures."""
+    left, right = (torch.from_numpy(each[np.newaxis] / 255.0) for each in (made, whole))
+    return psnr(left, right).item()

@@ -26,6 +26,7 @@ from owner.training.compile import compile_network, fold
 from owner.training.datasets import DataSet, load_data_set
 from owner.training.icnn import ICNN, Widths
 from owner.training.quantise import FixedPointTwin, RealLayer
+from owner.training.threads import torch_threads
 from owner.training.tracing import trace
 from twinveil.errors import BadInput
 from twinveil.network import oracle
@@ -123,14 +124,9 @@ def train_on(
     name = options.name or model_name(data.name)
     check_name(name, options.version)
     check_class_names(data.class_names)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(options.threads)
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(options.seed)
-            return _train(data, name, options, on_progress or (lambda _: None))
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(options.threads), torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        return _train(data, name, options, on_progress or (lambda _: None))
 
 
 def _train(

@@ -12,8 +12,8 @@ import torch
 def torch_threads(count: int = 1) -> Iterator[None]:
     """torch with that many threads; as it was before afterwards.
 
-    Layers as small as ours gain nothing from a second one, on a busy machine they wait for each other, and with
-    one the results are the same everywhere.
+    Layers as small as ours gain nothing from a second one, on a busy machine they wait for each other, and
+    with one the results are the same everywhere.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -1,0 +1,1 @@
+"""One item: all that one picture needs, made ahead of it and spent once."""

@@ -1,0 +1,1 @@
+"""What is left once a picture comes: shares and labels, no ciphertext."""

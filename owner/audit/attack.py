@@ -17,6 +17,7 @@ from torch import Tensor
 from owner.audit.inverse import Architecture, Inverse, inverse_network
 from owner.audit.metrics import ssim
 from owner.audit.standard import Standard, ridge
+from owner.training.descent import ANOTHER, descend
 from owner.training.threads import torch_threads
 from twinveil.errors import BadInput
 
@@ -153,9 +154,7 @@ class _Training:
         for places in torch.split(order, self._options.batch):
             made, wanted = self._network(given[places]), pictures[places]
             loss = (1 - ssim(made, wanted)).mean() + _MSE_WEIGHT * (made - wanted).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            descend(optimizer, loss, hint=ANOTHER)
 
     def _checked(self) -> tuple[Tensor, Tensor]:
         """Validation as the network sees it, paired like the samples."""

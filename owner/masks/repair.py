@@ -12,6 +12,7 @@ from torch.nn import functional
 from owner.masks.recogniser import FACES, OnEpoch
 from owner.masks.repair_network import RepairNetwork
 from owner.training.augmentation import distort
+from owner.training.descent import descend
 from owner.training.psnr import psnr
 from twinveil.errors import BadInput
 from twinveil.pictures.files import Picture
@@ -68,14 +69,8 @@ def train_repair(
             whole = distort(pixels[places].float(), FACES, source)
             visible = masks[torch.randint(len(masks), (size,), generator=source)]
             loss = repair_loss(network(whole * visible, visible), whole, visible)
-            if not torch.isfinite(loss):
-                raise BadInput("training the repair network diverged: choose a lower learning rate")
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
+            losses += descend(optimizer, loss, longest=1.0)
             schedule.step()
-            losses += float(loss.detach())
         report(epoch + 1, settings.epochs, losses / count)
     return network.eval()
 

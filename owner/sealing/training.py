@@ -69,16 +69,3 @@ class Batches:
             mirrored = torch.rand(len(places), generator=source) < 0.5
             pixels[mirrored] = pixels[mirrored].flip(3)
             yield pixels, self._labels[places]
-
-
-def finite(loss: Tensor) -> Tensor:
-    """Raises BadInput if training diverges."""
-    if not torch.isfinite(loss):
-        raise BadInput("training diverged: choose another seed")
-    return loss
-
-
-def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    finite(loss).backward()  # type: ignore[no-untyped-call]
-    optimizer.step()

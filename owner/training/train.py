@@ -24,6 +24,7 @@ from torch.nn import functional
 from owner.training.augmentation import Distortions, distort
 from owner.training.compile import compile_network, fold
 from owner.training.datasets import DataSet, load_data_set
+from owner.training.descent import descend
 from owner.training.icnn import ICNN, Widths
 from owner.training.quantise import FixedPointTwin, RealLayer
 from owner.training.threads import torch_threads
@@ -256,14 +257,9 @@ def _epoch(
     for pixels, labels in batches.epoch():
         scores = network(pixels)
         loss = functional.cross_entropy(scores, labels, label_smoothing=0.05)
-        if not torch.isfinite(loss):
-            raise BadInput("training diverged: choose a lower learning rate")
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        losses += descend(optimizer, loss) * len(labels)
         schedule.step()
         after_step()
-        losses += float(loss.detach()) * len(labels)
         hits += int((scores.detach().argmax(dim=1) == labels).sum())
         seen += len(labels)
     return losses / seen, hits / seen

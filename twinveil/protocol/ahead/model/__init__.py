@@ -1,1 +1,0 @@
-"""Import of a model as shares modulo 2^L, without a circuit."""

@@ -1,1 +1,0 @@
-"""What is left once a picture comes: shares and labels, no ciphertext."""

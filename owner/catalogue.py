@@ -138,10 +138,8 @@ class CatalogueFile:
 class Catalogue:
     """A CatalogueHandler."""
 
-    def __init__(self, releases: CatalogueFile, cloud_s1: str, cloud_s2: str) -> None:
-        """The clouds' addresses as users may use them; those in ready files mean nothing elsewhere."""
+    def __init__(self, releases: CatalogueFile) -> None:
         self._releases = releases
-        self._clouds = ["" if address.startswith("file:") else address for address in (cloud_s1, cloud_s2)]
 
     def list_models(self) -> Sequence[ModelEntry]:
         return [each.entry() for each in self._releases.all()]
@@ -153,6 +151,4 @@ class Catalogue:
             plan_json=found.plan.to_json(),
             card_json=found.card.to_json(),
             key_fingerprint=bytes.fromhex(found.fingerprint),
-            cloud_s1=self._clouds[0],
-            cloud_s2=self._clouds[1],
         )

@@ -14,7 +14,7 @@ from twinveil.transport.server import Service
 def build(settings: OwnerSettings) -> Sequence[Service]:
     """The services of this role, from its settings."""
     s2_key = settings.s2_key()
-    catalogue = Catalogue(CatalogueFile(settings.state), settings.cloud_s1, settings.cloud_s2)
+    catalogue = Catalogue(CatalogueFile(settings.state))
 
     def facts() -> Facts:
         return Facts(bytes.fromhex(s2_key.known()), catalogue.list_models())

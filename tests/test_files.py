@@ -7,13 +7,24 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Barrier
 
 import pytest
 
 from twinveil.errors import BadInput
-from twinveil.files import check_place, create, lock, replace, replacing, sync_folder, write_report
+from twinveil.files import (
+    check_place,
+    create,
+    creating_folder,
+    lock,
+    replace,
+    replacing,
+    replacing_folder,
+    sync_folder,
+    write_report,
+)
 
 
 def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -190,3 +201,58 @@ def test_a_report_goes_through_a_pipe(tmp_path: Path) -> None:
     finally:
         os.close(reader)
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("making", [creating_folder, replacing_folder])
+def test_a_folder_appears_whole_private_and_synced(
+    tmp_path: Path, making: Callable[[Path], AbstractContextManager[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("twinveil.files.sync_folder", synced.append)
+    with making(tmp_path / "made") as part:
+        (part / "below").mkdir()
+        (part / "below" / "file").write_text("whole")
+        assert not (tmp_path / "made").exists()
+    assert (tmp_path / "made" / "below" / "file").read_text() == "whole"
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o700
+    assert synced == [part, part / "below", tmp_path]
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+@pytest.mark.parametrize("making", [creating_folder, replacing_folder])
+def test_a_folder_that_was_not_finished_leaves_what_was_there(
+    tmp_path: Path, making: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("old")
+    with pytest.raises(KeyboardInterrupt), making(tmp_path / "kept") as part:
+        (part / "file").write_text("new")
+        raise KeyboardInterrupt
+    assert (tmp_path / "kept" / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_folder_takes_the_place_of_another_only_where_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("old")
+    with pytest.raises(OSError, match="not empty"), creating_folder(tmp_path / "kept") as part:
+        (part / "file").write_text("new")
+    assert (tmp_path / "kept" / "file").read_text() == "old"
+    with replacing_folder(tmp_path / "kept") as part:
+        (part / "other").write_text("new")
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["other"]
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_folder_in_its_place_stays_though_that_cannot_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("old")
+    with pytest.raises(OSError, match="Input/output"), replacing_folder(tmp_path / "kept") as part:
+        (part / "file").write_text("new")
+        real = sync_folder
+        monkeypatch.setattr(
+            "twinveil.files.sync_folder", lambda at: refusing(errno.EIO)() if at == tmp_path else real(at)
+        )
+    assert (tmp_path / "kept" / "file").read_text() == "new"

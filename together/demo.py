@@ -37,7 +37,7 @@ from twinveil.start.local_cluster import LocalCluster
 from twinveil.start.process import command
 from twinveil.transport.channel import connect
 from twinveil.values import read_json
-from twinveil.verbs.serve_all import cluster_options, watch
+from twinveil.verbs.serve_all import SmallKey, cluster_options, watch
 from twinveil.views.collection import Asked, write_pictures
 from twinveil.wording import typed
 
@@ -86,14 +86,7 @@ def demo(
     key_bits: Annotated[
         int, typer.Option(envvar=variable("key_bits"), help="Length of the Paillier modulus.")
     ] = 2048,
-    insecure_small_key: Annotated[
-        bool,
-        typer.Option(
-            "--insecure-small-key",
-            envvar=variable("insecure_small_key"),
-            help="Allow a key below 2048 bits, for tests only.",
-        ),
-    ] = False,
+    insecure_small_key: SmallKey = False,
     folder: Annotated[
         Path, typer.Option(help="What a run makes and the next one finds: model, key, pictures, logs.")
     ] = Path(".twinveil/demo"),

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -78,6 +79,49 @@ def _place_new(partial: Path, path: Path) -> None:
             if os.path.lexists(path):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
             partial.replace(path)
+
+
+def creating_folder(path: Path) -> AbstractContextManager[Path]:
+    """A private folder to fill, which becomes `path` once all is written. Raises OSError if that is taken."""
+    return _placing_folder(path, place_folder)
+
+
+def replacing_folder(path: Path) -> AbstractContextManager[Path]:
+    """A private folder to fill, which takes the place of `path` once all is written, whatever was there."""
+    return _placing_folder(path, _exchange_folder)
+
+
+@contextmanager
+def _placing_folder(path: Path, place: Callable[[Path, Path], None]) -> Iterator[Path]:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    private_folder(part)
+    try:
+        yield part
+        place(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def place_folder(part: Path, path: Path) -> None:
+    """Gives a folder whose files are written its name. Raises OSError if one that is not empty has it."""
+    for folder, _, _ in os.walk(part):
+        sync_folder(Path(folder))
+    part.rename(path)
+    sync_folder(path.parent)
+
+
+def _exchange_folder(part: Path, path: Path) -> None:
+    """Two renames: between them there is no folder of that name, but never half of one."""
+    old = part.with_suffix(".old")
+    if path.exists():
+        path.rename(old)
+    try:
+        place_folder(part, path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,8 +7,7 @@ shuffled features (what is there without any?), and on the clouds' views.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,8 @@ from torch import Tensor
 from owner.audit.inverse import Architecture, Inverse, inverse_network
 from owner.audit.metrics import ssim
 from owner.audit.standard import Standard, ridge
+from owner.training.descent import ANOTHER, descend
+from owner.training.threads import torch_threads
 from twinveil.errors import BadInput
 
 OnBatch = Callable[[int, int], None]
@@ -93,20 +94,9 @@ def train_attacker(
     shuffled: every picture gets another's features, anew in every pass. What it still gives back is what
     it knows of pictures in general.
     """
-    with one_thread(), torch.random.fork_rng():
+    with torch_threads(), torch.random.fork_rng():
         torch.manual_seed(options.seed)
         return _Training(material, options, shuffled).run(report)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Layers this small gain nothing from a second thread; on a busy machine they wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Training:
@@ -164,9 +154,7 @@ class _Training:
         for places in torch.split(order, self._options.batch):
             made, wanted = self._network(given[places]), pictures[places]
             loss = (1 - ssim(made, wanted)).mean() + _MSE_WEIGHT * (made - wanted).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            descend(optimizer, loss, hint=ANOTHER)
 
     def _checked(self) -> tuple[Tensor, Tensor]:
         """Validation as the network sees it, paired like the samples."""

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from owner.audit.material import scaled
-from owner.audit.metrics import cosine, nearest_neighbour, psnr, ssim
+from owner.audit.metrics import cosine, nearest_neighbour, ssim
 from owner.audit.risk import Risk, Values, risk
 from owner.audit.subjects import SubjectGroup
+from owner.training.psnr import psnr
 
 Recogniser = Callable[[Tensor], Tensor]
 """Class scores (n, classes) of pixels 0 .. 255, whole numbers."""

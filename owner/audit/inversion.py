@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from owner.audit.attack import Attacker, AttackOptions, Material, one_thread, train_attacker
+from owner.audit.attack import Attacker, AttackOptions, Material, train_attacker
 from owner.audit.evaluation import Comparison, Targets
 from owner.audit.features import PICTURE, SCORES, Extractor
 from owner.audit.findings import (
@@ -30,6 +30,7 @@ from owner.audit.metrics import ssim
 from owner.audit.permutation import p_value
 from owner.audit.subjects import Split, SubjectGroup
 from owner.audit.views import Recorded, RecordedArrays, ViewFeatures, views
+from owner.training.threads import torch_threads
 from twinveil.errors import BadInput
 from twinveil.pictures.masks import Mask
 from twinveil.wording import Telling
@@ -70,7 +71,7 @@ class Inversion:
         cloud_views = views(seen, recorded.sample.pictures) if seen is not None and recorded else []
         attacks = len(kinds) + 2 * len(self._layers) + 4 * len(cloud_views)
         trainer = _Trainer(self._options, attacks, step)
-        with one_thread():
+        with torch_threads():
             gates = {kind: self._gate(kind, trainer) for kind in kinds}
             layers = tuple(self._layer(name, gates, trainer) for name in self._layers)
             attacked = tuple(self._view(v, recorded, trainer) for v in cloud_views) if recorded else ()

@@ -14,9 +14,6 @@ from torch.nn import functional
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
-MAX_PSNR = 60.0
-"""Decibels that stand for "the same picture": beyond 8-bit rounding there is nothing to tell apart."""
-
 
 def ssim(left: Tensor, right: Tensor) -> Tensor:
     """Structural similarity of each pair, (n,); 1 for equal pictures. Differentiable."""
@@ -32,12 +29,6 @@ def ssim(left: Tensor, right: Tensor) -> Tensor:
     similarity = (2 * mu_l * mu_r + _C1) * (2 * covariance + _C2)
     similarity = similarity / ((mu_l * mu_l + mu_r * mu_r + _C1) * (var_l + var_r + _C2))
     return similarity.flatten(1).mean(dim=1)
-
-
-def psnr(left: Tensor, right: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each pair in decibels, (n,), at most MAX_PSNR."""
-    error = (left - right).square().flatten(1).mean(dim=1)
-    return (-10 * torch.log10(error.clamp(min=10 ** (-MAX_PSNR / 10)))).clamp(max=MAX_PSNR)
 
 
 def cosine(left: Tensor, right: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from owner.masks.recogniser import Recogniser, recognise
-from owner.masks.repair import fill_with_mean, psnr, repair
-from owner.masks.study import Study, one_thread
+from owner.masks.repair import fill_with_mean, pooled_psnr, repair
+from owner.masks.study import Study
+from owner.training.threads import torch_threads
 from twinveil.pictures.files import Picture
 from twinveil.pictures.masks import GROUP_NAMES, Mask, group_of
 from twinveil.wording import Telling
@@ -62,7 +63,7 @@ def measure(study: Study, report: Telling = lambda done, of, label: None) -> Rec
     tests, runs = study.data.held_out, study.settings.runs
     covered = [tests, *(mask.cover(tests) for mask in study.masks)]
     hits: dict[str, Hits] = {}
-    with one_thread():
+    with torch_threads():
         for number, kind in enumerate(("original", "masked")):
             hits[kind] = np.zeros((runs, len(covered)), np.int64)
             for run, seed in enumerate(study.settings.seeds):
@@ -95,13 +96,13 @@ class Attacker:
     def __call__(self, name: str) -> Attack:
         if name not in self._made:
             self._report(name)
-            with one_thread():
+            with torch_threads():
                 self._made[name] = self._attack(self._masks[name])
         return self._made[name]
 
     def repaired(self, covered: Picture, mask: Mask) -> Picture:
         """Pictures (n, channels, height, width) made whole by the repair network of the first run."""
-        with one_thread():
+        with torch_threads():
             return repair(self._models[0][0], covered, mask)
 
     def _attack(self, mask: Mask) -> Attack:
@@ -112,8 +113,8 @@ class Attacker:
             made = repair(repairer, covered, mask)
             masked.append(_hits(self._study, ours, made))
             original.append(_hits(self._study, theirs, made))
-            repaired.append(psnr(made, tests))
-        mean = psnr(fill_with_mean(covered, mask), tests)
+            repaired.append(pooled_psnr(made, tests))
+        mean = pooled_psnr(fill_with_mean(covered, mask), tests)
         return Attack(np.array(masked), np.array(original), tuple(repaired), mean)
 
 

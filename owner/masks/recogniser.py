@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from owner.training.augmentation import Distortions, distort
 from owner.training.datasets import Labels
+from owner.training.descent import descend
 from twinveil.errors import BadInput
 from twinveil.pictures.files import Picture
 
@@ -125,13 +126,8 @@ def train_recogniser(
             if masks is not None:
                 shown = shown * masks[torch.randint(len(masks), (size,), generator=source)]
             loss = functional.cross_entropy(network(shown), targets[places], label_smoothing=_LABEL_SMOOTHING)
-            if not torch.isfinite(loss):
-                raise BadInput("training diverged: choose a lower learning rate")
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            losses += descend(optimizer, loss)
             schedule.step()
-            losses += float(loss.detach())
         report(epoch + 1, settings.epochs, losses / count)
     return network.eval()
 

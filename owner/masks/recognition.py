@@ -20,8 +20,9 @@ import torch
 
 from owner.masks.recogniser import Recogniser
 from owner.masks.results import read_known
-from owner.masks.study import Study, one_thread
+from owner.masks.study import Study
 from owner.masks.tables import Rule
+from owner.training.threads import torch_threads
 from twinveil.errors import BadInput
 from twinveil.network.card import PictureSpec
 from twinveil.pictures.files import Picture, Source, load_picture, several
@@ -104,7 +105,7 @@ class Recognition:
 
     @torch.no_grad()
     def _recognise(self, picture: Picture, mask: Mask) -> Recognised:
-        with one_thread():
+        with torch_threads():
             shares = torch.softmax(self._network(torch.from_numpy(mask.cover(picture)[None]).float()), dim=1)
         label = int(shares.argmax())
         return Recognised(label, self._class_names[label], float(shares[0, label]), mask.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,8 @@ from torch.nn import functional
 from owner.masks.recogniser import FACES, OnEpoch
 from owner.masks.repair_network import RepairNetwork
 from owner.training.augmentation import distort
+from owner.training.descent import descend
+from owner.training.psnr import psnr
 from twinveil.errors import BadInput
 from twinveil.pictures.files import Picture
 from twinveil.pictures.masks import Mask
@@ -68,14 +69,8 @@ def train_repair(
             whole = distort(pixels[places].float(), FACES, source)
             visible = masks[torch.randint(len(masks), (size,), generator=source)]
             loss = repair_loss(network(whole * visible, visible), whole, visible)
-            if not torch.isfinite(loss):
-                raise BadInput("training the repair network diverged: choose a lower learning rate")
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
+            losses += descend(optimizer, loss, longest=1.0)
             schedule.step()
-            losses += float(loss.detach())
         report(epoch + 1, settings.epochs, losses / count)
     return network.eval()
 
@@ -105,7 +100,7 @@ def fill_with_mean(covered: Picture, mask: Mask) -> Picture:
     return np.where(mask.visible, covered, filling)
 
 
-def psnr(made: Picture, whole: Picture) -> float:
-    """Peak signal-to-noise ratio in dB over all pixels of all pictures; 99 at most."""
-    error = float(np.mean((made.astype(np.float64) - whole.astype(np.float64)) ** 2))
-    return 10 * math.log10(255**2 / max(error, 255**2 / 10**9.9))
+def pooled_psnr(made: Picture, whole: Picture) -> float:
+    """Peak signal-to-noise ratio in dB over all pixels of all pictures."""
+    left, right = (torch.from_numpy(each[np.newaxis] / 255.0) for each in (made, whole))
+    return psnr(left, right).item()

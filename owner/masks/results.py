@@ -9,7 +9,6 @@ FOLDER/nearest/NAME.png            the judged candidate that loses most by repai
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from owner.masks.study import Study
 from owner.masks.tables import Rule, Selection
 from twinveil.errors import BadInput
-from twinveil.files import private_folder, replace
+from twinveil.files import replace, replacing_folder
 from twinveil.values import read_json, real
 
 NAME = "selection.json"
@@ -54,11 +53,9 @@ def write_results(study: Study, selection: Selection) -> Path:
     path = study.folder / NAME
     try:
         for rule, name in PLACES.items():
-            place = study.folder / name
-            shutil.rmtree(place, ignore_errors=True)
-            private_folder(place)
-            for mask in selection.of(rule):
-                replace(place / f"{mask}.png", masks[mask].to_png())
+            with replacing_folder(study.folder / name) as place:
+                for mask in selection.of(rule):
+                    replace(place / f"{mask}.png", masks[mask].to_png())
         replace(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     except OSError as error:
         raise BadInput(f"{study.folder} cannot be written: {error.strerror or error}") from None

@@ -12,8 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +30,7 @@ from owner.masks.repair import RepairSettings, train_repair
 from owner.masks.repair_network import RepairNetwork
 from owner.masks.statistics import MAX_RUNS
 from owner.training.datasets import DataSet, load_data_set, located
+from owner.training.threads import torch_threads
 from twinveil.errors import BadInput
 from twinveil.files import private_folder
 from twinveil.files import replace as replace_file
@@ -165,7 +165,7 @@ class Study:
     def train(self, report: Telling = lambda done, of, label: None) -> None:
         """Make every training that is missing; each is on disk when the next begins."""
         todo = self.missing()
-        with one_thread():
+        with torch_threads():
             for number, (kind, seed) in enumerate(todo):
 
                 def epoch(done: int, epochs: int, loss: float, number: int = number) -> None:
@@ -281,17 +281,6 @@ class Study:
             replace_file(self.folder / "study.json", (json.dumps(content, indent=1) + "\n").encode())
         except OSError as error:
             raise BadInput(f"{self.folder} cannot be written: {error.strerror or error}") from None
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """The layers are too small to gain from a second one, and results stay the same everywhere."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _load_pictures(settings: StudySettings) -> DataSet:

@@ -17,7 +17,8 @@ from owner.sealing.faces import Faces, Split
 from owner.sealing.networks import SIDE, Discriminator, Generator
 from owner.sealing.quantise import Quantised
 from owner.sealing.samples import noisy
-from owner.sealing.training import Batches, Options, seeded, step
+from owner.sealing.training import Batches, Options, seeded
+from owner.training.descent import ANOTHER, descend
 from twinveil.sealing.factors import Adversarial, Form
 from twinveil.sealing.integers import COSINE_ONE
 from twinveil.sealing.network_files import Network, make_network
@@ -42,7 +43,9 @@ def train_adversarial(
             for pixels, _ in batches.epoch(source):
                 clear = pixels / 127.5 - 1
                 derived = generator(noisy(clear, source))
-                step(judges, judgement(discriminator(clear), discriminator(derived.detach())))
+                descend(
+                    judges, judgement(discriminator(clear), discriminator(derived.detach())), hint=ANOTHER
+                )
                 losses.append(_make(generator_loss(discriminator(derived), derived, clear), makers))
             report(epoch, epochs, f"generator's cross-entropy {np.mean(losses):.3f}")
         generator.eval()
@@ -79,5 +82,5 @@ def mean_similarity(network: Network, faces: Faces) -> float:
 
 
 def _make(loss: Tensor, makers: torch.optim.Optimizer) -> float:
-    step(makers, loss)
+    descend(makers, loss, hint=ANOTHER)
     return float(loss.detach())

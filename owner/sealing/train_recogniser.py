@@ -16,7 +16,8 @@ from owner.sealing.faces import Faces, Split
 from owner.sealing.networks import FACE_SIDE, FEATURES, Recogniser
 from owner.sealing.quantise import Quantised
 from owner.sealing.rates import choose_threshold, rates, scores
-from owner.sealing.training import STRONG, Batches, Options, seeded, step
+from owner.sealing.training import STRONG, Batches, Options, seeded
+from owner.training.descent import ANOTHER, descend
 from twinveil.errors import BadInput
 from twinveil.sealing.features import Recogniser as IntegerRecogniser
 from twinveil.sealing.integers import Integers
@@ -40,7 +41,7 @@ def train_recogniser(split: Split, options: Options, facts: dict[str, Any], repo
             losses = []
             for pixels, people in batches.epoch(source):
                 loss = cosine_margin(model(normal(lit(pixels, source))), directions, people)
-                step(optimizer, loss)
+                descend(optimizer, loss, hint=ANOTHER)
                 losses.append(float(loss.detach()))
             schedule.step()
             report(epoch, epochs, f"loss {np.mean(losses):.3f}")

@@ -13,7 +13,8 @@ from torch.nn import functional
 from owner.sealing.faces import Faces, Split
 from owner.sealing.networks import SIDE, Variational
 from owner.sealing.quantise import Quantised
-from owner.sealing.training import Batches, Options, seeded, step
+from owner.sealing.training import Batches, Options, seeded
+from owner.training.descent import ANOTHER, descend
 from twinveil.sealing.factors import Variational as IntegerVariational
 from twinveil.sealing.network_files import Network, make_network
 from twinveil.sealing.pixels import binarised, grey_square
@@ -37,7 +38,7 @@ def train_variational(split: Split, options: Options, facts: dict[str, Any], rep
                 x = (pixels > pixels.mean(dim=(2, 3), keepdim=True)).float()
                 noise = torch.randn(x.shape, generator=source)
                 loss = -evidence_lower_bound(x, *model(x, noise)).mean()
-                step(optimizer, loss)
+                descend(optimizer, loss, hint=ANOTHER)
                 bounds.append(-float(loss.detach()))
             bound = float(np.mean(bounds))
             report(epoch, epochs, f"evidence lower bound {bound:.0f}")

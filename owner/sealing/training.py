@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from owner.training.augmentation import Distortions, distort
+from owner.training.threads import torch_threads
 from twinveil.errors import BadInput
 
 MILD = Distortions(degrees=8.0, shear=0.05, scale=0.08, shift=0.05, warp=0.01)
@@ -40,14 +41,9 @@ class Options:
 @contextmanager
 def seeded(options: Options) -> Iterator[torch.Generator]:
     """torch with the options' seed and threads; as it was before afterwards."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(options.threads)
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(options.seed)
-            yield torch.Generator().manual_seed(options.seed)
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(options.threads), torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        yield torch.Generator().manual_seed(options.seed)
 
 
 class Batches:
@@ -73,16 +69,3 @@ class Batches:
             mirrored = torch.rand(len(places), generator=source) < 0.5
             pixels[mirrored] = pixels[mirrored].flip(3)
             yield pixels, self._labels[places]
-
-
-def finite(loss: Tensor) -> Tensor:
-    """Raises BadInput if training diverges."""
-    if not torch.isfinite(loss):
-        raise BadInput("training diverged: choose another seed")
-    return loss
-
-
-def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    finite(loss).backward()  # type: ignore[no-untyped-call]
-    optimizer.step()

@@ -14,13 +14,13 @@ from twinveil.cli.main import PASS_THROUGH
 from twinveil.cli.progress import steps
 from twinveil.cli.reach import with_settings
 from twinveil.cli.terminal import Terminal
-from twinveil.errors import BadConfiguration, BadInput, InvalidMessage
+from twinveil.errors import BadInput, InvalidMessage
 from twinveil.sealing.enrolment import Enrolment
 from twinveil.sealing.factors import FORMS
 from twinveil.sealing.pixels import to_png
 from twinveil.services.sealing import SealingServer
 from twinveil.start.config import choice, variable
-from twinveil.start.local_folder import CLUSTER
+from twinveil.start.local_folder import CLUSTER, NAME, LocalFolder
 from twinveil.start.process import command
 from twinveil.start.settings import EnrolSettings
 from twinveil.transport.channel import connect
@@ -84,11 +84,10 @@ def _serve(
     """Run the sealing server until it is told to stop; further options: twinveil serve sealing --help."""
     flags: list[str] = []
     if cluster is not None:
-        tls = cluster / "tls" / "owner"
-        if not tls.is_dir():
-            raise BadConfiguration(f"{cluster} is not the folder of a local cluster")
-        flags = [f"--tls={tls}", f"--state={cluster / 'owner'}", "--listen=127.0.0.1:0"]
-        flags += [f"--ready-file={cluster / 'run' / 'sealing.json'}", "--name=local"]
+        local = LocalFolder(cluster)
+        local.check("owner")
+        flags = [f"--tls={local.tls('owner')}", f"--state={local.state('owner')}", f"--name={NAME}"]
+        flags += ["--listen=127.0.0.1:0", f"--ready-file={local.ready_file('sealing')}"]
     os.execv(sys.executable, command("owner.sealing", *flags, *context.args))  # noqa: S606
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from PIL import Image
 
 from owner.training.datasets import DataSet
 from twinveil.errors import BadImage, BadInput
-from twinveil.files import private_folder, replace
+from twinveil.files import creating_folder, private_folder, replace
 from twinveil.pictures.decoding import stored_picture
 from twinveil.pictures.files import Picture
 from twinveil.pictures.folders import pictures_below
@@ -26,7 +24,6 @@ def write_held_out(data: DataSet, folder: Path) -> None:
     Raises BadInput for a folder with other pictures: they would be taken for held-out ones.
     """
     folder = Path(os.path.realpath(folder))
-    part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     try:
         if folder.exists() and any(folder.iterdir()):
             if not _holds(folder, data):
@@ -35,14 +32,12 @@ def write_held_out(data: DataSet, folder: Path) -> None:
                     "remove it or name another folder"
                 )
             return
-        for name, image in _images(data):
-            private_folder((part / name).parent)
-            replace(part / name, _png(image))
-        part.rename(folder)
+        with creating_folder(folder) as part:
+            for name, image in _images(data):
+                private_folder((part / name).parent)
+                replace(part / name, _png(image))
     except OSError as error:
         raise BadInput(f"{folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _holds(folder: Path, data: DataSet) -> bool:

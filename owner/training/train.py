@@ -24,8 +24,10 @@ from torch.nn import functional
 from owner.training.augmentation import Distortions, distort
 from owner.training.compile import compile_network, fold
 from owner.training.datasets import DataSet, load_data_set
+from owner.training.descent import descend
 from owner.training.icnn import ICNN, Widths
 from owner.training.quantise import FixedPointTwin, RealLayer
+from owner.training.threads import torch_threads
 from owner.training.tracing import trace
 from twinveil.errors import BadInput
 from twinveil.network import oracle
@@ -123,14 +125,9 @@ def train_on(
     name = options.name or model_name(data.name)
     check_name(name, options.version)
     check_class_names(data.class_names)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(options.threads)
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(options.seed)
-            return _train(data, name, options, on_progress or (lambda _: None))
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(options.threads), torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        return _train(data, name, options, on_progress or (lambda _: None))
 
 
 def _train(
@@ -260,14 +257,9 @@ def _epoch(
     for pixels, labels in batches.epoch():
         scores = network(pixels)
         loss = functional.cross_entropy(scores, labels, label_smoothing=0.05)
-        if not torch.isfinite(loss):
-            raise BadInput("training diverged: choose a lower learning rate")
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        losses += descend(optimizer, loss) * len(labels)
         schedule.step()
         after_step()
-        losses += float(loss.detach()) * len(labels)
         hits += int((scores.detach().argmax(dim=1) == labels).sum())
         seen += len(labels)
     return losses / seen, hits / seen

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.crypto.crypto_keys import secret_key
-from twinveil.crypto.packing import draw_masks, pack, pack_wide, unpack_low, unpack_wide
+from tests.crypto.unpacking import unpack_wide
+from twinveil.crypto.packing import draw_masks, pack, pack_wide, unpack_low
 
 
 @st.composite

@@ -135,7 +135,7 @@ def _services(folder: Path, world: World, rig: Rig, contact: Contact) -> Mapping
             InferenceServicer(world.queries2),
             RoundsServicer(world.conversations.open),
         ],
-        "owner": [StatusServicer("owner"), CatalogueServicer(Catalogue(releases, "", ""))],
+        "owner": [StatusServicer("owner"), CatalogueServicer(Catalogue(releases))],
         "user": [StatusServicer("user"), GatewayServicer(Gateway(contact))],
         "sealing": [StatusServicer("owner"), SealingServicer(sealing)],
     }

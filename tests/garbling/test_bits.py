@@ -7,8 +7,9 @@ import secrets
 import numpy as np
 import pytest
 
+from tests.garbling.signed import from_signed_bits
 from twinveil.errors import InvalidMessage
-from twinveil.garbling.bits import bits_to_integers, from_bits, from_signed_bits, integers_to_bits, to_bits
+from twinveil.garbling.bits import bits_to_integers, from_bits, integers_to_bits, to_bits
 
 
 @pytest.mark.parametrize("bits", [1, 7, 8, 22, 31, 63, 64])

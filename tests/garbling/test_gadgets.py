@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from tests.garbling.garbled import run_both
+from tests.garbling.signed import from_signed_bits
 from twinveil.errors import InvalidMessage
 from twinveil.garbling import gadgets, ideal
 from twinveil.garbling.bits import (
     bits_to_integers,
     from_bits,
-    from_signed_bits,
     integers_to_bits,
     to_bits,
 )

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.garbling.garbled import run_both
+from tests.garbling.signed import from_signed_bits
 from twinveil.errors import InvalidMessage
 from twinveil.garbling import ideal
-from twinveil.garbling.bits import from_bits, from_signed_bits, to_bits
+from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.circuit import count
 from twinveil.garbling.gates import Gates, Wires
-from twinveil.garbling.windows import max_windows, one_hot_windows, schedule, windows
+from twinveil.garbling.windows import max_windows, schedule, windows
 
 Inputs = Mapping[str, Wires]
 
@@ -38,16 +39,11 @@ def test_any_windows(pool: tuple[int, int, int, int, int, int], signed: bool) ->
     values = rng.integers(-4, 0, (2, height, width)) if signed else rng.integers(0, 4, (2, height, width))
 
     def program(g: Gates, a: Inputs, b: Inputs) -> dict[str, Wires]:
-        return {
-            "maximum": max_windows(g, b["v"], size, stride, padding, signed),
-            "record": one_hot_windows(g, b["v"], size, stride, padding, signed),
-        }
+        return {"maximum": max_windows(g, b["v"], size, stride, padding, signed)}
 
     out = run_both(program, {}, {"v": to_bits(values, 3)})
     maximum = (from_signed_bits if signed else from_bits)(out["maximum"])
     np.testing.assert_array_equal(maximum, ideal.max_windows(values, size, stride, padding))
-    np.testing.assert_array_equal(out["record"], ideal.one_hot_windows(values, size, stride, padding))
-    assert (out["record"].sum(axis=0) == 1).all()
 
 
 def test_bytes_over_more_batch_axes() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.crypto.unpacking import unpack_wide
 from tests.networks import random_model, small_icnn_model
 from tests.protocol.clouds import Clouds
-from twinveil.crypto.packing import unpack_wide
 from twinveil.network.plan import QuantisedModel
 from twinveil.protocol.shares import modulo
 
@@ -76,7 +76,7 @@ def decrypted(clouds: Clouds, ciphertexts: list[object]) -> list[int]:
     return [int(m) for m in clouds.secret.decrypt(ciphertexts)]
 
 
-def test_unpacking_agrees_with_the_library() -> None:
+def test_ways_to_unpack_agree() -> None:
     assert unpack_wide([5 + (7 << 24)], 2, 3) == [[5, 7]]
     assert signed_slots(5 + (7 << 24), 2, 3, 1 << 100) == [5, 7]
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from gmpy2 import mpz
 
-from twinveil.crypto.packing import draw_masks, unpack_wide
+from tests.crypto.unpacking import unpack_wide
+from twinveil.crypto.packing import draw_masks
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.garbling.bits import bits_to_integers, from_bits
 from twinveil.garbling.ot_extension import ExtensionSender

@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pytest
 from gmpy2 import mpz
 
+from tests.crypto.unpacking import unpack_wide
 from tests.networks import random_image, random_model
 from tests.security.crafted import CRAFTED, crafted_model, crafted_query
 from tests.security.ledger import Ledger
 from tests.security.peers import Watching
 from tests.security.settle import settle, settle_import, settle_picture, settle_textbook
 from tests.security.world import OWNER, World, finish, tiny_model, tiny_plan
-from twinveil.crypto.packing import unpack_wide
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import PeerMismatch
 from twinveil.network import oracle

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from together.bench.networks import default_plan
+from twinveil.estimate.machine import least_seconds
 from twinveil.garbling import gadgets, ideal
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.circuit import Program, Shapes, count
@@ -19,6 +20,8 @@ from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.windows import max_windows
 from twinveil.network.schedule import schedule
 from twinveil.protocol.stages import circuits
+
+REPEATS = 15
 
 Inputs = Mapping[str, Wires]
 
@@ -55,16 +58,6 @@ CIRCUITS: dict[str, tuple[Program, Shapes, Shapes]] = {
 }
 
 
-def best(function: Callable[[], object], repeats: int = 15) -> float:
-    """Least processor seconds of `repeats` calls; all of it is one thread."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function()
-        seconds.append(time.process_time() - start)
-    return min(seconds)
-
-
 def bench_circuit(program: Program, garbler: Shapes, evaluator: Shapes) -> tuple[int, float, float]:
     """AND gates; nanoseconds an AND to garble, and to evaluate."""
     counts = count(program, garbler, evaluator)
@@ -72,8 +65,10 @@ def bench_circuit(program: Program, garbler: Shapes, evaluator: Shapes) -> tuple
     own = made.garbler_labels({name: np.zeros(shape, np.bool_) for name, shape in garbler.items()})
     labels = np.ascontiguousarray(made.evaluator_pairs()[:, 0])
     tables, decode = made.tables, made.decode
-    garbled = best(lambda: garble(program, garbler, evaluator, counts))
-    evaluated = best(lambda: evaluate(program, garbler, evaluator, tables, own, labels, decode, counts))
+    garbled = least_seconds(lambda: garble(program, garbler, evaluator, counts), REPEATS)
+    evaluated = least_seconds(
+        lambda: evaluate(program, garbler, evaluator, tables, own, labels, decode, counts), REPEATS
+    )
     return counts.and_gates, garbled * 1e9 / counts.and_gates, evaluated * 1e9 / counts.and_gates
 
 

@@ -25,7 +25,8 @@ from twinveil.network.plan import Plan
 from twinveil.parallel import powers
 from twinveil.params import Params
 from twinveil.protocol.packed.layout import PackedLayout
-from twinveil.start.local_cluster import NAME, LocalCluster
+from twinveil.start.local_cluster import LocalCluster
+from twinveil.start.local_folder import NAME
 from twinveil.verbs.serve_all import cluster_options
 from user.client import Client
 from user.contact import Contact

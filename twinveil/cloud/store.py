@@ -34,7 +34,7 @@ from twinveil.errors import (
     TwinveilError,
     UnknownModel,
 )
-from twinveil.files import private_folder, replace, sync_folder
+from twinveil.files import place_folder, private_folder, replace
 from twinveil.network.card import is_model_place
 from twinveil.network.plan import Plan
 from twinveil.params import MIN_KEY_BITS, Params
@@ -278,8 +278,7 @@ class ModelStore:
     def settle(self, folder: Path, record: Record) -> None:
         with self._lock:
             self.refuse_existing(record.model, record.version)
-            folder.rename(self._root / record.folder)
-            sync_folder(self._root)
+            place_folder(folder, self._root / record.folder)
 
     def remove(self, model: str, version: str, owner: str) -> Record | None:
         """Take this owner's model away, also one that cannot be used any more, which has no record to return.

@@ -54,14 +54,6 @@ def unpack_low(plaintexts: Sequence[mpz], slots: int, slot_bytes: int, bits: int
     return _words(words) & np.uint64((1 << bits) - 1)
 
 
-def unpack_wide(plaintexts: Sequence[mpz], slots: int, slot_bytes: int) -> list[list[int]]:
-    """The whole slots as integers."""
-    size = slots * slot_bytes
-    rows = [_low_bytes(plaintext, size) for plaintext in plaintexts]
-    starts = range(0, size, slot_bytes)
-    return [[int.from_bytes(row[at : at + slot_bytes], "little") for at in starts] for row in rows]
-
-
 def draw_masks(
     count: int,
     slots: int,

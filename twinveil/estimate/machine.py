@@ -111,8 +111,8 @@ def gates(bits: int, values: int, repeats: int = 7) -> tuple[float, float]:
     def play() -> object:
         return evaluate(step.program, step.garbler, step.evaluator, tables, own, labels, decode, counts)
 
-    garbled = _least(lambda: garble(step.program, step.garbler, step.evaluator, counts), repeats)
-    return garbled / counts.and_gates, _least(play, repeats) / counts.and_gates
+    garbled = least_seconds(lambda: garble(step.program, step.garbler, step.evaluator, counts), repeats)
+    return garbled / counts.and_gates, least_seconds(play, repeats) / counts.and_gates
 
 
 def transfers(count: int = 1 << 16) -> tuple[float, float, float]:
@@ -142,7 +142,8 @@ def _byte() -> float:
     return (serialise + encrypt + COPIES * copy) / size
 
 
-def _least(function: Callable[[], object], repeats: int) -> float:
+def least_seconds(function: Callable[[], object], repeats: int) -> float:
+    """Least processor seconds of `repeats` calls; all of it is one thread."""
     seconds = []
     for _ in range(repeats):
         start = time.process_time()

@@ -35,12 +35,6 @@ def from_bits(bits: Bools) -> npt.NDArray[np.uint64]:
     return out
 
 
-def from_signed_bits(bits: Bools) -> npt.NDArray[np.int64]:
-    """Two's complement integers of bits (n, *shape), n at most 64: int64 (*shape)."""
-    spare = np.int64(64 - len(bits))
-    return (from_bits(bits).view(np.int64) << spare) >> spare
-
-
 def integers_to_bits(values: Sequence[int], bits: int) -> Bools:
     """Long integers in [0, 2^bits): bool (bits, len(values))."""
     size = (bits + 7) // 8

@@ -5,15 +5,12 @@ Arrays are int64 of any shape and hold the integers themselves; windows run over
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from twinveil.garbling.labels import Bools, Bytes
 
 Integers = npt.NDArray[np.int64]
-Anything = npt.NDArray[Any]
 
 
 def transfer(pairs: Bytes, choice_bits: Bools) -> Bytes:
@@ -61,35 +58,13 @@ def one_hot_maximum(values: Integers) -> Bools:
 
 
 def max_windows(values: Integers, size: int, stride: int, padding: int) -> Integers:
-    """(..., H, W) -> (..., OH, OW), window by window."""
-    return _over_windows(values, size, stride, padding, lambda part, _: part.max(axis=(-2, -1)))
-
-
-def one_hot_windows(values: Integers, size: int, stride: int, padding: int) -> Bools:
-    """(..., H, W) -> (size * size, ..., OH, OW); no 1 on padding."""
-
-    def record(part: Integers, place: npt.NDArray[np.intp]) -> Anything:
-        flat = part.reshape(*part.shape[:-2], -1)
-        return np.moveaxis(place.reshape(-1)[np.argmax(flat, axis=-1), None] == np.arange(size * size), -1, 0)
-
-    return _over_windows(values, size, stride, padding, record, size * size).astype(np.bool_)
-
-
-def _over_windows(
-    values: Integers, size: int, stride: int, padding: int, function: Any, *prefix: int
-) -> Anything:
-    """function(covered part, its places in the window) for each window."""
+    """(..., H, W) -> (..., OH, OW), window by window; padding is no part of one."""
     height, width = values.shape[-2:]
-    places = np.arange(size * size).reshape(size, size)
     rows = range(-padding, height + padding - size + 1, stride)
     columns = range(-padding, width + padding - size + 1, stride)
-    out = np.zeros((*prefix, *values.shape[:-2], len(rows), len(columns)), np.int64)
+    out = np.zeros((*values.shape[:-2], len(rows), len(columns)), np.int64)
     for at_row, top in enumerate(rows):
         for at_column, left in enumerate(columns):
-            part = values[..., max(top, 0) : top + size, max(left, 0) : left + size]
-            first_row, first_column = max(-top, 0), max(-left, 0)
-            covered = places[
-                first_row : first_row + part.shape[-2], first_column : first_column + part.shape[-1]
-            ]
-            out[..., at_row, at_column] = function(part, covered)
+            covered = values[..., max(top, 0) : top + size, max(left, 0) : left + size]
+            out[..., at_row, at_column] = covered.max(axis=(-2, -1))
     return out

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.errors import InvalidMessage
-from twinveil.garbling.gadgets import maximum, one_hot_maximum
+from twinveil.garbling.gadgets import maximum
 from twinveil.garbling.gates import Gates, Wires
 
 Interval = tuple[int, int]
@@ -66,30 +66,6 @@ def pooled(values: Anything, size: int, stride: int, padding: int, larger: Large
             values = np.concatenate([values, made], axis=axis)
         values = values.take(plan.outputs, axis=axis)
     return values
-
-
-def one_hot_windows(
-    g: Gates, values: Wires, size: int, stride: int, padding: int, signed: bool = False
-) -> Wires:
-    """MR, the record of each window's maximum: (n, channels, H, W) -> (size * size, channels, OH, OW).
-
-    Exactly one 1 a window, ties at the lowest index (row by row in the window); never on padding, where
-    the record is a constant 0. ANDs: those of `one_hot_maximum` for k covered values, for each window.
-    """
-    _, channels, height, width = values.shape
-    rows, columns = windows(height, size, stride, padding), windows(width, size, stride, padding)
-    record = g.constant(np.zeros((size * size, channels, len(rows), len(columns)), np.bool_))
-    for row_part, row_outputs in _alike(rows, stride, padding):
-        for column_part, column_outputs in _alike(columns, stride, padding):
-            row_at = np.add.outer(row_part, np.multiply(row_outputs, stride) - padding)
-            column_at = np.add.outer(column_part, np.multiply(column_outputs, stride) - padding)
-            # (n, channels, window rows, output rows, window columns, output columns)
-            covered = values[:, :, row_at][..., column_at].transpose(0, 2, 4, 1, 3, 5)
-            covered = covered.reshape(len(values), -1, *covered.shape[3:])
-            places = np.add.outer(np.multiply(row_part, size), column_part).reshape(-1)
-            where = np.ix_(places, np.arange(channels), np.array(row_outputs), np.array(column_outputs))
-            record[where] = one_hot_maximum(g, covered, signed)
-    return record
 
 
 def windows(side: int, size: int, stride: int, padding: int) -> tuple[Interval, ...]:
@@ -153,12 +129,3 @@ class _Planner:
             place.update({name: len(place) + index for index, name in enumerate(names)})
             rounds.append((left, right))
         return PoolOrder(tuple(self._inputs), tuple(rounds), tuple(place[name] for name in intervals))
-
-
-def _alike(intervals: tuple[Interval, ...], stride: int, padding: int) -> Iterable[tuple[range, list[int]]]:
-    """Outputs grouped by which part of their window is covered: (part, outputs)."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for output, (low, high) in enumerate(intervals):
-        start = output * stride - padding
-        groups.setdefault((low - start, high - start), []).append(output)
-    return [(range(*part), outputs) for part, outputs in groups.items()]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from twinveil.errors import BadConfiguration
+from twinveil.files import creating_folder
 from twinveil.transport.certificates import issue, make_authority
 
 
@@ -21,8 +21,5 @@ def make_cluster(folder: Path) -> None:
     folder = Path(os.path.realpath(folder))  # nothing can take the place of a link that leads nowhere yet
     if folder.exists():
         raise BadConfiguration(f"{folder} is there already: nothing is overwritten")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700, parents=True)
-    issue(make_authority("Twinveil cluster"), "cloud_s1", "cluster", partial)
-    partial.rename(folder)
+    with creating_folder(folder) as part:
+        issue(make_authority("Twinveil cluster"), "cloud_s1", "cluster", part)

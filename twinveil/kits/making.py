@@ -10,7 +10,6 @@ A kit is there whole or not at all, and none is ever written over: certificates 
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -19,7 +18,7 @@ from pathlib import Path
 from cryptography import x509
 
 from twinveil.errors import BadConfiguration
-from twinveil.files import PUBLIC, replace
+from twinveil.files import PUBLIC, creating_folder, replace
 from twinveil.kits.project import Member, Project
 from twinveil.kits.texts import FINGERPRINT, configuration, instructions, pinned, settings_of
 from twinveil.start.local_cluster import PEERS
@@ -137,15 +136,12 @@ def _keep(member: Member, root: Path, fingerprint: str | None) -> Made:
 def _make(
     project: Project, member: Member, authority: Authority, root: Path, fingerprint: str | None
 ) -> Made:
-    partial = root / f".{member.kit}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700)
-    end = _issue(project, member, authority, partial)
     own = None if member.role == "cloud_s2" else fingerprint
     text = configuration(project, member, project_settings(project, member), own)
-    (partial / CONFIG).write_text(text, encoding="utf-8")
-    (partial / README).write_text(instructions(project, member, end), encoding="utf-8")
-    partial.rename(root / member.kit)
+    with creating_folder(root / member.kit) as part:
+        end = _issue(project, member, authority, part)
+        replace(part / CONFIG, text.encode(), PUBLIC)
+        replace(part / README, instructions(project, member, end).encode(), PUBLIC)
     return Made(member.kit, root / member.kit, "made")
 
 

@@ -9,8 +9,6 @@ mask.png                the mask under which the model knows pictures, if its ca
 
 from __future__ import annotations
 
-import secrets
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +23,7 @@ from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
 from twinveil.errors import BadInput, BadPlan, ModelExists, TwinveilError
-from twinveil.files import private_folder
+from twinveil.files import private_folder, replacing_folder
 from twinveil.files import replace as replace_file
 from twinveil.network.card import ModelCard, is_model_place
 from twinveil.network.plan import Plan, QuantisedModel
@@ -85,7 +83,9 @@ def save_model(
         files[MASK] = mask.to_png()
     check_folder(folder, replace=replace)
     try:
-        _write_folder(folder, files)
+        with replacing_folder(folder) as part:
+            for name, content in files.items():
+                replace_file(part / name, content)
     except OSError as error:
         raise BadInput(f"{folder} cannot be written: {error.strerror or error}") from error
 
@@ -236,25 +236,3 @@ def read_file(path: Path) -> bytes:
         raise BadInput(f"{path.parent} holds no model: {path.name} is missing") from None
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    part = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.part"
-    private_folder(part)
-    try:
-        for name, content in files.items():
-            replace_file(part / name, content)
-        if folder.exists():
-            # Two renames: between them there is no model, but never half of one.
-            old = part.with_suffix(".old")
-            folder.rename(old)
-            try:
-                part.rename(folder)
-            except BaseException:
-                old.rename(folder)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The network without a network: S1's Peer over S2's Conversation in one process, for tests.
+"""The network without a network: S1's Peer over S2's Conversation in one process.
 
 Messages are serialised, cut, put together and parsed exactly as on the wire, so nothing is shared by
 reference, and errors arrive as they do from afar: same type, one line.

@@ -50,7 +50,7 @@ def expect(message: pb.Round, body: str) -> pb.Round:
 
 
 class Scripted:
-    """A net.peer.Conversation that runs a script: one request in, one reply out.
+    """A Conversation (twinveil.rounds.peer) that runs a script: one request in, one reply out.
 
     start: makes the script from the first request. Any error ends the conversation for good.
     """

@@ -48,17 +48,12 @@ class GetModelReply(_message.Message):
     PLAN_JSON_FIELD_NUMBER: _builtins.int
     CARD_JSON_FIELD_NUMBER: _builtins.int
     KEY_FINGERPRINT_FIELD_NUMBER: _builtins.int
-    CLOUD_S1_FIELD_NUMBER: _builtins.int
-    CLOUD_S2_FIELD_NUMBER: _builtins.int
     plan_json: _builtins.str
     """the plan's canonical JSON"""
     card_json: _builtins.str
     """the model card: classes, crop, accuracy"""
     key_fingerprint: _builtins.bytes
     """of S2's public key, as the owner pinned it"""
-    cloud_s1: _builtins.str
-    """HOST:PORT as the owner knows it; empty: ask the user's configuration"""
-    cloud_s2: _builtins.str
     @_builtins.property
     def entry(self) -> _types_pb2.ModelEntry: ...
     def __init__(
@@ -68,12 +63,10 @@ class GetModelReply(_message.Message):
         plan_json: _builtins.str = ...,
         card_json: _builtins.str = ...,
         key_fingerprint: _builtins.bytes = ...,
-        cloud_s1: _builtins.str = ...,
-        cloud_s2: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_json", b"card_json", "cloud_s1", b"cloud_s1", "cloud_s2", b"cloud_s2", "entry", b"entry", "key_fingerprint", b"key_fingerprint", "plan_json", b"plan_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_json", b"card_json", "entry", b"entry", "key_fingerprint", b"key_fingerprint", "plan_json", b"plan_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,6 +28,7 @@ from twinveil.errors import BadInput, PeerUnavailable
 from twinveil.files import lock, private_folder
 from twinveil.start.boundary import DEBUG
 from twinveil.start.config import PREFIX
+from twinveil.start.local_folder import NAME, LocalFolder
 from twinveil.start.process import command
 from twinveil.transport.address import POLL_SECONDS, Ready
 from twinveil.transport.certificates import issue, make_authority
@@ -39,7 +40,6 @@ START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 PEERS = {"cloud_s1": ("cloud_s2",), "cloud_s2": (), "owner": ("cloud_s1", "cloud_s2")}
 PEERS["user"] = ("owner", "cloud_s1", "cloud_s2")
-NAME = "local"
 
 Options = Mapping[str, Sequence[str]]
 
@@ -47,8 +47,8 @@ Options = Mapping[str, Sequence[str]]
 class LocalCluster:
     """Starts, watches and ends the roles.
 
-    folder: what the roles keep (FOLDER/ROLE), their logs, certificates and ready files. It outlives the
-        cluster: the next one finds the same key and models there.
+    folder: what the roles keep, their logs, certificates and ready files (twinveil.start.local_folder). It
+        outlives the cluster: the next one finds the same key and models there.
     options: role -> more command line options of that role.
     deadline: seconds within which all roles must be ready.
     insecure_plaintext: no TLS, to see what it costs; the commands' --cluster does not know such a cluster.
@@ -67,6 +67,7 @@ class LocalCluster:
         self.authority = make_authority("Twinveil local cluster")
         self._insecure = insecure_plaintext
         self.folder = folder.absolute()
+        self._local = LocalFolder(self.folder)
         self.pids: dict[str, int] = {}
         self.addresses: dict[str, str] = {}
         self._options = options or {}
@@ -134,21 +135,21 @@ class LocalCluster:
     def issue_certificates(self) -> None:
         """New ones of the same authority for every role, also while the roles run."""
         for role in ROLES:
-            issue(self.authority, role, NAME, self._tls(role))
+            issue(self.authority, role, NAME, self._local.tls(role))
 
     def me(self, role: str) -> Me:
         """To call others in the name of a role of this cluster."""
-        return Me(role, NAME, None if self._insecure else TlsFiles.in_folder(self._tls(role)))
+        return Me(role, NAME, None if self._insecure else TlsFiles.in_folder(self._local.tls(role)))
 
     def state(self, role: str) -> Path:
         """What a role keeps."""
-        return self.folder / role
+        return self._local.state(role)
 
     def log(self, role: str) -> Path:
-        return self.folder / "logs" / f"{role}.log"
+        return self._local.log(role)
 
     def ready_file(self, role: str) -> Path:
-        return self.folder / "run" / f"{role}.json"
+        return self._local.ready_file(role)
 
     def command(self, role: str) -> list[str]:
         """The command line that runs a role."""
@@ -157,7 +158,7 @@ class LocalCluster:
         for peer in PEERS[role]:
             options[peer.replace("_", "-")] = f"file:{self.ready_file(peer)}"
         flags = [f"--{name}={value}" for name, value in options.items()]
-        flags.append("--insecure-plaintext" if self._insecure else f"--tls={self._tls(role)}")
+        flags.append("--insecure-plaintext" if self._insecure else f"--tls={self._local.tls(role)}")
         return command(role, *flags, "--until-stdin-closes", *self._options.get(role, ()))
 
     def _launch(self, role: str) -> None:
@@ -211,14 +212,11 @@ class LocalCluster:
         last = " | ".join(line.strip() for line in lines if line.strip())[-300:]
         raise PeerUnavailable(f"{role} {what}: {last or 'its log is empty'} (log: {self.log(role)})")
 
-    def _tls(self, role: str) -> Path:
-        return self.folder / "tls" / role
-
     def _take_folder(self) -> None:
         """One cluster a folder: two would write the same models and keys."""
         private_folder(self.folder)
         try:
-            self._lock = lock(self.folder / "lock")
+            self._lock = lock(self._local.lock)
         except BlockingIOError:
             raise BadInput(
                 f"{self.folder}: another cluster is running there; end it or use another folder"

@@ -1,8 +1,16 @@
-"""How a command finds a cluster on this machine (twinveil.start.local_cluster): by its folder alone."""
+"""The folder of a cluster on this machine (twinveil.start.local_cluster), and how a command finds it by that.
+
+FOLDER/ROLE            what a role keeps
+FOLDER/tls/ROLE        its certificate, the key of it, and the authority's certificate
+FOLDER/run/NAME.json   where a role listens; "sealing" beside them, if it runs
+FOLDER/logs/ROLE.log   its log
+FOLDER/lock            taken while the cluster runs
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +24,41 @@ CLUSTER = variable("cluster")
 ELSEWHERE = ("config", "tls", "insecure_plaintext")
 """Flags that say already how to reach the others."""
 
+NAME = "local"
+"""What every role of such a cluster is called in its certificate."""
+
 Settings = TypeVar("Settings", bound=RoleSettings | CallerSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFolder:
+    """Where what lies in a local cluster's folder."""
+
+    folder: Path
+
+    def state(self, role: str) -> Path:
+        return self.folder / role
+
+    def tls(self, role: str) -> Path:
+        return self.folder / "tls" / role
+
+    def ready_file(self, name: str) -> Path:
+        return self.folder / "run" / f"{name}.json"
+
+    def log(self, role: str) -> Path:
+        return self.folder / "logs" / f"{role}.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "lock"
+
+    def check(self, role: str) -> None:
+        """Raises BadConfiguration if no cluster ever ran there."""
+        if not self.tls(role).is_dir():
+            raise BadConfiguration(
+                f"{self.folder} is no local cluster's folder: start one with "
+                f"{typed('twinveil', 'serve', 'all', '--folder', self.folder)}"
+            )
 
 
 def settle_near(
@@ -44,11 +86,7 @@ def cluster_flags(folder: Path, role: str) -> dict[str, str]:
 
     Raises BadConfiguration if no cluster ever ran there.
     """
-    tls = folder / "tls" / role
-    if not tls.is_dir():
-        raise BadConfiguration(
-            f"{folder} is no local cluster's folder: start one with "
-            f"{typed('twinveil', 'serve', 'all', '--folder', folder)}"
-        )
-    flags = {name: f"file:{folder / 'run' / name}.json" for name in (*ROLES, "sealing")}
-    return flags | {"tls": str(tls), "state": str(folder / role), "name": "local"}
+    local = LocalFolder(folder)
+    local.check(role)
+    flags = {name: f"file:{local.ready_file(name)}" for name in (*ROLES, "sealing")}
+    return flags | {"tls": str(local.tls(role)), "state": str(local.state(role)), "name": NAME}

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from twinveil.errors import BadConfiguration
-from twinveil.files import PUBLIC, open_to_others, replace
+from twinveil.files import PUBLIC, creating_folder, open_to_others, replace
 from twinveil.transport.credentials import TlsFiles, server_name
 from twinveil.transport.identity import MALFORMED, role_uri
 
@@ -103,9 +103,9 @@ def issue(
 
 def save_authority(authority: Authority, folder: Path) -> None:
     """For later certificates: key.pem (mode 0600) and authority.pem in a folder of mode 0700."""
-    folder.mkdir(mode=0o700)
-    replace(folder / "key.pem", _private(authority.key))
-    replace(folder / "authority.pem", authority.pem(), PUBLIC)
+    with creating_folder(folder) as part:
+        replace(part / "key.pem", _private(authority.key))
+        replace(part / "authority.pem", authority.pem(), PUBLIC)
 
 
 def load_authority(folder: Path) -> Authority:

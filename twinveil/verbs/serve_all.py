@@ -19,6 +19,17 @@ from twinveil.wording import typed
 CHECK_SECONDS = 0.5
 
 
+SmallKey = Annotated[
+    bool,
+    typer.Option(
+        "--insecure-small-key",
+        envvar=variable("insecure_small_key"),
+        help="Allow a key below 2048 bits, for tests only.",
+    ),
+]
+"""An option of every command that starts a local cluster."""
+
+
 def serve_all(
     folder: Annotated[
         Path, typer.Option(help="For keys, models, certificates and logs; found again the next time.")
@@ -26,14 +37,7 @@ def serve_all(
     key_bits: Annotated[
         int, typer.Option(envvar=variable("key_bits"), help="Length of the Paillier modulus of a new key.")
     ] = 2048,
-    insecure_small_key: Annotated[
-        bool,
-        typer.Option(
-            "--insecure-small-key",
-            envvar=variable("insecure_small_key"),
-            help="Allow a key below 2048 bits, for tests only.",
-        ),
-    ] = False,
+    insecure_small_key: SmallKey = False,
 ) -> None:
     """All four roles as processes of this machine, over mutual TLS, until Ctrl-C."""
     cluster = LocalCluster(folder, cluster_options(key_bits, insecure_small_key))

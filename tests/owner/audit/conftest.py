@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from owner.audit.attack import one_thread
+from owner.training.threads import torch_threads
 
 
 @pytest.fixture(scope="package", autouse=True)
 def _one_thread() -> Iterator[None]:
-    with one_thread():
+    with torch_threads():
         yield

@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from owner.audit.metrics import MAX_PSNR, cosine, nearest_neighbour, psnr, ssim
+from owner.audit.metrics import cosine, nearest_neighbour, ssim
+from owner.training.psnr import MAX_PSNR, psnr
 
 
 def reference_ssim(left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> float:

@@ -11,8 +11,9 @@ import typer
 from PIL import Image
 
 from owner.masks.drawing import draw_masks
-from owner.masks.study import Study, one_thread
+from owner.masks.study import Study
 from owner.masks.verbs import app
+from owner.training.threads import torch_threads
 from tests.owner.masks.tiny import TINY, Command
 from twinveil.pictures.masks import Mask
 from twinveil.start.boundary import guarded
@@ -20,7 +21,7 @@ from twinveil.start.boundary import guarded
 
 @pytest.fixture(autouse=True, scope="session")
 def single_thread() -> Iterator[None]:
-    with one_thread():
+    with torch_threads():
         yield
 
 

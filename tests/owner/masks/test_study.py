@@ -18,7 +18,7 @@ from owner.masks import study as module
 from owner.masks.drawing import draw_masks
 from owner.masks.measure import Attacker, measure
 from owner.masks.recogniser import Recogniser, recognise
-from owner.masks.repair import psnr, repair
+from owner.masks.repair import pooled_psnr, repair
 from owner.masks.report import render
 from owner.masks.results import NAME
 from owner.masks.selection import select
@@ -123,7 +123,7 @@ def test_attacks_are_those_of_the_models_of_their_run(trained: Study) -> None:
     for run, seed in enumerate(trained.settings.seeds):
         repairer = trained.repairer(seed)
         whole = [repair(repairer, mask.cover(tests), mask) for mask in trained.masks]
-        assert [each.repaired[run] for each in made] == [psnr(each, tests) for each in whole]
+        assert [each.repaired[run] for each in made] == [pooled_psnr(each, tests) for each in whole]
         for kind in ("masked", "original"):
             network = trained.recogniser(kind, seed)
             by_hand = [hits(trained, network, each) for each in whole]

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tests.protocol.clouds import Clouds
+from tests.crypto.crypto_keys import secret_key
 from tests.views import broken
 from tests.views.simulator import Simulator
 from tests.views.small import PLAN, TINY, Picture, Watched, model, two_classes
 from twinveil.network.plan import Plan
+from twinveil.rehearsal.clouds import Clouds
 from twinveil.views.audit import ViewsReport, audit
 
 KEY_BITS = 256
@@ -63,7 +64,7 @@ CASES = [
 def queries(case: Case, plan: Plan, pictures: Sequence[Picture]) -> tuple[Watched, Watched]:
     """Real and simulated ones, by turns."""
     real, made = Watched(), Watched()
-    clouds = Clouds(model(plan), KEY_BITS, (case.engine,), observers=real.observer)
+    clouds = Clouds(model(plan), secret_key(KEY_BITS), (case.engine,), observer=real.observer)
     simulator = Simulator(plan, KEY_BITS, case.engine, case.label_only)
     for picture in pictures:
         clouds.classify(picture[None], case.engine, case.label_only)
@@ -76,7 +77,7 @@ def imports(case: Case, plan: Plan, count: int, fill: int | None) -> tuple[Watch
     real, made = Watched(), Watched()
     simulator = Simulator(plan, KEY_BITS, case.engine)
     for number in range(count):
-        Clouds(model(plan, number, fill), KEY_BITS, (case.engine,), observers=real.observer)
+        Clouds(model(plan, number, fill), secret_key(KEY_BITS), (case.engine,), observer=real.observer)
         simulator.import_at_s1(made.observer("cloud_s1"))
         simulator.import_at_s2(made.observer("cloud_s2"))
     return real, made

@@ -17,11 +17,12 @@ from owner.training.datasets import DataSet, load_data_set
 from owner.training.icnn import TINY
 from owner.training.train import Trained, TrainOptions, _Batches, train_on
 from owner.training.verbs import _shape
-from tests.protocol.clouds import Clouds
+from tests.crypto.crypto_keys import secret_key
 from twinveil.errors import BadInput
 from twinveil.network import oracle
 from twinveil.network.folder import load_model
 from twinveil.pictures.masks import Mask, load_model_mask
+from twinveil.rehearsal.clouds import Clouds
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +97,14 @@ def test_a_mask_of_another_size_is_found_before_training(digits: DataSet) -> Non
 def test_the_encrypted_answer_is_the_oracles_on_the_covered_picture(
     trained: Trained, digits: DataSet, mask: Mask
 ) -> None:
-    clouds = Clouds(trained.model)
+    clouds = Clouds(trained.model, secret_key(512))
     whole = digits.held_out[:2]
     covered = mask.cover(whole)
     expected = oracle.run_batch(trained.model, covered)
-    vectors, _ = clouds.classify(covered)
+    vectors = clouds.classify(covered).values
     assert (vectors == expected).all()
     assert not (expected == oracle.run_batch(trained.model, whole)).all()
-    labels, _ = clouds.classify(covered, label_only=True)
+    labels = clouds.classify(covered, label_only=True).values
     assert (labels == expected.argmax(axis=1)).all()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.crypto.crypto_keys import secret_key, toy
-from tests.networks import random_model, small_icnn_model
+from tests.networks import few_of, random_model, small_icnn_model
 from tests.protocol.test_engines import images, small_random
 from twinveil.crypto.multiexp_fixed import FIXED_GROUP
 from twinveil.crypto.multiexp_schedule import Tables
@@ -23,6 +23,8 @@ from twinveil.params import Params
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.rehearsal.clouds import Answered, Clouds
 from twinveil.rpc import rounds_pb2 as pb
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +65,12 @@ def compare(
         agree(costs, clouds.classify(batch, engine, label_only))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", few_of(12, 6))
 def test_packed_on_random_networks(seed: int) -> None:
     compare(random_model(seed), pictures=1 + seed % 3, label_only=seed % 2 == 1)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", few_of(6, 4))
 def test_textbook_on_random_networks(seed: int) -> None:
     compare(small_random(seed), "textbook", label_only=seed % 2 == 1)
 

@@ -24,6 +24,8 @@ from twinveil.parallel import Workers
 from twinveil.params import Params
 from twinveil.rehearsal.clouds import Clouds
 
+pytestmark = pytest.mark.slow
+
 MACHINE = Machine(
     cores=2,
     costs=dict.fromkeys(KINDS, 1e-3),
@@ -108,7 +110,7 @@ def small(*nodes: Conv | Relu | MaxPool | Dense) -> Plan:
 @pytest.mark.parametrize(
     "plan",
     [
-        small(Dense("dense", IMAGE, 72, 8, 22)),
+        pytest.param(small(Dense("dense", IMAGE, 72, 8, 22)), marks=pytest.mark.heavy),
         small(
             Conv("conv", IMAGE, 6, (3, 3), 1, 0, 8, 20),
             Relu("relu", "conv", 5, 8),

@@ -24,6 +24,8 @@ from twinveil.views.collection import asked, write_pictures
 from twinveil.views.recorder import Recording, keep
 from twinveil.views.view import View
 
+pytestmark = pytest.mark.slow
+
 EACH = 18
 """Queries for each of two classes: as few as can show an association among some hundred tests."""
 CLASSES = ("upright", "lying")

@@ -18,6 +18,8 @@ from twinveil.views.chances import FALSE_ALARMS, holm
 from twinveil.views.fields import fields
 from twinveil.views.statistics import RANGE, examine
 
+pytestmark = pytest.mark.slow
+
 Mistake = Callable[[], AbstractContextManager[None]]
 
 EACH = 8

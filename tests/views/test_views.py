@@ -23,6 +23,8 @@ from twinveil.views.page import page
 from twinveil.views.recorder import keep, recorder
 from twinveil.views.view import ARRAYS, INDEX, View, read, write
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def watched() -> Watched:

@@ -2,16 +2,21 @@
 
 VENV ?= .venv
 PYTHON ?= python3
+# Processes that share the tests; pytest by hand uses one.
+WORKERS ?= 2
 MASKS ?= .twinveil/masks
 READY := $(VENV)/.ready
 
-.PHONY: demo test check stubs bench masks clean
+.PHONY: demo test quick check stubs bench masks clean
 
 demo: $(READY)
 	$(VENV)/bin/twinveil demo $(ARGS)
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+quick: $(READY)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal -m 'not (heavy or system or slow)' $(ARGS)
 
 check: $(READY)
 	PYTHON=$(VENV)/bin/python scripts/check

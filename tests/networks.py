@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from hypothesis import strategies as st
 
 from twinveil.network import fixed_point
@@ -35,6 +37,11 @@ Image = npt.NDArray[np.uint8]
 
 _ROOMY = 31
 """Accumulator width while the real one is not known yet."""
+
+
+def few_of(count: int, few: int) -> list[Any]:
+    """Seeds: so many, of which all but the first few are for the heavier tests."""
+    return [pytest.param(seed, marks=() if seed < few else pytest.mark.heavy) for seed in range(count)]
 
 
 def random_model(

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("twinveil", "owner", "cloud_s1", "cloud_s2", "user", "together")
 ROLES = PACKAGES[1:5]

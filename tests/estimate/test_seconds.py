@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.crypto import crypto_keys
 from tests.estimate.two_processes import growth
 from tests.networks import small_icnn_model
-from tests.protocol.clouds import Clouds
 from tests.protocol.test_engines import images, small_random
 from twinveil.crypto import secret_key
 from twinveil.crypto.multiexp_fixed import _run_fixed
@@ -22,6 +22,9 @@ from twinveil.estimate.seconds import of_query, query_memory
 from twinveil.network.plan import IMAGE, Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
 from twinveil.parallel import Workers
 from twinveil.params import Params
+from twinveil.rehearsal.clouds import Clouds
+
+pytestmark = pytest.mark.slow
 
 MACHINE = Machine(
     cores=2,
@@ -67,13 +70,13 @@ class Spy(Workers):
 def test_what_workers_share(
     monkeypatch: pytest.MonkeyPatch, engine: str, model: QuantisedModel, pictures: int
 ) -> None:
-    s1, s2, powers = Spy(), Spy(), secret_key.powers
+    s1, s2, powers, own = Spy(), Spy(), secret_key.powers, crypto_keys.secret_key(512)
 
     def watched(values: Any, exponent: Any, modulus: Any, threads: int = 1, *rest: Any) -> Any:
         s2.tally.add(POWER_P2, len(values) if threads > 1 and len(values) > 1 else 0)
         return powers(values, exponent, modulus, threads, *rest)
 
-    clouds = Clouds(model, engines=(engine,), workers=s1, workers_s2=s2)
+    clouds = Clouds(model, own, (engine,), s1, s2)
     monkeypatch.setattr(secret_key, "powers", watched)
     clouds.classify(images(model, pictures, 0), engine)
     whole = total(estimate(model.plan, clouds.params, engine, pictures=pictures, workers=2))
@@ -107,7 +110,7 @@ def small(*nodes: Conv | Relu | MaxPool | Dense) -> Plan:
 @pytest.mark.parametrize(
     "plan",
     [
-        small(Dense("dense", IMAGE, 72, 8, 22)),
+        pytest.param(small(Dense("dense", IMAGE, 72, 8, 22)), marks=pytest.mark.heavy),
         small(
             Conv("conv", IMAGE, 6, (3, 3), 1, 0, 8, 20),
             Relu("relu", "conv", 5, 8),

@@ -17,7 +17,6 @@ import phe
 from gmpy2 import mpz
 
 from tests.crypto.crypto_keys import secret_key, toy
-from tests.protocol.clouds import Claimed, finish
 from twinveil.crypto import secret_key as secret_key_module
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
@@ -35,6 +34,7 @@ from twinveil.protocol.query.s1 import QueryS1, Tools
 from twinveil.protocol.query.s2 import query
 from twinveil.protocol.textbook.s1 import TextbookS1
 from twinveil.protocol.textbook.s2 import TextbookS2
+from twinveil.rehearsal.clouds import Claimed, finish
 from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES
 from twinveil.rpc.rounds_pb2 import OpenQuery, Round

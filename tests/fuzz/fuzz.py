@@ -70,14 +70,19 @@ def run(target: Target, count: int, seed: int) -> Report:
     """`count` inputs; input i depends on seed and i alone, so that a crash is made again by its number."""
     report, process = Report(), psutil.Process()
     begin, level = time.monotonic(), 0
-    for index, end in _ends(target, ((index, random.Random(f"{seed} {index}")) for index in range(count))):
-        report.add(index, end)
-        if report.inputs == count // 10:
-            gc.collect()
-            level = process.memory_info().rss
-    gc.collect()
-    if count > 10:
-        report.growth = max(report.growth, process.memory_info().rss - level)
+    gc.freeze()  # what lives already is not looked through again for each target
+    try:
+        inputs = ((index, random.Random(f"{seed} {index}")) for index in range(count))
+        for index, end in _ends(target, inputs):
+            report.add(index, end)
+            if report.inputs == count // 10:
+                gc.collect()
+                level = process.memory_info().rss
+        gc.collect()
+        if count > 10:
+            report.growth = max(report.growth, process.memory_info().rss - level)
+    finally:
+        gc.unfreeze()
     report.seconds = time.monotonic() - begin
     return report
 

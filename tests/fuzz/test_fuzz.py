@@ -43,6 +43,8 @@ from twinveil.start.settings import (
 from twinveil.wording import sanitised
 from user.services import build as build_user
 
+pytestmark = pytest.mark.slow
+
 COUNT = 80
 CLOUD = ("Status.GetStatus", *(f"Provision.{name}" for name in ("Outsource", "ListModels", "RemoveModel")))
 CALLS = {

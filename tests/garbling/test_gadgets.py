@@ -22,6 +22,8 @@ from twinveil.garbling.bits import (
 from twinveil.garbling.circuit import count
 from twinveil.garbling.gates import Counter, Gates, Wires, blank
 
+pytestmark = pytest.mark.slow
+
 Inputs = Mapping[str, Wires]
 PAIRS = np.arange(256).repeat(256), np.tile(np.arange(256), 256)
 SIGNED_PAIRS = PAIRS[0] - 128, PAIRS[1] - 128

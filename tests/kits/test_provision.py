@@ -24,6 +24,8 @@ from twinveil.transport.credentials import TlsFiles, read
 
 from .conftest import PROJECT
 
+pytestmark = pytest.mark.slow
+
 KITS = {
     "owner": "owner",
     "cloud_s1": "cloud_s1",

@@ -28,6 +28,8 @@ from twinveil.network.folder import load_model
 from twinveil.network.plan import Relu
 from twinveil.pictures.files import load_picture
 
+pytestmark = pytest.mark.slow
+
 NARROW = Widths(4, 4, 8, Branches(4, 4, 8, 4), Branches(6, 4, 8, 4))
 
 

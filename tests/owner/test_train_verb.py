@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from twinveil.cli.main import main
+
+pytestmark = pytest.mark.slow
+
+
+class Refused:
+    """What `twinveil train` says, run in a folder, in this process: torch is loaded once for all tests."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys, self._monkeypatch = capsys, monkeypatch
+
+    def __call__(self, folder: Path, code: int, *arguments: str) -> str:
+        self._monkeypatch.chdir(folder)
+        options = ("--epochs", "1", "--width", "0.25")
+        self._monkeypatch.setattr(sys, "argv", ["twinveil", "train", *options, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = self._capsys.readouterr().err
+        assert ended.value.code == code, said
+        assert "training on" not in said
+        return " ".join(said.split())
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refused:
+    return Refused(capsys, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -18,13 +44,15 @@ from PIL import Image
     ],
 )
 def test_a_folder_that_cannot_be_written_is_found_before_training(
-    tmp_path: Path, out: str, code: int, words: str
+    refused: Refused, tmp_path: Path, out: str, code: int, words: str
 ) -> None:
     (tmp_path / "file").touch()
     assert words in refused(tmp_path, code, "digits", "--replace", "--out", str(tmp_path / out))
 
 
-def test_a_held_out_folder_of_other_pictures_is_found_before_training(tmp_path: Path) -> None:
+def test_a_held_out_folder_of_other_pictures_is_found_before_training(
+    refused: Refused, tmp_path: Path
+) -> None:
     for name in ("set/train/cat", "set/train/dog", "set/test/cat", "set/test/dog", "held/cat"):
         (tmp_path / name).mkdir(parents=True)
         Image.new("L", (9, 9)).save(tmp_path / name / "0.png")
@@ -32,12 +60,3 @@ def test_a_held_out_folder_of_other_pictures_is_found_before_training(tmp_path: 
     assert "pictures: set/train to learn from, set/test held out" in said
     assert "held is there and does not hold the pictures" in said
     assert [path.name for path in (tmp_path / "held" / "cat").iterdir()] == ["0.png"]
-
-
-def refused(folder: Path, code: int, *arguments: str) -> str:
-    """What `twinveil train` says, run in a folder."""
-    command = [sys.executable, "-m", "twinveil.cli", "train", "--epochs", "1", "--width", "0.25", *arguments]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=folder)
-    assert shown.returncode == code, shown.stderr
-    assert "training on" not in shown.stderr
-    return " ".join(shown.stderr.split())

@@ -6,13 +6,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.networks import random_model, small_icnn_model
-from tests.protocol.clouds import Clouds
+from tests.crypto.crypto_keys import secret_key
+from tests.networks import few_of, random_model, small_icnn_model
 from twinveil.network import oracle
 from twinveil.network.plan import QuantisedModel
 from twinveil.protocol.packed.s1 import PackedS1
 from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.protocol.shares import modulo
+from twinveil.rehearsal.clouds import Answered, Clouds
+
+pytestmark = pytest.mark.slow
 
 
 def images(model: QuantisedModel, count: int, seed: int) -> npt.NDArray[np.uint8]:
@@ -28,8 +31,9 @@ def images(model: QuantisedModel, count: int, seed: int) -> npt.NDArray[np.uint8
     return np.stack([kinds[index % 4] for index in range(count)]).astype(np.uint8)
 
 
-def layers_agree(model: QuantisedModel, batch: npt.NDArray[np.uint8], s1: object, s2: object) -> None:
-    """The test hook: both clouds' shares put together are the oracle's activations and sums."""
+def layers_agree(model: QuantisedModel, batch: npt.NDArray[np.uint8], got: Answered) -> None:
+    """Both clouds' shares put together are the oracle's activations and sums."""
+    s1, s2 = got.engine_s1, got.engine_s2
     if not (isinstance(s1, PackedS1) and isinstance(s2, PackedS2)):
         raise TypeError("the packed engine is looked at here")
     traces = [oracle.trace(model, image) for image in batch]
@@ -41,38 +45,40 @@ def layers_agree(model: QuantisedModel, batch: npt.NDArray[np.uint8], s1: object
             assert (joined.astype(np.int64) == want).all(), name
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", few_of(20, 10))
 def test_packed_equals_the_oracle_on_every_layer(seed: int) -> None:
     model = random_model(seed)
-    clouds = Clouds(model)
+    clouds = Clouds(model, secret_key(512))
     for pictures in (1, 3):
         batch = images(model, pictures, seed + pictures)
-        got, _ = clouds.classify(batch, look=lambda s1, s2, batch=batch: layers_agree(model, batch, s1, s2))
-        assert (got == oracle.run_batch(model, batch)).all()
+        got = clouds.classify(batch)
+        layers_agree(model, batch, got)
+        assert (got.values == oracle.run_batch(model, batch)).all()
 
 
 def test_packed_inception() -> None:
     model = small_icnn_model(3)
     batch = images(model, 2, 3)
-    got, _ = Clouds(model).classify(batch, look=lambda s1, s2: layers_agree(model, batch, s1, s2))
-    assert (got == oracle.run_batch(model, batch)).all()
+    got = Clouds(model, secret_key(512)).classify(batch)
+    layers_agree(model, batch, got)
+    assert (got.values == oracle.run_batch(model, batch)).all()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", few_of(6, 3))
 @pytest.mark.parametrize("engine", ["packed", "textbook"])
 def test_label_only(seed: int, engine: str) -> None:
     model = small_random(seed)
     batch = images(model, 1, seed)
-    got, _ = Clouds(model, engines=(engine,)).classify(batch, engine, label_only=True)
-    assert got[0] == oracle.argmax(oracle.run(model, batch[0]))
+    got = Clouds(model, secret_key(512), (engine,)).classify(batch, engine, label_only=True)
+    assert got.values[0] == oracle.argmax(oracle.run(model, batch[0]))
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", few_of(6, 3))
 def test_textbook_equals_the_oracle(seed: int) -> None:
     model = small_random(seed)
     for image in images(model, 2, seed):
-        got, _ = Clouds(model, engines=("textbook",)).classify(image[None], "textbook")
-        assert (got[0] == oracle.run(model, image)).all()
+        got = Clouds(model, secret_key(512), ("textbook",)).classify(image[None], "textbook")
+        assert (got.values[0] == oracle.run(model, image)).all()
 
 
 def small_random(seed: int) -> QuantisedModel:

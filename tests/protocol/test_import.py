@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.crypto.crypto_keys import secret_key
 from tests.crypto.unpacking import unpack_wide
 from tests.networks import random_model, small_icnn_model
-from tests.protocol.clouds import Clouds
 from twinveil.network.plan import QuantisedModel
 from twinveil.protocol.shares import modulo
+from twinveil.rehearsal.clouds import Clouds
 
 
 def signed_slots(plaintext: int, slots: int, slot_bytes: int, n: int) -> list[int]:
@@ -28,7 +29,7 @@ def signed_slots(plaintext: int, slots: int, slot_bytes: int, n: int) -> list[in
 @pytest.mark.parametrize("seed", range(6))
 def test_ciphertexts_are_the_kernel(seed: int) -> None:
     model = random_model(seed)
-    clouds = Clouds(model, engines=("packed", "textbook"))
+    clouds = Clouds(model, secret_key(512), ("packed", "textbook"))
     n = clouds.public.n
     for node in model.plan.linear_nodes:
         weights, biases = model.weights[node.name].reshape(-1), model.biases[node.name]
@@ -46,7 +47,7 @@ def test_ciphertexts_are_the_kernel(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_shares_add_up_to_the_kernel(seed: int) -> None:
     model = random_model(seed)
-    clouds = Clouds(model)
+    clouds = Clouds(model, secret_key(512))
     for node in model.plan.linear_nodes:
         bits = node.accumulator_bits
         joined = modulo(clouds.s1.shares[node.name] + clouds.s2.shares[node.name], bits)
@@ -66,7 +67,7 @@ def test_extreme_weights_survive_the_import(extreme: str) -> None:
         top = 1 << (node.weight_bits - 1)
         shape = model.plan.weight_shape(node)
         weights[node.name] = np.full(shape, -top if extreme == "lowest" else top - 1)
-    clouds = Clouds(QuantisedModel(model.plan, weights, model.biases), engines=("textbook",))
+    clouds = Clouds(QuantisedModel(model.plan, weights, model.biases), secret_key(512), ("textbook",))
     for node in model.plan.linear_nodes:
         got = decrypted(clouds, clouds.s1.kernels["textbook", node.name])
         assert set(got) == {int(weights[node.name].flat[0]) % clouds.public.n}
@@ -84,7 +85,7 @@ def test_ways_to_unpack_agree() -> None:
 def test_a_layer_in_several_circuits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twinveil.protocol.model.layout.PART_PLAINTEXTS", 1)
     model = small_icnn_model(4)
-    clouds = Clouds(model, 384, engines=("textbook",))
+    clouds = Clouds(model, secret_key(384), ("textbook",))
     counts = [len(clouds.layout.parts(node)) for node in model.plan.linear_nodes]
     assert max(counts) > 2
     for node in model.plan.linear_nodes:

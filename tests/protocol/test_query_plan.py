@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from tests.crypto.crypto_keys import secret_key
 from tests.networks import random_model
-from tests.protocol.clouds import Clouds
 from twinveil.errors import BadInput, TooMuch
 from twinveil.estimate.query import estimate
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.engines_s2 import query_s2
+from twinveil.rehearsal.clouds import Clouds
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.scripted import Scripted
 from twinveil.rpc import rounds_pb2 as pb
@@ -25,7 +26,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("engine", "pictures", "error", "text"), REFUSED)
 def test_everyone_says_the_same(engine: str, pictures: int, error: type[Exception], text: str) -> None:
-    clouds = Clouds(random_model(1))
+    clouds = Clouds(random_model(1), secret_key(512))
 
     def never(opening: pb.Round) -> None:
         raise AssertionError("S1 asked")

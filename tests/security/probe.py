@@ -9,6 +9,7 @@ conversation goes on after it as if nothing had been tried.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -61,12 +62,16 @@ class Probe:
         return self
 
     def run(self, conversation: Callable[[], object]) -> None:
+        gc.collect()
+        gc.freeze()  # a collection in a fork would otherwise copy every page of the heap
         try:
             conversation()
         except BaseException as error:
             if self._report is not None:
                 self._tell(type(error).__name__, str(error))
             raise
+        finally:
+            gc.unfreeze()
         if self._report is not None:
             self._tell("", "")
 

@@ -23,6 +23,8 @@ from twinveil.network.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Re
 from twinveil.network.schedule import schedule
 from twinveil.protocol.packed.layout import PackedLayout
 
+pytestmark = pytest.mark.slow
+
 HEAVY = [pytest.param(kind, marks=pytest.mark.heavy) for kind in CRAFTED[3:]]
 HEAVY_USERS = [pytest.param(kind, marks=pytest.mark.heavy) for kind in CRAFTED[1:]]
 

@@ -28,6 +28,8 @@ from twinveil.rpc import rounds_pb2 as pb
 from twinveil.transport.status import boundary
 from twinveil.wording import HOST_FAULTS, sanitised
 
+pytestmark = pytest.mark.slow
+
 STEPS = 8
 MODEL = with_canaries(tiny_model())
 REPOSITORY = Path(__file__).parents[2]
@@ -151,6 +153,7 @@ def test_no_check_rests_on_assert() -> None:
             assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree)), path
 
 
+@pytest.mark.heavy
 def test_vectors_hold_without_assert() -> None:
     """python -O takes every assert of the library away; pytest keeps those of the tests."""
     tests = [f"tests/security/test_{name}.py" for name in ("client_vectors", "garbling_keys")]

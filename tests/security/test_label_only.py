@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.crypto.crypto_keys import secret_key
 from tests.networks import random_image
-from tests.protocol.clouds import Clouds
 from tests.security.world import USER, World, filled, finish, tiny_model, tiny_plan
 from twinveil.cloud import requests
 from twinveil.errors import NotAllowed
@@ -20,6 +20,7 @@ from twinveil.network import oracle
 from twinveil.network.plan import Dense, Plan
 from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.packed.layout import MAX_PICTURES
+from twinveil.rehearsal.clouds import Clouds
 
 Bits = npt.NDArray[np.bool_]
 
@@ -39,9 +40,9 @@ def test_s2_sees_a_label_under_a_fresh_mask_for_each_picture(monkeypatch: pytest
     model = filled(Plan((1, 2, 2), 8, (Dense("dense", "image", 4, 8, 20),), 0))
     image = random_image(model.plan, 1)
     label = int(np.argmax(oracle.run(model, image)))
-    clouds = Clouds(model)
+    clouds = Clouds(model, secret_key(512))
     for _ in range(QUERIES):
-        labels, _ = clouds.classify(np.stack([image] * MAX_PICTURES), label_only=True)
+        labels = clouds.classify(np.stack([image] * MAX_PICTURES), label_only=True).values
         assert (labels == label).all()
     masked = np.stack(seen)
     assert masked.shape == (QUERIES, 2, MAX_PICTURES)

@@ -24,6 +24,8 @@ from twinveil.protocol.packed.layout import Slots
 from twinveil.protocol.shares import Words
 from twinveil.protocol.textbook.steps import TextbookLayout
 
+pytestmark = pytest.mark.slow
+
 BOTH = ("packed", "textbook")
 
 

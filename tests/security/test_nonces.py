@@ -21,6 +21,8 @@ from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NonceSource, Rer
 from twinveil.network.plan import Conv, Dense, Plan, QuantisedModel, Relu
 from twinveil.parallel import INLINE, Workers
 
+pytestmark = pytest.mark.slow
+
 QUERIES = 2
 
 

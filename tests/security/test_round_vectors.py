@@ -16,6 +16,8 @@ from tests.security.round_vectors import Vector, vectors
 from tests.security.world import OWNER, USER, World, finish, tiny_model, tiny_plan
 from twinveil.rpc import rounds_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 CONVERSATIONS = ("import", "packed", "label", "textbook")
 """label: only what comes after the class vector. textbook: each kind of message once, in one network."""
 

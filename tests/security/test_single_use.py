@@ -41,6 +41,8 @@ from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 WORKERS = 16
 
 

@@ -19,6 +19,8 @@ from twinveil.halves.blinding import Blinding, blind, decode, picture_segment, s
 from twinveil.halves.blinding import pack as pack_values
 from twinveil.params import Params
 
+pytestmark = pytest.mark.slow
+
 N = secret_key(512).public_key.n
 PARAMS = Params(512, insecure_small_key=True)
 SLACK = 60

@@ -25,6 +25,8 @@ from twinveil.cloud import store
 from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.protocol.wide import Bits
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(twinveil.__file__).parents[1]
 OURS = tuple(f"{ROOT / package}/" for package in ("twinveil", "cloud_s1", "cloud_s2"))
 GATES = {"Garbler._half_gates": "a", "Evaluator._open": "labels"}

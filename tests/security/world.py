@@ -8,11 +8,11 @@ Everything but TLS and gRPC is what runs in the field.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ from twinveil.network.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Re
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import Params
 from twinveil.protocol.query.s1 import Tools
+from twinveil.rehearsal.clouds import finish
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Peer
 from twinveil.rpc.inference_pb2 import QueryHalf
@@ -43,7 +44,6 @@ from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.transport.identity import PeerIdentity
 from twinveil.version import PROTOCOL_VERSION
 
-Result = TypeVar("Result")
 Wrap = Callable[[Peer], Peer]
 
 S1 = PeerIdentity("cloud_s1", "main", b"1" * 32, True)
@@ -55,15 +55,6 @@ UNCLAIMED = 60.0
 
 KEY_BITS = 256
 """Enough for the networks here; what is shown does not depend on it."""
-
-
-def finish(work: Generator[object, None, Result]) -> Result:
-    """A generator's result."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return cast("Result", end.value)
 
 
 @cache

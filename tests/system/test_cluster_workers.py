@@ -24,7 +24,6 @@ import pytest
 
 from tests.crypto.crypto_keys import secret_key
 from tests.networks import random_model, small_icnn_model
-from tests.protocol.clouds import Clouds
 from tests.protocol.test_engines import images
 from tests.system.test_bad_input import free_port
 from tests.transport.tls import accept
@@ -39,6 +38,7 @@ from twinveil.kits.cluster import make_cluster
 from twinveil.network import oracle
 from twinveil.network.folder import load_model
 from twinveil.parallel import Workers
+from twinveil.rehearsal.clouds import Clouds
 from twinveil.transport.certificates import issue, make_authority
 from twinveil.transport.credentials import TlsFiles
 
@@ -214,8 +214,8 @@ def test_equal_orders_draw_different_nonces(workers: Workers) -> None:
 def test_a_query_equals_the_oracle(workers: Workers) -> None:
     model = small_icnn_model(7)
     batch = images(model, 1, 7)
-    got, _ = Clouds(model, workers=workers).classify(batch)
-    assert (got[0] == oracle.run(model, batch[0])).all()
+    got = Clouds(model, secret_key(512), workers_s1=workers).classify(batch)
+    assert (got.values[0] == oracle.run(model, batch[0])).all()
 
 
 def test_a_killed_worker_costs_a_retry(dask: Any, security: Any, workers: Workers) -> None:

@@ -29,6 +29,8 @@ from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.rounds.scripted import Script
 from twinveil.rpc import rounds_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 EMPTY = round_bytes("masked_sums") + round_bytes("answered")
 """The request before a step that S2 begins, and the answer after it."""
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from gmpy2 import mpz
 
-from tests.protocol.clouds import Claimed, finish, key
+from tests.crypto.crypto_keys import secret_key
 from tests.views.exchanges import (
     Bare,
     Ciphertexts,
@@ -53,6 +53,7 @@ from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.protocol.query.s1 import Tools
 from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.protocol.wide import random_bits
+from twinveil.rehearsal.clouds import Claimed, finish
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer
 from twinveil.rounds.observer import NOBODY, Observer
@@ -67,7 +68,7 @@ class Simulator:
     def __init__(self, plan: Plan, key_bits: int, engine: str = "packed", label_only: bool = False) -> None:
         self.plan, self.params = plan, Params(key_bits, insecure_small_key=True)
         self.engine, self.label_only = engine, label_only
-        self.secret = key(key_bits)
+        self.secret = secret_key(key_bits)
         self.public = self.secret.public_key
         self.encryptor = Encryptor(self.public, Tally())
         self.rerandomiser = Rerandomiser(self.public, Tally())

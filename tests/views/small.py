@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tests.protocol.clouds import Clouds
+from tests.crypto.crypto_keys import secret_key
 from twinveil.network.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
+from twinveil.rehearsal.clouds import Clouds
 from twinveil.rounds.observer import Observer
 from twinveil.views.recorder import Recording
 from twinveil.views.view import View
@@ -88,7 +89,7 @@ def watch(
 ) -> Watched:
     """The views of an import and of a query for each picture, of which every query has `batch` copies."""
     watched = Watched()
-    clouds = Clouds(network or model(TINY), key_bits, (engine,), observers=watched.observer)
+    clouds = Clouds(network or model(TINY), secret_key(key_bits), (engine,), observer=watched.observer)
     for picture in pictures:
         clouds.classify(np.repeat(picture[np.newaxis], batch, axis=0), engine, label_only)
     return watched

@@ -13,15 +13,18 @@ from typing import Any
 import pytest
 import typer
 
-from tests.protocol.clouds import Clouds
+from tests.crypto.crypto_keys import secret_key
 from tests.views.small import Watched, digit, model, two_classes, watch
 from twinveil.errors import PeerUnavailable, TwinveilError
+from twinveil.rehearsal.clouds import Clouds
 from twinveil.rounds.observer import Observer
 from twinveil.verbs.views import views
 from twinveil.views.audit import ViewsReport, audit
 from twinveil.views.collection import asked, write_pictures
 from twinveil.views.recorder import Recording, keep
 from twinveil.views.view import View
+
+pytestmark = pytest.mark.slow
 
 EACH = 18
 """Queries for each of two classes: as few as can show an association among some hundred tests."""
@@ -137,7 +140,7 @@ def broken_off(ends: Sequence[tuple[str, int]]) -> Watched:
         made.end = ending[role]
         return made
 
-    clouds = Clouds(model(), 256, observers=observer)
+    clouds = Clouds(model(), secret_key(256), observer=observer)
     for number, (role, end) in enumerate(ends):
         ending[role] = end
         with pytest.raises(TwinveilError) if end else nullcontext():

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.protocol.clouds import key
+from tests.crypto.crypto_keys import secret_key
 from tests.views import broken
 from tests.views.nonces import examine_nonces
 from tests.views.small import PLAN, Watched, model, two_classes, watch
@@ -17,6 +17,8 @@ from twinveil.views.audit import ViewsReport, audit
 from twinveil.views.chances import FALSE_ALARMS, holm
 from twinveil.views.fields import fields
 from twinveil.views.statistics import RANGE, examine
+
+pytestmark = pytest.mark.slow
 
 Mistake = Callable[[], AbstractContextManager[None]]
 
@@ -97,7 +99,7 @@ def test_little_slack_is_seen_where_values_leave_the_range_of_their_masks(mistak
 def test_nonces_that_s2_knows_are_seen(stale: bool) -> None:
     with broken.no_rerandomisation() if stale else nullcontext():
         watched = watch(two_classes(15))
-    found = list(examine_nonces(watched.queries("cloud_s1"), watched.queries("cloud_s2"), key(256)._p))
+    found = list(examine_nonces(watched.queries("cloud_s1"), watched.queries("cloud_s2"), secret_key(256)._p))
     assert len(found) >= 2
     assert any(holm([each.p for each in found])) == stale
 

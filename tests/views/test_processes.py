@@ -17,7 +17,7 @@ from twinveil.views.audit import audit
 from twinveil.views.collection import load
 from twinveil.views.view import NEVER_ASKED
 
-pytestmark = pytest.mark.system
+pytestmark = pytest.mark.slow
 
 QUERIES = 3
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.protocol.clouds import key
+from tests.crypto.crypto_keys import secret_key
 from tests.views.small import TINY, Watched, digit, model, two_classes, watch
 from twinveil.errors import BadInput
 from twinveil.rounds.observer import NOBODY
@@ -22,6 +22,8 @@ from twinveil.views.fields import fields
 from twinveil.views.page import page
 from twinveil.views.recorder import keep, recorder
 from twinveil.views.view import ARRAYS, INDEX, View, read, write
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_views_hold_what_each_cloud_sees(watched: Watched) -> None:
 
 
 def test_no_secret_is_written(recorded: Path) -> None:
-    secret = key(256)
+    secret = secret_key(256)
     for file in recorded.rglob("*"):
         if file.is_file():
             data = file.read_bytes()

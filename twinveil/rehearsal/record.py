@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from twinveil.crypto.keygen import generate
 from twinveil.errors import TwinveilError
 from twinveil.halves import blinding
 from twinveil.network import oracle
 from twinveil.network.plan import IMAGE, QuantisedModel
 from twinveil.network.schedule import schedule
+from twinveil.params import Params
+from twinveil.protocol.packed.s1 import PackedS1
 from twinveil.protocol.shares import Words
 from twinveil.rehearsal.arrays import Rows, fold, model_digest, planted
-from twinveil.rehearsal.clouds import Clouds, Rehearsed
-from twinveil.views.recorder import rows
+from twinveil.rehearsal.clouds import Clouds
+from twinveil.views.recorder import Recording, rows
 from twinveil.views.view import Bytes, View
 
 
@@ -24,17 +28,40 @@ def rehearse(model: QuantisedModel, pictures: npt.NDArray[np.uint8], key_bits: i
 
     Raises TwinveilError if the protocol's answer is not the oracle's: then nothing seen means anything.
     """
-    clouds = Clouds(model, key_bits)
+    clouds = Clouds(model, generate(Params(key_bits, insecure_small_key=key_bits < 2048)))
     for picture in pictures:
-        seen = clouds.classify(picture)
-        if (seen.vector != oracle.run(model, picture)).any():
+        recordings = {role: Recording(role, _forget) for role in ("cloud_s1", "cloud_s2")}
+        clouds.observer = recordings.__getitem__
+        answered = clouds.classify(picture[np.newaxis])
+        if (answered.values[0] != oracle.run(model, picture)).any():
             raise TwinveilError("the rehearsed protocol did not give the oracle's class vector")
+        if not isinstance(answered.engine_s1, PackedS1):
+            raise TypeError("the packed engine runs here")
+        shares = answered.engine_s1.shares
+        seen = _Seen(answered.values[0], recordings["cloud_s1"].view, recordings["cloud_s2"].view, shares)
         yield _row(clouds, picture, seen)
 
 
-def _row(clouds: Clouds, picture: npt.NDArray[np.uint8], seen: Rehearsed) -> Rows:
-    plan, n = clouds.model.plan, clouds.public.n
-    segment = blinding.picture_segment(plan, 1, key_bits=clouds.key_bits, sigma=clouds.params.sigma)
+def _forget(view: View) -> None:
+    """Whoever asked for the query has the view already."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One query: the class vector (classes,), what each cloud saw, and S1's own shares, by activation.
+
+    The shares are no part of S1's view of the other side: S1 drew them. They take the masks off S2's.
+    """
+
+    vector: npt.NDArray[np.int64]
+    s1: View
+    s2: View
+    s1_shares: Mapping[str, Words]
+
+
+def _row(clouds: Clouds, picture: npt.NDArray[np.uint8], seen: _Seen) -> Rows:
+    plan, n, params = clouds.model.plan, clouds.public.n, clouds.params
+    segment = blinding.picture_segment(plan, 1, key_bits=params.key_bits, sigma=params.sigma)
     plain = blinding.pack(picture.reshape(-1).astype(np.uint64), segment)
     pieces = schedule(plan).pieces
     masked = _shares(seen.s2)
@@ -44,7 +71,7 @@ def _row(clouds: Clouds, picture: npt.NDArray[np.uint8], seen: Rehearsed) -> Row
     }
     return {
         "model": model_digest(clouds.model),
-        "key_bits": np.array(clouds.key_bits),
+        "key_bits": np.array(params.key_bits),
         "vector": seen.vector,
         "s1_half": np.concatenate(_fields(seen.s1, "half")),
         "s1_received": _folded(seen.s1, "received"),

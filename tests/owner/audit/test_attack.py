@@ -18,6 +18,8 @@ from owner.audit.subjects import Split, split
 from tests.owner.audit.sets import digits, untrained
 from twinveil.errors import BadInput
 
+pytestmark = pytest.mark.slow
+
 FEW = AttackOptions(epochs=4)
 
 

@@ -37,6 +37,8 @@ from twinveil.network.plan import QuantisedModel
 from twinveil.pictures.masks import Mask
 from twinveil.rehearsal.arrays import load_views
 
+pytestmark = pytest.mark.slow
+
 FEW = AuditOptions(AttackOptions(epochs=6), layers=("picture", "stem7", "scores", "label"))
 RISKY = "<b>&'\""
 

@@ -15,6 +15,8 @@ from owner.audit.views import Recorded
 from tests.owner.audit.sets import digits
 from twinveil.rehearsal.arrays import FIELD, fold, planted
 
+pytestmark = pytest.mark.slow
+
 MESSAGES = (14_000, 3 * FIELD, 40_000)
 """Lengths like those that S1 receives in a query of a small model."""
 

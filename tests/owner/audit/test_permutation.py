@@ -11,6 +11,8 @@ from scipy.stats import binomtest
 from owner.audit import permutation
 from owner.audit.permutation import FALSE_ALARM, p_value
 
+pytestmark = pytest.mark.slow
+
 SOURCE = torch.Generator().manual_seed(1)
 
 

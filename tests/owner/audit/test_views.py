@@ -25,6 +25,8 @@ from twinveil.protocol.packed import s1 as packed_s1
 from twinveil.rehearsal.arrays import FIELD, NAMES, Rows, fold, load_views, model_digest, planted, save_views
 from twinveil.rehearsal.record import rehearse as rehearse_here
 
+pytestmark = pytest.mark.slow
+
 MODEL = small_icnn_model(1, side=6)
 
 

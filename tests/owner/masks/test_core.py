@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,11 +16,15 @@ from owner.training.datasets import DataSet, load_data_set
 from owner.training.icnn import TINY
 from owner.training.train import Trained, TrainOptions, _Batches, train_on
 from owner.training.verbs import _shape
-from tests.protocol.clouds import Clouds
+from tests.crypto.crypto_keys import secret_key
+from twinveil.cli.main import main
 from twinveil.errors import BadInput
 from twinveil.network import oracle
 from twinveil.network.folder import load_model
 from twinveil.pictures.masks import Mask, load_model_mask
+from twinveil.rehearsal.clouds import Clouds
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -96,28 +99,29 @@ def test_a_mask_of_another_size_is_found_before_training(digits: DataSet) -> Non
 def test_the_encrypted_answer_is_the_oracles_on_the_covered_picture(
     trained: Trained, digits: DataSet, mask: Mask
 ) -> None:
-    clouds = Clouds(trained.model)
+    clouds = Clouds(trained.model, secret_key(512))
     whole = digits.held_out[:2]
     covered = mask.cover(whole)
     expected = oracle.run_batch(trained.model, covered)
-    vectors, _ = clouds.classify(covered)
+    vectors = clouds.classify(covered).values
     assert (vectors == expected).all()
     assert not (expected == oracle.run_batch(trained.model, whole)).all()
-    labels, _ = clouds.classify(covered, label_only=True)
+    labels = clouds.classify(covered, label_only=True).values
     assert (labels == expected.argmax(axis=1)).all()
 
 
-def twinveil(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "twinveil.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_train_takes_a_mask_and_its_size(mask: Mask, tmp_path: Path) -> None:
+def test_train_takes_a_mask_and_its_size(
+    mask: Mask, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mask.png").write_bytes(mask.to_png())
-    small = ("train", "digits", "--epochs", "1", "--width", "0.1", "--mask", tmp_path / "mask.png")
-    done = twinveil(*small, "--out", tmp_path / "model", "--json")
-    assert done.returncode == 0, done.stderr
-    card = json.loads(done.stdout)["card"]
+    small = ("train", "digits", "--epochs", "1", "--width", "0.1", "--mask", str(tmp_path / "mask.png"))
+    command = ["twinveil", *small, "--out", str(tmp_path / "model"), "--json"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr()
+    assert not ended.value.code, shown.err
+    card = json.loads(shown.out)["card"]
     assert (card["mask"], card["image_shape"]) == (mask.digest, [1, 12, 12])
     assert (tmp_path / "model" / "mask.png").is_file()
 

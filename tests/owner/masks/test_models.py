@@ -18,6 +18,8 @@ from twinveil.errors import BadInput
 from twinveil.pictures.files import Picture
 from twinveil.pictures.masks import Mask
 
+pytestmark = pytest.mark.slow
+
 SMALL = RecogniserSettings(width=8, epochs=14, learning_rate=6e-3)
 SIZE = (16, 16)
 

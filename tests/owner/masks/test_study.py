@@ -31,6 +31,8 @@ from twinveil.pictures.files import Picture
 from twinveil.pictures.folders import SUFFIXES
 from twinveil.pictures.masks import Mask
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_run_has_three_models_of_its_own(trained: Study) -> None:
     files = sorted(path.name for path in (trained.folder / "models").iterdir())

@@ -23,6 +23,8 @@ from twinveil.protocol.ahead.plan import ItemPlan
 from twinveil.protocol.ahead.powers import TABLE_BUDGET, table_group
 from twinveil.rpc import rounds_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 FRAME = 160
 """Tags, lengths and small fields of a message."""
 

@@ -24,6 +24,8 @@ from twinveil.protocol.ahead.online import s2 as online_s2
 from twinveil.protocol.ahead.plan import ItemPlan, joined
 from twinveil.protocol.shares import bilinear, modulo
 
+pytestmark = pytest.mark.slow
+
 
 def layers_agree(engine: Engine, images: npt.NDArray[np.uint8]) -> None:
     """The last query's shares put together are the oracle's sums, and its activations, of every layer."""

@@ -41,6 +41,8 @@ from twinveil.protocol.shares import modulo, uniform
 from twinveil.rounds.observer import Blind, Masking
 from twinveil.rpc import rounds_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 Patch = pytest.MonkeyPatch
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from owner.catalogue import CatalogueFile
 from owner.clouds import CloudAddresses, Placed, reach
 from owner.outsource import Offer
-from owner.release import publish
+from owner.publish import publish
 from twinveil.cli.progress import steps
 from twinveil.cli.reach import with_settings
 from twinveil.cli.terminal import Terminal, styled

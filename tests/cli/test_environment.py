@@ -27,8 +27,8 @@ SETTLED = {"status", "unseal"}
 OTHER = {
     ("train", "name"): "a model's",
     ("outsource", "name"): "a model's",
-    ("provision", "cluster"): "a new folder, for S1's own cluster",
-    ("provision", "fingerprint"): "written into kits: never by accident",
+    ("kits", "dask"): "a new folder, for certificates",
+    ("kits", "fingerprint"): "written into kits: never by accident",
     ("audit inversion", "key_bits"): "of a key that is made for it alone",
 }
 """Options that share a setting's name and mean something else."""

@@ -13,7 +13,7 @@ import click
 import pytest
 import typer
 
-from twinveil.cli import reach as contact
+from twinveil.cli import reach
 from twinveil.cli.main import app
 from twinveil.errors import BadConfiguration
 from twinveil.start.config import settle
@@ -51,7 +51,7 @@ def test_every_flag_that_names_a_setting_has_its_variable() -> None:
         if option.name not in NAMED or (verb, option.name) in OTHER or verb in SETTLED:
             continue
         checked += 1
-        by_settings = getattr(option, "rich_help_panel", None) == contact.PANEL
+        by_settings = getattr(option, "rich_help_panel", None) == reach.PANEL
         if not by_settings and option.envvar != f"TWINVEIL_{option.name.upper()}":
             without.add((verb, option.name))
     assert not without

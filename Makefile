@@ -35,7 +35,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
-	    --editable '.[bench,cluster,dev,owner,page]'
+	    --editable '.[bench,dask,dev,owner,page]'
 	touch $@
 
 clean:

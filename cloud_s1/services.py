@@ -8,7 +8,7 @@ from cloud_s1.models import ModelsS1
 from cloud_s1.provision import ProvisionS1
 from cloud_s1.queries import QueriesS1
 from cloud_s1.way_to_s2 import CloudS2, S2Address
-from twinveil.cloud.dask_workers import cluster_workers
+from twinveil.cloud.dask_workers import dask_workers
 from twinveil.errors import BadConfiguration
 from twinveil.parallel import Workers
 from twinveil.services.inference import InferenceServicer
@@ -20,11 +20,11 @@ from twinveil.views.recorder import recorder
 
 
 def _workers(settings: CloudS1Settings) -> Workers:
-    if settings.cluster is None:
+    if settings.dask is None:
         return Workers.processes(settings.workers or None)
-    if settings.cluster_tls is None:
-        raise BadConfiguration("--cluster wants --cluster-tls, certificates of this cloud's own authority")
-    return cluster_workers(settings.cluster, settings.cluster_tls)
+    if settings.dask_tls is None:
+        raise BadConfiguration("--dask wants --dask-tls, certificates of this cloud's own authority")
+    return dask_workers(settings.dask, settings.dask_tls)
 
 
 def build(settings: CloudS1Settings) -> Sequence[Service]:

@@ -34,14 +34,12 @@ class S2Address:
 class _Way:
     """One connection. Left for a newer one, it stays open until its last conversation has ended."""
 
-    def __init__(self, contact: S2Address) -> None:
+    def __init__(self, s2: S2Address) -> None:
         self._open = ExitStack()
-        self._tls = contact.me.tls
+        self._tls = s2.me.tls
         self._stamp = self._tls and self._tls.stamp()
         try:
-            self.link: Connection = self._open.enter_context(
-                connect(contact.me, "cloud_s2", contact.address, contact.wait)
-            )
+            self.link: Connection = self._open.enter_context(connect(s2.me, "cloud_s2", s2.address, s2.wait))
         except BadConfiguration as error:
             log.error("cloud_s2 is not called: %s", error)
             raise PeerUnavailable("cloud_s1 cannot call cloud_s2 as it is set up: its log says why") from None
@@ -97,8 +95,8 @@ class CloudS2:
     give_way: ends a conversation that can be spared; False where there is none.
     """
 
-    def __init__(self, contact: S2Address, give_way: Callable[[], bool] = lambda: False) -> None:
-        self._contact = contact
+    def __init__(self, s2: S2Address, give_way: Callable[[], bool] = lambda: False) -> None:
+        self._s2 = s2
         self._give_way = give_way
         self._lock = threading.Lock()
         self._way: _Way | None = None
@@ -114,12 +112,12 @@ class CloudS2:
         with self._lock:
             way = self._connected()
             if self._key is None:
-                self._key = self._contact.s2_key.fetch(way.link.channel)
+                self._key = self._s2.s2_key.fetch(way.link.channel)
             return self._key
 
     def tools(self, workers: Workers) -> Tools:
         key = self.key()
-        return Tools(key, workers, self._contact.s2_key.params(key))
+        return Tools(key, workers, self._s2.s2_key.params(key))
 
     def peer(self) -> PeerS2:
         """A new conversation."""
@@ -129,15 +127,13 @@ class CloudS2:
         with self._lock:
             way = self._connected()
             way.conversations += 1
-        return GrpcPeer(
-            way.link.channel, self._contact.round_deadline, ended=lambda lost: self._ended(way, lost)
-        )
+        return GrpcPeer(way.link.channel, self._s2.round_deadline, ended=lambda lost: self._ended(way, lost))
 
     def _connected(self) -> _Way:
         if self._way is not None and self._way.is_outdated:
             self._leave()
         if self._way is None:
-            self._way, self._key = _Way(self._contact), None
+            self._way, self._key = _Way(self._s2), None
         return self._way
 
     def _leave(self) -> None:

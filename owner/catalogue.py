@@ -3,7 +3,7 @@
     STATE/models/NAME@VERSION/            a trained model (twinveil.network.folder); for the owner's eyes only
     STATE/released/NAME@VERSION.json      what users may know: plan, card, engines, policy, key fingerprint
 
-A running service reads the records at every question: a model released by another process is there at once.
+A running service reads the records at every question: a model published by another process is there at once.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class CatalogueEntry:
         """Raises BadInput for anything that to_json has not written."""
         try:
             data: Mapping[str, Any] = read_json(text)
-            released = cls(
+            entry = cls(
                 data["name"],
                 data["version"],
                 Plan.from_json(data["plan"]),
@@ -74,11 +74,11 @@ class CatalogueEntry:
                 bool(data["label_only"]),
                 data["fingerprint"],
             )
-            bytes.fromhex(released.fingerprint)
+            bytes.fromhex(entry.fingerprint)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BadInput(f"not a release record: {type(error).__name__}") from None
-        check_name(released.name, released.version)
-        return released
+            raise BadInput(f"not a catalogue entry: {type(error).__name__}") from None
+        check_name(entry.name, entry.version)
+        return entry
 
 
 class CatalogueFile:
@@ -88,38 +88,38 @@ class CatalogueFile:
         self._folder = state / "released"
 
     def all(self) -> list[CatalogueEntry]:
-        """Every released model, by name, newest version last.
+        """Every published model, by name, newest version last.
 
         A record that cannot be read is none, nor is one in another's place: a copy outlives the removal.
         """
         found = []
         for path in self._folder.glob("*.json"):
             try:
-                released = CatalogueEntry.from_json(path.read_text(encoding="utf-8"))
+                entry = CatalogueEntry.from_json(path.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, TwinveilError):
                 continue
-            if is_model_place(path.with_suffix("")) and path == self._path(released.name, released.version):
-                found.append(released)
+            if is_model_place(path.with_suffix("")) and path == self._path(entry.name, entry.version):
+                found.append(entry)
         return sorted(found, key=lambda each: (each.name, version_order(each.version)))
 
     def find(self, name: str, version: str = "") -> CatalogueEntry:
         """version may be empty: the newest. Raises UnknownModel, naming the models that there are."""
-        released = self.all()
-        for each in reversed(released):
+        entries = self.all()
+        for each in reversed(entries):
             if each.name == name and version in ("", each.version):
                 return each
-        there = ", ".join(f"{each.name} {each.version}" for each in released) or "none"
+        there = ", ".join(f"{each.name} {each.version}" for each in entries) or "none"
         raise UnknownModel(f"the owner offers no model {name} {version}".rstrip() + f" (models: {there})")
 
     @contextmanager
-    def adding(self, released: CatalogueEntry) -> Iterator[None]:
+    def adding(self, entry: CatalogueEntry) -> Iterator[None]:
         """Users are told of it once the block has ended well; there is room for its record before it begins.
 
         Replaces an older record of the same name and version.
         """
         private_folder(self._folder)
-        with replacing(self._path(released.name, released.version)) as file:
-            file.write(released.to_json().encode())
+        with replacing(self._path(entry.name, entry.version)) as file:
+            file.write(entry.to_json().encode())
             file.flush()
             yield
 
@@ -138,14 +138,14 @@ class CatalogueFile:
 class Catalogue:
     """A CatalogueHandler."""
 
-    def __init__(self, releases: CatalogueFile) -> None:
-        self._releases = releases
+    def __init__(self, file: CatalogueFile) -> None:
+        self._file = file
 
     def list_models(self) -> Sequence[ModelEntry]:
-        return [each.entry() for each in self._releases.all()]
+        return [each.entry() for each in self._file.all()]
 
     def get_model(self, model: str, version: str) -> GetModelReply:
-        found = self._releases.find(model, version)
+        found = self._file.find(model, version)
         return GetModelReply(
             entry=found.entry(),
             plan_json=found.plan.to_json(),

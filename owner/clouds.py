@@ -104,11 +104,11 @@ class Clouds:
 
 
 @contextmanager
-def reach(contact: CloudAddresses) -> Iterator[Clouds]:
+def reach(addresses: CloudAddresses) -> Iterator[Clouds]:
     """Both clouds. Raises PeerUnavailable or PeerMismatch, naming the one at fault."""
     with (
-        connect(contact.me, "cloud_s1", contact.cloud_s1, contact.wait) as s1,
-        connect(contact.me, "cloud_s2", contact.cloud_s2, contact.wait) as s2,
+        connect(addresses.me, "cloud_s1", addresses.cloud_s1, addresses.wait) as s1,
+        connect(addresses.me, "cloud_s2", addresses.cloud_s2, addresses.wait) as s2,
     ):
-        key = contact.s2_key.fetch(s2.channel)
-        yield Clouds(s1, s2, key, contact.s2_key.params(key))
+        key = addresses.s2_key.fetch(s2.channel)
+        yield Clouds(s1, s2, key, addresses.s2_key.params(key))

@@ -41,22 +41,22 @@ class Offer:
 
 
 def outsource(
-    model: QuantisedModel, release: Offer, clouds: Clouds, report: Telling = lambda done, layers, name: None
+    model: QuantisedModel, offer: Offer, clouds: Clouds, report: Telling = lambda done, layers, name: None
 ) -> ModelEntry:
     """Both clouds have the model when this returns, neither has it when it raises."""
     key = clouds.key
-    refuse_unrunnable(model.plan, clouds.params, release.engines)
+    refuse_unrunnable(model.plan, clouds.params, offer.engines)
     halves = blind_model(model, clouds.params, key.n)
     plan = model.plan
     multiplied, added = model_plaintexts(plan, clouds.params)
     header = ModelHeader(
         protocol_version=PROTOCOL_VERSION,
-        model=release.name,
-        version=release.version,
+        model=offer.name,
+        version=offer.version,
         import_id=secrets.token_bytes(16),
         plan_json=plan.to_json(),
-        engines=release.engines,
-        label_only=release.label_only,
+        engines=offer.engines,
+        label_only=offer.label_only,
         key_fingerprint=bytes.fromhex(key.fingerprint),
         multiplied=multiplied,
         added=added,

@@ -15,7 +15,7 @@ from rich.table import Table
 from owner.catalogue import CatalogueFile
 from owner.clouds import CloudAddresses, Placed, reach
 from owner.outsource import Offer
-from owner.release import publish
+from owner.publish import publish
 from twinveil.cli.progress import steps
 from twinveil.cli.reach import with_settings
 from twinveil.cli.terminal import Terminal, styled
@@ -74,7 +74,7 @@ def outsource(
         step(0, 0, "reaching both clouds")
         clouds = stack.enter_context(reach(CloudAddresses.of(settings)))
         step(0, 0, f"blinding {len(stored.model.plan.linear_nodes)} layers")
-        released = publish(
+        entry = publish(
             stored,
             Offer(name, version, engines, label_only),
             clouds,
@@ -85,8 +85,8 @@ def outsource(
     if as_json:
         made = {"model": name, "version": version, "engines": engines, "label_only": label_only}
         made |= {
-            "plan_hash": released.plan.hash.hex(),
-            "key_fingerprint": released.fingerprint,
+            "plan_hash": entry.plan.hash.hex(),
+            "key_fingerprint": entry.fingerprint,
             "seconds": seconds,
         }
         typer.echo(json.dumps(made))

@@ -32,7 +32,7 @@ class Workers:
     """Maps pure module-level functions over items, in order.
 
     Workers(): in this process (tests, small work). Workers.processes(n): n spawned processes, which end with
-    this one however it ends. Workers(executor, count): any executor, such as a cluster's, of the cloud's own
+    this one however it ends. Workers(executor, count): any executor, such as Dask's, of the cloud's own
     trust domain. A broken pool costs a retry where it can be made again.
     """
 

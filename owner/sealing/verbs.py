@@ -19,8 +19,8 @@ from twinveil.sealing.enrolment import Enrolment
 from twinveil.sealing.factors import FORMS
 from twinveil.sealing.pixels import to_png
 from twinveil.services.sealing import SealingServer
-from twinveil.start.config import choice, variable
-from twinveil.start.local_folder import CLUSTER, NAME, LocalFolder
+from twinveil.start.config import CLUSTER, choice, variable
+from twinveil.start.local_folder import NAME, LocalFolder
 from twinveil.start.process import command
 from twinveil.start.settings import EnrolSettings
 from twinveil.transport.channel import connect

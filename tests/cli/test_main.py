@@ -138,8 +138,27 @@ def test_serve_passes_options_on(role: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_serve_shows_the_options_of_a_role(role: str) -> None:
     shown = twinveil("serve", role, "--help").stdout
-    assert shown.startswith(f"usage: twinveil serve {role} ")
+    assert shown.split()[:4] == ["Usage:", "twinveil", "serve", role]
     assert "--listen" in shown
+
+
+@pytest.mark.parametrize("role", ["cloud_s2", "owner.sealing"])
+def test_a_role_started_by_its_module_names_the_command_to_type(role: str) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-P", "-m", role, "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert f"Usage: twinveil serve {role.rpartition('.')[2]} [OPTIONS]" in shown.stdout
+
+
+def test_an_old_verb_goes_on_and_the_new_one_is_said(tmp_path: Path) -> None:
+    shown = twinveil("provision", "--cluster", str(tmp_path / "dask"))
+    assert (shown.returncode, shown.stdout.startswith(f"Carry {tmp_path}/dask to ")) == (0, True)
+    assert shown.stderr.splitlines() == [
+        "twinveil provision is now twinveil kits; the old name goes with the next release",
+        "--cluster is now --dask; the old name goes with the next release",
+    ]
+    assert (tmp_path / "dask" / "key.pem").exists()
+    assert "provision" not in twinveil("--help").stdout
 
 
 def verbs(monkeypatch: pytest.MonkeyPatch, **targets: str) -> None:

@@ -64,7 +64,7 @@ def s2() -> Iterator[S2]:
     made.go()
 
 
-def contact(s2: S2, folder: Path) -> S2Address:
+def address_of(s2: S2, folder: Path) -> S2Address:
     me = Me("cloud_s1", "s1", None)
     s2_key = KnownKey(folder / PIN, insecure_small_key=True)
     return S2Address(me, f"127.0.0.1:{s2.port}", 5.0, 2.0, s2_key)
@@ -72,14 +72,14 @@ def contact(s2: S2, folder: Path) -> S2Address:
 
 @pytest.fixture
 def way(s2: S2, tmp_path: Path) -> CloudS2:
-    return CloudS2(contact(s2, tmp_path))
+    return CloudS2(address_of(s2, tmp_path))
 
 
 class Spare:
     """Conversations that can be spared."""
 
     def __init__(self, s2: S2, folder: Path) -> None:
-        self.way = CloudS2(contact(s2, folder), self.give_way)
+        self.way = CloudS2(address_of(s2, folder), self.give_way)
         self.peers: list[PeerS2] = []
         self.asked = 0
 

@@ -113,8 +113,8 @@ def _call(method: str, handler: Any, honest: Honest, identity: PeerIdentity) -> 
 def _services(folder: Path, world: World, rig: Rig, contact: Contact) -> Mapping[str, Sequence[Service]]:
     """What each role's services.py builds, which test_fuzz.py compares."""
     plan, public = tiny_plan(), world.public
-    releases = CatalogueFile(folder / "owner")
-    with releases.adding(
+    catalogue = CatalogueFile(folder / "owner")
+    with catalogue.adding(
         CatalogueEntry("tiny", "1", plan, tiny_card(), ("packed",), False, public.fingerprint)
     ):
         pass
@@ -135,7 +135,7 @@ def _services(folder: Path, world: World, rig: Rig, contact: Contact) -> Mapping
             InferenceServicer(world.queries2),
             RoundsServicer(world.conversations.open),
         ],
-        "owner": [StatusServicer("owner"), CatalogueServicer(Catalogue(releases))],
+        "owner": [StatusServicer("owner"), CatalogueServicer(Catalogue(catalogue))],
         "user": [StatusServicer("user"), GatewayServicer(Gateway(contact))],
         "sealing": [StatusServicer("owner"), SealingServicer(sealing)],
     }

@@ -107,7 +107,7 @@ def disk(folder: Path, world: World) -> Iterator[tuple[str, Target]]:
         "secret-key-files": _secret_key,
         "model-files": _model,
         "stores": lambda place: _stores(place, world),
-        "releases": _releases,
+        "catalogue-files": _catalogue_files,
         "views": _views,
         "rehearsals": _rehearsals,
         "mask-files": _masks,
@@ -256,17 +256,17 @@ def _stores(folder: Path, world: World) -> Read:
     return read
 
 
-def _releases(folder: Path) -> Read:
-    releases = CatalogueFile(folder)
+def _catalogue_files(folder: Path) -> Read:
+    catalogue = CatalogueFile(folder)
     fingerprint = secret_key().public_key.fingerprint
-    with releases.adding(
+    with catalogue.adding(
         CatalogueEntry("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, fingerprint)
     ):
         pass
     [file] = folder.rglob("*.json")
 
     def read() -> None:
-        releases.all()
+        catalogue.all()
         CatalogueEntry.from_json(file.read_text(errors="replace"))
 
     return read

@@ -66,7 +66,7 @@ NAMES = (
     *("replies-to-user", "replies-to-device", "openings", "chunks", "rounds", "garbled-circuits"),
     *("base-transfers", "ciphertexts", "plans", "cards", "records", "public-keys", "secret-keys"),
     *("served-keys", "answers", "pictures", "certificates", "project", "kits", "settings", "ready-files"),
-    *("pins", "secret-key-files", "model-files", "stores", "releases", "views", "rehearsals"),
+    *("pins", "secret-key-files", "model-files", "stores", "catalogue-files", "views", "rehearsals"),
     *("mask-files", "mask-studies", "data-sets", "sealed-files", "sealing-networks", "sealing-state"),
     "device-state",
 )

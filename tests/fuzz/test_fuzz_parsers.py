@@ -14,7 +14,7 @@ READS = re.compile(
     r"|np\.load\(|Image\.open\(|sqlite3\.connect\(|gzip\.decompress\(|read_text\(|read_bytes\("
 )
 TARGETS = {
-    "owner/catalogue.py": "releases",
+    "owner/catalogue.py": "catalogue-files",
     "owner/training/datasets.py": "data-sets",
     "owner/masks/results.py": "mask-studies",
     "owner/masks/study.py": "mask-studies",

@@ -13,46 +13,46 @@ from tests.system.town import small_model, stored
 from twinveil.errors import BadInput, UnknownModel
 
 
-def released(version: str = "1", seed: int = 0) -> CatalogueEntry:
+def entry(version: str = "1", seed: int = 0) -> CatalogueEntry:
     made = stored(small_model(seed))
     return CatalogueEntry("digits", version, made.model.plan, made.card, ("packed",), False, "ab" * 32)
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
-    releases = CatalogueFile(tmp_path)
-    with releases.adding(released()):
+    catalogue = CatalogueFile(tmp_path)
+    with catalogue.adding(entry()):
         pass
-    assert releases.find("digits") == released()
-    assert CatalogueFile(tmp_path).all() == [released()]
+    assert catalogue.find("digits") == entry()
+    assert CatalogueFile(tmp_path).all() == [entry()]
 
 
 def test_the_newest_version_by_number(tmp_path: Path) -> None:
-    releases = CatalogueFile(tmp_path)
+    catalogue = CatalogueFile(tmp_path)
     for version in ("1.9", "1.10", "1"):
-        with releases.adding(released(version)):
+        with catalogue.adding(entry(version)):
             pass
-    assert [each.version for each in releases.all()] == ["1", "1.9", "1.10"]
-    assert releases.find("digits").version == "1.10"
-    assert releases.find("digits", "1.9").version == "1.9"
+    assert [each.version for each in catalogue.all()] == ["1", "1.9", "1.10"]
+    assert catalogue.find("digits").version == "1.10"
+    assert catalogue.find("digits", "1.9").version == "1.9"
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    releases = CatalogueFile(tmp_path)
+    catalogue = CatalogueFile(tmp_path)
     with pytest.raises(UnknownModel, match=r"no model digits \(models: none\)"):
-        releases.find("digits")
-    with releases.adding(released()):
+        catalogue.find("digits")
+    with catalogue.adding(entry()):
         pass
     with pytest.raises(UnknownModel, match=r"no model digits 2 \(models: digits 1\)"):
-        releases.find("digits", "2")
+        catalogue.find("digits", "2")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"name": 1}', "null"])
 def test_a_damaged_record_is_no_model(tmp_path: Path, text: str) -> None:
-    releases = CatalogueFile(tmp_path)
-    with releases.adding(released()):
+    catalogue = CatalogueFile(tmp_path)
+    with catalogue.adding(entry()):
         pass
     (tmp_path / "released" / "broken@1.json").write_text(text)
-    assert [each.name for each in releases.all()] == ["digits"]
+    assert [each.name for each in catalogue.all()] == ["digits"]
     with pytest.raises(BadInput):
         CatalogueEntry.from_json(text)
 
@@ -60,35 +60,35 @@ def test_a_damaged_record_is_no_model(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("name", ["digits@1.bak.json", "digits@1 (copy).json", "digits@2.json", "x.json"])
 def test_a_copy_of_a_record_is_no_model(tmp_path: Path, name: str) -> None:
     """Users would be told of it after the model is removed."""
-    releases = CatalogueFile(tmp_path)
-    with releases.adding(released()):
+    catalogue = CatalogueFile(tmp_path)
+    with catalogue.adding(entry()):
         pass
     file = tmp_path / "released" / "digits@1.json"
     file.with_name(name).write_bytes(file.read_bytes())
-    assert releases.all() == [released()]
-    releases.remove("digits", "1")
-    assert releases.all() == []
+    assert catalogue.all() == [entry()]
+    catalogue.remove("digits", "1")
+    assert catalogue.all() == []
 
 
 def test_removal(tmp_path: Path) -> None:
-    releases = CatalogueFile(tmp_path)
-    with releases.adding(released()):
+    catalogue = CatalogueFile(tmp_path)
+    with catalogue.adding(entry()):
         pass
-    assert releases.remove("digits", "1")
-    assert not releases.remove("digits", "1")
-    assert releases.all() == []
+    assert catalogue.remove("digits", "1")
+    assert not catalogue.remove("digits", "1")
+    assert catalogue.all() == []
 
 
 @pytest.mark.parametrize("name", ["../x", "", "A", "a/b"])
 def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadInput), CatalogueFile(tmp_path).adding(replace(released(), name=name)):
+    with pytest.raises(BadInput), CatalogueFile(tmp_path).adding(replace(entry(), name=name)):
         pass
 
 
 def test_users_are_not_told_of_what_failed(tmp_path: Path) -> None:
-    releases = CatalogueFile(tmp_path)
-    with pytest.raises(ZeroDivisionError), releases.adding(released()):
-        assert releases.all() == []
+    catalogue = CatalogueFile(tmp_path)
+    with pytest.raises(ZeroDivisionError), catalogue.adding(entry()):
+        assert catalogue.all() == []
         raise ZeroDivisionError
     assert list((tmp_path / "released").iterdir()) == []
 
@@ -101,7 +101,7 @@ def test_a_record_that_cannot_be_kept_is_known_before_the_model_goes_out(tmp_pat
     try:
         with (
             pytest.raises(OSError, match=r"File too large: '.*digits@1.json'"),
-            CatalogueFile(tmp_path).adding(released()),
+            CatalogueFile(tmp_path).adding(entry()),
         ):
             sent.append("model")
     finally:
@@ -110,7 +110,7 @@ def test_a_record_that_cannot_be_kept_is_known_before_the_model_goes_out(tmp_pat
 
 
 def test_users_are_told_the_key_that_the_owner_pinned(tmp_path: Path) -> None:
-    releases = CatalogueFile(tmp_path)
-    with releases.adding(released()):
+    catalogue = CatalogueFile(tmp_path)
+    with catalogue.adding(entry()):
         pass
-    assert Catalogue(releases).get_model("digits", "").key_fingerprint.hex() == "ab" * 32
+    assert Catalogue(catalogue).get_model("digits", "").key_fingerprint.hex() == "ab" * 32

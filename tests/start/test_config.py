@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 
 import pytest
 
 from twinveil.errors import BadConfiguration
-from twinveil.start.config import duration, load, number, path, setting, size, truth
+from twinveil.start.command_line import load
+from twinveil.start.config import duration, number, path, setting, settle, size, truth
 from twinveil.start.settings import EVERY_SETTING, CloudS1Settings, CloudS2Settings, UserSettings
 
 READ = """
@@ -31,6 +33,9 @@ grace = "500ms"
 [user]
 max_message = "1MiB"
 """
+
+
+RENAMED = {"cluster": "dask", "cluster_tls": "dask_tls"}
 
 
 def settings(argv: list[str], environment: dict[str, str] | None = None) -> CloudS1Settings:
@@ -72,8 +77,13 @@ def test_settings_of_other_roles_may_stand_in_the_environment() -> None:
 @pytest.mark.parametrize(
     ("argv", "environment", "content", "match"),
     [
-        (["--listne", "x"], {}, "", r"unrecognized arguments: --listne"),
-        (["--listen"], {}, "", r"--listen: expected one argument"),
+        (["--listne", "x"], {}, "", r"^No such option: --listne .*\(--help lists the options\)$"),
+        (["--listen"], {}, "", r"'--listen' requires an argument"),
+        (["--liste", "x"], {}, "", r"No such option: --liste"),
+        (["picture.png"], {}, "", r"unexpected extra argument.*picture\.png"),
+        (["--insecure-plaintext=yes"], {}, "", r"--insecure-plaintext"),
+        (["--dask", "tcp://host:8786"], {}, "", r"--dask: must be tls://HOST:PORT.* over TLS only"),
+        (["--dask", "tls://host"], {}, "", r"--dask: 'host' is no address"),
         (["--listen", "nowhere"], {}, "", r"--listen: 'nowhere' is no address"),
         (["--listen", "host:99999"], {}, "", r"--listen: .* is no address"),
         (["--max-calls", "0"], {}, "", r"--max-calls: must be from 1"),
@@ -194,6 +204,57 @@ def test_no_sizes(text: object) -> None:
 def test_truth() -> None:
     assert truth("yes") is truth(True) is truth("1") is True
     assert truth("No") is truth("0") is False
+
+
+@pytest.fixture
+def hints(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What has been said on the way, each line once."""
+
+    def said() -> list[str]:
+        lines = [each.getMessage() for each in caplog.records]
+        caplog.clear()
+        return lines
+
+    return said
+
+
+OLD_NAME = "; the old name goes with the next release"
+
+
+@pytest.mark.parametrize("table", ["", "[cloud_s1]\n"])
+def test_a_setting_goes_on_by_its_old_name_and_the_new_one_is_said(
+    tmp_path: Path, hints: Callable[[], list[str]], table: str
+) -> None:
+    file = tmp_path / "old.toml"
+    file.write_text(f'{table}cluster = "tls://file:1"\ncluster_tls = "certificates"\n')
+    made = settings(["--config", str(file)])
+    assert (made.dask, made.dask_tls) == ("tls://file:1", tmp_path / "certificates")
+    where = f"{file}: {table.replace(chr(10), ' ')}"
+    assert hints() == [f"{where}{old} is now {where}{new}{OLD_NAME}" for old, new in RENAMED.items()]
+    for argv in (["--cluster", "tls://flag:1"], ["--cluster=tls://flag:1"]):
+        assert settings(argv).dask == "tls://flag:1"
+        assert hints() == [f"--cluster is now --dask{OLD_NAME}"]
+    variables = {"TWINVEIL_CLUSTER": "tls://variable:1", "TWINVEIL_CLUSTER_TLS": "x"}
+    assert settings([], variables).dask == "tls://variable:1"
+    assert hints() == [
+        f"TWINVEIL_CLUSTER is now TWINVEIL_DASK{OLD_NAME}",
+        f"TWINVEIL_CLUSTER_TLS is now TWINVEIL_DASK_TLS{OLD_NAME}",
+    ]
+    assert settings([], variables | {"TWINVEIL_DASK": "tls://new:1"}).dask == "tls://new:1"
+    assert settings(["--dask", "tls://new:1"]).dask == "tls://new:1"
+
+
+def test_the_folder_of_a_local_cluster_is_no_old_name(hints: Callable[[], list[str]]) -> None:
+    assert settings([], {"TWINVEIL_CLUSTER": ".twinveil/local"}).dask is None
+    assert hints() == []
+
+
+def test_other_roles_pass_an_old_name_over(tmp_path: Path, hints: Callable[[], list[str]]) -> None:
+    """One file may be everybody's."""
+    file = tmp_path / "old.toml"
+    file.write_text('cluster = "tls://file:1"\ncluster_tls = "certificates"\n')
+    settle(CloudS2Settings, "cloud_s2", {"config": str(file)}, {}, EVERY_SETTING)
+    assert hints() == []
 
 
 def test_secure_or_named_insecure_but_not_both(tmp_path: Path) -> None:

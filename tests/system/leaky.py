@@ -35,7 +35,7 @@ def of_user() -> None:
 def of_commands() -> None:
     """Lines on stderr; logs are not set up there, and tell warnings only."""
     before("user.client:blind_values", lambda pixels, *_: log.warning("%s", pixels))
-    before("owner.verbs:release", lambda stored, *_: print(stored.model.weights))
+    before("owner.verbs:publish", lambda stored, *_: print(stored.model.weights))
 
 
 LEAKS: dict[str, Callable[[], None]] = {

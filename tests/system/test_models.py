@@ -112,7 +112,7 @@ import os, signal, sys
 from pathlib import Path
 from owner.clouds import CloudAddresses, reach
 from owner.outsource import Offer
-from owner.release import publish
+from owner.publish import publish
 from twinveil.start.config import settle
 from twinveil.start.local_folder import cluster_flags
 from twinveil.network.folder import load_model

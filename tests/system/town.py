@@ -17,7 +17,7 @@ from owner.catalogue import CatalogueEntry
 from owner.clouds import CloudAddresses as OwnerContact
 from owner.clouds import Placed, reach
 from owner.outsource import Offer
-from owner.release import publish
+from owner.publish import publish
 from tests.networks import edge_images, random_image, random_model
 from twinveil.network.card import ModelCard
 from twinveil.network.folder import StoredModel, save_model

@@ -24,7 +24,7 @@ from twinveil.transport.server import ServerSettings, start
 
 AUTHORITY = make_authority("test authority")
 ENDED, EARLY, GOOD = (-20, -10), (10, 20), (-1, 10)
-RENEW = "twinveil provision project.toml -o kits --renew"
+RENEW = "twinveil kits project.toml -o kits --renew"
 
 Make = Callable[..., TlsFiles]
 

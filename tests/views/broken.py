@@ -149,17 +149,17 @@ def sign_test_by_product() -> Iterator[None]:
     honest = TextbookS1._mask
 
     def product(
-        self: TextbookS1, link: Exchange, values: Sequence[mpz], mask: Masking
+        self: TextbookS1, exchange: Exchange, values: Sequence[mpz], masking: Masking
     ) -> tuple[pb.Round, Words]:
-        before_the_record = mask.offset and any(values[0] is each[0] for each in self._tensors.values())
+        before_the_record = masking.offset and any(values[0] is each[0] for each in self._tensors.values())
         if not before_the_record:
-            return honest(self, link, values, mask)
-        middle = 1 << (mask.bits - 1)
+            return honest(self, exchange, values, masking)
+        middle = 1 << (masking.bits - 1)
         scaled = [self._arithmetic.scale(value, 1 + secrets.randbits(30)) for value in values]
         fresh = self._rerandomiser.freshen_fully(
             self._key.add_plain(scaled, [middle] * len(scaled), self._tally)
         )
-        reply = link.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=fresh.to_bytes())))
+        reply = exchange.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=fresh.to_bytes())))
         return reply, np.full(len(values), middle & (2**64 - 1), np.uint64)
 
     with patched((TextbookS1, "_mask", product)):

@@ -94,7 +94,7 @@ def packed_query(
         layers = [layout.step(each) for each in stage.linear]
         yield Exchange(Circuit(step), _shares(sum(int(layer.tap_blocks.sum()) for layer in layers)))
         step = next(circuits)
-        sums = Masked("masked_sums", [(layer.online_sums, layer.online.mask) for layer in layers])
+        sums = Masked("masked_sums", [(layer.online_sums, layer.online.masking) for layer in layers])
         last = stage is stages[-1] and not label_only
         yield Exchange(sums, ANSWERED if last else Corrections(step))
     if label_only:
@@ -102,7 +102,7 @@ def packed_query(
 
 
 def ahead_sums(layers: Sequence[LayerLayout]) -> list[tuple[int, Masking]]:
-    return [(layer.ahead_sums, layer.ahead.mask) for layer in layers]
+    return [(layer.ahead_sums, layer.ahead.masking) for layer in layers]
 
 
 class TextbookQuery:
@@ -125,17 +125,17 @@ class TextbookQuery:
                 yield from self._sact(relu)
             yield from self._pools(stage.pools)
         dense, step = plan.output, next(self._circuits)
-        scores = _masked(dense.out_features, self._layout.sum_masks[dense.name])
+        scores = _masked(dense.out_features, self._layout.sum_maskings[dense.name])
         yield Exchange(scores, Corrections(step) if self._label_only else ANSWERED)
         if self._label_only:
             yield Exchange(Circuit(step), ANSWERED)
 
     def _sact(self, relu: ReluStep) -> Iterator[Exchange]:
         plan = self._layout.plan
-        count, mask = int(np.prod(plan.shapes[relu.source])), self._layout.sum_masks[relu.source]
-        yield from self._record(count, mask)
+        count, masking = int(np.prod(plan.shapes[relu.source])), self._layout.sum_maskings[relu.source]
+        yield from self._record(count, masking)
         step = next(self._circuits)
-        yield Exchange(_masked(count, mask), Corrections(step))
+        yield Exchange(_masked(count, masking), Corrections(step))
         yield Exchange(Circuit(step, top=1), _shares(count))
 
     def _pools(self, pools: Sequence[PoolStep]) -> Iterator[Exchange]:
@@ -143,11 +143,11 @@ class TextbookQuery:
             source = self._layout.schedule.pieces[pool.source]
             for members in pool_windows(pool, source.shape):
                 if len(members) > 1:
-                    yield from self._record(members.size, self._layout.mask(source.bits))
+                    yield from self._record(members.size, self._layout.masking(source.bits))
 
-    def _record(self, count: int, mask: Masking) -> Iterator[Exchange]:
+    def _record(self, count: int, masking: Masking) -> Iterator[Exchange]:
         step = next(self._circuits)
-        yield Exchange(_masked(count, mask), Corrections(step))
+        yield Exchange(_masked(count, masking), Corrections(step))
         yield Exchange(Circuit(step), Ciphertexts("record_bits", "ciphertexts", count))
         yield from _products(count)
 
@@ -172,8 +172,8 @@ def import_of(layout: ImportLayout) -> Iterator[Exchange]:
     yield Exchange(COMMIT, DONE)
 
 
-def _masked(count: int, mask: Masking) -> Masked:
-    return Masked("masked_sums", [(count, mask)])
+def _masked(count: int, masking: Masking) -> Masked:
+    return Masked("masked_sums", [(count, masking)])
 
 
 def _shares(count: int) -> Ciphertexts:

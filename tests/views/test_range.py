@@ -48,9 +48,11 @@ def test_one_value_outside_shows_in_few_views_only_and_two_in_many() -> None:
 
 def test_the_last_value_of_a_range_is_inside() -> None:
     topic = Topic("query", TINY, "packed", 1, mpz(3) << 254, SIGMA)
-    for mask in (Masking(100), Masking(100, 1 << 60)):
-        edges = [mpz(mask.offset), mpz(mask.offset + (1 << mask.bits) - 1)]
-        event = Event("decrypted", "sums", 0.0, bits=256, mask=mask, arrays={"values": rows(edges, 256)})
+    for masking in (Masking(100), Masking(100, 1 << 60)):
+        edges = [mpz(masking.offset), mpz(masking.offset + (1 << masking.bits) - 1)]
+        event = Event(
+            "decrypted", "sums", 0.0, bits=256, masking=masking, arrays={"values": rows(edges, 256)}
+        )
         (field,) = fields([View("cloud_s2", 0.0, topic, [event])])
         assert field.fractions is not None
         assert field.fractions.max() >= 1

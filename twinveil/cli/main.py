@@ -18,6 +18,7 @@ from twinveil.cli.options import with_strict_numbers
 from twinveil.errors import BadConfiguration
 from twinveil.start.boundary import INTERRUPTED, guarded
 from twinveil.start.extras import needs
+from twinveil.start.renamed import hint, with_new_names
 from twinveil.version import VERSION
 from twinveil.wording import visible_lines
 
@@ -27,7 +28,7 @@ ORDER = (
     "train",
     "mask",
     "audit",
-    "provision",
+    "kits",
     "preflight",
     "outsource",
     "models",
@@ -39,6 +40,8 @@ ORDER = (
     "bench",
     "views",
 )
+RENAMED = {(GROUP, "provision"): ("kits", {"--cluster": "--dask"})}
+"""Verbs that had other names before: group and old name -> new name, and its old flags -> new."""
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -56,6 +59,14 @@ class Verbs(typer.core.TyperGroup):
         for entry in entry_points(group=self.verbs, name=cmd_name):
             return _command(entry)
         return None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        old, *rest = args
+        if (self.verbs, old) in RENAMED:
+            new, flags = RENAMED[self.verbs, old]
+            hint(f"twinveil {old}", f"twinveil {new}")
+            args = [new, *with_new_names(rest, flags)]
+        return super().resolve_command(ctx, args)
 
 
 def _command(entry: EntryPoint) -> Any:

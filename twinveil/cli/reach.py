@@ -14,12 +14,10 @@ from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
-
-import typer
+from typing import Any, TypeVar, get_type_hints
 
 from twinveil.errors import BadConfiguration
-from twinveil.start.config import truth
+from twinveil.start.command_line import config_option, option, option_of, typed
 from twinveil.start.local_folder import settle_near
 from twinveil.start.settings import RoleSettings
 
@@ -53,26 +51,17 @@ def with_settings(kind: type[Settings], *names: str) -> Callable[[Verb], Verb]:
 
 
 def _options(kind: type[RoleSettings], names: tuple[str, ...]) -> list[Parameter]:
-    known = {each.name: each.metadata for each in fields(kind)}
-    options = [
-        _option("cluster", "Folder of a local cluster (serve all, demo): then nothing else is needed here."),
-        _option("config", "TOML file with settings."),
+    known = {each.name: each for each in fields(kind)}
+    cluster = "Folder of a local cluster (serve all, demo): then nothing else is needed here."
+    return [
+        option("cluster", cluster, Path, PANEL),
+        config_option(PANEL),
+        *(option_of(known[name], PANEL) for name in names),
     ]
-    for name in names:
-        text = known[name]["help"]
-        options.append(_option(name, text[0].upper() + text[1:] + ".", known[name]["kind"] is truth))
-    return options
-
-
-def _option(name: str, help_text: str, is_switch: bool = False) -> Parameter:
-    option = typer.Option("--" + name.replace("_", "-"), help=help_text, rich_help_panel=PANEL)
-    kind: Any = bool if is_switch else Path if name in ("cluster", "config") else str
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
 
 def _settled(kind: type[Settings], flags: Mapping[str, Any], cluster: Path | None) -> Settings:
-    chosen = {name: value for name, value in flags.items() if value not in (None, False)}
-    settings = settle_near(kind, chosen, cluster, os.environ)
+    settings = settle_near(kind, typed(flags), cluster, os.environ)
     if "tls" in flags and settings.tls is None and not settings.insecure_plaintext:
         raise BadConfiguration(
             "say how to reach the others: --cluster FOLDER (a local cluster), --tls FOLDER (certificates) or "

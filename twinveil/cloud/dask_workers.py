@@ -1,9 +1,9 @@
 """A cloud's big-integer work on more than one machine: Dask distributed over TLS, behind Workers.
 
-The cluster belongs to the cloud's own trust domain: its workers see what the cloud sees (ciphertexts, S1's
-shares and masks), and they unpickle what the cloud sends, which nothing that comes from a peer ever is. So it
-has certificates of its own authority: with the roles' authority any user could join and read along. How to
-set one up: docs/cluster.md.
+Scheduler and workers belong to the cloud's own trust domain: they see what the cloud sees (ciphertexts, S1's
+shares and masks), and they unpickle what the cloud sends, which nothing that comes from a peer ever is. So
+they have certificates of their own authority: with the roles' authority any user could join and read along.
+How to set them up: docs/dask.md.
 """
 
 from __future__ import annotations
@@ -27,39 +27,36 @@ CONNECT_SECONDS = 20.0
 NO_WORKERS_SECONDS = 30.0
 """How long a batch waits for a first worker, such as one that starts again."""
 LOOK_SECONDS = 2.0
-"""Between two looks at the cluster while a batch is under way."""
+"""Between two looks at Dask while a batch is under way."""
 
 Result = TypeVar("Result")
 
 
-def cluster_workers(address: str, folder: Path) -> Workers:
-    """Workers on the Dask cluster at tls://HOST:PORT, as many as it has threads now.
+def dask_workers(address: str, folder: Path) -> Workers:
+    """Workers of the Dask scheduler at tls://HOST:PORT, as many as it has threads now.
 
-    folder: authority.pem, certificate.pem and key.pem of the cluster's authority. A worker that dies costs
+    folder: authority.pem, certificate.pem and key.pem of Dask's own authority. A worker that dies costs
     its tasks a retry; a scheduler that was away is looked for again with the next batch.
 
-    Raises BadConfiguration without the extra or for an address without TLS, PeerUnavailable if there is no
-    cluster or it has no workers.
+    Raises BadConfiguration without the extra, PeerUnavailable if there is no scheduler or it has no workers.
     """
-    if not address.startswith("tls://"):
-        raise BadConfiguration(f"a cluster is reached over TLS only: tls://HOST:PORT, not {address!r}")
     files = TlsFiles.in_folder(folder)
-    executor = ClusterExecutor(address, files)
+    executor = DaskExecutor(address, files)
     count = executor.threads()
     if not count:
         executor.shutdown()
         raise no_workers(address)
-    return Workers(executor, count, lambda: ClusterExecutor(address, files))
+    return Workers(executor, count, lambda: DaskExecutor(address, files))
 
 
-class ClusterExecutor(Executor):
-    """A client of its own to Dask, which maps; a lost cluster is LostWorkers."""
+class DaskExecutor(Executor):
+    """A client of its own to Dask, which maps; a lost scheduler is LostWorkers."""
 
     def __init__(self, address: str, files: TlsFiles) -> None:
         try:
             distributed: Any = import_module("distributed")
         except ImportError:
-            raise BadConfiguration(needs("a Dask cluster", "distributed")) from None
+            raise BadConfiguration(needs("Dask", "distributed")) from None
         self._address = address
         security = distributed.Security(
             tls_ca_file=str(files.authority),
@@ -73,7 +70,7 @@ class ClusterExecutor(Executor):
                 address, security=security, timeout=CONNECT_SECONDS, set_as_default=False, loop=_loop()
             )
         except (OSError, ValueError) as error:  # ValueError: certificates that cannot be used
-            raise PeerUnavailable(f"the cluster at {address} does not answer: {error}") from None
+            raise PeerUnavailable(f"Dask at {address} does not answer: {error}") from None
         self._lost: tuple[type[BaseException], ...] = (
             OSError,
             distributed.CancelledError,
@@ -82,13 +79,13 @@ class ClusterExecutor(Executor):
         )
 
     def threads(self) -> int:
-        """Tasks that the cluster can run at once."""
+        """Tasks that Dask can run at once."""
         return sum(self._client.ncores().values())
 
     def map(self, fn: Callable[..., Result], *iterables: Iterable[Any], **_: Any) -> Iterator[Result]:
         """Results in order; nothing is submitted before the first is asked for.
 
-        Raises LostWorkers if the cluster goes away, PeerUnavailable if it has no workers for too long.
+        Raises LostWorkers if the scheduler goes away, PeerUnavailable if it has no workers for too long.
         """
         try:
             yield from self._map(fn, *iterables)
@@ -126,7 +123,7 @@ class ClusterExecutor(Executor):
             raise self._gone(f"client {self._client.status}")
 
     def _gone(self, reason: str) -> LostWorkers:
-        return LostWorkers(f"the cluster at {self._address} was lost ({reason}): do its machines run?")
+        return LostWorkers(f"Dask at {self._address} was lost ({reason}): do its machines run?")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._client.close()
@@ -142,5 +139,5 @@ def _loop() -> Any:
 
 def no_workers(address: str) -> PeerUnavailable:
     return PeerUnavailable(
-        f"the cluster at {address} has no workers: start some with dask worker {address} (docs/cluster.md)"
+        f"Dask at {address} has no workers: start some with dask worker {address} (docs/dask.md)"
     )

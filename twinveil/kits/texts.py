@@ -26,7 +26,7 @@ _NEXT = {
     "`twinveil outsource MODEL --config config.toml`.",
     "cloud_s1": "Start it after cloud_s2.",
     "cloud_s2": "It makes its key at the first start, in `state/`, and logs the key's fingerprint: tell the "
-    "others, for `twinveil provision --fingerprint`. Start it first.",
+    "others, for `twinveil kits --fingerprint`. Start it first.",
     "user": "For programs in other languages: `twinveil serve user --config config.toml`.",
 }
 
@@ -77,7 +77,7 @@ The first says what is not right yet and what to do about it. {_NEXT[member.role
 
 The certificate ends on {end}. Before that, where the kits were made:
 
-    {typed("twinveil", "provision", "project.toml", "-o", "kits", "--renew", member.kit)}
+    {typed("twinveil", "kits", "project.toml", "-o", "kits", "--renew", member.kit)}
 
 and carry the new `tls/` here, over the old one. Nothing has to be stopped: running queries go on, and new
 connections use the new certificate.

@@ -39,7 +39,7 @@ NEEDS = {
 
 OWN_SECONDS = 2.0
 BAD_PIN = "remove that file: the next contact pins again"
-RENEW = "twinveil provision --renew, and carry the new tls/ here"
+RENEW = "twinveil kits --renew, and carry the new tls/ here"
 
 
 def look_around(kit: Kit) -> Iterator[Finding]:
@@ -132,7 +132,7 @@ def pin(kit: Kit) -> Finding:
         )
     known = wanted or found
     if known is None:
-        remedy = "fine on a network you trust; otherwise twinveil provision --fingerprint HEX"
+        remedy = "fine on a network you trust; otherwise twinveil kits --fingerprint HEX"
         return note("pinned key", "none: the first contact decides", remedy)
     return ok("pinned key", f"{known[:16]}...")
 

@@ -48,7 +48,7 @@ def open_kit(folder: Path) -> Kit:
     """Raises BadConfiguration if this is no kit's folder or its configuration is wrong."""
     path = folder / CONFIG
     if not path.is_file():
-        raise BadConfiguration(f"{folder} is no kit: {CONFIG} is missing (twinveil provision makes kits)")
+        raise BadConfiguration(f"{folder} is no kit: {CONFIG} is missing (twinveil kits makes one)")
     content = read_toml(path)
     named = [role for role in ROLES if isinstance(content.get(role), dict)]
     if len(named) != 1:

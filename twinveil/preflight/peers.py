@@ -23,7 +23,7 @@ MAX_CLOCK_SECONDS = 60.0
 TCP_SECONDS = 3.0
 REMEDIES = {
     9: "set the clock: here or at {role}",
-    10: "twinveil provision --renew {role}, and carry the new tls/ to it",
+    10: "twinveil kits --renew {role}, and carry the new tls/ to it",
     62: "another role answers there: correct the address of {role}",
 }
 """By OpenSSL's code of what is wrong: not yet valid, expired, another name."""
@@ -116,7 +116,7 @@ def their_certificate(role: str, address: str, tls: TlsFiles) -> Finding:
         return failure(check, error.verify_message, remedy.format(role=role))
     except OSError as error:
         return failure(check, f"no TLS: {error}", f"is {role} set to TLS, and is it a role of Twinveil?")
-    return in_date(check, x509.load_der_x509_certificate(shown), f"twinveil provision --renew, for {role}")
+    return in_date(check, x509.load_der_x509_certificate(shown), f"twinveil kits --renew, for {role}")
 
 
 def version(role: str, status: GetStatusReply) -> Finding:

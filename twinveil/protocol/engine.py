@@ -71,11 +71,11 @@ class EngineS1(Protocol):
     def accept(self, reply: pb.EncryptedShares) -> None:
         """S2's first encrypted shares, after the import."""
 
-    def scvl(self, link: Exchange, stage: Stage) -> None: ...
+    def scvl(self, exchange: Exchange, stage: Stage) -> None: ...
 
-    def sact_smap(self, link: Exchange, stage: Stage) -> None: ...
+    def sact_smap(self, exchange: Exchange, stage: Stage) -> None: ...
 
-    def sct(self, link: Exchange, stage: Stage) -> tuple[pb.Round, Words]:
+    def sct(self, exchange: Exchange, stage: Stage) -> tuple[pb.Round, Words]:
         """The class vector: S2's reply to it, masked, and S1's masks (classes, pictures)."""
 
 

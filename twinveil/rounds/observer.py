@@ -57,8 +57,8 @@ class Observer(Protocol):
     def half(self, name: str, values: Sequence[mpz]) -> None:
         """A client's half: integers modulo N."""
 
-    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Masking | None) -> None:
-        """Plaintexts as S2 has them; mask None: an operand that is uniform modulo N."""
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], masking: Masking | None) -> None:
+        """Plaintexts as S2 has them; masking None: an operand that is uniform modulo N."""
 
     def evaluated(self, outputs: Mapping[str, npt.NDArray[np.bool_]]) -> None:
         """A circuit's outputs, (bits, *shape) each."""
@@ -81,7 +81,7 @@ class Blind:
 
     def half(self, name: str, values: Sequence[mpz]) -> None: ...
 
-    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Masking | None) -> None: ...
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], masking: Masking | None) -> None: ...
 
     def evaluated(self, outputs: Mapping[str, npt.NDArray[np.bool_]]) -> None: ...
 

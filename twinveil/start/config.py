@@ -9,24 +9,28 @@ Paths in a TOML file are relative to the file: a kit's folder may lie anywhere.
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import logging
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Callable, Mapping, Set
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from twinveil.errors import BadConfiguration, TwinveilError
 from twinveil.start.boundary import DEBUG
+from twinveil.start.renamed import hint
 from twinveil.values import integer, whole
 
 PREFIX = "TWINVEIL_"
 CONFIG = "TWINVEIL_CONFIG"
+CLUSTER = "TWINVEIL_CLUSTER"
+"""The folder of a local cluster (twinveil.start.local_folder)."""
+_NO_SETTINGS = {CONFIG, CLUSTER, DEBUG}
+"""Variables beside those of settings."""
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)?")
 _SIZE = re.compile(r"([0-9]{1,16}) ?(B|KiB|MiB|GiB)?")
@@ -110,9 +114,9 @@ def choice(*allowed: str) -> Kind:
     return kind
 
 
-def setting(kind: Kind, help: str, default: Any = MISSING) -> Any:  # noqa: A002
-    """A field of a settings dataclass: how its value is read, and what it is for."""
-    metadata = {"kind": kind, "help": help}
+def setting(kind: Kind, help: str, default: Any = MISSING, was: str | None = None) -> Any:  # noqa: A002
+    """A field of a settings dataclass: how its value is read, what it is for, what it was called before."""
+    metadata = {"kind": kind, "help": help, "was": was}
     if default is MISSING:
         return field(metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -130,18 +134,6 @@ class Source:
     folder: Path = Path()
 
 
-def load(
-    kind: type[Settings],
-    section: str,
-    argv: Sequence[str],
-    environment: Mapping[str, str],
-    known: frozenset[str] = frozenset(),
-) -> Settings:
-    """The settings of one role, from its command line. Raises BadConfiguration, naming what is at fault."""
-    flags = vars(_parser(section, kind).parse_args(argv))
-    return settle(kind, section, flags, environment, known)
-
-
 def settle(
     kind: type[Settings],
     section: str,
@@ -155,12 +147,17 @@ def settle(
     top of the file may hold, too. Raises BadConfiguration, naming the flag, variable or key at fault.
     """
     own = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]  # a dataclass
-    known = known | own.keys()
+    new_names = renamed(kind)
+    names = frozenset(own) | new_names.keys()
+    known = known | names
     config = flags.get("config") or environment.get(CONFIG)
     sources = [
-        Source(flags, lambda name: "--" + name.replace("_", "-")),
-        Source(_variables(environment, known), variable),
-        *(_file(Path(config), section, known, frozenset(own)) if config else ()),
+        _by_new_names(each, new_names)
+        for each in (
+            Source(flags, flag),
+            Source(_meant(_variables(environment, known), own, new_names), variable),
+            *(_file(Path(config), section, known, names) if config else ()),
+        )
     ]
     values = {}
     for name, each in own.items():
@@ -171,7 +168,7 @@ def settle(
                 break
         else:
             if each.default is MISSING:
-                raise BadConfiguration(f"--{name.replace('_', '-')} is missing: {each.metadata['help']}")
+                raise BadConfiguration(f"{flag(name)} is missing: {each.metadata['help']}")
     return kind(**values)
 
 
@@ -180,6 +177,45 @@ def _convert(each: Field[Any], value: Any, where: str) -> Any:
         return each.metadata["kind"](value)
     except TwinveilError as error:
         raise BadConfiguration(f"{where}: {error}") from None
+
+
+def renamed(kind: type) -> dict[str, str]:
+    """Of the settings that had other names before: old -> new."""
+    return {each.metadata["was"]: each.name for each in fields(kind) if each.metadata.get("was")}
+
+
+def _by_new_names(source: Source, new_names: Mapping[str, str]) -> Source:
+    """The same settings, those by an old name under the new one; where both are given, the new one counts."""
+    values = {name: value for name, value in source.values.items() if value is not None}
+    for old, new in new_names.items():
+        if old in values:
+            hint(source.name(old), source.name(new))
+            values.setdefault(new, values[old])
+    return replace(source, values=values)
+
+
+def _meant(
+    variables: Mapping[str, Any], own: Mapping[str, Field[Any]], new_names: Mapping[str, str]
+) -> dict[str, Any]:
+    """Without those that have a setting's old name and mean something else by now: what it cannot be."""
+    return {
+        name: value
+        for name, value in variables.items()
+        if name not in new_names or _can_be(own[new_names[name]], value)
+    }
+
+
+def _can_be(each: Field[Any], value: Any) -> bool:
+    try:
+        each.metadata["kind"](value)
+    except TwinveilError:
+        return False
+    return True
+
+
+def flag(name: str) -> str:
+    """The command line option of a setting."""
+    return "--" + name.replace("_", "-")
 
 
 def variable(name: str) -> str:
@@ -191,8 +227,8 @@ def _variables(environment: Mapping[str, str], known: frozenset[str]) -> dict[st
     """What the environment says; a variable that nothing reads is named in the log and stops nobody."""
     names = {variable(name): name for name in known}
     for each in environment:
-        if each.startswith(PREFIX) and each not in (*names, CONFIG, DEBUG):
-            log.warning("%s", _no_setting(each, {*names, CONFIG, DEBUG}, f"the environment variable {each}"))
+        if each.startswith(PREFIX) and each not in (*names, *_NO_SETTINGS):
+            log.warning("%s", _no_setting(each, {*names, *_NO_SETTINGS}, f"the environment variable {each}"))
     return {name: environment[each] for each, name in names.items() if each in environment}
 
 
@@ -244,27 +280,3 @@ def refuse_unknown(name: str, known: frozenset[str], what: str) -> None:
 def _no_setting(name: str, known: Set[str], what: str) -> str:
     close = difflib.get_close_matches(name, known, 1)
     return f"{what} is no setting" + (f": did you mean '{close[0]}'?" if close else "")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise BadConfiguration(f"{message} (--help lists the options)")
-
-
-def _parser(section: str, kind: type) -> _Parser:
-    parser = _Parser(
-        prog=f"twinveil serve {section}",
-        description=kind.__doc__,
-        epilog="Every option may also be given as TWINVEIL_OPTION in the environment or in the TOML file.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
-    for each in fields(kind):
-        flag = "--" + each.name.replace("_", "-")
-        shown = "" if each.default in (MISSING, None, False) else f" (default: {each.default})"
-        text_ = each.metadata["help"] + shown.replace("%", "%%")
-        if each.metadata["kind"] is truth:
-            parser.add_argument(flag, action="store_const", const=True, help=text_)
-        else:
-            parser.add_argument(flag, metavar=each.name.split("_")[-1].upper(), help=text_)
-    return parser

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from twinveil.errors import BadConfiguration, TwinveilError
-from twinveil.start.config import path, settle, variable
+from twinveil.start.config import CLUSTER, path, settle, variable
 from twinveil.start.settings import EVERY_SETTING, CallerSettings, RoleSettings
 from twinveil.transport.identity import ROLES
 from twinveil.wording import typed
 
-CLUSTER = variable("cluster")
 ELSEWHERE = ("config", "tls", "insecure_plaintext")
 """Flags that say already how to reach the others."""
 

@@ -11,7 +11,7 @@ from typing import IO, TypeVar
 from twinveil.errors import BadConfiguration
 from twinveil.files import lock, private_folder
 from twinveil.start.boundary import guarded, log_to_stderr
-from twinveil.start.config import load
+from twinveil.start.command_line import load
 from twinveil.start.freed_memory import keep_freed_memory
 from twinveil.start.settings import EVERY_SETTING, RoleSettings
 from twinveil.transport.credentials import check_own

@@ -5,17 +5,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from twinveil.errors import BadConfiguration
 from twinveil.services.keys import PIN, KnownKey
-from twinveil.start.config import choice, duration, number, path, positive, setting, size, text, truth, up_to
-from twinveil.transport.address import check
+from twinveil.start.config import (
+    choice,
+    duration,
+    number,
+    path,
+    positive,
+    renamed,
+    setting,
+    size,
+    text,
+    truth,
+    up_to,
+)
+from twinveil.transport.address import check, split
 from twinveil.transport.channel import MAX_MESSAGE_BYTES, Me
 from twinveil.transport.credentials import TlsFiles
 from twinveil.transport.limits import CallLimits, RpcLimits
 from twinveil.transport.server import ServerSettings
 
+DASK = "tls://"
 MAX_CALLS = 1 << 16
 MAX_WORKERS = 1 << 12
 MAX_IMPORTS = 2
@@ -28,6 +41,15 @@ KEPT_FOR_S1 = 4
 """One in so many of the calls at S2 is for S1's conversations: all clients together do not take it."""
 MAX_PREPARED = 16
 """Queries that S1 keeps prepared, of all models: a third of the conversations that S2 has for it."""
+
+
+def dask_address(value: Any) -> str:
+    """tls://HOST:PORT, as Dask writes it; without TLS it is not reached at all."""
+    address = text(value)
+    if not address.startswith(DASK):
+        raise BadConfiguration(f"must be tls://HOST:PORT, not '{address}': Dask is reached over TLS only")
+    split(address.removeprefix(DASK))
+    return address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +160,12 @@ class CloudS1Settings(CloudSettings):
         size, "memory that queries may take at once (default: half of what this process can have)", None
     )
     fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
-    cluster: str | None = setting(
-        text, "tls://HOST:PORT of this cloud's own Dask cluster, which computes", None
+    dask: str | None = setting(
+        dask_address, "tls://HOST:PORT of S1's own Dask scheduler, whose workers compute", None, was="cluster"
     )
-    cluster_tls: Path | None = setting(path, "folder with the cluster's certificates, as for tls", None)
+    dask_tls: Path | None = setting(
+        path, "folder with Dask's certificates, as for tls", None, was="cluster_tls"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,7 +295,7 @@ class CallerSettings:
 
 
 EVERY_SETTING = frozenset(
-    each.name
+    name
     for kind in (
         CloudS1Settings,
         CloudS2Settings,
@@ -282,5 +306,6 @@ EVERY_SETTING = frozenset(
         EnrolSettings,
         CallerSettings,
     )
-    for each in fields(kind)
+    for name in (*(each.name for each in fields(kind)), *renamed(kind))
 )
+"""Old names included."""

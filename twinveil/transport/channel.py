@@ -36,7 +36,7 @@ TLS_FAILURES = (
     (
         ("issuer certificate", "self-signed", "self signed", "signature failure"),
         "its certificate comes from another "
-        "authority than {authority}: take both kits from one run of twinveil provision",
+        "authority than {authority}: take both kits from one run of twinveil kits",
     ),
     (("WRONG_VERSION_NUMBER",), "it speaks no TLS: set both sides to TLS"),
     (

@@ -117,7 +117,7 @@ def _check_dates(files: TlsFiles, content: _Content) -> None:
         end = _time(authority.not_valid_after_utc)
         raise BadConfiguration(
             f"{files.authority} ended {end}, {here}: if this machine's clock is right, all kits have to be "
-            "made anew, by twinveil provision project.toml -o NEW_KITS"
+            "made anew, by twinveil kits project.toml -o NEW_KITS"
         )
     if now > certificate.not_valid_after_utc:
         end = _time(certificate.not_valid_after_utc)
@@ -132,7 +132,7 @@ def _check_dates(files: TlsFiles, content: _Content) -> None:
 
 def renewal(kit: str) -> str:
     """The command that renews a kit's certificate. kit: its name, or "user" for those of all users."""
-    return f"twinveil provision project.toml -o kits --renew {kit}"
+    return f"twinveil kits project.toml -o kits --renew {kit}"
 
 
 def utc_now() -> str:

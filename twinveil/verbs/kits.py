@@ -1,4 +1,4 @@
-"""twinveil provision: a start-up kit for each role, from one description of the project."""
+"""twinveil kits: a start-up kit for each role, from one description of the project."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.table import Table
 
 from twinveil.cli.terminal import Terminal
 from twinveil.errors import BadConfiguration
-from twinveil.kits.cluster import make_cluster
+from twinveil.kits.dask import make_certificates
 from twinveil.kits.making import AUTHORITY, Made, make_kits, renew
 from twinveil.kits.project import read_project
 
 
-def provision(
+def kits(
     project: Annotated[
         Path | None, typer.Argument(help="project.toml: names, hosts, ports, users, validity.")
     ] = None,
@@ -35,23 +35,27 @@ def provision(
             help="Do not keep the authority's key: nothing can be renewed later.",
         ),
     ] = False,
-    cluster: Annotated[
+    dask: Annotated[
         Path | None,
-        typer.Option(help="Instead of kits: certificates for S1's own Dask cluster, into this new folder."),
+        typer.Option(
+            metavar="FOLDER", help="Instead of kits: certificates for S1's own Dask, into this new folder."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Make one folder per role with configuration, key, certificate and instructions; overwrites nothing."""
-    if cluster is not None and not (project or fingerprint or renewed or discard_authority_key):
-        make_cluster(cluster)
-        Terminal().say(f"Carry {cluster} to every machine of the cluster and no other: whoever has it is S1.")
+    if dask is not None and not (project or fingerprint or renewed or discard_authority_key):
+        make_certificates(dask)
+        Terminal().say(
+            f"Carry {dask} to every machine on which Dask runs and no other: whoever has it is S1."
+        )
         return
-    if project is None or cluster is not None:
-        raise BadConfiguration("give a project.toml, or --cluster FOLDER alone")
+    if project is None or dask is not None:
+        raise BadConfiguration("give a project.toml, or --dask FOLDER alone")
     described = read_project(project)
     if renewed:
         if fingerprint is not None or discard_authority_key:
-            raise BadConfiguration("--renew goes alone: run twinveil provision again for the rest")
+            raise BadConfiguration("--renew goes alone: run twinveil kits again for the rest")
         made = renew(described, out, renewed)
     else:
         made = make_kits(described, out, fingerprint, keep_authority=not discard_authority_key)

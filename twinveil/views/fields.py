@@ -93,12 +93,12 @@ def _received(title: str, name: str, data: Bytes, n: mpz) -> Field:
 
 def _decrypted(event: Event, n: mpz) -> Field:
     values, title = event.arrays["values"], f"decrypted {event.name}"
-    if event.mask is None:
+    if event.masking is None:
         return _modulo(title, values, n)
-    mask = event.mask
-    width = mask.slot_bytes or values.shape[1]
-    cells = values[:, : mask.slots * width].reshape(-1, width)
-    return _masked(title, cells, mask)
+    masking = event.masking
+    width = masking.slot_bytes or values.shape[1]
+    cells = values[:, : masking.slots * width].reshape(-1, width)
+    return _masked(title, cells, masking)
 
 
 def _output(event: Event, topic: Topic) -> Field:
@@ -115,11 +115,11 @@ def _bits(name: str, values: Bytes, bits: int) -> Field:
     return Field(name, _scaled(values, bits) if bits >= FINE_BITS else None, levels, 1 << min(8, bits))
 
 
-def _masked(name: str, values: Bytes, mask: Masking) -> Field:
+def _masked(name: str, values: Bytes, masking: Masking) -> Field:
     """y + s, s uniform in [offset, offset + 2^bits)."""
-    fractions = _scaled(values, mask.bits) - float(
-        np.ldexp(1.0, mask.offset.bit_length() - 1 - mask.bits)
-    ) * (mask.offset > 0)
+    fractions = _scaled(values, masking.bits) - float(
+        np.ldexp(1.0, masking.offset.bit_length() - 1 - masking.bits)
+    ) * (masking.offset > 0)
     return Field(name, fractions, values[:, 0], 256, statistical=True)
 
 

@@ -53,9 +53,9 @@ class Recording:
         bits = self.view.subject.n.bit_length()
         self._add("half", name, bits=bits, arrays={"values": rows(values, bits)})
 
-    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Masking | None) -> None:
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], masking: Masking | None) -> None:
         bits = self.view.subject.n.bit_length()
-        self._add("decrypted", name, bits=bits, mask=mask, arrays={"values": rows(plaintexts, bits)})
+        self._add("decrypted", name, bits=bits, masking=masking, arrays={"values": rows(plaintexts, bits)})
 
     def evaluated(self, outputs: Mapping[str, npt.NDArray[np.bool_]]) -> None:
         for name, bits in outputs.items():
@@ -75,11 +75,11 @@ class Recording:
         name: str,
         size: int = 0,
         bits: int = 0,
-        mask: Masking | None = None,
+        masking: Masking | None = None,
         arrays: Mapping[str, Bytes] | None = None,
     ) -> None:
         seconds = time.perf_counter() - self._begin
-        self.view.events.append(Event(what, name, seconds, size, bits, mask, arrays or {}))
+        self.view.events.append(Event(what, name, seconds, size, bits, masking, arrays or {}))
 
 
 def rows(values: Sequence[mpz], bits: int) -> Bytes:

@@ -47,7 +47,7 @@ class Event:
     """One thing that reached a cloud, or left it.
 
     what: received, sent, half, decrypted, evaluated or answered. seconds: since the conversation began.
-    size: bytes on the wire of a message. mask: what hides a decrypted plaintext.
+    size: bytes on the wire of a message. masking: what hides a decrypted plaintext.
     """
 
     what: str
@@ -55,13 +55,13 @@ class Event:
     seconds: float
     size: int = 0
     bits: int = 0
-    mask: Masking | None = None
+    masking: Masking | None = None
     arrays: Mapping[str, Bytes] = field(default_factory=dict)
 
     def shape(self) -> tuple[object, ...]:
         """All but values and time."""
         shapes = tuple((name, array.shape) for name, array in self.arrays.items())
-        return (self.what, self.name, self.size, self.bits, self.mask, shapes)
+        return (self.what, self.name, self.size, self.bits, self.masking, shapes)
 
 
 @dataclass
@@ -177,8 +177,8 @@ def _event_json(event: Event) -> dict[str, Any]:
         made["size"] = event.size
     if event.bits:
         made["bits"] = event.bits
-    if event.mask:
-        made["mask"] = asdict(event.mask)
+    if event.masking:
+        made["mask"] = asdict(event.masking)
     return made | {"fields": list(event.arrays)}
 
 

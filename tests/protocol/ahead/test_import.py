@@ -197,8 +197,8 @@ class Seen(Blind):
     def __init__(self) -> None:
         self.plaintexts: list[tuple[mpz, int]] = []
 
-    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Masking | None) -> None:
-        self.plaintexts += [(each, mask.bits if mask else 0) for each in plaintexts]
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], masking: Masking | None) -> None:
+        self.plaintexts += [(each, masking.bits if masking else 0) for each in plaintexts]
 
 
 def narrow(patch: pytest.MonkeyPatch) -> set[str]:

@@ -57,7 +57,7 @@ class Decrypted(Blind):
     def __init__(self) -> None:
         self.plaintexts: list[mpz] = []
 
-    def decrypted(self, name: str, plaintexts: Sequence[mpz], mask: Masking | None) -> None:
+    def decrypted(self, name: str, plaintexts: Sequence[mpz], masking: Masking | None) -> None:
         self.plaintexts += plaintexts
 
 

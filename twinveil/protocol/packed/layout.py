@@ -39,7 +39,7 @@ class Slots:
     offset: int
 
     @property
-    def mask(self) -> Masking:
+    def masking(self) -> Masking:
         return Masking(self.mask_bits, self.offset, self.count, self.bytes)
 
 

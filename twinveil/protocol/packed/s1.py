@@ -97,19 +97,19 @@ class PackedS1(SingleUse):
     def accept(self, reply: pb.EncryptedShares) -> None:
         self._inbox = reply.ciphertexts
 
-    def scvl(self, link: Exchange, stage: Stage) -> None:
+    def scvl(self, exchange: Exchange, stage: Stage) -> None:
         sums = self.sums(stage, self._inbox).to_bytes()
-        reply = link.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=sums)))
+        reply = exchange.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=sums)))
         self._corrections = expect(reply, "corrections").corrections.bits
 
-    def sact_smap(self, link: Exchange, stage: Stage) -> None:
+    def sact_smap(self, exchange: Exchange, stage: Stage) -> None:
         inputs = {**self.sum_mask_bits(stage), **self.output_masks(stage)}
-        reply = link.ask(link.garbled(inputs, self._corrections))
+        reply = exchange.ask(exchange.garbled(inputs, self._corrections))
         self.accept(expect(reply, "encrypted_shares").encrypted_shares)
 
-    def sct(self, link: Exchange, stage: Stage) -> tuple[pb.Round, Words]:
+    def sct(self, exchange: Exchange, stage: Stage) -> tuple[pb.Round, Words]:
         sums = self.sums(stage, self._inbox).to_bytes()
-        reply = link.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=sums)))
+        reply = exchange.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=sums)))
         return reply, self.sum_mask(stage.linear[0])
 
     def output_masks(self, stage: Stage) -> dict[str, Bits]:

@@ -61,7 +61,7 @@ class PackedS2(SingleUse):
         for name, layer in layers.items():
             part = plaintexts[start : start + layer.ahead_sums]
             start += layer.ahead_sums
-            self._observer.decrypted(f"ahead {name}", part, layer.ahead.mask)
+            self._observer.decrypted(f"ahead {name}", part, layer.ahead.masking)
             slots = unpack_low(part, layer.ahead.count, layer.ahead.bytes, layer.bits)
             self._ahead[name] = layer.from_ahead(slots)
 
@@ -119,7 +119,7 @@ class PackedS2(SingleUse):
         for step, layer in zip(stage.linear, layers, strict=True):
             part = plaintexts[start : start + layer.online_sums]
             start += layer.online_sums
-            self._observer.decrypted(f"online {step.node.name}", part, layer.online.mask)
+            self._observer.decrypted(f"online {step.node.name}", part, layer.online.masking)
             online = layer.from_online(unpack_low(part, layer.online.count, layer.online.bytes, layer.bits))
             x2, k2 = layer_input(step, self._shares), self._model.shares[step.node.name]
             own = bilinear(x2, k2, step.node, layer.bits)

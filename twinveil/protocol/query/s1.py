@@ -75,11 +75,11 @@ class QueryS1(SingleUse):
         self.meter = meter
         self._observer = observer
         self._begun = False
-        self._link: Exchange | None = None
+        self._exchange: Exchange | None = None
 
     @property
     def prepared(self) -> bool:
-        return self._link is not None
+        return self._exchange is not None
 
     def prepare(self) -> None:
         """Everything that does not depend on the picture."""
@@ -97,35 +97,35 @@ class QueryS1(SingleUse):
             ot = ExtensionSender(base.keys, choices, session)
             ot.accept(prepared.extension, sum(step.choices for step in self._planned.steps))
             garblers = [GarblerSide(step) for step in self._planned.steps]
-            self._link = Exchange(self._peer.ask, ot, iter(garblers))
+            self._exchange = Exchange(self._peer.ask, ot, iter(garblers))
 
     def classify(self, head: QueryHead, half: Sequence[mpz]) -> Generator[Progress, None, bytes]:
         """Yields progress, returns S1's half of the answer. half: A of every plaintext, checked."""
-        link, self._link = self._link, None
-        if link is None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
             raise OutOfOrder("a prepared query serves once")
         self._observer.half(IMAGE, half)
         stages = self._planned.layout.schedule.stages
         yield Progress(stage=0, stages=len(stages), label="picture")
         with self.meter.function("import"):
-            self._import_picture(link, head, half)
+            self._import_picture(exchange, head, half)
         for stage in stages[1:-1]:
             names = ", ".join(step.node.name for step in stage.linear)
             yield Progress(stage=stage.index, stages=len(stages), label=names)
             with self.meter.function("SCVL"):
-                self._engine.scvl(link, stage)
+                self._engine.scvl(exchange, stage)
             with self.meter.function(nonlinear(stage)):
-                self._engine.sact_smap(link, stage)
+                self._engine.sact_smap(exchange, stage)
         yield Progress(stage=len(stages) - 1, stages=len(stages), label="class vector")
         with self.meter.function("SCT"):
-            reply, masks = self._engine.sct(link, stages[-1])
+            reply, masks = self._engine.sct(exchange, stages[-1])
         with self.meter.function("label"):
-            return self._answer(link, head.label_only, reply, masks)
+            return self._answer(exchange, head.label_only, reply, masks)
 
-    def _import_picture(self, link: Exchange, head: QueryHead, half: Sequence[mpz]) -> None:
+    def _import_picture(self, exchange: Exchange, head: QueryHead, half: Sequence[mpz]) -> None:
         key, picture = self._tools.key, self._planned.picture
         bind = pb.Bind(query_id=head.query_id, binding=head.binding(), label_only=head.label_only)
-        bound = expect(link.ask(pb.Round(bind=bind)), "import_factors").import_factors
+        bound = expect(exchange.ask(pb.Round(bind=bind)), "import_factors").import_factors
         tally = self.meter.tally
         factors = key.parse(bound.factors, picture.plaintexts, tally)
         mask = random_bits(picture.plaintext_mask_bits(self._planned.params.sigma), picture.plaintexts)
@@ -134,12 +134,12 @@ class QueryS1(SingleUse):
         masked = key.add_plain(opened, bits_to_integers(mask), tally)
         fresh = Rerandomiser(key, tally).freshen(masked, workers=self._tools.workers)
         sent = pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes())
-        corrections = expect(link.ask(pb.Round(masked_plaintexts=sent)), "corrections").corrections
+        corrections = expect(exchange.ask(pb.Round(masked_plaintexts=sent)), "corrections").corrections
         inputs = {f"s.{IMAGE}": mask[: picture.packed_bits], **self._engine.picture_masks()}
-        made = expect(link.ask(link.garbled(inputs, corrections.bits)), "encrypted_shares")
+        made = expect(exchange.ask(exchange.garbled(inputs, corrections.bits)), "encrypted_shares")
         self._engine.accept(made.encrypted_shares)
 
-    def _answer(self, link: Exchange, label_only: bool, reply: pb.Round, masks: Words) -> bytes:
+    def _answer(self, exchange: Exchange, label_only: bool, reply: pb.Round, masks: Words) -> bytes:
         if not label_only:
             expect(reply, "answered")
             return answer_half(masks)
@@ -150,5 +150,5 @@ class QueryS1(SingleUse):
             "mask.label": to_bits(flip[0], label_bits(dense.out_features)),
         }
         corrections = expect(reply, "corrections").corrections
-        expect(link.ask(link.garbled(inputs, corrections.bits)), "answered")
+        expect(exchange.ask(exchange.garbled(inputs, corrections.bits)), "answered")
         return answer_half(flip)

@@ -69,23 +69,23 @@ class TextbookS1(SingleUse):
     def accept(self, reply: pb.EncryptedShares) -> None:
         self._tensors[IMAGE] = self._unmasked(reply.ciphertexts, self._picture_mask)
 
-    def scvl(self, link: Exchange, stage: Stage) -> None:
+    def scvl(self, exchange: Exchange, stage: Stage) -> None:
         if stage.index == 1:
-            self.smap(link, self._layout.schedule.stages[0])
+            self.smap(exchange, self._layout.schedule.stages[0])
         for step in stage.linear:
-            self._tensors[step.node.name] = self._linear(link, step)
+            self._tensors[step.node.name] = self._linear(exchange, step)
 
-    def sact_smap(self, link: Exchange, stage: Stage) -> None:
+    def sact_smap(self, exchange: Exchange, stage: Stage) -> None:
         for relu in stage.relus:
-            self._tensors[relu.name] = self.sact(link, relu)
-        self.smap(link, stage)
+            self._tensors[relu.name] = self.sact(exchange, relu)
+        self.smap(exchange, stage)
 
-    def sct(self, link: Exchange, stage: Stage) -> tuple[pb.Round, Words]:
+    def sct(self, exchange: Exchange, stage: Stage) -> tuple[pb.Round, Words]:
         if stage.index == 1:
-            self.smap(link, self._layout.schedule.stages[0])
+            self.smap(exchange, self._layout.schedule.stages[0])
         (step,) = stage.linear
         reply, masks = self._mask(
-            link, list(self._linear(link, step)), self._layout.sum_masks[step.node.name]
+            exchange, list(self._linear(exchange, step)), self._layout.sum_maskings[step.node.name]
         )
         return reply, modulo(masks, step.node.accumulator_bits)[:, None]
 
@@ -118,7 +118,7 @@ class TextbookS1(SingleUse):
             made.append(arithmetic.add(arithmetic.add(h, crossed), self._key.raw(-ra * rb)))
         return made
 
-    def _linear(self, link: Exchange, step: LinearStep) -> Ciphertexts:
+    def _linear(self, exchange: Exchange, step: LinearStep) -> Ciphertexts:
         """SCVL or SCT of one layer: (out * positions) ciphertexts."""
         node, plan = step.node, self._layout.plan
         x = np.concatenate([self._tensors[name] for name in step.inputs])
@@ -135,31 +135,31 @@ class TextbookS1(SingleUse):
                 left += [x[taps[tap, position] - 1] for tap in real]
                 right += [weights[channel * taps.shape[0] + tap] for tap in real]
                 lengths.append((channel, len(real)))
-        products = iter(self.smp(link.ask, left, right))
+        products = iter(self.smp(exchange.ask, left, right))
         sums = [
             self._arithmetic.sum([biases[channel], *(next(products) for _ in range(count))])
             for channel, count in lengths
         ]
         return np.array(sums, object)
 
-    def sact(self, link: Exchange, relu: ReluStep) -> Ciphertexts:
+    def sact(self, exchange: Exchange, relu: ReluStep) -> Ciphertexts:
         """E(min(max(x, 0) >> shift, 2^bits - 1)) from E(x)."""
         values, bits = self._tensors[relu.source], self._layout.plan.bits[relu.source]
-        wide = self._layout.sum_masks[relu.source]
-        reply, masks = self._mask(link, list(values), wide)
-        records = self._records(link, reply, {"s.x": to_bits(masks, bits)}, "mask.t", len(values))
-        kept = self.smp(link.ask, list(values), records)
-        reply, masks = self._mask(link, kept, wide)
+        wide = self._layout.sum_maskings[relu.source]
+        reply, masks = self._mask(exchange, list(values), wide)
+        records = self._records(exchange, reply, {"s.x": to_bits(masks, bits)}, "mask.t", len(values))
+        kept = self.smp(exchange.ask, list(values), records)
+        reply, masks = self._mask(exchange, kept, wide)
         mask = random_bits(self._layout.mask_bits(relu.bits), len(values), top=1)
         corrections = expect(reply, "corrections").corrections.bits
-        reply = link.ask(link.garbled({"s.x": to_bits(masks, bits), "mask.y": mask}, corrections))
+        reply = exchange.ask(exchange.garbled({"s.x": to_bits(masks, bits), "mask.y": mask}, corrections))
         return self._unmasked(expect(reply, "encrypted_shares").encrypted_shares.ciphertexts, mask)
 
-    def smap(self, link: Exchange, stage: Stage) -> None:
+    def smap(self, exchange: Exchange, stage: Stage) -> None:
         for pool in stage.pools:
-            self._tensors[pool.name] = self._pool(link, pool)
+            self._tensors[pool.name] = self._pool(exchange, pool)
 
-    def _pool(self, link: Exchange, pool: PoolStep) -> Ciphertexts:
+    def _pool(self, exchange: Exchange, pool: PoolStep) -> Ciphertexts:
         """E(max of each window), MR from a circuit, products by SMP."""
         source = self._layout.schedule.pieces[pool.source]
         values, bits = self._tensors[pool.source], source.bits
@@ -170,10 +170,10 @@ class TextbookS1(SingleUse):
             if window == 1:
                 maxima += chosen
                 continue
-            reply, masks = self._mask(link, chosen, self._layout.mask(bits))
+            reply, masks = self._mask(exchange, chosen, self._layout.masking(bits))
             inputs = {"s.r": to_bits(masks.reshape(window, count), bits)}
-            records = self._records(link, reply, inputs, "mask.mr", window * count, (window, count))
-            products = np.array(self.smp(link.ask, chosen, records), object).reshape(window, count)
+            records = self._records(exchange, reply, inputs, "mask.mr", window * count, (window, count))
+            products = np.array(self.smp(exchange.ask, chosen, records), object).reshape(window, count)
             maxima += [self._arithmetic.sum(list(column)) for column in products.T]
         placed = np.empty(len(maxima), object)
         placed[pool_order(pool, source.shape)] = maxima
@@ -181,7 +181,7 @@ class TextbookS1(SingleUse):
 
     def _records(
         self,
-        link: Exchange,
+        exchange: Exchange,
         reply: pb.Round,
         inputs: dict[str, Bits],
         mask_name: str,
@@ -191,19 +191,19 @@ class TextbookS1(SingleUse):
         """E(t) from S2's E(t xor m): 1 - t' where m is set."""
         flips = random_bits(1, count)
         corrections = expect(reply, "corrections").corrections.bits
-        garbled = link.garbled({**inputs, mask_name: flips.reshape(1, *(shape or (count,)))}, corrections)
-        made = expect(link.ask(garbled), "record_bits").record_bits
+        garbled = exchange.garbled({**inputs, mask_name: flips.reshape(1, *(shape or (count,)))}, corrections)
+        made = expect(exchange.ask(garbled), "record_bits").record_bits
         one, arithmetic = self._key.raw(1), self._arithmetic
         records = self._key.parse(made.ciphertexts, count, self._tally)
         # Both are made, whatever the flip: neither time nor count depends on it.
         flipped = [arithmetic.add(one, arithmetic.negate(record)) for record in records]
         return [pair[int(flip)] for *pair, flip in zip(records, flipped, flips[0], strict=True)]
 
-    def _mask(self, link: Exchange, values: Sequence[mpz], mask: Masking) -> tuple[pb.Round, Words]:
+    def _mask(self, exchange: Exchange, values: Sequence[mpz], masking: Masking) -> tuple[pb.Round, Words]:
         """Send E(x + s) for a circuit; S2's reply and the low words of s."""
-        drawn = [mask.offset + secrets.randbits(mask.bits) for _ in values]
+        drawn = [masking.offset + secrets.randbits(masking.bits) for _ in values]
         fresh = self._rerandomiser.freshen_fully(self._key.add_plain(values, drawn, self._tally))
-        reply = link.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=fresh.to_bytes())))
+        reply = exchange.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=fresh.to_bytes())))
         return reply, np.array([s & (2**64 - 1) for s in drawn], np.uint64)
 
     def _unmasked(self, data: bytes, mask: Bits) -> Ciphertexts:

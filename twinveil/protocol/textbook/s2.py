@@ -71,8 +71,8 @@ class TextbookS2(SingleUse):
         request = yield from self.products("SCT", self._taps(step), request)
         with self._meter.function("SCT"):
             classes = self._layout.plan.output.out_features
-            mask = self._layout.sum_masks[step.node.name]
-            scores = self._masked(request, "scores", classes, step.node.accumulator_bits, mask)
+            masking = self._layout.sum_maskings[step.node.name]
+            scores = self._masked(request, "scores", classes, step.node.accumulator_bits, masking)
             return scores[:, None]
 
     def _first_pools(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
@@ -109,14 +109,14 @@ class TextbookS2(SingleUse):
     def _sact(self, circuits: Circuits, relu: ReluStep, function: str, request: pb.Round) -> Dialogue:
         plan = self._layout.plan
         bits, count = plan.bits[relu.source], int(np.prod(plan.shapes[relu.source]))
-        mask = self._layout.sum_masks[relu.source]
+        masking = self._layout.sum_maskings[relu.source]
         with self._meter.function(function):
-            inputs = {"z.x": to_bits(self._masked(request, relu.source, count, bits, mask), bits)}
+            inputs = {"z.x": to_bits(self._masked(request, relu.source, count, bits, masking), bits)}
         request = yield from self._record(circuits.next(), inputs, "t", function)
         request = yield from self.products(function, count, request)
         evaluator = circuits.next()
         with self._meter.function(function):
-            inputs = {"z.x": to_bits(self._masked(request, relu.name, count, bits, mask), bits)}
+            inputs = {"z.x": to_bits(self._masked(request, relu.name, count, bits, masking), bits)}
             corrections = evaluator.choose(inputs)
         request = yield pb.Round(corrections=pb.Corrections(bits=corrections))
         with self._meter.function(function):
@@ -130,8 +130,8 @@ class TextbookS2(SingleUse):
             window, count = members.shape
             if window > 1:
                 with self._meter.function(function):
-                    mask = self._layout.mask(source.bits)
-                    masked = self._masked(request, pool.source, window * count, source.bits, mask)
+                    masking = self._layout.masking(source.bits)
+                    masked = self._masked(request, pool.source, window * count, source.bits, masking)
                     inputs = {"z.r": to_bits(masked.reshape(window, count), source.bits)}
                 request = yield from self._record(circuits.next(), inputs, "mr", function)
                 request = yield from self.products(function, window * count, request)
@@ -148,12 +148,12 @@ class TextbookS2(SingleUse):
             made = self._key.encrypt(bits, workers=self._workers).to_bytes()
         return (yield pb.Round(record_bits=pb.RecordBits(ciphertexts=made)))
 
-    def _masked(self, request: pb.Round, name: str, count: int, bits: int, mask: Masking) -> Words:
+    def _masked(self, request: pb.Round, name: str, count: int, bits: int, masking: Masking) -> Words:
         """Low bits of x + s, all that a circuit reads."""
         sent = expect(request, "masked_sums").masked_sums.ciphertexts
         values = self._key.public_key.parse(sent, count, self._key.tally)
         plain = self._key.decrypt(values, workers=self._workers)
-        self._observer.decrypted(name, plain, mask)
+        self._observer.decrypted(name, plain, masking)
         low = (1 << bits) - 1
         return np.array([int(value & low) for value in plain], np.uint64)
 

@@ -69,24 +69,24 @@ class TextbookLayout:
     def mask_bits(self, bits: int) -> int:
         return bits + self.params.sigma + self.count_bits
 
-    def mask(self, bits: int) -> Masking:
+    def masking(self, bits: int) -> Masking:
         """Of an unsigned value that a circuit has forced below 2^bits."""
         return Masking(self.mask_bits(bits))
 
     @cached_property
-    def sum_masks(self) -> Mapping[str, Masking]:
+    def sum_maskings(self) -> Mapping[str, Masking]:
         """Of each layer's sums. They are integers here, not residues, and no circuit has forced them.
 
         So their range follows from the widths of pixels, activations, weights and biases, which circuits do
         force, and not from the accumulators', which an owner's plan may declare too narrow.
         """
-        masks = {}
+        maskings = {}
         for node in self.plan.linear_nodes:
             product = ((1 << self.plan.bits[node.source]) - 1) << (node.weight_bits - 1)
             most = self.plan.taps(node) * product + (1 << (node.accumulator_bits - 1))
             bits = most.bit_length()
-            masks[node.name] = Masking(self.mask_bits(bits + 1), offset=1 << bits)
-        return masks
+            maskings[node.name] = Masking(self.mask_bits(bits + 1), offset=1 << bits)
+        return maskings
 
     @cached_property
     def _activations(self) -> int:

@@ -29,12 +29,12 @@ from tests.system.test_bad_input import free_port
 from tests.transport.tls import accept
 from together.bench.networks import write
 from together.bench.session import session
-from twinveil.cloud.dask_workers import cluster_workers
+from twinveil.cloud.dask_workers import dask_workers
 from twinveil.crypto.multiexp import Job, multi_exponentiate_all
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.tally import Tally
-from twinveil.errors import BadConfiguration, PeerUnavailable
-from twinveil.kits.cluster import make_cluster
+from twinveil.errors import PeerUnavailable
+from twinveil.kits.dask import make_certificates
 from twinveil.network import oracle
 from twinveil.network.folder import load_model
 from twinveil.parallel import Workers
@@ -48,13 +48,13 @@ pytestmark = [pytest.mark.system, pytest.mark.heavy]
 
 SECONDS = 60.0
 """After which what a test waits for will not come."""
-PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
+PAGE = Path(__file__).parents[2] / "docs" / "dask.md"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("cluster") / "cluster"
-    make_cluster(made)
+    made = tmp_path_factory.mktemp("dask") / "dask"
+    make_certificates(made)
     return made
 
 
@@ -81,12 +81,12 @@ def dask(security: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def workers(dask: Any, folder: Path) -> Iterator[Workers]:
-    with cluster_workers(dask.scheduler_address, folder) as made:
+    with dask_workers(dask.scheduler_address, folder) as made:
         yield made
 
 
 class Machines:
-    """Scheduler and two workers as processes of their own, by the very commands of docs/cluster.md."""
+    """Scheduler and two workers as processes of their own, by the very commands of docs/dask.md."""
 
     def __init__(self, folder: Path, log: Path) -> None:
         self._folder = folder
@@ -100,7 +100,7 @@ class Machines:
             found = re.search(rf"^ +(dask {what} (?:.*\\\n)*.*)$", PAGE.read_text(), re.MULTILINE)
             assert found is not None
             words = found[1].replace("\\\n", " ").replace("HOST", "127.0.0.1").replace("8786", self._port)
-            words = words.replace(":8787", ":0").replace("cluster/", f"{self._folder}/")
+            words = words.replace(":8787", ":0").replace("dask/", f"{self._folder}/")
             command = [sys.executable, "-m", *shlex.split(words)]
             variables = re.findall(r"^ +export (\w+)=(\S+)$", PAGE.read_text(), re.MULTILINE)
             environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | dict(variables)
@@ -120,7 +120,7 @@ class Machines:
         deadline = time.monotonic() + SECONDS
         while True:
             try:
-                made = cluster_workers(self.address, self._folder)
+                made = dask_workers(self.address, self._folder)
             except PeerUnavailable:
                 assert time.monotonic() < deadline, self._log.read_text()
                 time.sleep(0.5)
@@ -232,7 +232,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_client_that_gave_up_is_replaced(dask: Any, folder: Path) -> None:
     """As Dask's own does when its scheduler was away for CONNECT_SECONDS."""
-    with cluster_workers(dask.scheduler_address, folder) as made:
+    with dask_workers(dask.scheduler_address, folder) as made:
         assert made._executor is not None
         made._executor.shutdown()
         assert made.map(slow_square, range(3)) == [0, 1, 4]
@@ -265,7 +265,7 @@ def test_a_scheduler_that_was_away_is_found_again(
 
 
 @pytest.mark.usefixtures("patience")
-def test_a_cluster_without_workers_says_so(
+def test_a_scheduler_without_workers_says_so(
     dask: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dask.scale(0)
@@ -280,29 +280,29 @@ def test_a_cluster_without_workers_says_so(
     assert workers.map(slow_square, range(3)) == [0, 1, 4]
 
 
-def test_without_tls_or_certificates_or_cluster(folder: Path, dask: Any, tmp_path: Path) -> None:
-    with pytest.raises(BadConfiguration, match="TLS only"):
-        cluster_workers("tcp://127.0.0.1:8786", folder)
-    issue(make_authority("another"), "cloud_s1", "cluster", tmp_path)
+def test_with_certificates_of_another_authority(dask: Any, tmp_path: Path) -> None:
+    issue(make_authority("another"), "cloud_s1", "dask", tmp_path)
     with pytest.raises(PeerUnavailable):
-        cluster_workers(dask.scheduler_address, tmp_path)
+        dask_workers(dask.scheduler_address, tmp_path)
 
 
-def test_a_cluster_that_speaks_an_older_tls_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_that_speaks_an_older_tls_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("twinveil.cloud.dask_workers.CONNECT_SECONDS", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as pool:
         seen = pool.submit(accept, listening, TlsFiles.in_folder(folder), ssl.TLSVersion.TLSv1_2)
         with pytest.raises(PeerUnavailable):
-            cluster_workers(f"tls://127.0.0.1:{listening.getsockname()[1]}", folder)
+            dask_workers(f"tls://127.0.0.1:{listening.getsockname()[1]}", folder)
         assert "UNSUPPORTED_PROTOCOL" in seen.result(10)
 
 
-def test_a_cloud_on_a_cluster_survives_a_killed_worker(
+def test_a_cloud_on_dask_survives_a_killed_worker(
     dask: Any, security: Any, folder: Path, tmp_path: Path
 ) -> None:
-    """Four processes; S1 computes on the cluster, one of its workers dies in the middle of a query."""
+    """Four processes; S1 computes on Dask, one of its workers dies in the middle of a query."""
     stored = load_model(write(tmp_path / "model", random_model(4, max_layers=2).plan, "tiny"))
-    options = {"cloud_s1": [f"--cluster={dask.scheduler_address}", f"--cluster-tls={folder}"]}
+    options = {"cloud_s1": [f"--dask={dask.scheduler_address}", f"--dask-tls={folder}"]}
     picture = images(stored.model, 1, 0)[0]
     wanted = tuple(int(each) for each in oracle.run(stored.model, picture))
     with session(

@@ -1,4 +1,4 @@
-"""Certificates for a cloud's own Dask cluster (twinveil.cloud.dask_workers)."""
+"""Certificates for a cloud's own Dask scheduler and workers (twinveil.cloud.dask_workers)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from twinveil.files import creating_folder
 from twinveil.transport.certificates import issue, make_authority
 
 
-def make_cluster(folder: Path) -> None:
-    """authority.pem, certificate.pem and key.pem (0600) for every machine of one cluster.
+def make_certificates(folder: Path) -> None:
+    """authority.pem, certificate.pem and key.pem (0600) for every machine on which Dask runs.
 
-    Dask lets in whoever the authority vouches for. So this one is made for the cluster alone, and its key is
-    never written: nobody, the roles' own authority included, can issue another certificate for it.
+    Dask lets in whoever the authority vouches for. So this one is made for these machines alone, and its key
+    is never written: nobody, the roles' own authority included, can issue another certificate for it.
 
     Raises BadConfiguration if the folder is there already.
     """
@@ -22,4 +22,4 @@ def make_cluster(folder: Path) -> None:
     if folder.exists():
         raise BadConfiguration(f"{folder} is there already: nothing is overwritten")
     with creating_folder(folder) as part:
-        issue(make_authority("Twinveil cluster"), "cloud_s1", "cluster", part)
+        issue(make_authority("Twinveil Dask"), "cloud_s1", "dask", part)

@@ -1,4 +1,4 @@
-"""A trained model goes out: to both clouds first, then into the catalogue that users read."""
+"""A trained model is published: to both clouds first, then into the catalogue that users read."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from twinveil.wording import Telling
 
 def publish(
     stored: StoredModel,
-    wanted: Offer,
+    offer: Offer,
     clouds: Clouds,
     state: Path,
     report: Telling = lambda done, layers, layer: None,
 ) -> CatalogueEntry:
     """Users are told of the model once this returns, and not at all when it raises."""
-    check_name(wanted.name, wanted.version)
-    made = CatalogueEntry(
-        wanted.name,
-        wanted.version,
+    check_name(offer.name, offer.version)
+    entry = CatalogueEntry(
+        offer.name,
+        offer.version,
         stored.model.plan,
         stored.card,
-        tuple(wanted.engines),
-        wanted.label_only,
+        tuple(offer.engines),
+        offer.label_only,
         clouds.key.fingerprint,
     )
-    with CatalogueFile(state).adding(made):
-        outsource(stored.model, wanted, clouds, report)
-    return made
+    with CatalogueFile(state).adding(entry):
+        outsource(stored.model, offer, clouds, report)
+    return entry

@@ -358,7 +358,7 @@ def test_the_example_is_good() -> None:
 
 def test_as_typed(tmp_path: Path) -> None:
     (tmp_path / "project.toml").write_text(GOOD)
-    command = [sys.executable, "-m", "twinveil.cli", "provision", "project.toml", "-o", "kits"]
+    command = [sys.executable, "-m", "twinveil.cli", "kits", "project.toml", "-o", "kits"]
     shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     assert shown.returncode == 0, shown.stderr
     assert "keep that folder offline" in shown.stdout
@@ -373,15 +373,15 @@ def test_as_typed(tmp_path: Path) -> None:
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
 
 
-def provision(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "twinveil.cli", "provision", *map(str, arguments)]
+def kits_verb(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "twinveil.cli", "kits", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_a_cluster_has_an_authority_of_its_own_that_issues_nothing_more(tmp_path: Path) -> None:
+def test_dask_has_an_authority_of_its_own_that_issues_nothing_more(tmp_path: Path) -> None:
     folders = [tmp_path / "one", tmp_path / "other"]
     for folder in folders:
-        shown = provision("--cluster", folder)
+        shown = kits_verb("--dask", folder)
         assert (shown.returncode, shown.stderr) == (0, "")
         read(TlsFiles.in_folder(folder))
         assert sorted(path.name for path in folder.iterdir()) == [
@@ -403,13 +403,13 @@ def test_a_cluster_has_an_authority_of_its_own_that_issues_nothing_more(tmp_path
         member.verify_directly_issued_by(other)
 
 
-def test_a_cluster_is_made_alone_and_once(tmp_path: Path) -> None:
-    folder = tmp_path / "cluster"
-    for arguments in ((), (tmp_path / "project.toml", "--cluster", folder)):
-        shown = provision(*arguments)
+def test_its_certificates_are_made_alone_and_once(tmp_path: Path) -> None:
+    folder = tmp_path / "dask"
+    for arguments in ((), (tmp_path / "project.toml", "--dask", folder)):
+        shown = kits_verb(*arguments)
         assert (shown.returncode, shown.stderr.count("\n")) == (2, 1)
-        assert "or --cluster FOLDER alone" in shown.stderr
-    assert provision("--cluster", folder).returncode == 0
+        assert "or --dask FOLDER alone" in shown.stderr
+    assert kits_verb("--dask", folder).returncode == 0
     before = contents(folder)
-    assert provision("--cluster", folder).returncode == 2
+    assert kits_verb("--dask", folder).returncode == 2
     assert contents(folder) == before

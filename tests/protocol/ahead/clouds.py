@@ -24,7 +24,6 @@ from twinveil.protocol.ahead.online import s1 as online_s1
 from twinveil.protocol.ahead.online import s2 as online_s2
 from twinveil.protocol.ahead.plan import ItemPlan
 from twinveil.protocol.ahead.powers import Machine
-from twinveil.protocol.query.binding import answer_bytes
 from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observer import NOBODY, Observer
@@ -146,4 +145,6 @@ class Engine:
         with self.peer.step("online"):
             half = online_s1.spend(self.peer.ask, first, self._mine, self.plan, label_only)
         combine = answers.labels if label_only else answers.class_vectors
-        return combine(answer_bytes(half), answer_bytes(self.answers_s2.pop()), plan, len(images))
+        return combine(
+            answers.answer_half(half), answers.answer_half(self.answers_s2.pop()), plan, len(images)
+        )

@@ -12,7 +12,7 @@ from twinveil.network import oracle
 from twinveil.network.plan import QuantisedModel
 from twinveil.protocol.packed.s1 import PackedS1
 from twinveil.protocol.packed.s2 import PackedS2
-from twinveil.protocol.shares import modulo
+from twinveil.ring import modulo
 
 
 def images(model: QuantisedModel, count: int, seed: int) -> npt.NDArray[np.uint8]:

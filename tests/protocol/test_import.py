@@ -9,7 +9,7 @@ from tests.networks import random_model, small_icnn_model
 from tests.protocol.clouds import Clouds
 from twinveil.crypto.packing import unpack_wide
 from twinveil.network.plan import QuantisedModel
-from twinveil.protocol.shares import modulo
+from twinveil.ring import modulo
 
 
 def signed_slots(plaintext: int, slots: int, slot_bytes: int, n: int) -> list[int]:

@@ -21,7 +21,6 @@ these are 9 words of L bits online, where a circuit sends 8 labels of 128.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from math import prod
 from typing import NoReturn
@@ -30,10 +29,11 @@ import numpy as np
 
 from twinveil.errors import AlreadyUsed, InvalidMessage
 from twinveil.garbling.ahead import Offer
-from twinveil.garbling.bits import from_bits, modulo, pack_words, packed_bytes, to_bits, unpack_words
+from twinveil.garbling.bits import bit_weights, from_bits, to_bits
 from twinveil.garbling.labels import Bools, Labels, words
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender, correction_bytes
 from twinveil.garbling.outputs import Integers
+from twinveil.ring import modulo, pack_words, packed_bytes, uniform, unpack_words
 
 
 def multiply(
@@ -117,8 +117,7 @@ class PixelsGiven:
 
     def __init__(self, pixels: Pixels, transfers: ExtensionSender) -> None:
         pads = _cut(transfers.take(pixels.transfers)).reshape(*pixels.shape, 2)
-        drawn = np.frombuffer(os.urandom(8 * prod(pixels.shape[1:])), np.uint64).reshape(pixels.shape[1:])
-        self.masks = {pixels.name: modulo(drawn, pixels.width)}
+        self.masks = {pixels.name: uniform(pixels.shape[1:], pixels.width)}
         self._pixels = pixels
         self._pads: Integers | None = pads
 
@@ -141,7 +140,7 @@ class PixelsGiven:
             raise InvalidMessage(f"these pixels want the input {pixels.name} of its shape")
         pads, self._pads = self._pads, None
         mu = masked[pixels.name]
-        weights = _weights(pixels.shape)
+        weights = bit_weights(pixels.shape)
         signed = weights - 2 * weights * to_bits(mu, pixels.shape[0])
         own = mu - pads[..., 0].sum(axis=0) - self.masks[pixels.name]
         return pack_words(pads[..., 1] - pads[..., 0] - signed, pixels.width) + pack_words(own, pixels.width)
@@ -181,8 +180,3 @@ class PixelsHeld:
 def _cut(pads: Labels) -> Integers:
     """Of each pad the low 64 bits, of which words are cut."""
     return np.ascontiguousarray(words(pads)[:, 0]).reshape(pads.shape)
-
-
-def _weights(shape: tuple[int, ...]) -> Integers:
-    """2^i of each bit, to broadcast over the batch."""
-    return (np.uint64(1) << np.arange(shape[0], dtype=np.uint64)).reshape(-1, *[1] * (len(shape) - 1))

@@ -31,7 +31,7 @@ from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.protocol.query.s1 import Tools
-from twinveil.protocol.shares import Words
+from twinveil.ring import Words
 from twinveil.rounds.chunks import MessageLimits
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer

@@ -12,9 +12,9 @@ from twinveil.halves import blinding
 from twinveil.network import oracle
 from twinveil.network.plan import IMAGE, QuantisedModel
 from twinveil.network.schedule import schedule
-from twinveil.protocol.shares import Words
 from twinveil.rehearsal.arrays import Rows, fold, model_digest, planted
 from twinveil.rehearsal.clouds import Clouds, Rehearsed
+from twinveil.ring import Words
 from twinveil.views.recorder import rows
 from twinveil.views.view import Bytes, View
 

@@ -1,15 +1,15 @@
-"""Correlated transfers of words of L bits: a bit of S1's times a bit of S2's, and pixels, as additive shares.
+"""Correlated transfers of words of L bits: a product of two parties' bits, and pixels, as additive shares.
 
-One random transfer each, cut to L bits: S1 has m_0, m_1, S2 a random c and m_c.
+One random transfer each, cut to L bits: the sender has m_0, m_1, the receiver a random c and m_c.
 
-A product a b, a being S1's bit and b S2's:
+A product a b, a being the sender's bit and b the receiver's (who is who is the caller's affair):
 
-    S2 -> S1   d = b xor c
-    S1 -> S2   word = m_(1-d) - m_d - a                                 mod 2^L
-    S1         - m_d                    S2   m_c, less the word where b = 1: m_d + a b
+    receiver -> sender   d = b xor c
+    sender -> receiver   word = m_(1-d) - m_d - a                                 mod 2^L
+    shares               - m_d, and m_c, less the word where b = 1: m_d + a b
 
-A picture that only linear layers read needs no gate. With rho = c drawn ahead, x_i = mu_i xor rho_i, mu being
-the masked picture that S1 knows online, and r drawn by S1 ahead, all modulo 2^L:
+A picture that only linear layers read needs no gate. S1 is the sender. With rho = c drawn ahead, x_i = mu_i xor
+rho_i, mu being the masked picture that S1 knows online, and r drawn by S1 ahead, all modulo 2^L:
 
     S1 -> S2   word_i = m_1 - m_0 - 2^i (1 - 2 mu_i)    a bit,    and   mu - sum m_0 - r   a pixel
     S2         sum of m_c, less the word where rho_i = 1, plus the pixel's word
@@ -39,9 +39,9 @@ from twinveil.ring import modulo, pack_words, packed_bytes, uniform, unpack_word
 def multiply(
     transfers: ExtensionSender, bits: Bools, corrections: bytes, width: int
 ) -> tuple[bytes, Integers]:
-    """S1, whose bits (n,) these are: words for S2, and its own shares modulo 2^width of the products (n,).
+    """The sender, with its bits (n,): words for the receiver, and its shares of the products (n,).
 
-    Takes the next n transfers. Raises InvalidMessage, and takes none, if the corrections' size is not exact.
+    Shares are modulo 2^width. Takes the next n transfers. Raises InvalidMessage, and takes none, if the corrections' size is not exact.
     """
     count = len(bits)
     if bits.shape != (count,) or bits.dtype != np.bool_:
@@ -55,7 +55,10 @@ def multiply(
 
 
 class HeldBits:
-    """S2's factors (n,), which take the next n transfers. `corrections` go to S1, its words come in once."""
+    """The receiver's factors (n,), which take the next n transfers.
+
+    `corrections` go to the sender, whose words come in once.
+    """
 
     def __init__(self, transfers: ExtensionReceiver, bits: Bools, width: int) -> None:
         if bits.ndim != 1 or bits.dtype != np.bool_:
@@ -72,7 +75,7 @@ class HeldBits:
         raise TypeError("transfers are used once: they are neither pickled nor copied")
 
     def open(self, received: bytes) -> Integers:
-        """S2's shares of the products modulo 2^width: (n,)."""
+        """The receiver's shares of the products modulo 2^width: (n,). Once."""
         if self._pads is None:
             raise AlreadyUsed("these products are already opened")
         pads, self._pads = self._pads, None

@@ -8,8 +8,8 @@ A product a b, a being the sender's bit and b the receiver's (who is who is the 
     sender -> receiver   word = m_(1-d) - m_d - a                                 mod 2^L
     shares               - m_d, and m_c, less the word where b = 1: m_d + a b
 
-A picture that only linear layers read needs no gate. S1 is the sender. With rho = c drawn ahead, x_i = mu_i xor
-rho_i, mu being the masked picture that S1 knows online, and r drawn by S1 ahead, all modulo 2^L:
+A picture that only linear layers read needs no gate. S1 is the sender. With rho = c drawn ahead, x_i = mu_i
+xor rho_i, mu being the masked picture that S1 knows online, and r drawn by S1 ahead, all modulo 2^L:
 
     S1 -> S2   word_i = m_1 - m_0 - 2^i (1 - 2 mu_i)    a bit,    and   mu - sum m_0 - r   a pixel
     S2         sum of m_c, less the word where rho_i = 1, plus the pixel's word
@@ -41,7 +41,8 @@ def multiply(
 ) -> tuple[bytes, Integers]:
     """The sender, with its bits (n,): words for the receiver, and its shares of the products (n,).
 
-    Shares are modulo 2^width. Takes the next n transfers. Raises InvalidMessage, and takes none, if the corrections' size is not exact.
+    Shares are modulo 2^width. Takes the next n transfers. Raises InvalidMessage, and takes none, if the
+    corrections' size is not exact.
     """
     count = len(bits)
     if bits.shape != (count,) or bits.dtype != np.bool_:

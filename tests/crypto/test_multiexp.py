@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from gmpy2 import mpz, powmod
 from hypothesis import given, settings
@@ -32,6 +33,7 @@ from twinveil.crypto.normal_form import linear_forms, normalise, product
 from twinveil.crypto.tally import MODMUL_N, MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2, Tally
 from twinveil.parallel import Workers
 
+Patch = pytest.MonkeyPatch
 KEY = secret_key().public_key
 N, MODULUS = KEY.n, KEY.n_squared
 
@@ -116,7 +118,6 @@ class Spy:
 def test_counts_are_what_is_performed(schedule: Buckets | Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels run on numbers that count; `predict` must have known every one of them."""
     performed = Tally()
-    one = Spy(mpz(1), "one")
 
     def spied_normalise(values: list[mpz], n: mpz) -> list[Any]:
         performed.add(MODMUL_N, normal_form.NORMALISE_MODMULS * len(values))
@@ -141,12 +142,12 @@ def test_counts_are_what_is_performed(schedule: Buckets | Tables, monkeypatch: p
     monkeypatch.setattr(multiexp, "product", spied_product)
     monkeypatch.setattr(multiexp, "linear_forms", spied_linear_forms)
     monkeypatch.setattr(multiexp, "value", spied_value)
-    monkeypatch.setattr(multiexp, "ONE", one)
 
     real_raise, real_tables = multiexp._raise, multiexp.group_tables
 
     def spied_raise(factors: list[mpz], *rest: Any) -> Any:
-        return real_raise([Spy(f, "half") for f in factors], *rest)
+        *digits, empty, modulus = rest
+        return real_raise([Spy(f, "half") for f in factors], *digits, Spy(empty, "one"), modulus)
 
     def spied_tables(*arguments: Any) -> Any:
         tables = real_tables(*arguments)
@@ -165,6 +166,69 @@ def test_counts_are_what_is_performed(schedule: Buckets | Tables, monkeypatch: p
     performed += Spy.counts
     performed.add("inverse_n")
     assert performed == predicted
+
+
+class Lengths:
+    """A number whose products write down how long both factors were."""
+
+    seen: ClassVar[set[tuple[int, int]]]
+
+    def __init__(self, number: mpz) -> None:
+        self.number = number
+
+    def __mul__(self, other: Lengths) -> Lengths:
+        limbs = [-(-int(each.number.bit_length()) // 64) for each in (self, other)]
+        Lengths.seen.add((limbs[0], limbs[1]))
+        return Lengths(self.number * other.number)
+
+    def __mod__(self, modulus: mpz) -> Lengths:
+        return Lengths(self.number % modulus)
+
+
+def short_factors(
+    exponents: npt.NDArray[np.uint64], bits: int, schedule: Buckets | Tables, begin: mpz | None = None
+) -> bool:
+    """Whether a factor of the long loop is shorter than N: a multiplication by 1 takes no time.
+
+    begin: what empty buckets hold instead.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        raised, tables, valued = multiexp._raise, multiexp.group_tables, multiexp.value
+
+        def measured_raise(factors: list[mpz], *rest: Any) -> Any:
+            *digits, empty, modulus = rest
+            return raised([Lengths(mpz(f)) for f in factors], *digits, Lengths(begin or empty), modulus)  # type: ignore[misc]
+
+        def measured_tables(*arguments: Any) -> Any:
+            made = tables(*arguments)
+            return multiexp.GroupTables([[Lengths(f) for f in each] for each in made.factors], made.ks)  # type: ignore[misc]
+
+        patch.setattr(multiexp, "_raise", measured_raise)
+        patch.setattr(multiexp, "group_tables", measured_tables)
+        patch.setattr(multiexp, "value", lambda u, *rest: valued(u.number, *rest))
+        Lengths.seen = set()
+        multi_exponentiate(units(exponents.shape[1]), exponents, bits, MODULUS, Tally(), schedule)
+    least = -(-int(N.bit_length()) // 64)
+    return min(min(pair) for pair in Lengths.seen) < least
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_no_digit_makes_a_multiplication_short(schedule: Buckets | Tables, monkeypatch: Patch) -> None:
+    """Of all-zero exponents, and of few: time would tell them (found with 1 in tables and empty buckets)."""
+    sparse = np.zeros((3, 13), np.uint64)
+    sparse[1, 4] = 1
+    sparse[2] = 1
+    assert not short_factors(sparse, 5, schedule)
+    monkeypatch.setattr(multiexp, "long_unit", lambda n: (mpz(1), mpz(0)))
+    assert short_factors(sparse, 5, schedule, begin=mpz(1))
+
+
+def test_no_entry_of_a_fixed_base_is_short(monkeypatch: Patch) -> None:
+    base = units(1)[0]
+    least = N.bit_length() - 64
+    assert min(entry.bit_length() for us in FixedBase(base, N, 40, Tally())._us for entry in us) > least
+    monkeypatch.setattr("twinveil.crypto.fixed_base.long_unit", lambda n: (mpz(1), mpz(0)))
+    assert min(entry.bit_length() for us in FixedBase(base, N, 40, Tally())._us for entry in us) == 1
 
 
 def test_counts_do_not_depend_on_exponents() -> None:

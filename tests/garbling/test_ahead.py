@@ -18,7 +18,7 @@ from tests.garbling.garbled import session
 from twinveil.errors import AlreadyUsed, InvalidMessage, OutOfOrder
 from twinveil.garbling import garbler
 from twinveil.garbling.ahead import Circuit, EvaluatorHalf, GarblerHalf, Offer
-from twinveil.garbling.bits import from_bits, modulo, pack_words, packed_bytes, to_bits, unpack_words
+from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.circuit import run_plain
 from twinveil.garbling.gadgets import add, greater, relu_requantise
 from twinveil.garbling.gates import Gates, Wires
@@ -26,6 +26,7 @@ from twinveil.garbling.hashing import Hash
 from twinveil.garbling.labels import words, xor_all
 from twinveil.garbling.ot_extension import ExtensionSender
 from twinveil.garbling.outputs import Integers
+from twinveil.ring import modulo, pack_words, packed_bytes, unpack_words
 
 Inputs = Mapping[str, Wires]
 Values = dict[str, Integers]

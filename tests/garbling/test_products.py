@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from tests.garbling.garbled import session
 from twinveil.errors import AlreadyUsed, InvalidMessage, OutOfOrder
 from twinveil.garbling.ahead import Offer
-from twinveil.garbling.bits import modulo, packed_bytes, to_bits, unpack_words
+from twinveil.garbling.bits import to_bits
 from twinveil.garbling.ot_extension import ExtensionReceiver
 from twinveil.garbling.products import HeldBits, Pixels, PixelsGiven, PixelsHeld, multiply
+from twinveil.ring import modulo, packed_bytes, unpack_words
 
 NOTHING = Offer(b"", b"", b"")
 

@@ -12,8 +12,8 @@ from twinveil.network import oracle
 from twinveil.network.plan import QuantisedModel
 from twinveil.protocol.packed.s1 import PackedS1
 from twinveil.protocol.packed.s2 import PackedS2
-from twinveil.protocol.shares import modulo
 from twinveil.rehearsal.clouds import Answered, Clouds
+from twinveil.ring import modulo
 
 pytestmark = pytest.mark.slow
 

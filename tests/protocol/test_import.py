@@ -9,8 +9,8 @@ from tests.crypto.crypto_keys import secret_key
 from tests.crypto.unpacking import unpack_wide
 from tests.networks import random_model, small_icnn_model
 from twinveil.network.plan import QuantisedModel
-from twinveil.protocol.shares import modulo
 from twinveil.rehearsal.clouds import Clouds
+from twinveil.ring import modulo
 
 
 def signed_slots(plaintext: int, slots: int, slot_bytes: int, n: int) -> list[int]:

@@ -13,7 +13,7 @@ from tests.garbling.garbled import session
 from tests.networks import edge_images, random_image, random_model, small_icnn_model, tiny_models
 from twinveil.garbling import ideal
 from twinveil.garbling.ahead import Circuit
-from twinveil.garbling.bits import from_bits, modulo, to_bits
+from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.circuit import run_plain
 from twinveil.garbling.gates import Counter, blank
 from twinveil.garbling.products import Pixels
@@ -22,6 +22,7 @@ from twinveil.network import oracle
 from twinveil.network.plan import IMAGE, Dense, MaxPool, Plan, QuantisedModel
 from twinveil.network.schedule import Stage, schedule
 from twinveil.protocol.stages import LABEL, activation, circuits, label
+from twinveil.ring import modulo
 
 Tensors = Mapping[str, np.ndarray]
 

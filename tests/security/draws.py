@@ -13,8 +13,8 @@ from twinveil.garbling.garbler import garble
 from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.labels import random_labels
 from twinveil.halves.blinding import Blinding, blind
-from twinveil.protocol.shares import uniform
 from twinveil.protocol.wide import random_bits
+from twinveil.ring import uniform
 
 
 def _and(g: Gates, own: dict[str, Wires], other: dict[str, Wires]) -> dict[str, Wires]:

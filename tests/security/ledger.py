@@ -19,8 +19,8 @@ from twinveil.garbling.bits import bits_to_integers, from_bits
 from twinveil.garbling.ot_extension import ExtensionSender
 from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.garbled import EvaluatorSide, GarblerSide
-from twinveil.protocol.shares import Words, uniform
 from twinveil.protocol.wide import Bits, random_bits
+from twinveil.ring import Words, uniform
 from twinveil.rpc import rounds_pb2 as pb
 
 

@@ -21,8 +21,8 @@ from twinveil.protocol.model.layout import ImportLayout, digest_of
 from twinveil.protocol.packed import layout as packed_layout
 from twinveil.protocol.packed import s1 as packed_s1
 from twinveil.protocol.packed.layout import Slots
-from twinveil.protocol.shares import Words
 from twinveil.protocol.textbook.steps import TextbookLayout
+from twinveil.ring import Words
 
 pytestmark = pytest.mark.slow
 

@@ -40,7 +40,7 @@ class Run:
 
 def play(s1: Callable[[Ask], Iterator[None]], s2: Callable[[pb.Round], Script]) -> Run:
     """s1 asks and yields once, between what is made ahead and the rest; s2 answers."""
-    other = _Timed(Scripted(s2))
+    other = Timed(Scripted(s2))
     peer, took = CountedPeer(MemoryPeer(other)), []
     side = s1(peer.ask)
     for part in ("ahead", "online"):
@@ -53,7 +53,7 @@ def play(s1: Callable[[Ask], Iterator[None]], s2: Callable[[pb.Round], Script]) 
     return Run(took[0], took[1] - other.seconds, other.seconds, traffic["ahead"], traffic["online"])
 
 
-class _Timed:
+class Timed:
     """A Conversation whose processor seconds are summed."""
 
     def __init__(self, conversation: Conversation) -> None:

@@ -23,7 +23,8 @@ from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.model.s2 import ModelS2
 from twinveil.protocol.packed.s1 import PackedS1
 from twinveil.protocol.packed.s2 import PackedS2
-from twinveil.protocol.shares import Words, bilinear, modulo, uniform
+from twinveil.protocol.shares import bilinear
+from twinveil.ring import Words, modulo, uniform
 from twinveil.rounds.scripted import Script, expect
 from twinveil.rpc import rounds_pb2 as pb
 

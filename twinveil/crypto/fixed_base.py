@@ -13,9 +13,8 @@ from gmpy2 import mpz
 
 from twinveil.crypto.normal_form import (
     NORMALISE_MODMULS,
-    ONE,
     PRODUCT_MODMULS,
-    ZERO,
+    long_unit,
     normalise,
     product,
     value,
@@ -43,9 +42,10 @@ class FixedBase:
         self._us: list[list[mpz]] = []
         self._ks: list[list[mpz]] = []
         power = normalise([base], n)[0]
+        unit, unit_k = long_unit(n)
         for _ in range(self.positions):
             entry = power
-            us, ks = [ONE, power.u], [ZERO, power.k]
+            us, ks = [unit, power.u], [unit_k, power.k]
             for _ in range((1 << WINDOW) - 2):
                 entry = product(entry, power, n)
                 us.append(entry.u)

@@ -12,8 +12,9 @@ tables (Straus 1964, in groups): for each group of bases all products of digits 
     bases that never change (`multiexp_fixed`).
 
 Which schedule, and its windows, follow from (bases, outputs, bits) alone, and no step is left out for a zero
-digit. So counts are exact and known beforehand (`predict`), and the order of operations does not depend on
-the exponents; which operands are touched does (memory access is not hidden).
+digit. So counts are exact and known beforehand (`predict`), and neither the order of operations nor the
+length of an operand depends on the exponents: where 1 would stand, in a table or an empty bucket, stands a
+long form of it. Which operands are touched does depend on them (memory access is not hidden).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from gmpy2 import mpz
 from numpy.typing import NDArray
 
 from twinveil.crypto.multiexp_schedule import MAX_BITS, Buckets, Tables, choose, operation_count, predict
-from twinveil.crypto.normal_form import ONE, UNIT, Normal, linear_forms, normalise, product, value
+from twinveil.crypto.normal_form import ONE, UNIT, Normal, linear_forms, long_unit, normalise, product, value
 from twinveil.crypto.tally import MODMUL_N2, SQUARE_N2, Tally
 from twinveil.parallel import INLINE, Workers
 
@@ -118,7 +119,7 @@ def _with_buckets(
     forms: Sequence[Normal], exponents: NDArray[np.uint64], bits: int, schedule: Buckets, n: mpz, modulus: mpz
 ) -> list[mpz]:
     count = len(forms)
-    factors = [form.u for form in forms]
+    factors, empty = [form.u for form in forms], modulus - n + 1
     digits, negatives = signed_digits(exponents, bits, schedule.windows)
     sums = linear_forms(exponents, [form.k for form in forms], n)
     if schedule.signed:
@@ -128,24 +129,35 @@ def _with_buckets(
         sums = [have - owe for have, owe in zip(sums, owed, strict=True)]
     places = [np.abs(digit) for digit in digits]
     chosen = [np.arange(count) + count * (digit < 0) for digit in digits]
-    results = []
+    results, sizes = [], schedule.sizes(bits)
+    # Each bucket d begins at 1 - N, and is raised to d
+    begun = sum(
+        size * (size + 1) // 2 << sum(schedule.windows[step + 1 :]) for step, size in enumerate(sizes)
+    )
     for row, k in enumerate(sums):
         accumulator = ONE
-        for step, size in enumerate(schedule.sizes(bits)):
-            raised = _raise(factors, places[step][row].tolist(), chosen[step][row].tolist(), size, modulus)
+        for step, size in enumerate(sizes):
+            raised = _raise(
+                factors, places[step][row].tolist(), chosen[step][row].tolist(), size, empty, modulus
+            )
             if step:
                 for _ in range(schedule.windows[step]):
                     accumulator = accumulator * accumulator % modulus
                 accumulator = accumulator * raised % modulus
             else:
                 accumulator = raised
-        results.append(value(accumulator, k, n, modulus))
+        results.append(value(accumulator, k + begun, n, modulus))
     return results
 
 
-def _raise(factors: list[mpz], places: list[int], chosen: list[int], size: int, modulus: mpz) -> mpz:
-    """prod_t factors[chosen[t]]^places[t]; bucket 0 takes what has digit 0 and is dropped."""
-    buckets = [ONE] * (size + 1)
+def _raise(
+    factors: list[mpz], places: list[int], chosen: list[int], size: int, empty: mpz, modulus: mpz
+) -> mpz:
+    """prod_t factors[chosen[t]]^places[t] times empty^(1 + ... + size), what an empty bucket holds.
+
+    Bucket 0 takes what has digit 0 and is dropped.
+    """
+    buckets = [empty] * (size + 1)
     for place, index in zip(places, chosen, strict=True):
         buckets[place] = buckets[place] * factors[index] % modulus
     running = total = buckets[size]
@@ -168,7 +180,8 @@ class GroupTables:
 
 
 def group_tables(forms: Sequence[Normal], schedule: Tables, n: mpz) -> GroupTables:
-    """Entry sum_i d_i 2^(window i) of a group is prod_i base_i^d_i."""
+    """Entry sum_i d_i 2^(window i) of a group is prod_i base_i^d_i; entry 0 is the long form of 1."""
+    unit, unit_k = long_unit(n)
     factors, ks = [], []
     start = 0
     for size in schedule.groups(len(forms)):
@@ -180,8 +193,8 @@ def group_tables(forms: Sequence[Normal], schedule: Tables, n: mpz) -> GroupTabl
                 power = form if digit == 1 else product(power, form, n)
                 table += [power, *(product(entry, power, n) for entry in block[1:])]
         start += size
-        factors.append([entry.u for entry in table])
-        ks.append([entry.k for entry in table])
+        factors.append([unit, *(entry.u for entry in table[1:])])
+        ks.append([unit_k, *(entry.k for entry in table[1:])])
     return GroupTables(factors, ks)
 
 

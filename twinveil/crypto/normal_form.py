@@ -37,6 +37,15 @@ class Normal(NamedTuple):
 
 UNIT = Normal(ONE, ONE, ZERO)
 
+
+def long_unit(n: mpz) -> tuple[mpz, mpz]:
+    """1 as (1 + N)(1 + (N - 1) N): u as long as any other, and k.
+
+    A multiplication by 1 is short: an entry of a table that is 1 would tell by the time which digits are 0.
+    """
+    return n + 1, n - 1
+
+
 NORMALISE_MODMULS = 5
 """Multiplications mod N for each value normalised in a batch (and one inversion a batch)."""
 PRODUCT_MODMULS = 3

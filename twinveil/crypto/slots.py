@@ -25,7 +25,8 @@ import numpy as np
 from gmpy2 import mpz
 from numpy.typing import NDArray
 
-Words = NDArray[np.uint64]
+from twinveil.ring import Words, modulo
+
 Bools = NDArray[np.bool_]
 LIMB = 64
 
@@ -98,7 +99,7 @@ def cut(integers: Sequence[mpz], slots: Slots) -> Digits:
         limb, shift = divmod(slots.bits * (slot + 1) - 1, LIMB)
         top[:, slot] = (limbs[:, limb] >> np.uint64(shift)) & np.uint64(1)
     if slots.bits < LIMB:
-        low &= np.uint64((1 << slots.bits) - 1)
+        low = modulo(low, slots.bits)
     return Digits(low, top)
 
 
@@ -114,19 +115,15 @@ def masked_share(digits: Digits, borrows: Words, slots: Slots, ring: int) -> Wor
 
     borrows: this party's shares of the borrows that are wanted, anything elsewhere.
     """
-    return (digits.low + _carried(borrows, slots, ring)) & _below(ring)
+    return modulo(digits.low + _carried(borrows, slots, ring), ring)
 
 
 def mask_share(digits: Digits, borrows: Words, slots: Slots, ring: int) -> Words:
     """The share of who holds s, likewise."""
-    return (_carried(borrows, slots, ring) - digits.low) & _below(ring)
+    return modulo(_carried(borrows, slots, ring) - digits.low, ring)
 
 
 def _carried(borrows: Words, slots: Slots, ring: int) -> Words:
     carried = np.zeros_like(borrows)
     carried[:, 1:] -= borrows[:, :-1]
     return carried + (borrows << np.uint64(slots.bits)) if slots.bits < ring else carried
-
-
-def _below(ring: int) -> np.uint64:
-    return np.uint64((1 << ring) - 1)

@@ -35,6 +35,11 @@ def from_bits(bits: Bools) -> npt.NDArray[np.uint64]:
     return out
 
 
+def bit_weights(shape: tuple[int, ...]) -> npt.NDArray[np.uint64]:
+    """2^i of each bit of integers of bits (n, *batch), to broadcast over the batch: (n, 1, ...)."""
+    return (np.uint64(1) << np.arange(shape[0], dtype=np.uint64)).reshape(-1, *[1] * (len(shape) - 1))
+
+
 def integers_to_bits(values: Sequence[int], bits: int) -> Bools:
     """Long integers in [0, 2^bits): bool (bits, len(values))."""
     size = (bits + 7) // 8
@@ -49,33 +54,3 @@ def bits_to_integers(bits: Bools) -> list[int]:
     """Long unsigned integers of bits (n, count)."""
     packed = np.packbits(bits, axis=0, bitorder="little")
     return [int.from_bytes(column.tobytes(), "little") for column in packed.T]
-
-
-def packed_bytes(count: int, bits: int) -> int:
-    """Size of `count` words of exactly `bits` bits, one after the other."""
-    return (count * bits + 7) // 8
-
-
-def pack_words(values: npt.NDArray[np.uint64], bits: int) -> bytes:
-    """The low `bits` (1 to 64) bits of each value, in C order, without a gap but at the end."""
-    octets = np.ascontiguousarray(values, "<u8").reshape(-1, 1).view(np.uint8)
-    return np.packbits(
-        np.unpackbits(octets, axis=1, count=bits, bitorder="little"), bitorder="little"
-    ).tobytes()
-
-
-def unpack_words(packed: bytes, count: int, bits: int) -> npt.NDArray[np.uint64]:
-    """The inverse of `pack_words`: uint64 (count,). Raises InvalidMessage if the size is not exact."""
-    if len(packed) != packed_bytes(count, bits):
-        raise InvalidMessage(
-            f"{count} words of {bits} bits have {packed_bytes(count, bits)} bytes, not {len(packed)}"
-        )
-    each = np.unpackbits(np.frombuffer(packed, np.uint8), count=count * bits, bitorder="little")
-    octets = np.zeros((count, 8), np.uint8)
-    octets[:, : (bits + 7) // 8] = np.packbits(each.reshape(count, bits), axis=1, bitorder="little")
-    return octets.view("<u8")[:, 0].astype(np.uint64)
-
-
-def modulo(values: npt.NDArray[np.uint64], bits: int) -> npt.NDArray[np.uint64]:
-    """The low `bits` (1 to 64) bits."""
-    return values & np.uint64((1 << bits) - 1)

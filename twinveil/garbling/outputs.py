@@ -22,12 +22,13 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from twinveil.garbling.bits import from_bits, modulo, pack_words, packed_bytes, unpack_words
+from twinveil.garbling.bits import bit_weights, from_bits
 from twinveil.garbling.evaluator import Evaluator
 from twinveil.garbling.garbler import Garbler
 from twinveil.garbling.gates import Wires
 from twinveil.garbling.hashing import next_block
 from twinveil.garbling.labels import colours, permute_bits, words
+from twinveil.ring import modulo, pack_words, packed_bytes, unpack_words
 
 Integers = npt.NDArray[np.uint64]
 Widths = Mapping[str, int]
@@ -55,11 +56,10 @@ def share(
             for labels in garbler.by_colour(wires)
         ]
         instance += len(zeros)
-        value = bits.reshape(wires.shape) * _weights(wires)
+        weights = bit_weights(wires.shape)
+        value = bits.reshape(wires.shape) * weights
         part = hashes[0] - value
-        sent.append(
-            pack_words(modulo(hashes[1] - part - (_weights(wires) - value), widths[name]), widths[name])
-        )
+        sent.append(pack_words(modulo(hashes[1] - part - (weights - value), widths[name]), widths[name]))
         masks[name] = modulo(np.uint64(0) - part.sum(axis=0), widths[name])
     return b"".join(sent), masks
 
@@ -94,8 +94,3 @@ def read(
 
 def _sorted(outputs: Mapping[str, Wires]) -> list[tuple[str, Wires]]:
     return [(name, outputs[name]) for name in sorted(outputs)]
-
-
-def _weights(wires: Wires) -> Integers:
-    """2^i of each bit, to broadcast over the batch."""
-    return (np.uint64(1) << np.arange(len(wires), dtype=np.uint64)).reshape(-1, *[1] * (wires.ndim - 1))

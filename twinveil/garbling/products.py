@@ -1,15 +1,15 @@
-"""Correlated transfers of words of L bits: a bit of S1's times a bit of S2's, and pixels, as additive shares.
+"""Correlated transfers of words of L bits: a product of two parties' bits, and pixels, as additive shares.
 
-One random transfer each, cut to L bits: S1 has m_0, m_1, S2 a random c and m_c.
+One random transfer each, cut to L bits: the sender has m_0, m_1, the receiver a random c and m_c.
 
-A product a b, a being S1's bit and b S2's:
+A product a b, a being the sender's bit and b the receiver's (who is who is the caller's affair):
 
-    S2 -> S1   d = b xor c
-    S1 -> S2   word = m_(1-d) - m_d - a                                 mod 2^L
-    S1         - m_d                    S2   m_c, less the word where b = 1: m_d + a b
+    receiver -> sender   d = b xor c
+    sender -> receiver   word = m_(1-d) - m_d - a                                 mod 2^L
+    shares               - m_d, and m_c, less the word where b = 1: m_d + a b
 
-A picture that only linear layers read needs no gate. With rho = c drawn ahead, x_i = mu_i xor rho_i, mu being
-the masked picture that S1 knows online, and r drawn by S1 ahead, all modulo 2^L:
+A picture that only linear layers read needs no gate. S1 is the sender. With rho = c drawn ahead, x_i = mu_i
+xor rho_i, mu being the masked picture that S1 knows online, and r drawn by S1 ahead, all modulo 2^L:
 
     S1 -> S2   word_i = m_1 - m_0 - 2^i (1 - 2 mu_i)    a bit,    and   mu - sum m_0 - r   a pixel
     S2         sum of m_c, less the word where rho_i = 1, plus the pixel's word
@@ -21,7 +21,6 @@ these are 9 words of L bits online, where a circuit sends 8 labels of 128.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from math import prod
 from typing import NoReturn
@@ -30,18 +29,20 @@ import numpy as np
 
 from twinveil.errors import AlreadyUsed, InvalidMessage
 from twinveil.garbling.ahead import Offer
-from twinveil.garbling.bits import from_bits, modulo, pack_words, packed_bytes, to_bits, unpack_words
+from twinveil.garbling.bits import bit_weights, from_bits, to_bits
 from twinveil.garbling.labels import Bools, Labels, words
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender, correction_bytes
 from twinveil.garbling.outputs import Integers
+from twinveil.ring import modulo, pack_words, packed_bytes, uniform, unpack_words
 
 
 def multiply(
     transfers: ExtensionSender, bits: Bools, corrections: bytes, width: int
 ) -> tuple[bytes, Integers]:
-    """S1, whose bits (n,) these are: words for S2, and its own shares modulo 2^width of the products (n,).
+    """The sender, with its bits (n,): words for the receiver, and its shares of the products (n,).
 
-    Takes the next n transfers. Raises InvalidMessage, and takes none, if the corrections' size is not exact.
+    Shares are modulo 2^width. Takes the next n transfers. Raises InvalidMessage, and takes none, if the
+    corrections' size is not exact.
     """
     count = len(bits)
     if bits.shape != (count,) or bits.dtype != np.bool_:
@@ -55,7 +56,10 @@ def multiply(
 
 
 class HeldBits:
-    """S2's factors (n,), which take the next n transfers. `corrections` go to S1, its words come in once."""
+    """The receiver's factors (n,), which take the next n transfers.
+
+    `corrections` go to the sender, whose words come in once.
+    """
 
     def __init__(self, transfers: ExtensionReceiver, bits: Bools, width: int) -> None:
         if bits.ndim != 1 or bits.dtype != np.bool_:
@@ -72,7 +76,7 @@ class HeldBits:
         raise TypeError("transfers are used once: they are neither pickled nor copied")
 
     def open(self, received: bytes) -> Integers:
-        """S2's shares of the products modulo 2^width: (n,)."""
+        """The receiver's shares of the products modulo 2^width: (n,). Once."""
         if self._pads is None:
             raise AlreadyUsed("these products are already opened")
         pads, self._pads = self._pads, None
@@ -117,8 +121,7 @@ class PixelsGiven:
 
     def __init__(self, pixels: Pixels, transfers: ExtensionSender) -> None:
         pads = _cut(transfers.take(pixels.transfers)).reshape(*pixels.shape, 2)
-        drawn = np.frombuffer(os.urandom(8 * prod(pixels.shape[1:])), np.uint64).reshape(pixels.shape[1:])
-        self.masks = {pixels.name: modulo(drawn, pixels.width)}
+        self.masks = {pixels.name: uniform(pixels.shape[1:], pixels.width)}
         self._pixels = pixels
         self._pads: Integers | None = pads
 
@@ -141,7 +144,7 @@ class PixelsGiven:
             raise InvalidMessage(f"these pixels want the input {pixels.name} of its shape")
         pads, self._pads = self._pads, None
         mu = masked[pixels.name]
-        weights = _weights(pixels.shape)
+        weights = bit_weights(pixels.shape)
         signed = weights - 2 * weights * to_bits(mu, pixels.shape[0])
         own = mu - pads[..., 0].sum(axis=0) - self.masks[pixels.name]
         return pack_words(pads[..., 1] - pads[..., 0] - signed, pixels.width) + pack_words(own, pixels.width)
@@ -181,8 +184,3 @@ class PixelsHeld:
 def _cut(pads: Labels) -> Integers:
     """Of each pad the low 64 bits, of which words are cut."""
     return np.ascontiguousarray(words(pads)[:, 0]).reshape(pads.shape)
-
-
-def _weights(shape: tuple[int, ...]) -> Integers:
-    """2^i of each bit, to broadcast over the batch."""
-    return (np.uint64(1) << np.arange(shape[0], dtype=np.uint64)).reshape(-1, *[1] * (len(shape) - 1))

@@ -10,7 +10,6 @@ read shares modulo 2^L out of them and force no range. Whatever a bad owner send
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,7 +18,6 @@ import numpy.typing as npt
 from gmpy2 import mpz
 
 from twinveil.errors import InvalidMessage, TooMuch
-from twinveil.garbling.bits import modulo, pack_words, packed_bytes, unpack_words
 from twinveil.halves.blinding import (
     COUNT_BITS,
     Blinding,
@@ -32,8 +30,8 @@ from twinveil.halves.blinding import (
 )
 from twinveil.network.plan import Plan, QuantisedModel
 from twinveil.params import PACKED_SIGMA
+from twinveil.ring import Words, pack_words, packed_bytes, uniform, unpack_words
 
-Words = npt.NDArray[np.uint64]
 SPARE_BITS = 1
 """Above a weight, in its slot."""
 
@@ -76,7 +74,7 @@ def blind_model(
     ]
     for node in model.plan.linear_nodes:
         bias = model.biases[node.name].astype(np.int64).view(np.uint64)
-        drawn = _uniform(len(bias), node.accumulator_bits)
+        drawn = uniform((len(bias),), node.accumulator_bits)
         blinded, blinding = (pack_words(each, node.accumulator_bits) for each in (bias + drawn, drawn))
         pairs.append((blinded, blinding))
     for pair in pairs:
@@ -109,7 +107,7 @@ def picture_bytes(plan: Plan) -> int:
 
 def share_picture(image: npt.NDArray[np.integer], plan: Plan) -> tuple[bytes, bytes]:
     """The user's halves of one picture (channels, height, width): m, and d xor m."""
-    drawn = _uniform(image.size, plan.image_bits)
+    drawn = uniform((image.size,), plan.image_bits)
     return (
         pack_words(drawn, plan.image_bits),
         pack_words(image.reshape(-1).astype(np.uint64) ^ drawn, plan.image_bits),
@@ -121,7 +119,3 @@ def read_picture_half(plan: Plan, data: bytes) -> Words:
     if len(data) != picture_bytes(plan):
         raise InvalidMessage(f"half a picture has {picture_bytes(plan)} bytes here, not {len(data)}")
     return unpack_words(data, int(np.prod(plan.image_shape)), plan.image_bits).reshape(plan.image_shape)
-
-
-def _uniform(count: int, bits: int) -> Words:
-    return modulo(np.frombuffer(os.urandom(8 * count), np.uint64), bits)

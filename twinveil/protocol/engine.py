@@ -14,9 +14,9 @@ from twinveil.errors import OutOfOrder
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.network.schedule import Stage
 from twinveil.protocol.garbled import EvaluatorSide, GarbledStep, GarblerSide
-from twinveil.protocol.shares import Words
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
+from twinveil.ring import Words
 from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rpc import rounds_pb2 as pb
 

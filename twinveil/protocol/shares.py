@@ -1,39 +1,14 @@
-"""Additive shares modulo 2^bits (bits <= 31), held in uint64 arrays, and the bilinear maps on them.
+"""The bilinear maps of linear layers on additive shares modulo 2^bits, bits at most 31.
 
-x = x1 + x2 mod 2^bits, x1 uniform: either share alone says nothing (perfectly). All arithmetic here wraps
-modulo 2^64 and is reduced at the end, which is exact because 2^bits divides 2^64.
+x = x1 + x2 mod 2^bits, x1 uniform: either share alone says nothing (perfectly).
 """
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
-import numpy.typing as npt
 
 from twinveil.network.plan import Conv, Dense, Linear
-
-Words = npt.NDArray[np.uint64]
-
-
-def modulo(values: Words, bits: int) -> Words:
-    return values & np.uint64((1 << bits) - 1)
-
-
-def negate(values: Words, bits: int) -> Words:
-    return modulo(np.uint64(0) - values, bits)
-
-
-def signed(values: Words, bits: int) -> npt.NDArray[np.int64]:
-    """The representative in [-2^(bits-1), 2^(bits-1))."""
-    low = modulo(values, bits).astype(np.int64)
-    return low - ((low >> (bits - 1)) << bits)
-
-
-def uniform(shape: tuple[int, ...], bits: int) -> Words:
-    """Fresh uniform values below 2^bits, from the operating system."""
-    count = int(np.prod(shape, dtype=np.int64))
-    return modulo(np.frombuffer(os.urandom(8 * count), np.uint64).reshape(shape), bits)
+from twinveil.ring import Words, modulo
 
 
 def windows(x: Words, node: Linear) -> Words:

@@ -16,9 +16,9 @@ from twinveil.network.plan import IMAGE, QuantisedModel
 from twinveil.network.schedule import schedule
 from twinveil.params import Params
 from twinveil.protocol.packed.s1 import PackedS1
-from twinveil.protocol.shares import Words
 from twinveil.rehearsal.arrays import Rows, fold, model_digest, planted
 from twinveil.rehearsal.clouds import Clouds
+from twinveil.ring import Words
 from twinveil.views.recorder import Recording, rows
 from twinveil.views.view import Bytes, View
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import weakref
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,10 @@ from twinveil.rpc import rounds_pb2 as pb
 
 
 class Imported:
-    """A model at both clouds. halves: what the owner sent, instead of what an honest one sends."""
+    """A model at both clouds.
+
+    halves: what the owner sent, instead of what an honest one sends. meddle: what becomes of each message.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class Imported:
         halves: tuple[bytes, bytes] | None = None,
         workers: Workers = INLINE,
         observer: Observer = NOBODY,
+        meddle: Callable[[pb.Round], pb.Round] = lambda message: message,
     ) -> None:
         self.model = model
         self.secret = secret_key(key_bits)
@@ -63,7 +68,9 @@ class Imported:
 
         self.peer = CountedPeer(MemoryPeer(Scripted(script)))
         arguments = (self.import_id, bytes(32), self.layout, mine, self.machine)
-        self.s1 = finish(model_s1.import_model(self.peer.ask, *arguments))
+        self.s1 = finish(
+            model_s1.import_model(lambda message: meddle(self.peer.ask(meddle(message))), *arguments)
+        )
         self.peer.ask(pb.Round(commit=pb.Commit()))
         self.peer.close()
         self.s2 = kept[0]

@@ -22,7 +22,8 @@ from twinveil.parallel import Workers
 from twinveil.protocol.ahead.layout import ItemLayout
 from twinveil.protocol.ahead.online import s2 as online_s2
 from twinveil.protocol.ahead.plan import ItemPlan, joined
-from twinveil.protocol.shares import bilinear, modulo
+from twinveil.protocol.shares import bilinear
+from twinveil.ring import modulo
 
 pytestmark = pytest.mark.slow
 

@@ -33,7 +33,7 @@ from twinveil.params import PACKED_SIGMA
 from twinveil.protocol.ahead import masking
 from twinveil.protocol.ahead.geometry import placed
 from twinveil.protocol.ahead.model.layout import ModelLayout
-from twinveil.protocol.shares import modulo
+from twinveil.ring import modulo
 from twinveil.rounds.observer import Blind, Masking
 
 KEY = 512

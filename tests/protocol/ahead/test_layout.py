@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 
 from tests.networks import random_model, small_icnn_model, tiny_plans
-from twinveil.crypto.slots import Slots, Words
+from twinveil.crypto.slots import Slots
 from twinveil.errors import BadPlan
 from twinveil.network.plan import Conv, Dense, Plan, Relu
 from twinveil.protocol.ahead.geometry import Index
 from twinveil.protocol.ahead.layout import ItemLayout, LayerLayout
-from twinveil.protocol.shares import modulo, windows
+from twinveil.protocol.shares import windows
+from twinveil.ring import Words, modulo
 
 KEYS = (320, 512, 768)
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.networks import tiny_plans
-from twinveil.crypto.slots import Words
 from twinveil.network.plan import Conv, Dense, Linear, Plan
 from twinveil.protocol.ahead.linear import OwnWeights, exact_at_once
 from twinveil.protocol.shares import bilinear
+from twinveil.ring import Words
 
 
 def dense(ring: int) -> Dense:

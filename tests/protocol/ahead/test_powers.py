@@ -10,14 +10,15 @@ from tests.crypto.crypto_keys import secret_key
 from tests.networks import random_model, small_icnn_model
 from tests.protocol.ahead.test_layout import KEYS, check, values
 from twinveil.crypto.nonces import Encryptor
-from twinveil.crypto.slots import Words, pack
+from twinveil.crypto.slots import pack
 from twinveil.crypto.tally import Tally
 from twinveil.network.plan import Plan
 from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.ahead.geometry import placed
 from twinveil.protocol.ahead.layout import ItemLayout, LayerLayout
 from twinveil.protocol.ahead.powers import KernelTables, Machine, input_sums, table_bytes, table_group
-from twinveil.protocol.shares import modulo, windows
+from twinveil.protocol.shares import windows
+from twinveil.ring import Words, modulo
 
 
 def encrypted(key_bits: int, plaintexts: list[mpz]) -> list[mpz]:

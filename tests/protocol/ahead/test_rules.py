@@ -20,12 +20,11 @@ from tests.networks import random_image, small_icnn_model
 from tests.protocol.ahead.clouds import Engine, Imported
 from twinveil.crypto import nonces
 from twinveil.crypto.multiexp_fixed import FixedBases
-from twinveil.crypto.slots import Words
 from twinveil.crypto.tally import Tally
 from twinveil.errors import AlreadyUsed, OutOfOrder, PeerMismatch, TwinveilError
 from twinveil.halves.ring import read_picture_half, share_picture
 from twinveil.network import oracle
-from twinveil.network.plan import QuantisedModel
+from twinveil.network.plan import IMAGE, QuantisedModel
 from twinveil.params import PACKED_SIGMA
 from twinveil.protocol.ahead import masking, powers
 from twinveil.protocol.ahead.geometry import Index, placed
@@ -37,7 +36,7 @@ from twinveil.protocol.ahead.model.layout import ModelLayout
 from twinveil.protocol.ahead.online import s1 as online_s1
 from twinveil.protocol.ahead.online import s2 as online_s2
 from twinveil.protocol.ahead.plan import ItemPlan, Values
-from twinveil.protocol.shares import modulo, uniform
+from twinveil.ring import Words, modulo, uniform
 from twinveil.rounds.observer import Blind, Masking
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -232,6 +231,62 @@ def test_broken_where_e_is_opened_by_every_branch(clouds: Imported, monkeypatch:
 
     monkeypatch.setattr(ItemPlan, "turn", again)
     assert opened_twice(plan)
+
+
+# What is drawn, u, r and rho, takes all its bits, and no item has a draw of another's.
+
+
+Draws = list[tuple[str, int, Words]]
+
+
+def drawn(clouds: Imported, patch: Patch) -> Draws:
+    """Of one item: u of every tensor, r and rho of every circuit, each with its width."""
+    _, mine, theirs = one_item(clouds, patch)
+    (circuits, _), (held, u, _) = mine.spend(), theirs.spend()
+    plan = ItemPlan(clouds.layout.item)
+    widths = {name: piece.share_bits for name, piece in plan.layout.schedule.pieces.items()}
+    inputs = {node.name: node.accumulator_bits for node in plan.layout.plan.linear_nodes}
+    inputs[IMAGE] = clouds.model.plan.image_bits
+    found = [("u", widths[name], values) for name, values in u.items()]
+    for half in circuits:
+        found += [("r", widths[name], values) for name, values in half.masks.items() if name in widths]
+    for each in held:
+        found += [("rho", inputs[name], values) for name, values in each.drawn.items()]
+    return [(what, bits, values.reshape(-1)) for what, bits, values in found if values.size >= 40]
+
+
+def narrow_draws(draws: Draws) -> set[str]:
+    """Where a bit is never or always set, or one is set above the width."""
+    found = set()
+    for what, bits, values in draws:
+        ones, zeros = np.bitwise_or.reduce(values), np.bitwise_or.reduce(modulo(~values, bits))
+        if {int(ones), int(zeros)} != {(1 << bits) - 1}:
+            found.add(what)
+    return found
+
+
+def repeated(first: Draws, second: Draws) -> set[str]:
+    pairs = zip(first, second, strict=True)
+    return {what for (what, _, one), (_, _, other) in pairs if (one[:8] == other[:8]).all()}
+
+
+def test_draws_take_all_their_bits_and_are_fresh(clouds: Imported, monkeypatch: Patch) -> None:
+    first, second = (drawn(clouds, monkeypatch) for _ in range(2))
+    assert {what for what, _, _ in first} == {"u", "r", "rho"}
+    assert narrow_draws(first) == narrow_draws(second) == set()
+    assert repeated(first, second) == set()
+
+
+def test_broken_with_a_u_of_one_bit_less(clouds: Imported, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(item_s2, "uniform", lambda shape, bits: uniform(shape, bits - 1))
+    assert narrow_draws(drawn(clouds, monkeypatch)) == {"u"}
+
+
+def test_broken_with_the_same_u_for_every_item(clouds: Imported, monkeypatch: Patch) -> None:
+    stock = uniform((1 << 12,), 31)
+    again = lambda shape, bits: modulo(stock[: int(np.prod(shape))].reshape(shape), bits)  # noqa: E731
+    monkeypatch.setattr(item_s2, "uniform", again)
+    assert repeated(drawn(clouds, monkeypatch), drawn(clouds, monkeypatch)) == {"u"}
 
 
 # 3. The r of the circuit is the r of the exponents; only what a linear layer reads has an r and a u.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.network.plan import Conv, Linear, Plan, Shape
-from twinveil.protocol.shares import Words, modulo
+from twinveil.ring import Words, modulo
 
 Index = npt.NDArray[np.int32]
 """Of values in a flat array, counted from 1; 0 is nothing: padding, an empty slot, one that nobody reads."""

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.network.plan import Linear
-from twinveil.protocol.shares import Words, modulo, signed, windows
+from twinveil.protocol.shares import windows
+from twinveil.ring import Words, modulo, signed
 
 Doubles = npt.NDArray[np.float64]
 

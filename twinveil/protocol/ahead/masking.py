@@ -24,7 +24,6 @@ from twinveil.crypto.slots import (
     Bools,
     Digits,
     Slots,
-    Words,
     borrows_wanted,
     cut,
     draw,
@@ -32,11 +31,11 @@ from twinveil.crypto.slots import (
     masked_share,
 )
 from twinveil.errors import AlreadyUsed, InvalidMessage
-from twinveil.garbling.bits import packed_bytes
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender, correction_bytes
 from twinveil.garbling.products import HeldBits, multiply
 from twinveil.protocol.ahead.geometry import Index
 from twinveil.protocol.single_use import SingleUse
+from twinveil.ring import Words, modulo, packed_bytes
 
 
 @dataclass(frozen=True)
@@ -113,25 +112,39 @@ class Masks(SingleUse):
         return made
 
 
+def accept(
+    sheets: Sequence[Sheet], transfers: ExtensionSender, extension: bytes, corrections: bytes
+) -> list[bytes]:
+    """S2, before it decrypts: takes S1's extension; the corrections of each sheet.
+
+    Raises InvalidMessage if a size is not exact.
+    """
+    parts = _parts(corrections, [correction_bytes(sheet.transfers) for sheet in sheets])
+    if count := _transfers(sheets):
+        transfers.accept(extension, count)
+    elif extension:
+        raise InvalidMessage(f"no transfers are wanted, and {len(extension)} bytes of an extension came")
+    return parts
+
+
 def share(
     sheets: Sequence[Sheet],
     plaintexts: Sequence[mpz],
     transfers: ExtensionSender,
-    extension: bytes,
-    corrections: bytes,
+    corrections: Sequence[bytes],
 ) -> tuple[bytes, list[Words]]:
-    """S2's words for S1, and its shares of the values of each sheet, from what it decrypted."""
-    if count := _transfers(sheets):
-        transfers.accept(extension, count)
-    sizes = [correction_bytes(sheet.transfers) for sheet in sheets]
+    """S2's words for S1, and its shares of the values of each sheet, from what it decrypted.
+
+    corrections: of each sheet, as `accept` gave them.
+    """
     words, made, start = b"", [], 0
-    for sheet, part in zip(sheets, _parts(corrections, sizes), strict=True):
+    for sheet, part in zip(sheets, corrections, strict=True):
         digits = cut(plaintexts[start : start + len(sheet.outputs)], sheet.slots)
         start += len(sheet.outputs)
         sent, products = multiply(transfers, ~digits.top[sheet.wanted], part, sheet.ring)
         words += sent
         slots = masked_share(digits, sheet.borrows(products), sheet.slots, sheet.ring)
-        made.append((sheet.values_of(slots) - np.uint64(sheet.offset)) & np.uint64((1 << sheet.ring) - 1))
+        made.append(modulo(sheet.values_of(slots) - np.uint64(sheet.offset), sheet.ring))
     return words, made
 
 

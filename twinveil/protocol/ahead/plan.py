@@ -11,14 +11,13 @@ import numpy as np
 
 from twinveil.errors import InvalidMessage
 from twinveil.garbling.ahead import Circuit
-from twinveil.garbling.bits import pack_words, packed_bytes, unpack_words
 from twinveil.garbling.products import Pixels
 from twinveil.network.plan import IMAGE, Dense
 from twinveil.network.schedule import LinearStep, Stage
 from twinveil.protocol.ahead.layout import ItemLayout
 from twinveil.protocol.ahead.masking import Sheet
-from twinveil.protocol.shares import Words
 from twinveil.protocol.stages import circuits
+from twinveil.ring import Words, pack_words, packed_bytes, unpack_words
 from twinveil.rounds.scripted import ROUNDS_VERSION, binding
 
 

@@ -19,7 +19,7 @@ from twinveil.crypto.tally import Tally
 from twinveil.parallel import Workers
 from twinveil.protocol.ahead.geometry import placed
 from twinveil.protocol.ahead.layout import ItemLayout, LayerLayout
-from twinveil.protocol.shares import Words
+from twinveil.ring import Words
 
 TABLE_BUDGET = 256 << 20
 """Bytes of tables on one model's E(K2) in a process: fewer products in each, if they would not fit."""

@@ -39,8 +39,8 @@ from twinveil.protocol.engine import Ask
 from twinveil.protocol.garbled import GarblerSide
 from twinveil.protocol.model.layout import ImportLayout, Placement
 from twinveil.protocol.packed.kernels import KernelTables
-from twinveil.protocol.shares import Words, modulo, negate
 from twinveil.protocol.wide import Bits, constant, place, random_bits, to_words
+from twinveil.ring import Words, modulo, negate
 from twinveil.rounds.observer import NOBODY, Observer, Topic
 from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.rpc import rounds_pb2 as pb

@@ -19,8 +19,8 @@ from twinveil.network.plan import Plan
 from twinveil.parallel import Workers
 from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.model.layout import ImportLayout
-from twinveil.protocol.shares import Words, modulo
 from twinveil.protocol.wide import Bits, low_bits, place, to_words
+from twinveil.ring import Words, modulo
 from twinveil.rounds.observer import NOBODY, Masking, Observer, Topic
 from twinveil.rounds.scripted import check_opening, expect
 from twinveil.rpc import rounds_pb2 as pb

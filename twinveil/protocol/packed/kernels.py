@@ -16,7 +16,7 @@ from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import MODMUL_N2, Tally
 from twinveil.parallel import Workers
 from twinveil.protocol.packed.layout import LayerLayout
-from twinveil.protocol.shares import Words
+from twinveil.ring import Words
 
 ENGINE = "packed"
 

@@ -23,7 +23,8 @@ from twinveil.errors import BadPlan
 from twinveil.network.plan import Conv, Linear, Plan, Shape
 from twinveil.network.schedule import LinearStep, Schedule, schedule
 from twinveil.params import MAX_PICTURES
-from twinveil.protocol.shares import Words, modulo, windows
+from twinveil.protocol.shares import windows
+from twinveil.ring import Words, modulo
 from twinveil.rounds.observer import Masking
 
 MIN_COUNT_BITS = 12

@@ -29,9 +29,9 @@ from twinveil.protocol.meter import Meter
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.packed.kernels import KernelTables, online_sums
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout, Slots, layer_input
-from twinveil.protocol.shares import Words, modulo, negate, uniform
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
+from twinveil.ring import Words, modulo, negate, uniform
 from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
 

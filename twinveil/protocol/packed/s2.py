@@ -20,9 +20,10 @@ from twinveil.protocol.engine import Circuits, Dialogue
 from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.model.s2 import ModelS2
 from twinveil.protocol.packed.layout import PackedLayout, layer_input
-from twinveil.protocol.shares import Words, bilinear, modulo, windows
+from twinveil.protocol.shares import bilinear, windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import Bits
+from twinveil.ring import Words, modulo
 from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb

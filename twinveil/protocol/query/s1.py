@@ -35,9 +35,9 @@ from twinveil.protocol.garbled import GarblerSide
 from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines import QueryPlan
-from twinveil.protocol.shares import Words, uniform
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.wide import random_bits
+from twinveil.ring import Words, uniform
 from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rounds.scripted import expect

@@ -24,8 +24,8 @@ from twinveil.protocol.engine import Circuits, EngineS2
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines import QueryPlan
-from twinveil.protocol.shares import Words
 from twinveil.protocol.wide import low_bits
+from twinveil.ring import Words
 from twinveil.rounds.observer import NOBODY, Masking, Observer
 from twinveil.rounds.scripted import Script, check_opening, expect
 from twinveil.rpc import rounds_pb2 as pb

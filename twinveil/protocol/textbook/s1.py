@@ -29,11 +29,12 @@ from twinveil.network.plan import IMAGE
 from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage
 from twinveil.protocol.engine import Ask, Exchange
 from twinveil.protocol.model.s1 import ModelS1
-from twinveil.protocol.shares import Words, modulo, windows
+from twinveil.protocol.shares import windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.arithmetic import Arithmetic
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_order, pool_windows
 from twinveil.protocol.wide import Bits, random_bits
+from twinveil.ring import Words, modulo
 from twinveil.rounds.observer import Masking
 from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb

@@ -20,10 +20,11 @@ from twinveil.parallel import Workers
 from twinveil.protocol.engine import Circuits, Dialogue
 from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.meter import Meter, nonlinear
-from twinveil.protocol.shares import Words, windows
+from twinveil.protocol.shares import windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
 from twinveil.protocol.wide import Bits
+from twinveil.ring import Words
 from twinveil.rounds.observer import NOBODY, Masking, Observer
 from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb

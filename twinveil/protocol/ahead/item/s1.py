@@ -35,8 +35,8 @@ from twinveil.protocol.ahead.model.s1 import ModelS1
 from twinveil.protocol.ahead.plan import ItemPlan, joined
 from twinveil.protocol.ahead.powers import Machine, input_sums
 from twinveil.protocol.engine import Ask
-from twinveil.protocol.shares import Words, modulo
 from twinveil.protocol.single_use import SingleUse
+from twinveil.ring import Words, modulo
 from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -97,12 +97,12 @@ class MakerS1(SingleUse):
         request = pb.MakeItem(number=self._made, base_ot_reply=self._base_ot_reply)
         self._made, self._base_ot_reply = self._made + 1, b""
         inputs = expect(self._ask(pb.Round(make_item=request)), "item_inputs").item_inputs
+        encrypted = key.parse(inputs.ciphertexts, plan.layout.encryptions, machine.tally)
         self._chosen.accept(inputs.extension, plan.transfers)
         circuits = [circuit.garble(self._chosen) for circuit in plan.circuits]
         r = {name: mask for half in circuits for name, mask in half.masks.items()}
         read = {step.node.name: joined(step, r) for step in plan.layout.steps}
 
-        encrypted = key.parse(inputs.ciphertexts, plan.layout.encryptions, machine.tally)
         of_inputs = input_sums(
             list(layers.values()), [model.kernels[name] for name in layers], encrypted, machine
         )

@@ -22,11 +22,11 @@ from twinveil.garbling.products import PixelsHeld
 from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.ahead.geometry import placed
 from twinveil.protocol.ahead.layout import MORE_TOWARDS_S1
-from twinveil.protocol.ahead.masking import share
+from twinveil.protocol.ahead.masking import accept, share
 from twinveil.protocol.ahead.model.s2 import ModelS2
 from twinveil.protocol.ahead.plan import ItemPlan, joined
-from twinveil.protocol.shares import Words, modulo, uniform
 from twinveil.protocol.single_use import SingleUse
+from twinveil.ring import Words, modulo, uniform
 from twinveil.rounds.observer import NOBODY, Masking, Observer
 from twinveil.rounds.scripted import check_opening, expect
 from twinveil.rpc import rounds_pb2 as pb
@@ -95,6 +95,8 @@ class MakerS2(SingleUse):
         self._made += 1
         if self._chosen is None:
             self._chosen = ExtensionReceiver(self._base.keys(request.base_ot_reply), self._session)
+        elif request.base_ot_reply:
+            raise OutOfOrder("base transfers are done once, with the first item")
         extension = self._chosen.prepare(plan.transfers)
         u = {
             name: uniform(piece.shape, piece.share_bits) for name, piece in pieces.items() if piece.share_bits
@@ -114,13 +116,14 @@ class MakerS2(SingleUse):
             for circuit, each in zip(plan.circuits, offer.circuits, strict=True)
         ]
         ciphertexts = key.public_key.parse(offer.ciphertexts, plan.layout.sums, key.tally)
+        corrections = accept(plan.sheets, self._choosing, offer.extension, offer.corrections)
         decrypted = key.decrypt(ciphertexts, workers=self._workers)
         start = 0
         for sheet in plan.sheets:
             part = decrypted[start : start + len(sheet.outputs)]
             start += len(part)
             self._observer.decrypted("ahead", part, Masking(sheet.mask_bits))
-        words, made = share(plan.sheets, decrypted, self._choosing, offer.extension, offer.corrections)
+        words, made = share(plan.sheets, decrypted, self._choosing, corrections)
         shares, own = iter(made), {}
         for name, layer in layers.items():
             ahead = (next(shares) + next(shares)).reshape(layer.geometry.channels, -1)

@@ -35,7 +35,7 @@ from twinveil.protocol.ahead.masking import Masks
 from twinveil.protocol.ahead.model.layout import ModelLayout
 from twinveil.protocol.ahead.powers import KernelTables, Machine
 from twinveil.protocol.engine import Ask
-from twinveil.protocol.shares import Words
+from twinveil.ring import Words
 from twinveil.rounds.observer import NOBODY, Observer, Topic
 from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.rpc import rounds_pb2 as pb

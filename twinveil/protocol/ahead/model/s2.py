@@ -21,9 +21,9 @@ from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.ahead.geometry import placed
 from twinveil.protocol.ahead.layout import MORE_TOWARDS_S1
 from twinveil.protocol.ahead.linear import OwnWeights
-from twinveil.protocol.ahead.masking import share
+from twinveil.protocol.ahead.masking import accept, share
 from twinveil.protocol.ahead.model.layout import ModelLayout
-from twinveil.protocol.shares import Words, negate
+from twinveil.ring import Words, negate
 from twinveil.rounds.observer import NOBODY, Masking, Observer, Topic
 from twinveil.rounds.scripted import check_opening, expect
 from twinveil.rpc import rounds_pb2 as pb
@@ -87,10 +87,10 @@ def import_model(
         masked = expect(request, "masked_kernel").masked_kernel
         sheet, layer = layout.sheet(node), layout.item.layers[node.name]
         ciphertexts = public.parse(masked.ciphertexts, len(sheet.outputs))
+        corrections = accept([sheet], transfers, masked.extension, masked.corrections)
         plaintexts = key.decrypt(ciphertexts, workers=workers)
         observer.decrypted(f"weights {node.name}", plaintexts, Masking(sheet.mask_bits))
-        chosen = masked.extension, masked.corrections
-        words, (kernel,) = share([sheet], plaintexts, transfers, *chosen)
+        words, (kernel,) = share([sheet], plaintexts, transfers, corrections)
         packed = []
         for chunk in range(layer.kernel.chunks):
             packed += pack(placed(kernel, layer.kernel.weights(chunk), layer.ring), layer.slots.bits)

@@ -14,7 +14,7 @@ an item each and go side by side, in the same messages. S1 sees uniform integers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -24,9 +24,9 @@ from twinveil.protocol.ahead.item.s1 import ItemS1
 from twinveil.protocol.ahead.model.s1 import ModelS1
 from twinveil.protocol.ahead.plan import ItemPlan, joined, unpack_turns
 from twinveil.protocol.engine import Ask
-from twinveil.protocol.shares import Words, modulo, negate
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.stages import LABEL
+from twinveil.ring import Words, modulo, negate
 from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -51,24 +51,28 @@ class PicturesS1(SingleUse):
         if len(self._items) != len(self._halves) or not self._items:
             raise OutOfOrder("a picture takes one item")
         self._opened: list[dict[str, Words]] = [{} for _ in items]
-        self._next = 0
+        self._next: int | None = 0
 
     def answer(self, shares: bytes) -> bytes:
         """S2's turn -> S1's labels of the stage, all in one message, or nothing after the last sums.
 
         Any error ends the query: half a turn is not taken again.
         """
-        index, self._next = self._next, self._next + 1
+        index, self._next = self._next, None
         plan = self._plan
-        if index >= len(plan.stages):
+        if index is None or index >= len(plan.stages):
             raise OutOfOrder("all stages of these pictures are over")
         turns = unpack_turns(plan.turn(index, self._label_only), shares, len(self._items))
-        if not index:
-            pairs = zip(self._items, self._halves, turns, strict=True)
-            return b"".join(
-                [circuits[0].answer({IMAGE: half ^ turn[IMAGE]}) for (circuits, _), half, turn in pairs]
-            )
-        stage, labels = plan.stages[index], []
+        labels = self._labels_of_pictures(turns) if not index else self._labels_of_stage(index, turns)
+        self._next = index + 1
+        return b"".join(labels)
+
+    def _labels_of_pictures(self, turns: Sequence[Mapping[str, Words]]) -> list[bytes]:
+        pairs = zip(self._items, self._halves, turns, strict=True)
+        return [circuits[0].answer({IMAGE: half ^ turn[IMAGE]}) for (circuits, _), half, turn in pairs]
+
+    def _labels_of_stage(self, index: int, turns: Sequence[Mapping[str, Words]]) -> list[bytes]:
+        plan, stage, labels = self._plan, self._plan.stages[index], []
         for (circuits, own), opened, turn in zip(self._items, self._opened, turns, strict=True):
             opened |= {name: turn[name] for name in plan.stages[index - 1].outputs}
             for step in stage.linear:
@@ -80,7 +84,7 @@ class PicturesS1(SingleUse):
                     for each in plan.sums(stage)
                 }
                 labels.append(circuits[index].answer(masked))
-        return b"".join(labels)
+        return labels
 
     @property
     def result(self) -> Words:
@@ -88,7 +92,7 @@ class PicturesS1(SingleUse):
 
         Its shares of the class vectors, negated, (classes, pictures); or the labels' flips, (1, pictures).
         """
-        if self._next < len(self._plan.stages):
+        if self._next != len(self._plan.stages):
             raise OutOfOrder("these pictures are not at their end")
         output = self._plan.layout.plan.output
         if self._label_only:

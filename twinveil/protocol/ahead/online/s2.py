@@ -15,9 +15,9 @@ from twinveil.protocol.ahead.item.s2 import ItemS2
 from twinveil.protocol.ahead.model.s2 import ModelS2
 from twinveil.protocol.ahead.plan import ItemPlan, joined, pack_turn
 from twinveil.protocol.engine import Dialogue
-from twinveil.protocol.shares import Words, modulo
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.stages import LABEL
+from twinveil.ring import Words, modulo
 from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -41,7 +41,7 @@ class PicturesS2(SingleUse):
         if len(self._items) != len(halves) or not self._items:
             raise OutOfOrder("a picture takes one item")
         self._opened: list[dict[str, Words]] = [{} for _ in items]
-        self._next = 0
+        self._next: int | None = 0
         self._labels: list[Words] = []
         turn = plan.turn(0, label_only)
         self.first = b"".join(
@@ -52,9 +52,9 @@ class PicturesS2(SingleUse):
 
     def answer(self, labels: bytes) -> bytes:
         """S1's labels of a stage -> the next turn; nothing after the label's. Any error ends the query."""
-        index, self._next = self._next, self._next + 1
+        index, self._next = self._next, None
         plan, last = self._plan, len(self._plan.stages) - 1
-        if index > (last if self._label_only else last - 1):
+        if index is None or index > (last if self._label_only else last - 1):
             raise OutOfOrder("all stages of these pictures are over")
         size = plan.circuits[index].answer_bytes
         if len(labels) != size * len(self._items):
@@ -81,6 +81,7 @@ class PicturesS2(SingleUse):
                 for each in plan.sums(following)
             }
             turns.append(pack_turn(plan.turn(index + 1, self._label_only), e | masked))
+        self._next = index + 1
         return b"".join(turns)
 
     @property
@@ -89,7 +90,7 @@ class PicturesS2(SingleUse):
 
         Its shares of the class vectors, (classes, pictures); or the labels' flipped indices, (1, pictures).
         """
-        if self._next < len(self._plan.stages) - (not self._label_only):
+        if self._next != len(self._plan.stages) - (not self._label_only):
             raise OutOfOrder("these pictures are not at their end")
         if self._label_only:
             return np.array([self._labels], np.uint64)

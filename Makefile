@@ -4,6 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 MASKS ?= .twinveil/masks
 READY := $(VENV)/.ready
+NATIVE := $(wildcard twinveil/crypto/native/*.[ch] twinveil/crypto/native/*.inc)
 
 .PHONY: demo test check stubs bench masks clean
 
@@ -26,10 +27,10 @@ masks: $(READY)
 	$(VENV)/bin/twinveil mask train --folder $(MASKS) $(ARGS)
 	$(VENV)/bin/twinveil mask select --folder $(MASKS)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml setup.py constraints.txt $(NATIVE)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[owner,page,dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build *.egg-info twinveil/crypto/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

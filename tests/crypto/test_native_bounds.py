@@ -150,7 +150,9 @@ def test_no_other_rows_are_read(layout: Layout) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_buffers_are_let_go(layout: Layout, operation: str) -> None:
     """Whatever comes of a call, none of its buffers is held afterwards: all can be resized."""
-    right = [resized(each, 0) if not isinstance(each, int | str) else each for each in calls(layout)[operation]]
+    right = [
+        resized(each, 0) if not isinstance(each, int | str) else each for each in calls(layout)[operation]
+    ]
     short = [resized(each, -1) if isinstance(each, bytearray) else each for each in right]
     for arguments in (right, short, [*right, 1]):
         with contextlib.suppress(ValueError):

@@ -30,10 +30,11 @@ FEW = 4
 class Modulus:
     """n^2 for an odd n > 2, and how numbers modulo it are computed with."""
 
-    __slots__ = ("few", "many", "n")
+    __slots__ = ("few", "many", "n", "n_squared")
 
-    def __init__(self, n: int, few: Arithmetic, many: Arithmetic) -> None:
-        self.n = mpz(n)
+    def __init__(self, n: mpz, few: Arithmetic, many: Arithmetic) -> None:
+        self.n = n
+        self.n_squared = n * n
         self.few = few
         self.many = many
 
@@ -55,16 +56,17 @@ class Modulus:
 
     def residues(self, numbers: Sequence[int]) -> Residues:
         """The numbers; ValueError unless each is in [0, n^2)."""
-        if not all(0 <= number < self.n**2 for number in numbers):
+        if numbers and (min(numbers) < 0 or max(numbers) >= self.n_squared):
             raise ValueError("a number is not between 0 and n^2")
-        return self._loaded(b"".join([number.to_bytes(self.size, "big") for number in numbers]))
+        size = self.size
+        return self._loaded(b"".join([number.to_bytes(size, "big") for number in numbers]))
 
     def from_bytes(self, data: bytes) -> Residues:
         """Numbers of `size` bytes each, big endian; ValueError unless they are whole and below n^2."""
         size = self.size
         if len(data) % size:
             raise ValueError(f"numbers take {size} bytes each, so not {len(data)} together")
-        above = (self.n**2).to_bytes(size, "big")
+        above = self.n_squared.to_bytes(size, "big")
         if any(data[at : at + size] >= above for at in range(0, len(data), size)):
             raise ValueError("a number is not below n^2")
         return self._loaded(data)

@@ -188,7 +188,7 @@ def _joint(bases: Residues, groups: int, group: int) -> Rows:
 
 def _masks(modulus: Modulus, arithmetic: Arithmetic, groups: int) -> Rows:
     """A random unit for every group but the first, which has what makes their product 1."""
-    n, squared = modulus.n, modulus.n**2
+    n, squared = modulus.n, modulus.n_squared
     unit = mpz(secrets.randbelow(int(squared)))
     while gmpy2.gcd(unit, n) != 1:
         unit = mpz(secrets.randbelow(int(squared)))

@@ -335,6 +335,10 @@ static PyMethodDef METHODS[] = {
 };
 
 static struct PyModuleDef MODULE = {
-    PyModuleDef_HEAD_INIT, .m_name = "_lanes", .m_doc = "Arithmetic modulo n^2, one number a lane.", .m_methods = METHODS};
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_lanes",
+    .m_doc = "Arithmetic modulo n^2, one number a lane.",
+    .m_methods = METHODS,
+};
 
 PyMODINIT_FUNC PyInit__lanes(void) { return PyModuleDef_Init(&MODULE); }

@@ -25,6 +25,9 @@ from twinveil.crypto.native.level import arithmetic, level
 FEW = 4
 """Lanes serve at least so many numbers: fewer are done by gmpy2 before they are there."""
 
+MOST_ARRAYS = 255
+"""Of `powers`: a number's modulus is one byte."""
+
 
 @final
 class Modulus:
@@ -181,11 +184,15 @@ class Residues:
 
 
 def powers(works: Sequence[tuple[Residues, Sequence[int]]], bits: int) -> list[Residues]:
-    """x^e for every x of every array and its e in [0, 2^bits), in constant time; at most 255 arrays.
+    """x^e for every x of every array and its e in [0, 2^bits), in constant time.
 
+    Neither time nor memory accesses depend on the exponents (at gmpy2's level, on no more than their words).
     Arrays of different moduli of one length are done side by side, so that few numbers modulo p^2 and as few
-    modulo q^2 fill the lanes together. ValueError unless each number has an exponent, and that fits.
+    modulo q^2 fill the lanes together. ValueError unless each number has an exponent that fits, or for more
+    than MOST_ARRAYS.
     """
+    if len(works) > MOST_ARRAYS:
+        raise ValueError(f"powers are of at most {MOST_ARRAYS} arrays at a time")
     for numbers, exponents in works:
         if len(numbers) != len(exponents):
             raise ValueError(f"{len(exponents)} exponents do not go with {len(numbers)} numbers")

@@ -6,6 +6,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 MASKS ?= .twinveil/masks
 READY := $(VENV)/.ready
+NATIVE := $(wildcard twinveil/crypto/native/*.[ch] twinveil/crypto/native/*.inc)
 
 .PHONY: demo test quick check stubs bench masks clean
 
@@ -31,7 +32,7 @@ masks: $(READY)
 	$(VENV)/bin/twinveil mask train --folder $(MASKS) $(ARGS)
 	$(VENV)/bin/twinveil mask select --folder $(MASKS)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml setup.py constraints.txt $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt \
@@ -39,4 +40,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build *.egg-info twinveil/crypto/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

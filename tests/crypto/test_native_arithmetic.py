@@ -119,6 +119,17 @@ def test_products_from_tables(on: Arithmetic) -> None:
         assert to_numbers(on, on.gather(table, index)) == expected
 
 
+def test_long_products_of_normal_forms(on: Arithmetic) -> None:
+    """What adds up in a normal form is kept below its bound."""
+    n = int(on.n)
+    good = [*units(n, extremes(n))[:9], 1]
+    start = forms = normal_rows(on, good)
+    for _ in range(20):
+        forms = on.multiply_normal(forms, start)
+    rows = on.gather(on.table(forms), np.arange(len(good), dtype=np.uint32)[np.newaxis])
+    assert to_numbers(on, rows) == [pow(x, 21, n * n) for x in good]
+
+
 @pytest.mark.parametrize("size", [2, 16, 256])
 def test_buckets(on: Arithmetic, size: int) -> None:
     n = int(on.n)
@@ -182,10 +193,10 @@ def test_many_terms_in_one_sum(level: str) -> None:
     """More steps and factors than columns of sums take before they are settled."""
     n = (1 << 256) - 1
     on = at_level(n, level)
-    number = n * n - 2
+    number = pow(7, 1000, n * n)
     factors = on.table(on.normal(to_rows(on, [number])))
-    steps = np.zeros((5000, 3), np.uint32)
-    assert to_numbers(on, on.gather(factors, steps)) == [pow(number, 5000, n * n)] * 3
+    steps = np.zeros((20_000, 3), np.uint32)
+    assert to_numbers(on, on.gather(factors, steps)) == [pow(number, 20_000, n * n)] * 3
     digits = np.full((5000, 2), 255, np.uint8)
     raised = on.buckets(np.repeat(factors, 5000, axis=0), digits, 256)
     assert to_numbers(on, raised) == [pow(number, 5000 * 255, n * n)] * 2

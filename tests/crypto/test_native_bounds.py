@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,7 @@ pytest.importorskip("twinveil.crypto.native._lanes", reason="the native extensio
 from twinveil.crypto.native import _lanes
 from twinveil.crypto.native.lanes import LAYOUTS, Lanes, Layout
 
+ROOT = Path(__file__).parents[2]
 N = mpz((1 << 256) - 189)
 COUNT = 5
 
@@ -188,3 +193,45 @@ def test_any_lengths(data: st.DataObject) -> None:
             arguments[at] = bytearray(rng.randbytes(unit * data.draw(st.integers(0, 12))))
     with contextlib.suppress(ValueError):
         getattr(_lanes, operation)(*arguments)
+
+
+SEARCH = """
+import mmap
+import sys
+from gmpy2 import mpz
+from twinveil.crypto.native.lanes import LAYOUTS, Lanes
+
+def found(pattern):
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            if "[heap]" in line:
+                start, end = (int(each, 16) for each in line.split()[0].split("-"))
+                copy = mmap.mmap(-1, end - start)  # elsewhere: the heap stays as it is
+                memory.seek(start)
+                memory.readinto(copy)
+                return copy.find(pattern) >= 0
+
+on = Lanes(mpz((1 << 1024) - 105), LAYOUTS[int(sys.argv[1])])
+a = on.load(bytes(range(1, 1 + on.size // 256)) * 256 * 8)
+# How a modulus stands in the scratch: a limb once for each lane. Objects this small are not on the heap.
+pattern = int(on._modulus[0]).to_bytes(8, "little") * on.layout.lanes
+on.power([(on, a, [(1 << 512) - 1] * len(a))], 512)
+print(found(pattern))
+kept = bytearray(pattern * 100)
+print(found(pattern))
+"""
+
+
+def test_scratch_is_wiped(layout: Layout) -> None:
+    """Secret moduli and tables do not stay in freed memory; the control: what is kept is found."""
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("memory is not searched without /proc/self/mem")
+    command = [sys.executable, "-c", SEARCH, str(LAYOUTS.index(layout))]
+    # The C library gives nothing back to the system meanwhile
+    environment = {
+        **os.environ,
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    }
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
+    assert shown.stdout.split() == ["False", "True"]

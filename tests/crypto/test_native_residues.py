@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.crypto.native import LEVELS, at_level
-from twinveil.crypto.native.residues import FEW, Modulus, Residues, powers
+from twinveil.crypto.native.residues import FEW, MOST_ARRAYS, Modulus, Residues, powers
 from twinveil.crypto.native.tables import FixedBase
 
 N = int(gmpy2.next_prime((1 << 255) + 12345) * gmpy2.next_prime((1 << 256) - 12345))
@@ -124,6 +124,7 @@ REFUSED: dict[str, Callable[[Modulus], object]] = {
     "too few exponents": lambda m: m.residues(draw(5)).power([1] * 4, 8),
     "negative exponent": lambda m: m.residues(draw(5)).power([1, 2, 3, 4, -1], 8),
     "long exponent": lambda m: m.residues(draw(5)).power([1, 2, 3, 4, 256], 8),
+    "too many arrays": lambda m: powers([(m.residues([1]), [1])] * (MOST_ARRAYS + 1), 8),
     "no bits": lambda m: m.residues(draw(5)).power([0] * 5, 0),
     "even modulus": lambda _: Modulus.squared(N + 1),
     "small modulus": lambda _: Modulus.squared(1),

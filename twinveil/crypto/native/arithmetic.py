@@ -47,7 +47,7 @@ class Arithmetic(Protocol):
     def power(self, works: Sequence[tuple[Self, Rows, Sequence[int]]], bits: int) -> list[Rows]:
         """a^e for each (arithmetic, numbers, exponents below 2^bits), this one's or like it, side by side.
 
-        Time and memory accesses do not depend on the exponents.
+        Time and memory accesses do not depend on the exponents (gmpy2's on their length in words).
         """
 
     def add_plain(self, a: Rows, data: bytes) -> Rows:

@@ -47,7 +47,11 @@ extern const struct level twinveil_ifma, twinveil_avx2, twinveil_avx2_long;
 
 /* For loops over registers: arrays stay in them only if everything is inline and unrolled. */
 #define INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 32")
+#endif
 
 /* Words of a half in a row: limbs, rounded up so that rows are read eight words at a time. */
 static inline size_t pitch_of(int limbs) { return ((size_t)limbs + 7) / 8 * 8; }

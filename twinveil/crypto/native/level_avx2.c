@@ -7,6 +7,7 @@
 #define MAX_LIMBS 125
 #define COLUMN_PRODUCTS 256
 #include "kernel.inc"
+#include "operations.inc"
 
 const struct level twinveil_avx2 = {"avx2", KERNELS};
 #ifdef __clang__

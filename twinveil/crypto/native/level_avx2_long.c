@@ -7,6 +7,7 @@
 #define MAX_LIMBS 310
 #define COLUMN_PRODUCTS 1024
 #include "kernel.inc"
+#include "operations.inc"
 
 const struct level twinveil_avx2_long = {"avx2_long", KERNELS};
 #ifdef __clang__

@@ -72,6 +72,7 @@ static int supported(void) {
 }
 
 #include "kernel.inc"
+#include "operations.inc"
 
 const struct level twinveil_ifma = {"ifma", KERNELS};
 #ifdef __clang__

@@ -17,6 +17,7 @@ struct call {
   const struct level *level;
   struct ring ring;
   size_t half; /* bytes of a half */
+  size_t size; /* of the scratch */
   void *raw;   /* the scratch as it was allocated */
   int buffers;
   Py_buffer buffer[MAX_BUFFERS];
@@ -87,14 +88,17 @@ static int serve(const struct call *call, int i, size_t turns, size_t count, siz
 
 /* Scratch of `parts` halves of every lane; 0 with MemoryError if there is none. */
 static int scratch(struct call *call, size_t parts) {
-  const size_t size = parts * pitch_of(call->ring.limbs) * (size_t)call->level->lanes * 8;
-  call->raw = calloc(1, size + 64);
+  call->size = parts * pitch_of(call->ring.limbs) * (size_t)call->level->lanes * 8;
+  call->raw = calloc(1, call->size + 64);
   if (!call->raw) PyErr_NoMemory();
   call->ring.scratch = (void *)(((uintptr_t)call->raw + 63) & ~(uintptr_t)63);
   return call->raw != NULL;
 }
 
+/* Freed memory is somebody else's later, and what is in the scratch may be secret: a modulus p^2, tables of powers. */
 static PyObject *end(struct call *call) {
+  volatile uint64_t *const scratch = call->ring.scratch;
+  for (size_t i = 0; call->raw && i < call->size / 8; i++) scratch[i] = 0; /* no compiler leaves these out */
   free(call->raw);
   for (int i = 0; i < call->buffers; i++) PyBuffer_Release(&call->buffer[i]);
   if (PyErr_Occurred()) return NULL;
@@ -335,6 +339,10 @@ static PyMethodDef METHODS[] = {
 };
 
 static struct PyModuleDef MODULE = {
-    PyModuleDef_HEAD_INIT, .m_name = "_lanes", .m_doc = "Arithmetic modulo n^2, one number a lane.", .m_methods = METHODS};
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_lanes",
+    .m_doc = "Arithmetic modulo n^2, one number a lane.",
+    .m_methods = METHODS,
+};
 
 PyMODINIT_FUNC PyInit__lanes(void) { return PyModuleDef_Init(&MODULE); }

@@ -25,15 +25,19 @@ from twinveil.crypto.native.level import arithmetic, level
 FEW = 4
 """Lanes serve at least so many numbers: fewer are done by gmpy2 before they are there."""
 
+MOST_ARRAYS = 255
+"""Of `powers`: a number's modulus is one byte."""
+
 
 @final
 class Modulus:
     """n^2 for an odd n > 2, and how numbers modulo it are computed with."""
 
-    __slots__ = ("few", "many", "n")
+    __slots__ = ("few", "many", "n", "n_squared")
 
-    def __init__(self, n: int, few: Arithmetic, many: Arithmetic) -> None:
-        self.n = mpz(n)
+    def __init__(self, n: mpz, few: Arithmetic, many: Arithmetic) -> None:
+        self.n = n
+        self.n_squared = n * n
         self.few = few
         self.many = many
 
@@ -55,16 +59,17 @@ class Modulus:
 
     def residues(self, numbers: Sequence[int]) -> Residues:
         """The numbers; ValueError unless each is in [0, n^2)."""
-        if not all(0 <= number < self.n**2 for number in numbers):
+        if numbers and (min(numbers) < 0 or max(numbers) >= self.n_squared):
             raise ValueError("a number is not between 0 and n^2")
-        return self._loaded(b"".join([number.to_bytes(self.size, "big") for number in numbers]))
+        size = self.size
+        return self._loaded(b"".join([number.to_bytes(size, "big") for number in numbers]))
 
     def from_bytes(self, data: bytes) -> Residues:
         """Numbers of `size` bytes each, big endian; ValueError unless they are whole and below n^2."""
         size = self.size
         if len(data) % size:
             raise ValueError(f"numbers take {size} bytes each, so not {len(data)} together")
-        above = (self.n**2).to_bytes(size, "big")
+        above = self.n_squared.to_bytes(size, "big")
         if any(data[at : at + size] >= above for at in range(0, len(data), size)):
             raise ValueError("a number is not below n^2")
         return self._loaded(data)
@@ -179,11 +184,15 @@ class Residues:
 
 
 def powers(works: Sequence[tuple[Residues, Sequence[int]]], bits: int) -> list[Residues]:
-    """x^e for every x of every array and its e in [0, 2^bits), in constant time; at most 255 arrays.
+    """x^e for every x of every array and its e in [0, 2^bits), in constant time.
 
+    Neither time nor memory accesses depend on the exponents (at gmpy2's level, on no more than their words).
     Arrays of different moduli of one length are done side by side, so that few numbers modulo p^2 and as few
-    modulo q^2 fill the lanes together. ValueError unless each number has an exponent, and that fits.
+    modulo q^2 fill the lanes together. ValueError unless each number has an exponent that fits, or for more
+    than MOST_ARRAYS.
     """
+    if len(works) > MOST_ARRAYS:
+        raise ValueError(f"powers are of at most {MOST_ARRAYS} arrays at a time")
     for numbers, exponents in works:
         if len(numbers) != len(exponents):
             raise ValueError(f"{len(exponents)} exponents do not go with {len(numbers)} numbers")

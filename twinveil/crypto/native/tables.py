@@ -31,9 +31,9 @@ GROUP = 8
 """Bases of a group: 256 products for 8."""
 MAX_BITS = 64
 MAX_WINDOW = 8
-HALF, FULL, SQUARE, NORMAL, PRODUCT = 4, 5, 3.5, 8, 7
-"""What a multiplication by u, one of full size, a square, a normal form and a product of two normal forms
-cost, in multiplications of numbers below n (kernel.inc). Constants, so that every machine does the same."""
+HALF, FULL, SQUARE, PRODUCT = 4, 5, 3.5, 7
+"""What a multiplication by u, one of full size, a square and a product of two normal forms cost, counted in
+products of numbers below n (kernel.inc). Constants, so that every machine does the same."""
 
 
 @final
@@ -188,7 +188,7 @@ def _joint(bases: Residues, groups: int, group: int) -> Rows:
 
 def _masks(modulus: Modulus, arithmetic: Arithmetic, groups: int) -> Rows:
     """A random unit for every group but the first, which has what makes their product 1."""
-    n, squared = modulus.n, modulus.n**2
+    n, squared = modulus.n, modulus.n_squared
     unit = mpz(secrets.randbelow(int(squared)))
     while gmpy2.gcd(unit, n) != 1:
         unit = mpz(secrets.randbelow(int(squared)))

@@ -125,6 +125,16 @@ def test_status_without_credentials_says_how() -> None:
     assert "--tls FOLDER" in shown.stderr
 
 
+@pytest.mark.parametrize("verb", [("status",), ("sealing", "serve")])
+def test_a_folder_that_is_no_local_cluster_is_refused_in_the_same_words(
+    tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    shown = twinveil(*verb, "--cluster", str(tmp_path))
+    assert shown.returncode == 2
+    start = f"twinveil serve all --folder {tmp_path}"
+    assert shown.stderr == f"error: {tmp_path} is no local cluster's folder: start one with {start}\n"
+
+
 @pytest.mark.parametrize("role", ["owner", "cloud_s1", "cloud_s2", "user"])
 def test_serve_passes_options_on(role: str) -> None:
     shown = twinveil("serve", role, "--listen", "nowhere", "--insecure-plaintext")

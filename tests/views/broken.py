@@ -18,6 +18,7 @@ from gmpy2 import mpz
 from twinveil.crypto import nonces, packing
 from twinveil.crypto.nonces import FreshCiphertexts, Rerandomiser
 from twinveil.halves import blinding
+from twinveil.halves import model as halves_of_model
 from twinveil.halves.blinding import Blinding, Segment
 from twinveil.protocol.engine import Exchange
 from twinveil.protocol.model import s1 as model_s1
@@ -191,5 +192,6 @@ def unpacked_products() -> Iterator[None]:
         width = blinding.half_bytes(n)
         return [mpz(int.from_bytes(data[at : at + width], "big")) for at in range(0, len(data), width)]
 
-    with patched((blinding, "segment", alone), (blinding, "pack", bare), (blinding, "decode", trusting)):
+    read = [(module, "decode", trusting) for module in (blinding, halves_of_model)]
+    with patched((blinding, "segment", alone), (blinding, "pack", bare), *read):
         yield

@@ -126,7 +126,7 @@ class Inverted:
     options: AuditOptions
     accuracy: float
     mean_picture: Tensor
-    gates: tuple[AttackerStrength, ...]
+    strengths: tuple[AttackerStrength, ...]
     layers: tuple[AttackedFeatures, ...]
     views: tuple[ViewAttacked, ...] = ()
     recorded: Recorded | None = None

@@ -1,6 +1,6 @@
 """The audit: how strong is the attacker, what does each layer give away, what do the clouds' views.
 
-gates      the attacker must be able to copy the picture itself, or no low risk is believed
+strengths  the attacker must be able to copy the picture itself, or no low risk is believed
 layers     attack and shuffled attack on every layer asked for
 views      attack on what each cloud saw, with a control that shows the picture
 """
@@ -72,8 +72,8 @@ class Inversion:
         attacks = len(kinds) + 2 * len(self._layers) + 4 * len(cloud_views)
         trainer = _Trainer(self._options, attacks, step)
         with torch_threads():
-            gates = {kind: self._gate(kind, trainer) for kind in kinds}
-            layers = tuple(self._layer(name, gates, trainer) for name in self._layers)
+            strengths = {kind: self._strength(kind, trainer) for kind in kinds}
+            layers = tuple(self._layer(name, strengths, trainer) for name in self._layers)
             attacked = tuple(self._view(v, recorded, trainer) for v in cloud_views) if recorded else ()
             accuracy = self._measured_by(self._split.target).recognised()
         return Inverted(
@@ -81,7 +81,7 @@ class Inversion:
             self._options,
             accuracy,
             self._mean,
-            tuple(gates.values()),
+            tuple(strengths.values()),
             layers,
             attacked,
             recorded,
@@ -89,7 +89,7 @@ class Inversion:
             self._mask,
         )
 
-    def _gate(self, kind: Kind, trainer: _Trainer) -> AttackerStrength:
+    def _strength(self, kind: Kind, trainer: _Trainer) -> AttackerStrength:
         """The identity layer, with places or without. Nothing is covered: this measures the attacker."""
         layer = LayerMaterial(self._whole, PICTURE, self._split)
         material, (features, pictures) = layer.material(), layer.pair(self._split.target)
@@ -98,10 +98,12 @@ class Inversion:
         attacker = trainer.train(material, f"attacker's strength, {kind}")
         return AttackerStrength(kind, float(ssim(attacker(features), pictures).mean()))
 
-    def _layer(self, name: str, gates: dict[Kind, AttackerStrength], trainer: _Trainer) -> AttackedFeatures:
+    def _layer(
+        self, name: str, strengths: dict[Kind, AttackerStrength], trainer: _Trainer
+    ) -> AttackedFeatures:
         layer = LayerMaterial(self._extractor, name, self._split)
         features, _ = layer.pair(self._split.target)
-        strong_enough = gates[kind_of(self._extractor.shapes[name])].passed
+        strong_enough = strengths[kind_of(self._extractor.shapes[name])].passed
         targets = self._measured_by(self._split.target)
         return self._attack(name, layer.material(), features, targets, trainer, strong_enough)
 

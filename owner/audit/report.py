@@ -68,8 +68,8 @@ def _card(choice: Choice) -> str:
 
 
 def _strength(audit: Inverted) -> str:
-    found = ", ".join(f"{gate.ssim:.2f} ({gate.kind})" for gate in audit.gates)
-    passed = all(gate.passed for gate in audit.gates)
+    found = ", ".join(f"{each.ssim:.2f} ({each.kind})" for each in audit.strengths)
+    passed = all(each.passed for each in audit.strengths)
     verdict = "strong enough" if passed else "<strong>attacker too weak: no low risk is claimed</strong>"
     return (
         "<h2>Is the attacker strong enough?</h2>"

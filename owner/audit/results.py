@@ -41,8 +41,8 @@ def to_json(audit: Inverted, subject: Subject) -> dict[str, Any]:
         "recogniser_accuracy_on_targets": audit.accuracy,
         "settings": settings(audit),
         "attacker_strength": [
-            {"features": gate.kind, "ssim": gate.ssim, "wanted": STRONG_ENOUGH, "passed": gate.passed}
-            for gate in audit.gates
+            {"features": each.kind, "ssim": each.ssim, "wanted": STRONG_ENOUGH, "passed": each.passed}
+            for each in audit.strengths
         ],
         "layers": [_attacked(each) for each in audit.layers],
         "views": [_view(each) for each in audit.views],

@@ -186,9 +186,9 @@ def _print(result: Inverted, terminal: Terminal) -> None:
         )
     terminal.show(table)
     terminal.say("found again: by the recogniser / by the nearest neighbour")
-    for gate in result.gates:
-        word = "strong enough" if gate.passed else "TOO WEAK"
-        terminal.say(f"attacker on {gate.kind} features: SSIM {gate.ssim:.3f}, {word}")
+    for strength in result.strengths:
+        word = "strong enough" if strength.passed else "TOO WEAK"
+        terminal.say(f"attacker on {strength.kind} features: SSIM {strength.ssim:.3f}, {word}")
     for view in result.views:
         terminal.say(
             f"{view.cloud}, {view.attack.name}: {view.verdict}, p {view.p:.5f}; risk {view.attack.risk}, "

@@ -48,7 +48,7 @@ def held_out(folder: Path) -> None:
     write_held_out(DataSet("two", pictures, labels, pictures, labels, ("a", "b"), "any"), folder)
 
 
-def released(folder: Path) -> None:
+def published(folder: Path) -> None:
     with CatalogueFile(folder).adding(
         CatalogueEntry("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, "ab" * 32)
     ):
@@ -96,7 +96,7 @@ class Serving:
     [
         trained,
         held_out,
-        released,
+        published,
         outsourced,
         recorded,
         pinned,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from twinveil.errors import BadConfiguration
-from twinveil.start.command_line import config_option, option, option_of, typed
+from twinveil.start.command_line import chosen, config_option, option, option_of
 from twinveil.start.local_folder import settle_near
 from twinveil.start.settings import RoleSettings
 
@@ -61,7 +61,7 @@ def _options(kind: type[RoleSettings], names: tuple[str, ...]) -> list[Parameter
 
 
 def _settled(kind: type[Settings], flags: Mapping[str, Any], cluster: Path | None) -> Settings:
-    settings = settle_near(kind, typed(flags), cluster, os.environ)
+    settings = settle_near(kind, chosen(flags), cluster, os.environ)
     if "tls" in flags and settings.tls is None and not settings.insecure_plaintext:
         raise BadConfiguration(
             "say how to reach the others: --cluster FOLDER (a local cluster), --tls FOLDER (certificates) or "

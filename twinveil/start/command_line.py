@@ -55,14 +55,14 @@ def config_option(panel: str | None = None) -> Parameter:
     return option("config", "TOML file with settings.", Path, panel)
 
 
-def typed(flags: Mapping[str, Any]) -> dict[str, Any]:
+def chosen(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the options that were given: a switch is on, or was not."""
     return {name: value for name, value in flags.items() if value not in (None, False)}
 
 
 def _parse(kind: type, program: str, words: Sequence[str]) -> dict[str, Any]:
     def flags(**given: Any) -> dict[str, Any]:
-        return typed(given)
+        return chosen(given)
 
     options = [config_option(), *(option_of(each) for each in fields(kind))]
     flags.__signature__ = Signature(options)  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """Names that were others before: an old one goes on for one release, and a line on stderr says the new one.
 
-A setting says by `was` what it was called (twinveil.start.config); verbs are in `RENAMED` (twinveil.cli.main)
+A setting says by `was` what it was called (twinveil.start.config); verbs stand in twinveil.cli.main.
 """
 
 from __future__ import annotations

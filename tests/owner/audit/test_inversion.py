@@ -1,4 +1,4 @@
-"""A whole small audit: gates, layers, choices, report, command."""
+"""A whole small audit: strengths, layers, choices, report, command."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_layers_come_with_everything_that_is_measured(result: Inverted) -> N
         assert set(means["attack"]) == {"ssim", "psnr", "cosine", "recognised", "neighbour"}
         assert each.risk.baseline == max(means["mean_picture"]["ssim"], means["shuffled"]["ssim"])
         assert each.made.shape == result.split.target.pictures.shape
-    assert {gate.kind for gate in result.gates} == {"flat", "spatial"}
+    assert {each.kind for each in result.strengths} == {"flat", "spatial"}
 
 
 def test_a_weak_attacker_gives_no_low_risk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_weak_attacker_gives_no_low_risk(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(attack, "ridge", lambda *_: None)
     weak = AuditOptions(AttackOptions(epochs=1, learning_rate=1e-9), layers=("picture", "stem7"))
     found = Inversion(untrained(people(8)), split(people(8), 1), weak).run()
-    assert not found.gates[0].passed
+    assert not found.strengths[0].passed
     assert {each.level for each in found.layers} == {"attacker too weak"}
     assert "attacker too weak" in {choice.level for choice in choices(found)}
     assert "no low risk is claimed" in to_html(found, Subject("m", "c"))
@@ -232,7 +232,7 @@ def test_an_unknown_layer_is_refused_before_any_training() -> None:
         Inversion(untrained(people(8)), split(people(8), 1), dataclasses.replace(FEW, layers=("stem9",)))
 
 
-def test_a_gate_is_at_eight_tenths() -> None:
+def test_an_attacker_is_strong_from_eight_tenths() -> None:
     assert AttackerStrength("flat", 0.8).passed
     assert not AttackerStrength("flat", 0.79).passed
 

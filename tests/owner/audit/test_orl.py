@@ -36,7 +36,7 @@ def faces() -> Inverted:
 
 def test_the_attacker_is_strong_enough_on_faces(faces: Inverted) -> None:
     assert faces.split.by == "person"
-    assert all(gate.passed for gate in faces.gates)
+    assert all(each.passed for each in faces.strengths)
     assert faces.accuracy > 0.9
 
 

@@ -1,4 +1,4 @@
-"""Both clouds in one process: for experiments of a model's owner, who gives it a key of its own, and for tests.
+"""Both clouds in one process: for experiments of a model's owner, with a key made for them, and for tests.
 
 No role imports it.
 """

@@ -1,4 +1,4 @@
-"""Both clouds in one process of its own, for experiments of a model's owner.
+"""Both clouds in one process: for experiments of a model's owner, with a key made for them, and for tests.
 
 No role imports it.
 """

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -15,6 +15,7 @@ from twinveil.cli.progress import steps
 from twinveil.cli.reach import with_settings
 from twinveil.cli.terminal import Terminal
 from twinveil.errors import BadInput, InvalidMessage
+from twinveil.sealing.content import MOST_PASSWORD_BYTES
 from twinveil.sealing.enrolment import Enrolment
 from twinveil.sealing.factors import FORMS
 from twinveil.sealing.pixels import to_png
@@ -117,7 +118,7 @@ def enrol(
     replace: Annotated[bool, typer.Option("--replace", help="Replace an account that is there.")] = False,
 ) -> None:
     """Enrol an account with pictures of its owner's face: they travel sealed, only features are kept."""
-    password = sys.stdin.readline().rstrip("\n") if password_stdin else ""
+    password = _password(sys.stdin.buffer) if password_stdin else ""
     try:
         enrolment = Enrolment(account, payment, password, tuple(to_png(picture) for picture in pictures))
     except InvalidMessage as error:
@@ -127,6 +128,15 @@ def enrol(
         keys, _, _ = server.terms()
         server.enrol(enrolment.sealed(keys), replace)
     Terminal().say(f"account {account} is enrolled with {len(pictures)} pictures")
+
+
+def _password(stream: BinaryIO) -> str:
+    """The first line, UTF-8 whatever the locale is, as on the payment page. Raises BadInput."""
+    line = stream.readline(MOST_PASSWORD_BYTES + len("\r\n") + 1).removesuffix(b"\n").removesuffix(b"\r")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise BadInput("the password on standard input is no UTF-8") from None
 
 
 def bench(

@@ -118,6 +118,15 @@ def test_a_new_user_gets_a_kit_and_the_others_stay(kits: Path, tmp_path: Path) -
     assert {path: after[path] for path in before} == before
 
 
+def test_a_link_that_leads_nowhere_is_no_place_for_a_kit(project: Project, tmp_path: Path) -> None:
+    root = tmp_path / "kits"
+    root.mkdir()
+    (root / "owner").symlink_to("nowhere")
+    with pytest.raises(BadConfiguration, match=r"owner/config\.toml: No such file"):
+        make_kits(project, root)
+    assert [each.name for each in root.iterdir()] == ["owner"]
+
+
 def test_a_kit_that_says_otherwise_is_refused(kits: Path, tmp_path: Path) -> None:
     file = tmp_path / "project.toml"
     file.write_text(file.read_text().replace('"127.0.0.1"', '"moved.example.org"'))

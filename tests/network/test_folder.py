@@ -16,7 +16,7 @@ import pytest
 from tests.networks import random_model, small_icnn_model
 from twinveil.errors import BadInput, ModelExists
 from twinveil.network import folder as model_files
-from twinveil.network.card import ModelCard
+from twinveil.network.card import ModelCard, check_class_names
 from twinveil.network.folder import (
     CARD,
     FLOAT,
@@ -31,6 +31,7 @@ from twinveil.network.folder import (
     save_model,
 )
 from twinveil.network.plan import QuantisedModel
+from twinveil.wording import visible
 
 FILES = (PLAN, CARD, QUANTISED)
 
@@ -330,3 +331,25 @@ def test_of_several_versions_the_newest_is_found_and_no_copy_beside_them(
     for name in ("*", "sm[a]ll", "small@1.10.bak", "small@3"):
         with pytest.raises(BadInput, match="is neither a model's folder nor a trained model"):
             find_model(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f373"]
+)
+def test_joiners_between_letters_belong_to_a_name(name: str) -> None:
+    check_class_names([name, "other"])
+    assert visible(name).isprintable()  # as a terminal shows it
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["\u200dcat", "b"], ["cat\u200c", "b"], ["c\u200d\u200dt", "b"], ["\u200d", "b"], ["c\u200bt", "b"]],
+)
+def test_other_invisible_letters_do_not(names: list[str]) -> None:
+    with pytest.raises(BadInput, match="printable letters"):
+        check_class_names(names)
+
+
+def test_a_joiner_tells_no_two_names_apart() -> None:
+    with pytest.raises(BadInput, match="each with a name of its own"):
+        check_class_names(["cat", "c\u200dat"])

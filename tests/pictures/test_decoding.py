@@ -254,6 +254,8 @@ def tiff(bits: int, form: int, samples: int, photometric: int, pixels: bytes) ->
         (32, 1, 1, 1, "32 bits, or signed"),
         (32, 2, 1, 1, "32 bits, or signed"),
         (16, 2, 1, 1, "32 bits, or signed"),
+        (8, 2, 1, 1, "32 bits, or signed"),
+        (16, 1, 1, 0, "16 bits a pixel of which 0 is white"),
         (32, 3, 1, 1, "floating-point"),
         (8, 1, 3, 8, "CIELAB"),
         (64, 1, 1, 1, "rare kind"),

@@ -13,6 +13,8 @@ import pytest
 from tests.networks import random_model
 from together.bench.networks import write
 from together.bench.report import NAMES
+from together.bench.session import verb
+from twinveil.errors import TwinveilError
 
 QUICK_BITS = "512"
 
@@ -66,3 +68,10 @@ def test_estimate_as_json(tmp_path: Path) -> None:
         assert each["latency_seconds"] > each["rounds"] * 0.010
         assert each["latency_seconds"] < each["sustained_seconds"]
         assert set(each["memory_bytes"]) == {"cloud_s1", "cloud_s2"}
+
+
+def test_a_command_that_was_killed_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = subprocess.CompletedProcess([], -9, "", "")
+    monkeypatch.setattr("together.bench.session.subprocess.run", lambda *_, **__: killed)
+    with pytest.raises(TwinveilError, match="twinveil models: it ended without a word"):
+        verb("models")

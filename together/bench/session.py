@@ -145,5 +145,6 @@ def verb(*arguments: str) -> Any:
     words = command("twinveil.cli", *arguments, "--json")
     done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
-        raise TwinveilError(f"twinveil {arguments[0]}: {done.stderr.strip().splitlines()[-1]}")
+        reason = done.stderr.strip().splitlines() or ["it ended without a word"]  # as where memory ran out
+        raise TwinveilError(f"twinveil {arguments[0]}: {reason[-1]}")
     return json.loads(done.stdout)

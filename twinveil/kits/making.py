@@ -53,7 +53,7 @@ def make_kits(
     """
     if fingerprint is not None and not _FINGERPRINT.fullmatch(fingerprint):
         raise BadConfiguration("a fingerprint is 64 hexadecimal digits, as in S2's log")
-    there = [member for member in project.members.values() if (root / member.kit).exists()]
+    there = [member for member in project.members.values() if _is_taken(root / member.kit)]
     for member in there:
         _refuse_other(project, member, root, fingerprint)
     missing = [member for member in project.members.values() if member not in there]
@@ -76,6 +76,11 @@ def renew(project: Project, root: Path, kits: Sequence[str]) -> list[Made]:
         end = _issue(project, member, authority, root / member.kit)
         made.append(Made(member.kit, root / member.kit, f"renewed until {end}"))
     return made
+
+
+def _is_taken(place: Path) -> bool:
+    """Also by a link that leads nowhere, of which no kit takes the place."""
+    return place.exists() or place.is_symlink()
 
 
 def _named(project: Project, kit: str) -> list[Member]:

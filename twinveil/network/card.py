@@ -24,6 +24,7 @@ MAX_CLASS_NAME = 255
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_JOINER = re.compile(r"(?<=[^\u200c\u200d])[\u200c\u200d](?=[^\u200c\u200d])")
 _VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,2}")
 
 log = logging.getLogger(__name__)
@@ -124,13 +125,17 @@ def is_model_place(place: Path) -> bool:
 
 
 def check_class_names(names: Sequence[object]) -> None:
-    """Raises BadInput unless a person can read and tell them apart: two or more, printable, none twice."""
-    for name in names:
-        if not _is_text(name, MAX_CLASS_NAME) or not name:
+    """Raises BadInput unless a person can read and tell them apart: two or more, printable, none twice.
+
+    Between two letters there may be a joiner, as Persian and emoji have them, which tells no names apart.
+    """
+    plain = [_JOINER.sub("", name) if isinstance(name, str) else name for name in names]
+    for name, letters in zip(names, plain, strict=True):
+        if not _is_text(letters, MAX_CLASS_NAME) or not letters:
             raise BadInput(
                 f"the name of a class is 1 to {MAX_CLASS_NAME} printable letters, not {str(name)[:80]!r}"
             )
-    if len(names) < 2 or len(set(names)) != len(names):
+    if len(plain) < 2 or len(set(plain)) != len(plain):
         raise BadInput("there must be two or more classes, each with a name of its own")
 
 

@@ -38,6 +38,9 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 _ORIENTING = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 """Texts of a PNG that may say how it is turned."""
 
+_SAMPLE_FORMAT, _SIGNED = 339, 2
+"""A TIFF's tag, of which Pillow has no name, and its value for pixels with a sign."""
+
 _EXIF = b"Exif\0\0"
 _UNSIGNED = {1: "B", 3: "H", 4: "I"}
 """How struct names the kinds of numbers in EXIF that an orientation may have."""
@@ -56,6 +59,7 @@ _TURNS = {
 _REFUSED = {
     "F": "floating-point pixels",
     "signed": "pixels of 32 bits, or signed ones",
+    "negative": "16 bits a pixel of which 0 is white",
     "La": "grey multiplied by its alpha",
     "LAB": "CIELAB colours",
 }
@@ -145,7 +149,20 @@ def _why_not(content: bytes) -> str:
 
 def _refused(image: Image.Image) -> str | None:
     """What a picture has for pixels if they cannot be brought to 8 bits."""
-    return _REFUSED.get("signed" if image.mode == "I" and image.format == "TIFF" else image.mode)
+    if image.format == "TIFF":
+        if image.mode == "I" or _first(image, _SAMPLE_FORMAT) == _SIGNED:  # Pillow reads -1 of 8 bits as 255
+            return _REFUSED["signed"]
+        if image.mode.startswith("I;16") and _first(image, ExifTags.Base.PhotometricInterpretation) == 0:
+            return _REFUSED["negative"]  # which Pillow turns round with 8 bits only
+    return _REFUSED.get(image.mode)
+
+
+def _first(image: Any, tag: int) -> object:
+    """The first value of a TIFF's tag; None where there is none, or none that can be read."""
+    with suppress(Exception):  # tags are as foreign as pixels
+        value = image.tag_v2.get(tag)
+        return value[0] if isinstance(value, tuple) else value
+    return None
 
 
 def _take_turn(image: Image.Image) -> Image.Transpose | None:

@@ -47,7 +47,7 @@ SMALL_NETWORK = (
     "Take a small network for it: twinveil serve all, and in another terminal twinveil train "
     "digits --width 0.2 --held-out digits --cluster .twinveil/local, then twinveil outsource digits --engine "
     "textbook --cluster .twinveil/local, then twinveil classify digits/7/00006.png --model digits --engine "
-    "textbook --cluster .twinveil/local"
+    "textbook --cluster .twinveil/local, which takes minutes a picture with a key of 2048 bits"
 )
 """What to type where the demo's network is too large for the engine that was asked for."""
 

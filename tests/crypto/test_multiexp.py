@@ -133,6 +133,10 @@ def test_counts_are_what_is_performed(schedule: Buckets | Tables, monkeypatch: p
         sums.append(len(values))
         return linear_forms(weights, values, n)
 
+    def spied_lengthened(forms: Any, n: mpz) -> Any:
+        performed.add(MODMUL_N, len(forms))
+        return normal_form.lengthened(forms, n)
+
     def spied_value(u: Any, k: mpz, n: mpz, modulus: mpz) -> mpz:
         performed.add(MODMUL_N2)
         return normal_form.value(u.number, k, n, modulus)
@@ -141,6 +145,7 @@ def test_counts_are_what_is_performed(schedule: Buckets | Tables, monkeypatch: p
     monkeypatch.setattr(multiexp, "normalise", spied_normalise)
     monkeypatch.setattr(multiexp, "product", spied_product)
     monkeypatch.setattr(multiexp, "linear_forms", spied_linear_forms)
+    monkeypatch.setattr(multiexp, "lengthened", spied_lengthened)
     monkeypatch.setattr(multiexp, "value", spied_value)
 
     real_raise, real_tables = multiexp._raise, multiexp.group_tables
@@ -188,7 +193,7 @@ class Lengths:
 def short_factors(
     exponents: npt.NDArray[np.uint64], bits: int, schedule: Buckets | Tables, begin: mpz | None = None
 ) -> bool:
-    """Whether a factor of the long loop is shorter than N: a multiplication by 1 takes no time.
+    """Whether a running product is shorter than N^2, or a factor than N: such products take no time.
 
     begin: what empty buckets hold instead.
     """
@@ -209,7 +214,7 @@ def short_factors(
         Lengths.seen = set()
         multi_exponentiate(units(exponents.shape[1]), exponents, bits, MODULUS, Tally(), schedule)
     least = -(-int(N.bit_length()) // 64)
-    return min(min(pair) for pair in Lengths.seen) < least
+    return any(running < 2 * least or factor < least for running, factor in Lengths.seen)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
@@ -220,13 +225,16 @@ def test_no_digit_makes_a_multiplication_short(schedule: Buckets | Tables, monke
     sparse[2] = 1
     assert not short_factors(sparse, 5, schedule)
     monkeypatch.setattr(multiexp, "long_unit", lambda n: (mpz(1), mpz(0)))
+    monkeypatch.setattr(multiexp, "lengthened", lambda forms, n: ([f.u for f in forms], [f.k for f in forms]))
     assert short_factors(sparse, 5, schedule, begin=mpz(1))
 
 
 def test_no_entry_of_a_fixed_base_is_short(monkeypatch: Patch) -> None:
     base = units(1)[0]
     least = N.bit_length() - 64
-    assert min(entry.bit_length() for us in FixedBase(base, N, 40, Tally())._us for entry in us) > least
+    table = FixedBase(base, N, 40, Tally())
+    assert min(entry.bit_length() for us in table._us for entry in us) > least
+    assert min(entry.bit_length() for entry in table._us[0]) > 2 * least
     monkeypatch.setattr("twinveil.crypto.fixed_base.long_unit", lambda n: (mpz(1), mpz(0)))
     assert min(entry.bit_length() for us in FixedBase(base, N, 40, Tally())._us for entry in us) == 1
 

@@ -14,6 +14,8 @@ from gmpy2 import mpz
 from twinveil.crypto.normal_form import (
     NORMALISE_MODMULS,
     PRODUCT_MODMULS,
+    UNIT,
+    lengthened,
     long_unit,
     normalise,
     product,
@@ -43,28 +45,31 @@ class FixedBase:
         self._ks: list[list[mpz]] = []
         power = normalise([base], n)[0]
         unit, unit_k = long_unit(n)
-        for _ in range(self.positions):
-            entry = power
-            us, ks = [unit, power.u], [unit_k, power.k]
+        for position in range(self.positions):
+            entries = [UNIT, power]
             for _ in range((1 << WINDOW) - 2):
-                entry = product(entry, power, n)
-                us.append(entry.u)
-                ks.append(entry.k)
-            power = product(entry, power, n)
-            self._us.append(us)
-            self._ks.append(ks)
+                entries.append(product(entries[-1], power, n))
+            power = product(entries[-1], power, n)
+            if position:
+                self._us.append([unit, *(entry.u for entry in entries[1:])])
+                self._ks.append([unit_k, *(entry.k for entry in entries[1:])])
+            else:
+                first, first_ks = lengthened(entries, n)
+                self._us.append(first)
+                self._ks.append(first_ks)
         tally += self.table_counts(bits)
 
     @property
     def memory_bytes(self) -> int:
-        """What the table takes: two numbers below N an entry, with Python's overhead."""
-        return (self.positions << WINDOW) * 2 * (int(self._n.bit_length()) // 8 + ENTRY_BYTES)
+        """What the table takes: two numbers below N an entry, three at the first digit, with overhead."""
+        return (2 * self.positions + 1 << WINDOW) * (int(self._n.bit_length()) // 8 + ENTRY_BYTES)
 
     @staticmethod
     def table_counts(bits: int) -> dict[str, int]:
         """Operations that make the table."""
         products = -(-bits // WINDOW) * ((1 << WINDOW) - 1)
-        return {MODMUL_N: NORMALISE_MODMULS + products * PRODUCT_MODMULS, INVERSE_N: 1}
+        lengthened = 1 << WINDOW
+        return {MODMUL_N: NORMALISE_MODMULS + products * PRODUCT_MODMULS + lengthened, INVERSE_N: 1}
 
     @staticmethod
     def power_counts(bits: int, count: int) -> dict[str, int]:

@@ -29,7 +29,17 @@ from gmpy2 import mpz
 from numpy.typing import NDArray
 
 from twinveil.crypto.multiexp_schedule import MAX_BITS, Buckets, Tables, choose, operation_count, predict
-from twinveil.crypto.normal_form import ONE, UNIT, Normal, linear_forms, long_unit, normalise, product, value
+from twinveil.crypto.normal_form import (
+    ONE,
+    UNIT,
+    Normal,
+    lengthened,
+    linear_forms,
+    long_unit,
+    normalise,
+    product,
+    value,
+)
 from twinveil.crypto.tally import MODMUL_N2, SQUARE_N2, Tally
 from twinveil.parallel import INLINE, Workers
 
@@ -173,16 +183,17 @@ TABLE_BATCH = 352
 
 @dataclass(frozen=True, slots=True)
 class GroupTables:
-    """For every group its products of digits: half-size factors, and the k of their normal forms."""
+    """For every group its products of digits: half-size factors, of the first full ones, and their k."""
 
     factors: list[list[mpz]]
     ks: list[list[mpz]]
 
 
 def group_tables(forms: Sequence[Normal], schedule: Tables, n: mpz) -> GroupTables:
-    """Entry sum_i d_i 2^(window i) of a group is prod_i base_i^d_i; entry 0 is the long form of 1."""
+    """Entry sum_i d_i 2^(window i) of a group is prod_i base_i^d_i; no entry is short."""
     unit, unit_k = long_unit(n)
-    factors, ks = [], []
+    factors: list[list[mpz]] = []
+    ks: list[list[mpz]] = []
     start = 0
     for size in schedule.groups(len(forms)):
         table = [UNIT]
@@ -193,8 +204,13 @@ def group_tables(forms: Sequence[Normal], schedule: Tables, n: mpz) -> GroupTabl
                 power = form if digit == 1 else product(power, form, n)
                 table += [power, *(product(entry, power, n) for entry in block[1:])]
         start += size
-        factors.append([unit, *(entry.u for entry in table[1:])])
-        ks.append([unit_k, *(entry.k for entry in table[1:])])
+        if factors:
+            factors.append([unit, *(entry.u for entry in table[1:])])
+            ks.append([unit_k, *(entry.k for entry in table[1:])])
+        else:
+            first, first_ks = lengthened(table, n)
+            factors.append(first)
+            ks.append(first_ks)
     return GroupTables(factors, ks)
 
 

@@ -62,7 +62,7 @@ class FixedBases:
 
     @property
     def memory_bytes(self) -> int:
-        """What the tables take in one process: two numbers below N an entry, with Python's overhead."""
+        """What the tables take in one process: two numbers below N an entry, three in the first group."""
         return _table_bytes(self.schedule, self.count, self._n)
 
     def counts(self, outputs: int, bits: int) -> dict[str, int]:
@@ -131,5 +131,5 @@ def _cached_tables(digest: bytes, schedule: Tables, parcel: Parcel, n: mpz) -> G
 
 
 def _table_bytes(schedule: Tables, count: int, n: mpz) -> int:
-    entries = sum(1 << (size * schedule.window) for size in schedule.groups(count))
-    return entries * 2 * (int(n.bit_length()) // 8 + OVERHEAD_BYTES)
+    entries = [1 << (size * schedule.window) for size in schedule.groups(count)]
+    return (2 * sum(entries) + entries[0]) * (int(n.bit_length()) // 8 + OVERHEAD_BYTES)

@@ -77,8 +77,10 @@ class Tables:
         return -(-bits // self.window)
 
     def table_counts(self, bases: int) -> dict[str, int]:
-        products = sum((1 << (size * self.window)) - 1 - size for size in self.groups(bases))
-        return {MODMUL_N: bases * NORMALISE_MODMULS + products * PRODUCT_MODMULS, INVERSE_N: 1}
+        groups = self.groups(bases)
+        products = sum((1 << (size * self.window)) - 1 - size for size in groups)
+        lengthened = 1 << (groups[0] * self.window)
+        return {MODMUL_N: bases * NORMALISE_MODMULS + products * PRODUCT_MODMULS + lengthened, INVERSE_N: 1}
 
     def power_counts(self, bases: int, outputs: int, bits: int) -> dict[str, int]:
         steps = self.steps(bits)

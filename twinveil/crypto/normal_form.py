@@ -13,6 +13,7 @@ All kernels that use bases more than a few times work on this form.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -44,6 +45,15 @@ def long_unit(n: mpz) -> tuple[mpz, mpz]:
     A multiplication by 1 is short: an entry of a table that is 1 would tell by the time which digits are 0.
     """
     return n + 1, n - 1
+
+
+def lengthened(forms: Sequence[Normal], n: mpz) -> tuple[list[mpz], list[mpz]]:
+    """The same numbers by factors u + tN, as long as N^2, t random, and the k for them; 1 modmul_n each.
+
+    What a product begins with: begun with such a form of 1, it stays as long as any other.
+    """
+    t = mpz(secrets.randbelow(int(n)))
+    return [form.u + t * n for form in forms], [(form.k - t * form.inverse) % n for form in forms]
 
 
 NORMALISE_MODMULS = 5

@@ -122,16 +122,15 @@ def query_memory(costs: Costs, plan: Plan, key_bits: int, engine: str) -> dict[s
 
 
 def kernel_table_bytes(plan: Plan, key_bits: int) -> int:
-    """Tables on E(K) in one process."""
-
-    entries = 0
+    """Tables on E(K) in one process: two numbers below N an entry, three in a first group."""
+    numbers = 0
     for layer in PackedLayout(plan, key_bits, 40).layers.values():
         chunks, bases, _ = layer.kernel_slots.shape
         groups = Tables(min(FIXED_GROUP, bases), 1).groups(bases)
-        entries += chunks * sum(1 << size for size in groups)
-    return entries * 2 * (key_bits // 8 + OVERHEAD_BYTES)
+        numbers += chunks * (2 * sum(1 << size for size in groups) + (1 << groups[0]))
+    return numbers * (key_bits // 8 + OVERHEAD_BYTES)
 
 
 def _nonce_table(key_bits: int, reach: Reach) -> int:
     positions = -(-exponent_bits(key_bits, reach) // WINDOW)
-    return (positions << WINDOW) * 2 * (key_bits // 8 + OVERHEAD_BYTES)
+    return (2 * positions + 1 << WINDOW) * (key_bits // 8 + OVERHEAD_BYTES)

@@ -71,12 +71,12 @@ def table_group(layout: ItemLayout, budget: int) -> int:
 
 
 def table_bytes(layout: ItemLayout, group: int) -> int:
-    """Of all tables of a model: two numbers below N an entry, with Python's overhead."""
-    entries = sum(
-        layer.kernel.chunks * sum(1 << size for size in Tables(group, 1).groups(layer.kernel.bases))
-        for layer in layout.layers.values()
-    )
-    return entries * 2 * (layout.key_bits // 8 + OVERHEAD_BYTES)
+    """Of all tables of a model: two numbers below N an entry, three in a first group."""
+    numbers = 0
+    for layer in layout.layers.values():
+        entries = [1 << size for size in Tables(group, 1).groups(layer.kernel.bases)]
+        numbers += layer.kernel.chunks * (2 * sum(entries) + entries[0])
+    return numbers * (layout.key_bits // 8 + OVERHEAD_BYTES)
 
 
 def input_sums(

@@ -102,7 +102,7 @@ def test_a_conversation_has_its_limit_too(monkeypatch: pytest.MonkeyPatch) -> No
     plan, limits = small_icnn_model(1).plan, MessageLimits(conversation_bytes=3 << 20)
     assert query_size(plan, SMALL, "packed", 1).fault is None
     query_size.cache_clear()
-    monkeypatch.setattr("twinveil.protocol.query.size.Limits", lambda: limits)
+    monkeypatch.setattr("twinveil.protocol.query.size.MessageLimits", lambda: limits)
     fault = query_size(plan, SMALL, "packed", 4).fault
     query_size.cache_clear()
     assert fault is not None

@@ -176,7 +176,9 @@ def powers(bases: int, outputs: int, bits: int) -> Counts:
             MODMUL_N2_HALF: outputs * v * (groups - 1),
             SQUARE_N2: outputs * (v - 1) * window,
             MODMUL_N2: outputs * v,
-            MODMUL_N: 5 * bases + 3 * sum(2 ** (size * window) - 1 - size for size in sizes),
+            MODMUL_N: 5 * bases
+            + 3 * sum(2 ** (size * window) - 1 - size for size in sizes)
+            + 2 ** (sizes[0] * window),
             INVERSE_N: 1,
         }
     )

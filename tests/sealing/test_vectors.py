@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,8 +63,11 @@ def test_another_process_with_other_kernels_computes_the_same_bytes() -> None:
         "import json; from tests.sealing.make_vectors import first_factors, features;"
         "print(json.dumps([first_factors(), features()]))"
     )
-    switches = {"NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F", "OPENBLAS_CORETYPE": "Prescott"}
-    import os
+    switches = {
+        "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F",
+        "OPENBLAS_CORETYPE": "Prescott",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
 
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],

@@ -5,12 +5,15 @@ S2 takes no secret-key operation for it; none at all for those that come before 
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.security.conftest import impatient
 from tests.security.probe import Change, Outcome, Probe
 from tests.security.round_vectors import Vector, vectors
 from tests.security.world import OWNER, USER, World, finish, tiny_model, tiny_plan
@@ -80,7 +83,14 @@ class Trial:
 
 @cache
 def trial(conversation: str) -> tuple[dict[str, Outcome], dict[str, str]]:
-    with TemporaryDirectory() as folder:
+    """In a process that has loaded little: what a fork costs is its parent's memory."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(tried, conversation).result()
+
+
+def tried(conversation: str) -> tuple[dict[str, Outcome], dict[str, str]]:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        impatient(patch)
         world = World(Path(folder))
         world.outsource(tiny_model(), engines=BOTH)
         made = Trial(conversation, world)

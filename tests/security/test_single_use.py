@@ -292,7 +292,8 @@ def test_nonces_do_not_survive_a_fork() -> None:
 def run_until_killed(folder: Path, step: int) -> set[str]:
     """A life of both clouds, ended by kill -9 at S1's message `step`; what passed between them."""
     command = [sys.executable, "-m", "tests.security.life", str(folder), str(step)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    there = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=there)
     assert ended.returncode == (-signal.SIGKILL if step >= 0 else 0), ended.stderr
     return set(ended.stdout.split())
 

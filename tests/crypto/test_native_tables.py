@@ -89,13 +89,13 @@ def test_fixed_base(modulus: Modulus, bits: int) -> None:
         assert found == [pow(units(1)[0], e, SQUARED) for e in exponents[:count]]
 
 
-def test_no_entry_is_one(modulus: Modulus) -> None:
+@pytest.mark.parametrize("bases", [1, 5, 8, 17])
+def test_no_entry_is_one(modulus: Modulus, bases: int) -> None:
     """A multiplication by 1 is short: an entry that is 1 would tell digits that are 0 by the time."""
     on = modulus.many
-    tables = Tables(modulus.residues(units(17)))
-    entries = np.arange(len(tables._table) - 1, dtype=np.uint32)[
-        np.newaxis
-    ]  # the last row is for padding alone
+    tables = Tables(modulus.residues(units(bases)))
+    entries = np.arange(len(tables._table) - 1, dtype=np.uint32)  # the last row is for padding alone
+    entries = entries[np.newaxis]
     data = on.store(on.gather(tables._table, entries))
     shortest = min(int.from_bytes(data[at : at + on.size], "big") for at in range(0, len(data), on.size))
     assert shortest.bit_length() > 2 * N.bit_length() - 40

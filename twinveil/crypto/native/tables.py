@@ -49,7 +49,7 @@ class Tables:
         self.count = len(bases)
         self._modulus = bases.modulus
         self._arithmetic = bases.modulus.many
-        groups = -(-self.count // group)
+        groups = max(2, -(-self.count // group))  # one alone could take back its own mask only: 1
         self._group = -(-self.count // groups)
         self._table = _joint(bases.on(self._arithmetic), groups, self._group)
 
@@ -66,7 +66,7 @@ class Tables:
         outputs = checked(exponents, self.count, bits)
         if not outputs:
             return self._modulus.residues([])
-        groups = -(-self.count // self._group)
+        groups = max(2, -(-self.count // self._group))
         padded = np.zeros((outputs, groups * self._group, 8), np.uint8)
         padded[:, : self.count] = exponents.astype("<u8").view(np.uint8).reshape(outputs, self.count, 8)
         # (bits, groups, outputs): one bit of every base of a group is an index
@@ -94,7 +94,7 @@ class FixedBase:
         if len(base) != 1 or bits < 1:
             raise ValueError("a fixed base is one number, its exponents have one bit or more")
         self.bits = bits
-        self._bytes = -(-bits // 8)
+        self._bytes = max(2, -(-bits // 8))  # a group of tables for each, and two at least
         powers = [base]
         for _ in range(8 * self._bytes - 1):
             powers.append(powers[-1].squared())

@@ -1,4 +1,4 @@
-"""Whether the time of a secret power tells its exponent: `python -m tests.bench_constant_time`, some minutes.
+"""Whether the time of a secret power tells its exponent: `python -m together.bench.constant_time`, minutes.
 
 After Reparaz, Balasch, Verbauwhede, "Dude, is my code constant time?" (DATE 2017): exponents of a fixed
 class and random ones in random order, and Welch's t between their times, cropped at several percentiles.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cloud_s1.way_to_s2 import PeerS2
 from twinveil.cloud.store import Record
 from twinveil.errors import TooMuch, TwinveilError
-from twinveil.protocol.query.s1 import QueryS1
+from twinveil.protocol.textbook.query.s1 import QueryS1
 from twinveil.rounds.peer import Peer
 from twinveil.start.settings import MAX_PREPARED
 

@@ -15,8 +15,8 @@ from twinveil.cloud.store import Arrays, Forms, ModelStore, Record, Staged
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import PeerMismatch
 from twinveil.halves.blinding import Blinding
-from twinveil.protocol.model.layout import ImportLayout
-from twinveil.protocol.model.s1 import ModelS1
+from twinveil.protocol.textbook.model.layout import ImportLayout
+from twinveil.protocol.textbook.model.s1 import ModelS1
 
 MAX_LOADED = 4
 

@@ -8,9 +8,9 @@ from contextlib import closing
 from cloud_s1.models import ModelsS1
 from cloud_s1.way_to_s2 import CloudS2
 from twinveil.cloud.requests import import_binding, read_header
-from twinveil.halves.model import collect, model_half
+from twinveil.halves.integers import collect, model_half
 from twinveil.parallel import Workers
-from twinveil.protocol.model.s1 import import_model
+from twinveil.protocol.textbook.model.s1 import import_model
 from twinveil.rounds.observed import ObservedPeer
 from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rounds.scripted import expect

@@ -17,7 +17,7 @@ from twinveil.cloud.store import Record
 from twinveil.errors import TooMuch
 from twinveil.parallel import Workers
 from twinveil.protocol.query.engines_s1 import query_s1
-from twinveil.protocol.query.size import query_size
+from twinveil.protocol.size import query_size
 from twinveil.rounds.observed import ObservedPeer
 from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import BadConfiguration, PeerUnavailable, TooMuch
 from twinveil.parallel import Workers
-from twinveil.protocol.query.s1 import Tools
+from twinveil.protocol.textbook.query.s1 import Tools
 from twinveil.rpc.rounds_pb2 import Round
 from twinveil.services.keys import KnownKey
 from twinveil.services.rounds import GrpcPeer

@@ -15,8 +15,8 @@ from twinveil.errors import BadInput, BrokenOff, OutOfOrder, PeerMismatch
 from twinveil.parallel import Workers
 from twinveil.params import Params
 from twinveil.protocol.meter import Meter
-from twinveil.protocol.model.s2 import import_model
-from twinveil.protocol.query.binding import QueryHead
+from twinveil.protocol.textbook.model.s2 import import_model
+from twinveil.protocol.binding import QueryHead
 from twinveil.protocol.query.engines_s2 import query_s2
 from twinveil.rounds.observed import ObservedConversation
 from twinveil.rounds.observer import NOBODY, Observer

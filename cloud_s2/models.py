@@ -10,7 +10,7 @@ from twinveil.cloud.loaded import Loaded
 from twinveil.cloud.store import Forms, ModelStore, Record
 from twinveil.errors import UnknownModel
 from twinveil.network.plan import Plan
-from twinveil.protocol.model.s2 import ModelS2
+from twinveil.protocol.textbook.model.s2 import ModelS2
 
 MAX_LOADED = 8
 

@@ -10,7 +10,7 @@ from twinveil.cloud.rendezvous import Rendezvous
 from twinveil.cloud.requests import import_binding, read_header
 from twinveil.cloud.store import Record
 from twinveil.crypto.public_key import PublicKey
-from twinveil.halves.model import Half, collect, model_half
+from twinveil.halves.integers import Half, collect, model_half
 from twinveil.params import Params
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress

@@ -13,7 +13,7 @@ from cloud_s2.pending import Pending
 from twinveil.cloud.rendezvous import Rendezvous
 from twinveil.cloud.requests import read_query
 from twinveil.params import Params
-from twinveil.protocol.query.binding import QueryHead
+from twinveil.protocol.binding import QueryHead
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.types_pb2 import Progress
 from twinveil.transport.identity import PeerIdentity
@@ -22,7 +22,7 @@ ANSWER_SECONDS = 3600.0
 
 
 class PendingQuery(Pending[bytes]):
-    """One user's query and S2's half of its answer: a Claim of twinveil.protocol.query.s2."""
+    """One user's query and S2's half of its answer: a Claim of twinveil.protocol.textbook.query.s2."""
 
     def __init__(self, head: QueryHead, half: Sequence[mpz]) -> None:
         super().__init__("this query", "ask again")

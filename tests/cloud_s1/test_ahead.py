@@ -12,7 +12,7 @@ from tests.networks import random_model
 from twinveil.cloud.store import Record
 from twinveil.errors import PeerUnavailable, TooMuch
 from twinveil.params import Params
-from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.textbook.model.layout import ImportLayout
 
 
 @dataclass

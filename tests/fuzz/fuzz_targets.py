@@ -17,7 +17,7 @@ from tests.security.world import S1, World, tiny_model
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
-from twinveil.protocol.circuits import label
+from twinveil.protocol.textbook.circuits import label
 from twinveil.rounds.chunks import Assembler, MessageLimits, cut, parse
 from twinveil.rounds.scripted import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb

@@ -83,7 +83,7 @@ def test_ways_to_unpack_agree() -> None:
 
 
 def test_a_layer_in_several_circuits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twinveil.protocol.model.layout.PART_PLAINTEXTS", 1)
+    monkeypatch.setattr("twinveil.protocol.textbook.model.layout.PART_PLAINTEXTS", 1)
     model = small_icnn_model(4)
     clouds = Clouds(model, secret_key(384), ("textbook",))
     counts = [len(clouds.layout.parts(node)) for node in model.plan.linear_nodes]

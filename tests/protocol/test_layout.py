@@ -10,7 +10,7 @@ from tests.security.settle import products, textbook_values
 from twinveil.network.plan import Conv, Dense, MaxPool, Plan, Relu
 from twinveil.params import MAX_PICTURES, Params
 from twinveil.protocol.packed.layout import PackedLayout
-from twinveil.protocol.shares import bilinear, windows
+from twinveil.protocol.windows import bilinear, windows
 from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.ring import modulo, uniform
 

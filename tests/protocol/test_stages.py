@@ -21,7 +21,7 @@ from twinveil.garbling.windows import max_windows
 from twinveil.network import oracle
 from twinveil.network.plan import IMAGE, Dense, MaxPool, Plan, QuantisedModel
 from twinveil.network.schedule import Stage, schedule
-from twinveil.protocol.stages import LABEL, activation, circuits, label
+from twinveil.protocol.packed.stages import LABEL, activation, circuits, label
 from twinveil.ring import modulo
 
 Tensors = Mapping[str, np.ndarray]

@@ -22,15 +22,15 @@ from twinveil.halves.ring import blind_model, read_model_half, read_picture_half
 from twinveil.network import oracle
 from twinveil.parallel import INLINE
 from twinveil.params import Params
-from twinveil.protocol.ahead.item.s1 import MakerS1
-from twinveil.protocol.ahead.item.s2 import ItemS2, MakerS2
-from twinveil.protocol.ahead.model import s1 as model_s1
-from twinveil.protocol.ahead.model import s2 as model_s2
-from twinveil.protocol.ahead.model.layout import ModelLayout
-from twinveil.protocol.ahead.online import s1 as online_s1
-from twinveil.protocol.ahead.online import s2 as online_s2
-from twinveil.protocol.ahead.plan import ItemPlan
-from twinveil.protocol.ahead.powers import Machine
+from twinveil.protocol.packed.item.s1 import MakerS1
+from twinveil.protocol.packed.item.s2 import ItemS2, MakerS2
+from twinveil.protocol.packed.model import s1 as model_s1
+from twinveil.protocol.packed.model import s2 as model_s2
+from twinveil.protocol.packed.model.layout import ModelLayout
+from twinveil.protocol.packed.online import s1 as online_s1
+from twinveil.protocol.packed.online import s2 as online_s2
+from twinveil.protocol.packed.plan import ItemPlan
+from twinveil.protocol.packed.powers import Machine
 from twinveil.ring import Words
 from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.memory import MemoryPeer

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from twinveil.protocol.engine import Ask
+from twinveil.protocol.textbook.engine import Ask
 from twinveil.rounds.counted import CountedPeer, Traffic
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Conversation

@@ -16,14 +16,14 @@ from twinveil.garbling.bits import to_bits
 from twinveil.network.plan import IMAGE, Conv, Dense, IntArray, MaxPool, Plan, Relu
 from twinveil.parallel import INLINE
 from twinveil.params import Params
-from twinveil.protocol.engine import Ask
+from twinveil.protocol.textbook.engine import Ask
 from twinveil.protocol.meter import Meter
-from twinveil.protocol.model.layout import ImportLayout, Placement
-from twinveil.protocol.model.s1 import ModelS1
-from twinveil.protocol.model.s2 import ModelS2
+from twinveil.protocol.textbook.model.layout import ImportLayout, Placement
+from twinveil.protocol.textbook.model.s1 import ModelS1
+from twinveil.protocol.textbook.model.s2 import ModelS2
 from twinveil.protocol.packed.s1 import PackedS1
 from twinveil.protocol.packed.s2 import PackedS2
-from twinveil.protocol.shares import bilinear
+from twinveil.protocol.windows import bilinear
 from twinveil.ring import Words, modulo, uniform
 from twinveil.rounds.scripted import Script, expect
 from twinveil.rpc import rounds_pb2 as pb

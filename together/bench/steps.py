@@ -29,8 +29,8 @@ from twinveil.garbling.labels import LABEL_BYTES, Bools
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.windows import max_windows
 from twinveil.params import Params
-from twinveil.protocol.engine import Ask
-from twinveil.protocol.garbled import EvaluatorSide, GarbledStep, GarblerSide
+from twinveil.protocol.textbook.engine import Ask
+from twinveil.protocol.textbook.garbled import EvaluatorSide, GarbledStep, GarblerSide
 from twinveil.rounds.scripted import SESSION_BYTES, Script, expect
 from twinveil.rpc import rounds_pb2 as pb
 

@@ -14,10 +14,10 @@ from twinveil.estimate.query import estimate
 from twinveil.network.plan import IMAGE, Conv, Dense, Plan, Relu
 from twinveil.parallel import INLINE
 from twinveil.params import Params
-from twinveil.protocol.engine import Ask
+from twinveil.protocol.textbook.engine import Ask
 from twinveil.protocol.meter import Meter
-from twinveil.protocol.model.layout import ImportLayout
-from twinveil.protocol.model.s1 import ModelS1
+from twinveil.protocol.textbook.model.layout import ImportLayout
+from twinveil.protocol.textbook.model.s1 import ModelS1
 from twinveil.protocol.textbook.s1 import TextbookS1
 from twinveil.protocol.textbook.s2 import TextbookS2
 from twinveil.protocol.textbook.steps import TextbookLayout

@@ -10,13 +10,13 @@ from twinveil.cloud.store import Record
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import BadInput, InvalidMessage, NotAllowed, PeerMismatch, TooMuch
 from twinveil.halves.blinding import decode, half_bytes, picture_segment
-from twinveil.halves.model import model_plaintexts
+from twinveil.halves.integers import model_plaintexts
 from twinveil.network.plan import Plan
 from twinveil.params import Params
-from twinveil.protocol.model.layout import ImportLayout
-from twinveil.protocol.query.binding import QueryHead
+from twinveil.protocol.textbook.model.layout import ImportLayout
+from twinveil.protocol.binding import QueryHead
 from twinveil.protocol.query.engines import check_pictures
-from twinveil.protocol.query.size import query_size, refuse_unrunnable
+from twinveil.protocol.size import query_size, refuse_unrunnable
 from twinveil.rounds.scripted import binding
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
@@ -52,7 +52,7 @@ def read_query(
 def import_binding(record: Record, caller: PeerIdentity) -> bytes:
     """What ties the two halves of an import together, so that nobody's half meets another owner's.
 
-    Plan and engines are compared with the layout (protocol.model.s2).
+    Plan and engines are compared with the layout (protocol.textbook.model.s2).
     """
     return binding(
         b"twinveil import",

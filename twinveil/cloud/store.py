@@ -38,7 +38,7 @@ from twinveil.files import place_folder, private_folder, replace
 from twinveil.network.card import is_model_place
 from twinveil.network.plan import Plan
 from twinveil.params import MIN_KEY_BITS, Params
-from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.rpc.types_pb2 import ModelEntry
 from twinveil.values import read_json
 

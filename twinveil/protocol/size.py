@@ -17,9 +17,9 @@ from twinveil.halves.blinding import picture_segment
 from twinveil.network.faults import over_limits
 from twinveil.network.plan import Plan
 from twinveil.params import Params
-from twinveil.protocol.textbook.garbled import GarbledStep
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.query.engines import query_plan
+from twinveil.protocol.textbook.garbled import GarbledStep
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout
 from twinveil.rounds.chunks import MessageLimits
 

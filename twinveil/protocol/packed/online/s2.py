@@ -157,4 +157,6 @@ def query_s2(
         shares = pictures.answer(expect(request, "labels").labels.labels)
     observer.answered(pictures.result, plan.answer_bits(label_only))
     claimed.deliver(answer_half(pictures.result))
-    yield pb.Round(answered=pb.Answered()) if label_only else pb.Round(shared_turn=pb.SharedTurn(shares=shares))
+    yield (
+        pb.Round(answered=pb.Answered()) if label_only else pb.Round(shared_turn=pb.SharedTurn(shares=shares))
+    )

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from twinveil.crypto.native.residues import Residues
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.errors import AlreadyUsed
 from twinveil.garbling.ahead import GarblerHalf
@@ -101,12 +102,13 @@ class MakerS1(SingleUse):
         But for Withheld: S2 has no memory for another one now, and all that there are stay.
         """
         plan, model, machine = self._plan, self._model, self._machine
-        key, layers = machine.key, plan.layout.layers
+        key, tally, layers = machine.key, machine.tally, plan.layout.layers
         named = pb.Spend.Item(session_id=self._session, number=self._asked)
         request = pb.MakeItem(number=self._asked, base_ot_reply=self._base_ot_reply)
         self._asked, self._base_ot_reply = self._asked + 1, b""
         inputs = unless_withheld(self._ask(pb.Round(make_item=request)), "item_inputs").item_inputs
-        encrypted = key.parse(inputs.ciphertexts, plan.layout.encryptions, machine.tally)
+        threads = machine.workers.here
+        encrypted = key.parse_array(inputs.ciphertexts, plan.layout.encryptions, tally, threads)
         self._chosen.accept(inputs.extension, plan.transfers)
         circuits = [circuit.garble(self._chosen) for circuit in plan.circuits]
         r = {name: mask for half in circuits for name, mask in half.masks.items()}
@@ -117,14 +119,14 @@ class MakerS1(SingleUse):
         )
         sums = []
         for (name, layer), of_input in zip(layers.items(), of_inputs, strict=True):
-            sums += model.tables.sums(layer, read[name], machine) + of_input
+            sums += [model.tables.sums(layer, read[name], machine), of_input]
         masks = Masks(plan.sheets, self._choosing)
-        masked = self._rerandomiser.freshen(
-            key.add_plain(sums, masks.s, machine.tally), workers=machine.workers
-        )
+        masked = Residues.joined(sums).add_plain(masks.s)
+        tally += key.add_plain_counts(len(masked))
+        fresh = self._rerandomiser.freshen(masked, workers=machine.workers)
         offer = pb.ItemOffer(
             circuits=[pb.ItemOffer.Circuit(**half.offer()._asdict()) for half in circuits],
-            ciphertexts=masked.to_bytes(),
+            ciphertexts=fresh.to_bytes(),
             extension=masks.extension,
             corrections=masks.corrections,
         )

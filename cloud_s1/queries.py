@@ -123,7 +123,7 @@ class QueriesS1:
         try:
             plan = model.layout.items
             observer.about(Topic("items", record.plan, "packed", 1, tools.key.n, model.layout.sigma))
-            maker = MakerS1(peer.ask, record.import_id, model, plan, tools.machine, record.label_only)
+            maker = MakerS1(peer, record.import_id, model, plan, tools.machine, record.label_only)
         except BaseException:
             peer.close()
             raise

@@ -102,7 +102,7 @@ class Clouds:
                 )
 
             peer = _between(script, self.observer("cloud_s1"), seen)
-            self._maker = MakerS1(peer.ask, self.import_id, of_s1, of_s1.layout.items, self.machine)
+            self._maker = MakerS1(peer, self.import_id, of_s1, of_s1.layout.items, self.machine)
         self._items += [self._maker.make() for _ in range(count)]
 
     def classify(

@@ -507,7 +507,7 @@ def opened_with(clouds: Imported, what: str) -> None:
             model.layout = ModelLayout(clouds.model.plan, 512, PACKED_SIGMA + 1)
         case "key":
             machine = powers.Machine(secret_key(768).public_key, machine.workers, Tally())
-    MakerS1(engine.conversation().ask, import_id, model, plan, machine, label_only=what == "policy")
+    MakerS1(engine.conversation(), import_id, model, plan, machine, label_only=what == "policy")
 
 
 @pytest.mark.parametrize("what", ["import", "layout", "key", "policy"])

@@ -72,8 +72,8 @@ class Claim(Protocol[Half]):
 
 
 Claiming = Callable[[bytes, Callable[[QueryHead], None]], Claim[Half]]
-"""Waits for the half of the query of this id, and takes it unless the check raises: then the half stays for the
-conversation that it belongs to."""
+"""Waits for the half of the query of this id, and takes it unless the check raises: then the half stays for
+the conversation that it belongs to."""
 
 
 def check_layout(opening: pb.OpenImport, engine: str, digest: bytes) -> None:

@@ -42,6 +42,7 @@ from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer
 from twinveil.rounds.observer import NOBODY, Observer
+from twinveil.rounds.peer import Peer
 from twinveil.rounds.scripted import Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -59,6 +60,11 @@ class Claimed:
     half: Any
     answer: bytes = b""
 
+    def take(self, query_id: bytes, check: Callable[[QueryHead], None]) -> Claimed:
+        """It is there, and it is this query's: there is no other."""
+        check(self.head)
+        return self
+
     def deliver(self, answer: bytes) -> None:
         self.answer = answer
 
@@ -74,7 +80,10 @@ class Answered:
 
 @dataclass
 class Clouds:
-    """A model at both clouds. observer: each cloud's, by role, for every conversation that begins."""
+    """A model at both clouds. observer: each cloud's, by role, for every conversation that begins.
+
+    label_only: the owner's policy.
+    """
 
     model: QuantisedModel
     secret: SecretKey
@@ -83,6 +92,7 @@ class Clouds:
     workers_s2: Workers = INLINE
     observer: Callable[[str], Observer] = lambda role: NOBODY
     import_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    label_only: bool = False
 
     def __post_init__(self) -> None:
         self.public = self.secret.public_key
@@ -93,6 +103,14 @@ class Clouds:
         self.s1, self.s2 = self._import()
         self._items: list[ItemS1] = []
         self._maker: MakerS1 | None = None
+
+    def blinded(self) -> tuple[bytes, bytes]:
+        """The owner's halves of the model, for S1 and for S2."""
+        return blind_model(self.model, self.engines, self.params, self.public.n)
+
+    def peer(self, script: Callable[[pb.Round], Script], s1: Observer, s2: Observer) -> Peer:
+        """S1's end of a new conversation."""
+        return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _LIMITS), s1)
 
     def make_items(self, count: int) -> None:
         """So many more, which queries to come will spend; all in one conversation."""
@@ -108,13 +126,15 @@ class Clouds:
                     of_s2,
                     self.secret,
                     self.shelves,
-                    False,
+                    self.label_only,
                     workers=self.workers_s2,
                     observer=seen,
                 )
 
-            peer = _between(script, self.observer("cloud_s1"), seen)
-            self._maker = MakerS1(peer.ask, self.import_id, of_s1, of_s1.layout.items, self.machine)
+            peer = self.peer(script, self.observer("cloud_s1"), seen)
+            self._maker = MakerS1(
+                peer.ask, self.import_id, of_s1, of_s1.layout.items, self.machine, self.label_only
+            )
         self._items += [self._maker.make() for _ in range(count)]
 
     def classify(
@@ -161,10 +181,17 @@ class Clouds:
 
         def script(opening: pb.Round) -> Script:
             return packed_s2.query_s2(
-                opening.spend, of_s2, self.public, self.shelves, lambda *_: claimed, False, meter_s2, s2
+                opening.spend,
+                of_s2,
+                self.public,
+                self.shelves,
+                claimed.take,
+                self.label_only,
+                meter_s2,
+                s2,
             )
 
-        with closing(_between(script, s1, s2)) as peer:
+        with closing(self.peer(script, s1, s2)) as peer:
             counted = CountedPeer(peer)
             meter = Meter(counted)
             return packed_s1.query_s1(counted.ask, of_s1, head, half, items, self.public.n, meter, s1), meter
@@ -188,13 +215,13 @@ class Clouds:
                 self.layouts.textbook,
                 self.secret,
                 self.workers_s2,
-                lambda *_: claimed,
-                False,
+                claimed.take,
+                self.label_only,
                 meter_s2,
                 observer=s2,
             )
 
-        with closing(_between(script, s1, s2)) as peer:
+        with closing(self.peer(script, s1, s2)) as peer:
             counted = CountedPeer(peer)
             meter = Meter(counted)
             work = textbook_s1.query_s1(
@@ -204,10 +231,7 @@ class Clouds:
 
     def _import(self) -> tuple[model_s1.ModelS1, model_s2.ModelS2]:
         plan, n = self.model.plan, self.public.n
-        mine, theirs = (
-            read_halves(plan, self.engines, self.params, n, half)
-            for half in blind_model(self.model, self.engines, self.params, n)
-        )
+        mine, theirs = (read_halves(plan, self.engines, self.params, n, half) for half in self.blinded())
         kept: list[model_s2.ModelS2] = []
         s1, s2 = self.observer("cloud_s1"), self.observer("cloud_s2")
 
@@ -218,7 +242,7 @@ class Clouds:
             kept.append(model)
             yield pb.Round(done=pb.Done())
 
-        with closing(_between(script, s1, s2)) as peer:
+        with closing(self.peer(script, s1, s2)) as peer:
             made = finish(
                 model_s1.import_model(
                     peer.ask, self.import_id, bytes(32), self.layouts, mine, self.machine, s1
@@ -235,7 +259,3 @@ def finish(work: Generator[object, None, Result]) -> Result:
             next(work)
         except StopIteration as end:
             return cast("Result", end.value)
-
-
-def _between(script: Callable[[pb.Round], Script], s1: Observer, s2: Observer) -> ObservedPeer:
-    return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _LIMITS), s1)

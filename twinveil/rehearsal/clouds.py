@@ -23,7 +23,7 @@ from twinveil.halves.pictures import read_pictures, split_pictures
 from twinveil.network.plan import QuantisedModel
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import Params
-from twinveil.protocol.binding import Claim, QueryHead
+from twinveil.protocol.binding import Claim, Claiming, QueryHead
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.model import s2 as model_s2
@@ -42,6 +42,7 @@ from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer
 from twinveil.rounds.observer import NOBODY, Observer
+from twinveil.rounds.peer import Peer
 from twinveil.rounds.scripted import Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -62,7 +63,10 @@ class Answered:
 
 @dataclass
 class Clouds:
-    """A model at both clouds. observer: each cloud's, by role, for every conversation that begins."""
+    """A model at both clouds. observer: each cloud's, by role, for every conversation that begins.
+
+    label_only: the owner's policy.
+    """
 
     model: QuantisedModel
     secret: SecretKey
@@ -71,6 +75,7 @@ class Clouds:
     workers_s2: Workers = INLINE
     observer: Callable[[str], Observer] = lambda role: NOBODY
     import_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    label_only: bool = False
 
     def __post_init__(self) -> None:
         self.public = self.secret.public_key
@@ -81,6 +86,14 @@ class Clouds:
         self.s1, self.s2 = self._import()
         self._items: list[ItemS1] = []
         self._maker: MakerS1 | None = None
+
+    def blinded(self) -> tuple[bytes, bytes]:
+        """The owner's halves of the model, for S1 and for S2."""
+        return blind_model(self.model, self.engines, self.params, self.public.n)
+
+    def peer(self, script: Callable[[pb.Round], Script], s1: Observer, s2: Observer) -> Peer:
+        """S1's end of a new conversation."""
+        return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _LIMITS), s1)
 
     def make_items(self, count: int) -> None:
         """So many more, which queries to come will spend; all in one conversation."""
@@ -96,13 +109,15 @@ class Clouds:
                     of_s2,
                     self.secret,
                     self.shelves,
-                    False,
+                    self.label_only,
                     workers=self.workers_s2,
                     observer=seen,
                 )
 
-            peer = _between(script, self.observer("cloud_s1"), seen)
-            self._maker = MakerS1(peer, self.import_id, of_s1, of_s1.layout.items, self.machine)
+            peer = self.peer(script, self.observer("cloud_s1"), seen)
+            self._maker = MakerS1(
+                peer, self.import_id, of_s1, of_s1.layout.items, self.machine, self.label_only
+            )
         self._items += [self._maker.make() for _ in range(count)]
 
     def classify(
@@ -123,14 +138,19 @@ class Clouds:
             secrets.token_bytes(16), "user", self.import_id, plan.hash, engine, label_only, pictures
         )
         answer: list[bytes] = []
-        claimed, meter_s2 = Claim[Any](head, theirs, answer.append), Meter(tally=self.secret.tally)
+        meter_s2 = Meter(tally=self.secret.tally)
+
+        def claim(query_id: bytes, check: Callable[[QueryHead], None]) -> Claim[Any]:
+            check(head)  # it is there, and it is this query's: there is no other
+            return Claim(head, theirs, answer.append)
+
         s1, s2 = self.observer("cloud_s1"), self.observer("cloud_s2")
         if engine == "packed":
             self.make_items(pictures - len(self._items))
             items, self._items = self._items[:pictures], self._items[pictures:]
-            half, meter = self._packed(head, mine, items, claimed, meter_s2, s1, s2)
+            half, meter = self._packed(head, mine, items, claim, meter_s2, s1, s2)
         else:
-            half, meter = self._textbook(head, mine, claimed, meter_s2, s1, s2, watch)
+            half, meter = self._textbook(head, mine, claim, meter_s2, s1, s2, watch)
         combine = answers.labels if label_only else answers.class_vectors
         return Answered(combine(half, answer[0], plan, pictures), meter, meter_s2)
 
@@ -139,7 +159,7 @@ class Clouds:
         head: QueryHead,
         half: Any,
         items: Sequence[ItemS1],
-        claimed: Claim[Any],
+        claim: Claiming[Any],
         meter_s2: Meter,
         s1: Observer,
         s2: Observer,
@@ -150,10 +170,17 @@ class Clouds:
 
         def script(opening: pb.Round) -> Script:
             return packed_s2.query_s2(
-                opening.spend, of_s2, self.public, self.shelves, lambda *_: claimed, False, meter_s2, s2
+                opening.spend,
+                of_s2,
+                self.public,
+                self.shelves,
+                claim,
+                self.label_only,
+                meter_s2,
+                s2,
             )
 
-        with closing(_between(script, s1, s2)) as peer:
+        with closing(self.peer(script, s1, s2)) as peer:
             counted = CountedPeer(peer)
             meter = Meter(counted)
             return packed_s1.query_s1(counted.ask, of_s1, head, half, items, self.public.n, meter, s1), meter
@@ -162,7 +189,7 @@ class Clouds:
         self,
         head: QueryHead,
         half: Any,
-        claimed: Claim[Any],
+        claim: Claiming[Any],
         meter_s2: Meter,
         s1: Observer,
         s2: Observer,
@@ -177,13 +204,13 @@ class Clouds:
                 self.layouts.textbook,
                 self.secret,
                 self.workers_s2,
-                lambda *_: claimed,
-                False,
+                claim,
+                self.label_only,
                 meter_s2,
                 observer=s2,
             )
 
-        with closing(_between(script, s1, s2)) as peer:
+        with closing(self.peer(script, s1, s2)) as peer:
             counted = CountedPeer(peer)
             meter = Meter(counted)
             work = textbook_s1.query_s1(
@@ -193,10 +220,7 @@ class Clouds:
 
     def _import(self) -> tuple[model_s1.ModelS1, model_s2.ModelS2]:
         plan, n = self.model.plan, self.public.n
-        mine, theirs = (
-            read_halves(plan, self.engines, self.params, n, half)
-            for half in blind_model(self.model, self.engines, self.params, n)
-        )
+        mine, theirs = (read_halves(plan, self.engines, self.params, n, half) for half in self.blinded())
         kept: list[model_s2.ModelS2] = []
         s1, s2 = self.observer("cloud_s1"), self.observer("cloud_s2")
 
@@ -207,7 +231,7 @@ class Clouds:
             kept.append(model)
             yield pb.Round(done=pb.Done())
 
-        with closing(_between(script, s1, s2)) as peer:
+        with closing(self.peer(script, s1, s2)) as peer:
             made = finish(
                 model_s1.import_model(
                     peer.ask, self.import_id, bytes(32), self.layouts, mine, self.machine, s1
@@ -224,7 +248,3 @@ def finish(work: Generator[object, None, Result]) -> Result:
             next(work)
         except StopIteration as end:
             return cast("Result", end.value)
-
-
-def _between(script: Callable[[pb.Round], Script], s1: Observer, s2: Observer) -> ObservedPeer:
-    return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _LIMITS), s1)

@@ -26,12 +26,12 @@ import numpy as np
 
 from twinveil.crypto.native.residues import Residues
 from twinveil.crypto.nonces import Rerandomiser
-from twinveil.errors import AlreadyUsed
 from twinveil.garbling.ahead import GarblerHalf
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.products import PixelsGiven
 from twinveil.protocol.meter import Meter
+from twinveil.protocol.packed.item.life import Item
 from twinveil.protocol.packed.masking import Masks
 from twinveil.protocol.packed.model.s1 import ModelS1
 from twinveil.protocol.packed.plan import ItemPlan, joined
@@ -47,25 +47,19 @@ from twinveil.rpc import rounds_pb2 as pb
 Given = GarblerHalf | PixelsGiven
 
 
-class ItemS1(SingleUse):
-    """S1's half of one item: circuits, and of each layer conv(r, K1) + b1 with its shares of both sums.
+class ItemS1(Item[tuple[Sequence[Given], dict[str, Words]]]):
+    """S1's half of one item.
 
-    name: for S2, which holds the other half under it. meter: what it cost S1 to make.
+    It holds circuits by stage, and of each layer own sums (out, positions): conv(r, K1) + b1 and its shares
+    of both sums made ahead. name: for S2, which holds the other half under it. meter: what it cost S1.
     """
 
     def __init__(
         self, name: pb.Spend.Item, circuits: Sequence[Given], own: dict[str, Words], meter: Meter
     ) -> None:
+        super().__init__((circuits, own))
         self.name = name
         self.meter = meter
-        self._held: tuple[Sequence[Given], dict[str, Words]] | None = (circuits, own)
-
-    def spend(self) -> tuple[Sequence[Given], dict[str, Words]]:
-        """Circuits by stage and own sums (out, positions) by layer. Once."""
-        held, self._held = self._held, None
-        if held is None:
-            raise AlreadyUsed("an item serves one picture")
-        return held
 
 
 class MakerS1(SingleUse):
@@ -106,6 +100,7 @@ class MakerS1(SingleUse):
 
         But for Withheld: S2 has no memory for another one now, and all that there are stay.
         """
+        self.refuse_copies()
         plan, model, machine = self._plan, self._model, self._machine
         key, tally, layers = machine.key, machine.tally, plan.layout.layers
         peer = CountedPeer(self._peer)

@@ -14,7 +14,7 @@ import numpy as np
 from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.slots import pack
-from twinveil.errors import AlreadyUsed, InvalidMessage, OutOfOrder, PeerMismatch
+from twinveil.errors import InvalidMessage, OutOfOrder, PeerMismatch
 from twinveil.garbling.ahead import EvaluatorHalf, Offer
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
@@ -22,6 +22,7 @@ from twinveil.garbling.products import PixelsHeld
 from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.packed.geometry import placed
+from twinveil.protocol.packed.item.life import Item
 from twinveil.protocol.packed.layout import MORE_TOWARDS_S1
 from twinveil.protocol.packed.masking import accept, share
 from twinveil.protocol.packed.model.s2 import ModelS2
@@ -35,24 +36,18 @@ from twinveil.rpc import rounds_pb2 as pb
 Held = EvaluatorHalf | PixelsHeld
 
 
-class ItemS2(SingleUse):
-    """S2's half of one item: circuits, u, and of each layer conv(u, K2) + b2 with its shares of both sums.
+class ItemS2(Item[tuple[Sequence[Held], dict[str, Words], dict[str, Words]]]):
+    """S2's half of one item.
 
-    meter: what it cost S2 to make.
+    It holds circuits by stage, u by piece, and of each layer own sums (out, positions): conv(u, K2) + b2 and
+    its shares of both sums made ahead. meter: what it cost S2.
     """
 
     def __init__(
         self, circuits: Sequence[Held], u: dict[str, Words], own: dict[str, Words], meter: Meter
     ) -> None:
+        super().__init__((circuits, u, own))
         self.meter = meter
-        self._held: tuple[Sequence[Held], dict[str, Words], dict[str, Words]] | None = (circuits, u, own)
-
-    def spend(self) -> tuple[Sequence[Held], dict[str, Words], dict[str, Words]]:
-        """Circuits by stage, u by piece, own sums (out, positions) by layer. Once."""
-        held, self._held = self._held, None
-        if held is None:
-            raise AlreadyUsed("an item serves one picture")
-        return held
 
 
 class MakerS2(SingleUse):
@@ -95,6 +90,7 @@ class MakerS2(SingleUse):
 
     def accept(self, request: pb.MakeItem) -> None:
         """Raises unless it is the next item that is asked for."""
+        self.refuse_copies()
         if request.number != self._asked:
             raise OutOfOrder(f"item {request.number} is asked for where {self._asked} is due")
         self._asked += 1

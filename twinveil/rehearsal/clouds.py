@@ -37,7 +37,6 @@ from twinveil.protocol.packed.powers import Machine
 from twinveil.protocol.textbook.query import s1 as textbook_s1
 from twinveil.protocol.textbook.query import s2 as textbook_s2
 from twinveil.protocol.textbook.s1 import TextbookS1
-from twinveil.rounds.chunks import MessageLimits
 from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer
@@ -45,7 +44,7 @@ from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rounds.scripted import Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
 
-_LIMITS = MessageLimits(message_bytes=1 << 30, conversation_bytes=1 << 40)
+_MESSAGE_BYTES = 1 << 30
 """Nothing foreign arrives here; a model is as large as it is."""
 
 Result = TypeVar("Result")
@@ -238,4 +237,4 @@ def finish(work: Generator[object, None, Result]) -> Result:
 
 
 def _between(script: Callable[[pb.Round], Script], s1: Observer, s2: Observer) -> ObservedPeer:
-    return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _LIMITS), s1)
+    return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _MESSAGE_BYTES), s1)

@@ -147,7 +147,7 @@ def _fault(longest: int) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """item: of one. sent, received: of a query of one picture, message by message; held: at S1 beside them."""
+    """item: of one. sent, received: of a query's messages, a picture; held: at S1 beside them, a picture."""
 
     item: ItemSize
     sent: tuple[int, ...]

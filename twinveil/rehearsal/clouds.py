@@ -23,7 +23,7 @@ from twinveil.halves.pictures import read_pictures, split_pictures
 from twinveil.network.plan import QuantisedModel
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import Params
-from twinveil.protocol.binding import QueryHead
+from twinveil.protocol.binding import Claim, QueryHead
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.model import s2 as model_s2
@@ -48,18 +48,6 @@ _MESSAGE_BYTES = 1 << 30
 """Nothing foreign arrives here; a model is as large as it is."""
 
 Result = TypeVar("Result")
-
-
-@dataclass
-class Claimed:
-    """The user's query as it lies at S2. half: as its engine reads it."""
-
-    head: QueryHead
-    half: Any
-    answer: bytes = b""
-
-    def deliver(self, answer: bytes) -> None:
-        self.answer = answer
 
 
 @dataclass(frozen=True)
@@ -113,7 +101,7 @@ class Clouds:
                 )
 
             peer = _between(script, self.observer("cloud_s1"), seen)
-            self._maker = MakerS1(peer.ask, self.import_id, of_s1, of_s1.layout.items, self.machine)
+            self._maker = MakerS1(peer, self.import_id, of_s1, of_s1.layout.items, self.machine)
         self._items += [self._maker.make() for _ in range(count)]
 
     def classify(
@@ -133,7 +121,8 @@ class Clouds:
         head = QueryHead(
             secrets.token_bytes(16), "user", self.import_id, plan.hash, engine, label_only, pictures
         )
-        claimed, meter_s2 = Claimed(head, theirs), Meter(tally=self.secret.tally)
+        answer: list[bytes] = []
+        claimed, meter_s2 = Claim[Any](head, theirs, answer.append), Meter(tally=self.secret.tally)
         s1, s2 = self.observer("cloud_s1"), self.observer("cloud_s2")
         if engine == "packed":
             self.make_items(pictures - len(self._items))
@@ -142,14 +131,14 @@ class Clouds:
         else:
             half, meter = self._textbook(head, mine, claimed, meter_s2, s1, s2, watch)
         combine = answers.labels if label_only else answers.class_vectors
-        return Answered(combine(half, claimed.answer, plan, pictures), meter, meter_s2)
+        return Answered(combine(half, answer[0], plan, pictures), meter, meter_s2)
 
     def _packed(
         self,
         head: QueryHead,
         half: Any,
         items: Sequence[ItemS1],
-        claimed: Claimed,
+        claimed: Claim[Any],
         meter_s2: Meter,
         s1: Observer,
         s2: Observer,
@@ -172,7 +161,7 @@ class Clouds:
         self,
         head: QueryHead,
         half: Any,
-        claimed: Claimed,
+        claimed: Claim[Any],
         meter_s2: Meter,
         s1: Observer,
         s2: Observer,

@@ -90,7 +90,7 @@ class Engine:
         self.pictures: tuple[online_s1.PicturesS1, online_s2.PicturesS2] | None = None
         self._mine: online_s1.PicturesS1 | None = None
         self.peer = self.conversation()
-        self.maker = MakerS1(self.peer.ask, clouds.import_id, clouds.s1, self.plan, clouds.machine)
+        self.maker = MakerS1(self.peer, clouds.import_id, clouds.s1, self.plan, clouds.machine)
 
     def conversation(self) -> CountedPeer:
         """One in which S2 makes and spends items, not yet opened."""

@@ -27,13 +27,13 @@ from twinveil.crypto.tally import MODMUL_N, MUL_N, Tally
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.network.plan import IMAGE
 from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage
-from twinveil.protocol.textbook.model.s1 import ModelS1
-from twinveil.protocol.windows import windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.arithmetic import Arithmetic
 from twinveil.protocol.textbook.exchange import Exchange
+from twinveil.protocol.textbook.model.s1 import ModelS1
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_order, pool_windows
 from twinveil.protocol.textbook.wide import Bits, random_bits
+from twinveil.protocol.windows import windows
 from twinveil.ring import Words, modulo
 from twinveil.rounds.observer import Masking
 from twinveil.rounds.peer import Ask

@@ -17,13 +17,13 @@ from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.network.plan import IMAGE, Dense
 from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage
 from twinveil.parallel import Workers
+from twinveil.protocol.meter import Meter, nonlinear
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.exchange import Circuits
 from twinveil.protocol.textbook.garbled import EvaluatorSide
-from twinveil.protocol.meter import Meter, nonlinear
-from twinveil.protocol.windows import windows
-from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
 from twinveil.protocol.textbook.wide import Bits
+from twinveil.protocol.windows import windows
 from twinveil.ring import Words
 from twinveil.rounds.observer import NOBODY, Masking, Observer
 from twinveil.rounds.scripted import Dialogue, expect

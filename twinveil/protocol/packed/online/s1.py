@@ -27,9 +27,9 @@ from twinveil.protocol.meter import Meter
 from twinveil.protocol.packed.item.s1 import ItemS1
 from twinveil.protocol.packed.model.s1 import ModelS1
 from twinveil.protocol.packed.plan import ItemPlan, joined, unpack_turns
+from twinveil.protocol.packed.stages import LABEL
 from twinveil.protocol.packed.withheld import unless_withheld
 from twinveil.protocol.single_use import SingleUse
-from twinveil.protocol.packed.stages import LABEL
 from twinveil.ring import Words, modulo, negate
 from twinveil.rounds.observer import NOBODY, Observer, Topic
 from twinveil.rounds.peer import Ask
@@ -56,6 +56,8 @@ class PicturesS1(SingleUse):
         self._meter = meter or Meter()
         self._halves = list(halves)
         self._items = [item.spend() for item in items]
+        for item in items:
+            self._meter.include(item.meter)
         if len(self._items) != len(self._halves) or not self._items:
             raise OutOfOrder("a picture takes one item")
         self._opened: list[dict[str, Words]] = [{} for _ in items]

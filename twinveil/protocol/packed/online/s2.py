@@ -47,6 +47,8 @@ class PicturesS2(SingleUse):
         self._model, self._plan, self._label_only = model, plan, label_only
         self._meter, self._observer = meter or Meter(), observer
         self._items = [item.spend() for item in items]
+        for item in items:
+            self._meter.include(item.meter)
         if len(self._items) != len(halves) or not self._items:
             raise OutOfOrder("a picture takes one item")
         self._opened: list[dict[str, Words]] = [{} for _ in items]
@@ -157,4 +159,6 @@ def query_s2(
         shares = pictures.answer(expect(request, "labels").labels.labels)
     observer.answered(pictures.result, plan.answer_bits(label_only))
     claimed.deliver(answer_half(pictures.result))
-    yield pb.Round(answered=pb.Answered()) if label_only else pb.Round(shared_turn=pb.SharedTurn(shares=shares))
+    yield (
+        pb.Round(answered=pb.Answered()) if label_only else pb.Round(shared_turn=pb.SharedTurn(shares=shares))
+    )

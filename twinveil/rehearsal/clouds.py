@@ -37,7 +37,6 @@ from twinveil.protocol.packed.powers import Machine
 from twinveil.protocol.textbook.query import s1 as textbook_s1
 from twinveil.protocol.textbook.query import s2 as textbook_s2
 from twinveil.protocol.textbook.s1 import TextbookS1
-from twinveil.rounds.chunks import MessageLimits
 from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer
@@ -46,7 +45,7 @@ from twinveil.rounds.peer import Peer
 from twinveil.rounds.scripted import Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
 
-_LIMITS = MessageLimits(message_bytes=1 << 30, conversation_bytes=1 << 40)
+_MESSAGE_BYTES = 1 << 30
 """Nothing foreign arrives here; a model is as large as it is."""
 
 Result = TypeVar("Result")
@@ -93,7 +92,7 @@ class Clouds:
 
     def peer(self, script: Callable[[pb.Round], Script], s1: Observer, s2: Observer) -> Peer:
         """S1's end of a new conversation."""
-        return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _LIMITS), s1)
+        return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _MESSAGE_BYTES), s1)
 
     def make_items(self, count: int) -> None:
         """So many more, which queries to come will spend; all in one conversation."""

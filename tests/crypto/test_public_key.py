@@ -55,6 +55,8 @@ def test_malformed_ciphertexts_are_refused(case: dict[str, Any]) -> None:
     data = bytes.fromhex(case["data"])
     with pytest.raises(InvalidCiphertext, match=case["error"]):
         key.public_key.parse(data, case["count"])
+    with pytest.raises(InvalidCiphertext, match=case["error"]):
+        key.public_key.parse_array(data, case["count"], Tally())
     width = key.public_key.ciphertext_bytes
     if len(data) == case["count"] * width:
         values = [mpz.from_bytes(data[at : at + width], "big") for at in range(0, len(data), width)]
@@ -151,16 +153,29 @@ def test_rerandomising_keeps_plaintexts_and_changes_bytes(plaintexts: list[int])
     assert tally == expected
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 9])
+def test_arrays_are_what_lists_are(count: int) -> None:
+    data = Encryptor(PUBLIC, Tally()).encrypt(range(count)).to_bytes()
+    tallies = Tally(), Tally()
+    listed = PUBLIC.parse(data, count, tallies[0])
+    array = PUBLIC.parse_array(data, count, tallies[1])
+    assert array.to_ints() == listed
+    assert tallies[0] == tallies[1]
+    assert array.add_plain(range(count)).to_ints() == PUBLIC.add_plain(listed, range(count))
+    fresh = [Rerandomiser(PUBLIC, Tally()).freshen(each).to_bytes() for each in (array, listed)]
+    assert [KEY.decrypt(PUBLIC.parse(each, count)) for each in fresh] == [list(range(count))] * 2
+
+
 class TestFreshCiphertexts:
     fresh = Encryptor(PUBLIC, Tally()).encrypt([1, 2, 3])
 
     def test_cannot_be_forged(self) -> None:
         with pytest.raises(TypeError):
-            FreshCiphertexts(object(), [mpz(1)], 64)
+            FreshCiphertexts(object(), PUBLIC.modulus().residues([1]))
         with pytest.raises(TypeError):
-            FreshCiphertexts(None, [mpz(1)], 64)
+            FreshCiphertexts(None, PUBLIC.modulus().residues([1]))
         with pytest.raises(AttributeError):
-            self.fresh._values = (mpz(1),)
+            self.fresh._values = PUBLIC.modulus().residues([1])
         with pytest.raises(TypeError):
             list(self.fresh)
 

@@ -36,7 +36,7 @@ def draw_all(key: PublicKey) -> dict[str, bytes]:
         "wide masks": np.packbits(random_bits(200, 4)).tobytes(),
         "shares": uniform((40,), 20).tobytes(),
         "blindings": b"".join(int(each).to_bytes(width, "big") for each in (*blinded, *factors)),
-        "full nonces": b"".join(int(each).to_bytes(width, "big") for each in draw(key, "full", 2, Tally())),
+        "full nonces": draw(key, "full", 2, Tally()).to_bytes(),
         "short nonces": Encryptor(key, Tally()).encrypt([1]).to_bytes(),
         "published nonces": Rerandomiser(key, Tally()).freshen_fully([key.raw(1)]).to_bytes(),
         "start point": garbling.tables[:16],

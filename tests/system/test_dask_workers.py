@@ -30,14 +30,14 @@ from tests.transport.tls import accept
 from together.bench.networks import write
 from together.bench.session import session
 from twinveil.cloud.dask_workers import dask_workers
-from twinveil.crypto.multiexp import Job, multi_exponentiate_all
 from twinveil.crypto.nonces import Rerandomiser
+from twinveil.crypto.shared import FixedBases, Job, multi_exponentiate_all
 from twinveil.crypto.tally import Tally
 from twinveil.errors import PeerUnavailable
 from twinveil.kits.dask import make_certificates
 from twinveil.network import oracle
 from twinveil.network.folder import load_model
-from twinveil.parallel import Workers
+from twinveil.parallel import INLINE, Workers
 from twinveil.rehearsal.clouds import Clouds
 from twinveil.transport.certificates import issue, make_authority
 from twinveil.transport.credentials import TlsFiles
@@ -198,10 +198,12 @@ def test_the_same_powers(workers: Workers) -> None:
     assert workers.count == 2
     key = secret_key(512).public_key
     source = np.random.default_rng(0)
-    bases = Rerandomiser(key, Tally()).nonces(9).take(9)
+    bases = key.modulus().residues(Rerandomiser(key, Tally()).nonces(9).take(9))
     jobs = [Job(bases, source.integers(0, 1 << 20, (5, 9), np.uint64), 20) for _ in range(3)]
-    wanted = multi_exponentiate_all(jobs, key.n_squared, Tally())
-    assert multi_exponentiate_all(jobs, key.n_squared, Tally(), workers) == wanted
+    wanted, made = (multi_exponentiate_all(jobs, Tally(), each) for each in (INLINE, workers))
+    assert [each.to_ints() for each in made] == [each.to_ints() for each in wanted]
+    fixed = FixedBases(bases, Tally()).products(jobs[0].exponents, 20, Tally(), workers)
+    assert fixed.to_ints() == wanted[0].to_ints()
 
 
 def test_equal_orders_draw_different_nonces(workers: Workers) -> None:

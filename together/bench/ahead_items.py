@@ -105,7 +105,7 @@ def measure(key_bits: int, items: int) -> None:
             request = yield from online_s2.spend(pictures, item_plan, False, received.append)
 
     conversation = Conversation(serving)
-    maker = MakerS1(conversation.peer.ask, IMPORT, kept[0], item_plan, machine)
+    maker = MakerS1(conversation.peer, IMPORT, kept[0], item_plan, machine)
     mine = []
     conversation.step("first item", lambda: mine.append(maker.make()))
     conversation.step("item", lambda: mine.append(maker.make()), items)

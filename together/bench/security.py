@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import gmpy2
 from gmpy2 import mpz
 
 from together.bench.networks import some_pictures
@@ -22,7 +23,6 @@ from twinveil.crypto.tally import Tally
 from twinveil.estimate.packed import shares
 from twinveil.halves.blinding import picture_segment
 from twinveil.network.plan import Plan
-from twinveil.parallel import powers
 from twinveil.params import Params
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.start.local_cluster import LocalCluster
@@ -133,12 +133,12 @@ def _constant_time(wanted: Wanted, cpu: float) -> dict[str, Any]:
 
 
 def _powers(key_bits: int) -> dict[str, Any]:
-    """One x^(p-1) mod p^2, by powmod_sec and by powmod in turn; any odd numbers of full size will do."""
+    """One x^(p-1) mod p^2, by gmpy2's powmod_sec and powmod in turn; any odd numbers of full size will do."""
     half = key_bits // 2
     p = (mpz(3) << (half - 2)) + (mpz(1) << (half // 3)) + 1
     square, x = p * p, (mpz(5) << (key_bits - 4)) + 7
-    seconds: dict[bool, list[float]] = {True: [], False: []}
+    secret, plain = [], []
     for _ in range(ROUNDS):
-        for constant_time, found in seconds.items():
-            found.append(time_of(lambda: powers([x], p - 1, square, 1, constant_time), 2, rounds=1))  # noqa: B023
-    return _ratio(seconds[True], seconds[False])
+        secret.append(time_of(lambda: gmpy2.powmod_sec(x, p - 1, square), 2, rounds=1))
+        plain.append(time_of(lambda: gmpy2.powmod(x, p - 1, square), 2, rounds=1))
+    return _ratio(secret, plain)

@@ -97,7 +97,7 @@ class Session:
     def _prepared(self) -> int:
         me, address = self.cluster.me("user"), self.cluster.addresses["cloud_s1"]
         with connect(me, "cloud_s1", address) as link:
-            return int(link.status.prepared_queries)
+            return int(link.status.ready_items)
 
 
 @contextmanager

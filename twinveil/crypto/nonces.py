@@ -29,7 +29,8 @@ from typing import ClassVar, Literal, NoReturn, final
 import gmpy2
 from gmpy2 import mpz
 
-from twinveil.crypto.fixed_base import FixedBase, fixed_base
+from twinveil.crypto.native.residues import Residues
+from twinveil.crypto.native.tables import FixedBase, base_counts, power_counts
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import INVERSE_N, MODMUL_N2, MUL_N, POWER_N2, Tally
 from twinveil.errors import AlreadyUsed
@@ -51,22 +52,20 @@ class FreshCiphertexts:
     Made by a `Rerandomiser` or an `Encryptor`, by nothing else.
     """
 
-    __slots__ = ("_values", "_width")
-    _values: tuple[mpz, ...]
-    _width: int
+    __slots__ = ("_values",)
+    _values: Residues
 
-    def __init__(self, mint: object, values: Sequence[mpz], width: int) -> None:
+    def __init__(self, mint: object, values: Residues) -> None:
         if mint is not _MINT:
             raise TypeError("fresh ciphertexts are made by a Rerandomiser or by encryption only")
-        object.__setattr__(self, "_values", tuple(values))
-        object.__setattr__(self, "_width", width)
+        object.__setattr__(self, "_values", values)
 
     def to_bytes(self) -> bytes:
         """Fixed width, big endian, one after the other; read by `PublicKey.parse`."""
-        return b"".join([value.to_bytes(self._width, "big") for value in self._values])
+        return self._values.to_bytes()
 
     def __getitem__(self, part: slice) -> FreshCiphertexts:
-        return FreshCiphertexts(_MINT, self._values[part], self._width)
+        return FreshCiphertexts(_MINT, self._values[part])
 
     def __len__(self) -> int:
         return len(self._values)
@@ -81,7 +80,7 @@ class FreshCiphertexts:
         raise TypeError("a ciphertext is neither true nor false; ask for len()")
 
     def __repr__(self) -> str:
-        return f"FreshCiphertexts({len(self)} of {self._width} bytes)"
+        return f"FreshCiphertexts({len(self)} of {self._values.modulus.size} bytes)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("fresh ciphertexts have one wire form, to_bytes()")
@@ -164,42 +163,48 @@ class NonceSource:
         self.more = more
 
     def prepare(self, workers: Workers = INLINE) -> None:
-        """Make the window table now, here and in every worker, and count it (once)."""
-        table(self.public_key, self.reach, self.tally, self.more)
-        if workers.count > 1:
+        """Make the window table now, here or in every worker, and count it (once)."""
+        table(self.public_key, self.reach, self.tally, self.more, workers.here)
+        if workers.apart:
             workers.map(_draw_in_worker, [(self.public_key, self.reach, 1, self.more)] * workers.count)
 
     def nonces(self, count: int, workers: Workers = INLINE) -> NoncePool:
         """A pool of `count` new nonces."""
-        return NoncePool(self.public_key.fingerprint, self.reach, self._draw(count, workers), self.more)
+        drawn = self._draw(count, workers).to_ints()
+        return NoncePool(self.public_key.fingerprint, self.reach, drawn, self.more)
 
-    def _draw(self, count: int, workers: Workers) -> list[mpz]:
+    def _draw(self, count: int, workers: Workers) -> Residues:
         key = self.public_key
         pieces = min(workers.count, count)
-        if pieces <= 1:
-            return draw(key, self.reach, count, self.tally, self.more)
+        if not workers.apart or pieces <= 1:
+            return draw(key, self.reach, count, self.tally, self.more, workers.here)
         shares = [count // pieces + (piece < count % pieces) for piece in range(pieces)]
-        width = key.ciphertext_bytes
-        drawn: list[mpz] = []
         orders = [(key, self.reach, share, self.more) for share in shares]
-        for data, counts in workers.map(_draw_in_worker, orders):
-            drawn += [mpz.from_bytes(data[at : at + width], "big") for at in range(0, len(data), width)]
-            self.tally += counts
+        drawn = key.modulus().from_bytes(b"".join(workers.map(_draw_in_worker, orders)))
+        self.tally += nonce_counts(key.bits, self.reach, count, self.more)
         return drawn
 
-    def _multiply(self, values: Sequence[mpz], pool: NoncePool | None, workers: Workers) -> FreshCiphertexts:
+    def _take(self, count: int, pool: NoncePool | None, workers: Workers) -> Residues:
+        """As many as are wanted: from the pool as far as it goes, else drawn now."""
         key = self.public_key
-        nonces: list[mpz] = []
-        if pool is not None:
-            if (pool.fingerprint, pool.reach, pool.more) != (key.fingerprint, self.reach, self.more):
-                raise ValueError(f"the pool has {pool.reach} nonces or nonces of another key or length")
-            nonces = pool.take_up_to(len(values))
-        if len(nonces) < len(values):
-            nonces += self._draw(len(values) - len(nonces), workers)
-        modulus = key.n_squared
-        fresh = [value * nonce % modulus for value, nonce in zip(values, nonces, strict=True)]
+        if pool is None:
+            return self._draw(count, workers)
+        if (pool.fingerprint, pool.reach, pool.more) != (key.fingerprint, self.reach, self.more):
+            raise ValueError(f"the pool has {pool.reach} nonces or nonces of another key or length")
+        taken = key.modulus(workers.here).residues(pool.take_up_to(count))
+        missing = count - len(taken)
+        return Residues.joined([taken, self._draw(missing, workers)]) if missing else taken
+
+    def _multiply(
+        self, values: Residues | Sequence[mpz], pool: NoncePool | None, workers: Workers
+    ) -> FreshCiphertexts:
+        if not isinstance(values, Residues):
+            values = self.public_key.modulus(workers.here).residues(values)
+        nonces = self._take(len(values), pool, workers)
+        if len(nonces) != len(values):
+            raise ValueError(f"{len(nonces)} nonces do not go with {len(values)} ciphertexts")
         self.tally.add(MODMUL_N2, len(values))
-        return FreshCiphertexts(_MINT, fresh, key.ciphertext_bytes)
+        return FreshCiphertexts(_MINT, values * nonces)
 
 
 @final
@@ -210,7 +215,10 @@ class Rerandomiser(NonceSource):
     __slots__ = ()
 
     def freshen(
-        self, values: Sequence[mpz], nonces: NoncePool | None = None, workers: Workers = INLINE
+        self,
+        values: Residues | Sequence[mpz],
+        nonces: NoncePool | None = None,
+        workers: Workers = INLINE,
     ) -> FreshCiphertexts:
         """Each value times a nonce of its own: from the pool as far as it goes, else drawn now."""
         return self._multiply(values, nonces, workers)
@@ -228,7 +236,7 @@ class Rerandomiser(NonceSource):
                 r = mpz(secrets.randbelow(int(key.n)))
             fresh.append(value * gmpy2.powmod(r, key.n, key.n_squared) % key.n_squared)
         self.tally += self.freshen_fully_counts(len(fresh))
-        return FreshCiphertexts(_MINT, fresh, key.ciphertext_bytes)
+        return FreshCiphertexts(_MINT, key.modulus().residues(fresh))
 
     @staticmethod
     def freshen_fully_counts(count: int) -> dict[str, int]:
@@ -241,7 +249,7 @@ class Encryptor(NonceSource):
     """Encrypts on the way to a party without the factors: short nonces, so never towards the key holder.
 
     The key holder encrypts with it, too: its nonces by CRT would be 15 % cheaper (67 us against 80 us at 2048
-    bits), at the price of tables that depend on p and q in memory and of no worker processes.
+    bits by gmpy2), at the price of tables that depend on p and q in memory.
     """
 
     reach: ClassVar[Reach] = "short"
@@ -251,29 +259,40 @@ class Encryptor(NonceSource):
         self, plaintexts: Sequence[int], nonces: NoncePool | None = None, workers: Workers = INLINE
     ) -> FreshCiphertexts:
         """Fresh encryptions, two multiplications each once a nonce is there."""
-        self.tally.add(MUL_N, len(plaintexts))
-        return self._multiply([self.public_key.raw(m) for m in plaintexts], nonces, workers)
+        drawn = self._take(len(plaintexts), nonces, workers)
+        self.tally += encrypt_counts(len(plaintexts))
+        return FreshCiphertexts(_MINT, drawn.add_plain(plaintexts))
 
 
-def table(public_key: PublicKey, reach: Reach, tally: Tally, more: int = 0) -> FixedBase:
-    """This process's window table on h; made on first use, which the tally counts."""
+_tables: dict[tuple[mpz, mpz, int, int], FixedBase] = {}
+_lock = threading.Lock()
+
+
+def table(public_key: PublicKey, reach: Reach, tally: Tally, more: int = 0, threads: int = 1) -> FixedBase:
+    """This process's window table on h; made on first use, which the tally counts, and kept for good."""
     bits = exponent_bits(public_key.bits, reach, more)
-    return fixed_base(public_key.h, public_key.n, bits, tally)
+    key = (public_key.n, public_key.h, bits, threads)
+    with _lock:
+        if key not in _tables:
+            h = public_key.modulus(threads).residues([public_key.h])
+            _tables[key] = FixedBase(h, bits)
+            tally += base_counts(bits)
+        return _tables[key]
 
 
-def draw(public_key: PublicKey, reach: Reach, count: int, tally: Tally, more: int = 0) -> list[mpz]:
+def draw(
+    public_key: PublicKey, reach: Reach, count: int, tally: Tally, more: int = 0, threads: int = 1
+) -> Residues:
     """`count` nonces h^s, s uniform from the operating system."""
     bits = exponent_bits(public_key.bits, reach, more)
     exponents = [secrets.randbits(bits) for _ in range(count)]
-    return table(public_key, reach, Tally(), more).powers(exponents, tally)
+    tally += nonce_counts(public_key.bits, reach, count, more)
+    return table(public_key, reach, Tally(), more, threads).powers(exponents)
 
 
-def _draw_in_worker(order: tuple[PublicKey, Reach, int, int]) -> tuple[bytes, dict[str, int]]:
+def _draw_in_worker(order: tuple[PublicKey, Reach, int, int]) -> bytes:
     public_key, reach, count, more = order
-    tally = Tally()
-    width = public_key.ciphertext_bytes
-    drawn = draw(public_key, reach, count, tally, more)
-    return b"".join([nonce.to_bytes(width, "big") for nonce in drawn]), tally.as_dict()
+    return draw(public_key, reach, count, Tally(), more).to_bytes()
 
 
 def encrypt_counts(count: int) -> dict[str, int]:
@@ -283,4 +302,4 @@ def encrypt_counts(count: int) -> dict[str, int]:
 
 def nonce_counts(n_bits: int, reach: Reach, count: int, more: int = 0) -> dict[str, int]:
     """Operations of `count` nonces, without the table."""
-    return FixedBase.power_counts(exponent_bits(n_bits, reach, more), count)
+    return power_counts(count, exponent_bits(n_bits, reach, more))

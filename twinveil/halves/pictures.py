@@ -28,9 +28,7 @@ def split_pictures(
     return blind_values(images.reshape(-1).astype(np.uint64), layout, n)
 
 
-def read_pictures(
-    plan: Plan, engine: str, pictures: int, params: Params, n: mpz, data: bytes
-) -> PictureHalf:
+def read_pictures(plan: Plan, engine: str, pictures: int, params: Params, n: mpz, data: bytes) -> PictureHalf:
     """Raises InvalidMessage for another size, or a residue out of range."""
     if engine == "packed":
         return read_picture_halves(plan, pictures, data)

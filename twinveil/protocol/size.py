@@ -1,38 +1,45 @@
-"""What a query of a plan would send and hold, by formula, before anything of such a size is made.
+"""What conversations about a plan send and hold, by formula, before anything of such a size is made.
 
-A plan and a number of pictures come from clients, memory is the clouds'. S2's shares are counted as if no tap
-met padding only; everything else is exact but for tags, lengths and fields of fixed size.
+A plan and a number of pictures come from clients, memory is the clouds'. Nobody else counts these: clouds refuse
+by them, and estimates tell them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 from twinveil.errors import BadPlan
+from twinveil.garbling.ahead import Circuit
+from twinveil.garbling.hashing import BLOCK
 from twinveil.garbling.labels import LABEL_BYTES
 from twinveil.garbling.ot_extension import correction_bytes, masked_bytes, prepare_bytes
-from twinveil.halves.blinding import picture_segment
+from twinveil.halves.model import half_sizes
 from twinveil.network.faults import over_limits
 from twinveil.network.plan import Plan
 from twinveil.params import Params
+from twinveil.protocol.model.layout import Layouts
+from twinveil.protocol.packed.cost import item_traffic, online_traffic
+from twinveil.protocol.packed.plan import ItemPlan
 from twinveil.protocol.textbook.garbled import GarbledStep
-from twinveil.protocol.packed.layout import PackedLayout
-from twinveil.protocol.query.engines import query_plan
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout
 from twinveil.rounds.chunks import MessageLimits
 
 COPIES = 4
-"""Of the longest message at S1: its parts, the message, its serialised form, what gRPC has of it."""
+"""Of the longest message at a cloud: its parts, the message, its serialised form, what gRPC has of it."""
 WORD_BYTES = 8
+CIPHER_BYTES = 1600
+"""Of AES with its key set up."""
+NUMBER_BYTES = 64
+"""Of a big integer in Python beside its digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuerySize:
-    """Bytes. longest: of a message. sent, received: at most, by S1. memory: at S1 at the peak, roughly.
-
-    fault: why no cloud begins such a query, or None.
+    """Bytes. longest: of a message. sent, received: at most, by S1. memory: at S1 at the peak, roughly, items
+    left out. fault: why no cloud begins such a query, or None.
     """
 
     longest: int
@@ -42,67 +49,192 @@ class QuerySize:
     fault: str | None
 
 
-@lru_cache(256)
+@dataclass(frozen=True, slots=True)
+class ItemSize:
+    """One item of the packed engine, in bytes. messages: S1's and S2's. longest, sent, received: as in QuerySize.
+
+    working_s1, working_s2: while it is made. memory_s1, memory_s2: as long as it lies ready. fault: why no cloud
+    makes one, or None.
+    """
+
+    messages: int
+    longest: int
+    sent: int
+    received: int
+    working_s1: int
+    working_s2: int
+    memory_s1: int
+    memory_s2: int
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSize:
+    """A model's import for one engine, in bytes. data: of either half from the owner. Others as in QuerySize."""
+
+    data: int
+    longest: int
+    sent: int
+    received: int
+    fault: str | None
+
+
 def query_size(plan: Plan, params: Params, engine: str, pictures: int = 1) -> QuerySize:
     """Raises BadPlan for a plan that the engine does not run at all."""
     if over := over_limits(plan, pictures):  # within the limits, counting is cheap
         return QuerySize(0, 0, 0, 0, f"more than {over}")
-    query = query_plan(plan, params, engine, pictures)
-    layout = query.layout
-    sent, received, held = _packed(layout) if isinstance(layout, PackedLayout) else _textbook(layout)
-    transfers = sum(step.choices for step in query.steps)
-    garbled = [_batch_bytes(step) for step in query.steps]
-    sent += garbled
-    received += [prepare_bytes(transfers), *(correction_bytes(step.choices) for step in query.steps)]
+    if engine == "packed":
+        return _packed(plan, params).query(pictures)
+    return _textbook_query(plan, params)
+
+
+def item_size(plan: Plan, params: Params) -> ItemSize:
+    """Raises BadPlan or TooMuch for a plan that the engine does not run at all."""
+    return _packed(plan, params).item
+
+
+@lru_cache(256)
+def import_size(plan: Plan, params: Params, engine: str) -> ImportSize:
+    """Raises BadPlan or TooMuch for a plan that the engine does not run at all."""
+    layouts, ciphertext = Layouts(plan, params, (engine,)), params.key_bits // 4
+    (data,) = half_sizes(plan, (engine,), params)
+    if engine == "packed":
+        layout = layouts.packed
+        sheets = [layout.sheet(node) for node in plan.linear_nodes]
+        sent = [
+            len(sheet.outputs) * ciphertext
+            + prepare_bytes(sheet.transfers)
+            + correction_bytes(sheet.transfers)
+            for sheet in sheets
+        ]
+        kernels = [layout.item.layers[node.name].kernel for node in plan.linear_nodes]
+        received = [
+            kernel.chunks * kernel.bases * ciphertext + sheet.word_bytes
+            for kernel, sheet in zip(kernels, sheets, strict=True)
+        ]
+        received.append(sum(len(sheet.outputs) for sheet in sheets) * ciphertext)
+    else:
+        imported = layouts.textbook
+        parts = [part for node in plan.linear_nodes for part in imported.parts(node)]
+        steps = [imported.step(part) for part in parts]
+        sent = [sum(each.plaintexts for each in part) * ciphertext for part in parts]
+        sent += [_batch_bytes(step) for step in steps]
+        received = [prepare_bytes(step.choices) + correction_bytes(step.choices) for step in steps]
+        segments = [imported.segments(node) for node in plan.linear_nodes]
+        received += [sum(each.count for each in pair) * ciphertext for pair in segments]
+        received.append(sum(each.plaintexts for pair in segments for each in pair) * ciphertext)
     longest = max(*sent, *received)
-    memory = sum(garbled) + transfers * 2 * LABEL_BYTES + COPIES * longest + held
-    return QuerySize(longest, sum(sent), sum(received), memory, _fault(longest, sum(sent), sum(received)))
+    return ImportSize(data, longest, sum(sent), sum(received), _fault(longest))
 
 
 def refuse_unrunnable(plan: Plan, params: Params, engines: Sequence[str]) -> None:
-    """Raises BadPlan for a plan of which not even a query of one picture could come to its end."""
+    """Raises BadPlan or TooMuch for a plan of which not even one picture could come to its end."""
     for engine in engines:
-        if fault := query_size(plan, params, engine).fault:
-            raise BadPlan(f"the network cannot be run: a query of one picture has {fault}")
+        faults = [("a query of one picture", query_size(plan, params, engine).fault)]
+        faults.append(("its import", import_size(plan, params, engine).fault))
+        if engine == "packed":
+            faults.append(("what is made ahead of a picture", item_size(plan, params).fault))
+        for what, fault in faults:
+            if fault:
+                raise BadPlan(f"the network cannot be run: {what} has {fault}")
 
 
-def _fault(longest: int, sent: int, received: int) -> str | None:
-    limits = MessageLimits()
-    if longest > limits.message_bytes:
-        return f"a message of {longest >> 20:,} MiB, {limits.message_bytes >> 20} are the most"
-    if max(sent, received) > limits.conversation_bytes:
-        most = limits.conversation_bytes >> 20
-        return f"messages of {max(sent, received) >> 20:,} MiB in one direction, {most:,} are the most"
-    return None
+def _fault(longest: int) -> str | None:
+    most = MessageLimits().message_bytes
+    return f"a message of {longest >> 20:,} MiB, {most >> 20} are the most" if longest > most else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """item: of one. sent, received: of a query of one picture, message by message; held: at S1, beside them."""
+
+    item: ItemSize
+    sent: tuple[int, ...]
+    received: tuple[int, ...]
+    held: int
+
+    def query(self, pictures: int) -> QuerySize:
+        longest = pictures * max(*self.sent, *self.received)
+        sent, received = (pictures * sum(sizes) for sizes in (self.sent, self.received))
+        return QuerySize(longest, sent, received, COPIES * longest + pictures * self.held, _fault(longest))
+
+
+@lru_cache(256)
+def _packed(plan: Plan, params: Params) -> _Packed:
+    items = Layouts(plan, params, ("packed",)).packed.items
+    ahead, online = item_traffic(items), online_traffic(items, 1, True)
+    longest = max(*ahead.sent, *ahead.received)
+    numbers = (params.key_bits // 4 + NUMBER_BYTES) * max(items.layout.sums, items.layout.encryptions)
+    working = COPIES * longest + 2 * numbers + items.transfers * 2 * LABEL_BYTES
+    item = ItemSize(
+        len(ahead.sent) + len(ahead.received),
+        longest,
+        sum(ahead.sent),
+        sum(ahead.received),
+        working,
+        working,
+        _item_s1(items),
+        _item_s2(items),
+        _fault(longest),
+    )
+    columns = max(layer.geometry.taps * layer.geometry.positions for layer in items.layout.layers.values())
+    opened = sum(prod(piece.shape) for piece in items.layout.schedule.pieces.values())
+    return _Packed(item, tuple(online.sent), tuple(online.received), WORD_BYTES * (3 * columns + opened))
+
+
+def _sums_bytes(items: ItemPlan) -> int:
+    """Of the shares of all layers' sums, at either cloud."""
+    layers = items.layout.layers.values()
+    return WORD_BYTES * sum(layer.geometry.channels * layer.geometry.positions for layer in layers)
+
+
+def _item_s1(items: ItemPlan) -> int:
+    """Zero labels of the inputs that wait for y1 + y2 - rho, masks of outputs, own sums."""
+    size = _sums_bytes(items)
+    for circuit in items.circuits:
+        if isinstance(circuit, Circuit):
+            outputs = circuit.counts.outputs
+            size += circuit.counts.garbler_label_bytes
+            size += WORD_BYTES * sum(prod(shape[1:]) for _, shape in outputs)
+        else:
+            size += 2 * WORD_BYTES * circuit.transfers + WORD_BYTES * prod(circuit.shape[1:])
+    return size
+
+
+def _item_s2(items: ItemPlan) -> int:
+    """Tables and keys that are set up for them, labels of rho, rho, words of outputs, u, own sums."""
+    size = _sums_bytes(items)
+    size += WORD_BYTES * sum(
+        prod(piece.shape) for piece in items.layout.schedule.pieces.values() if piece.share_bits
+    )
+    for circuit in items.circuits:
+        if isinstance(circuit, Circuit):
+            counts = circuit.counts
+            words = sum(prod(shape) for name, shape in counts.outputs if name in circuit.widths)
+            size += counts.table_bytes + LABEL_BYTES * counts.evaluator_bits + WORD_BYTES * words
+            size += WORD_BYTES * sum(prod(shape[1:]) for shape in circuit.inputs.values())
+            size += CIPHER_BYTES * (-(-counts.and_gates // BLOCK) - (-words // BLOCK))
+        else:
+            size += WORD_BYTES * (circuit.transfers + prod(circuit.shape[1:])) + items.transfers
+    return size
+
+
+@lru_cache(256)
+def _textbook_query(plan: Plan, params: Params) -> QuerySize:
+    """Every value that is masked, flipped or unmasked on its way is one of the products."""
+    layout = TextbookLayout(plan, params)
+    steps, ciphertext = layout.steps(), params.key_bits // 4
+    products, pixels = layout.products * ciphertext, layout.picture.count * ciphertext
+    garbled, transfers = [_batch_bytes(step) for step in steps], sum(step.choices for step in steps)
+    sent = [*[2 * BATCH * ciphertext] * -(-layout.products // BATCH), products, products, pixels, *garbled]
+    received = [products, products, products, pixels, prepare_bytes(transfers)]
+    received += [correction_bytes(step.choices) for step in steps]
+    longest = max(*sent, *received)
+    held = pixels + 8 * products + sum(garbled) + transfers * 2 * LABEL_BYTES
+    return QuerySize(longest, sum(sent), sum(received), held + COPIES * longest, _fault(longest))
 
 
 def _batch_bytes(step: GarbledStep) -> int:
     counts = step.counts
-    fixed = counts.table_bytes + counts.garbler_label_bytes + counts.decode_bytes
-    return fixed + masked_bytes(step.choices)
-
-
-def _packed(layout: PackedLayout) -> tuple[list[int], list[int], int]:
-    """Messages of ciphertexts of S1 and of S2, and what S1 holds of shares beside them."""
-    plan, ciphertext = layout.plan, 2 * layout.key_bits // 8
-    stages = [[layout.step(step) for step in stage.linear] for stage in layout.schedule.stages[1:]]
-    pixels = picture_segment(plan, layout.pictures, key_bits=layout.key_bits, sigma=layout.sigma)
-    layers = layout.layers.values()
-    sent = [sum(layer.ahead_sums for layer in layers), pixels.plaintexts]
-    sent += [sum(layer.online_sums for layer in stage) for stage in stages]
-    received = [pixels.plaintexts]
-    received += [sum(plan.taps(layer.node) * layer.blocks for layer in stage) for stage in stages]
-    columns = max(layer.bases * layer.groups for layer in layers)
-    return (
-        [count * ciphertext for count in sent],
-        [count * ciphertext for count in received],
-        3 * WORD_BYTES * columns,
-    )
-
-
-def _textbook(layout: TextbookLayout) -> tuple[list[int], list[int], int]:
-    """The same; every value that is masked, flipped or unmasked on its way is one of the products."""
-    ciphertext = 2 * layout.params.key_bits // 8
-    products, pixels = layout.products * ciphertext, layout.picture.count * ciphertext
-    batches = [2 * BATCH * ciphertext] * -(-layout.products // BATCH)
-    return [*batches, products, products, pixels], [products] * 3 + [pixels], pixels + 8 * products
+    fixed: Iterable[int] = (counts.table_bytes, counts.garbler_label_bytes, counts.decode_bytes)
+    return sum(fixed) + masked_bytes(step.choices)

@@ -23,7 +23,7 @@ from twinveil.halves.pictures import read_pictures, split_pictures
 from twinveil.network.plan import QuantisedModel
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import Params
-from twinveil.protocol.binding import QueryHead
+from twinveil.protocol.binding import Claim, Claiming, QueryHead
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.model import s2 as model_s2
@@ -38,6 +38,7 @@ from twinveil.protocol.packed.withheld import Withheld
 from twinveil.protocol.textbook.query import s1 as textbook_s1
 from twinveil.protocol.textbook.query import s2 as textbook_s2
 from twinveil.protocol.textbook.s1 import TextbookS1
+from twinveil.rounds.chunks import MessageLimits
 from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer
@@ -46,27 +47,10 @@ from twinveil.rounds.peer import Peer
 from twinveil.rounds.scripted import Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
 
-_MESSAGE_BYTES = 1 << 30
+_LIMITS = MessageLimits(message_bytes=1 << 30, conversation_bytes=1 << 40)
 """Nothing foreign arrives here; a model is as large as it is."""
 
 Result = TypeVar("Result")
-
-
-@dataclass
-class Claimed:
-    """The user's query as it lies at S2. half: as its engine reads it."""
-
-    head: QueryHead
-    half: Any
-    answer: bytes = b""
-
-    def take(self, query_id: bytes, check: Callable[[QueryHead], None]) -> Claimed:
-        """It is there, and it is this query's: there is no other."""
-        check(self.head)
-        return self
-
-    def deliver(self, answer: bytes) -> None:
-        self.answer = answer
 
 
 @dataclass(frozen=True)
@@ -111,7 +95,7 @@ class Clouds:
 
     def peer(self, script: Callable[[pb.Round], Script], s1: Observer, s2: Observer) -> Peer:
         """S1's end of a new conversation."""
-        return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _MESSAGE_BYTES), s1)
+        return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _LIMITS), s1)
 
     def make_items(self, count: int) -> None:
         """So many more, which queries to come will spend; all in one conversation."""
@@ -134,7 +118,7 @@ class Clouds:
 
             self._making = self.peer(script, self.observer("cloud_s1"), seen)
             self._maker = MakerS1(
-                self._making.ask, self.import_id, of_s1, of_s1.layout.items, self.machine, self.label_only
+                self._making, self.import_id, of_s1, of_s1.layout.items, self.machine, self.label_only
             )
         self._items += [self._maker.make() for _ in range(count)]
 
@@ -161,27 +145,33 @@ class Clouds:
         head = QueryHead(
             secrets.token_bytes(16), "user", self.import_id, plan.hash, engine, label_only, pictures
         )
-        claimed, meter_s2 = Claimed(head, theirs), Meter(tally=self.secret.tally)
+        answer: list[bytes] = []
+        meter_s2 = Meter(tally=self.secret.tally)
+
+        def claim(query_id: bytes, check: Callable[[QueryHead], None]) -> Claim[Any]:
+            check(head)  # it is there, and it is this query's: there is no other
+            return Claim(head, theirs, answer.append)
+
         s1, s2 = self.observer("cloud_s1"), self.observer("cloud_s2")
         if engine == "packed":
             self.make_items(pictures - len(self._items))
             items, self._items = self._items[:pictures], self._items[pictures:]
             try:
-                half, meter = self._packed(head, mine, items, claimed, meter_s2, s1, s2)
+                half, meter = self._packed(head, mine, items, claim, meter_s2, s1, s2)
             except Withheld as withheld:
                 self._items = items + self._items
                 raise withheld.error from None
         else:
-            half, meter = self._textbook(head, mine, claimed, meter_s2, s1, s2, watch)
+            half, meter = self._textbook(head, mine, claim, meter_s2, s1, s2, watch)
         combine = answers.labels if label_only else answers.class_vectors
-        return Answered(combine(half, claimed.answer, plan, pictures), meter, meter_s2)
+        return Answered(combine(half, answer[0], plan, pictures), meter, meter_s2)
 
     def _packed(
         self,
         head: QueryHead,
         half: Any,
         items: Sequence[ItemS1],
-        claimed: Claimed,
+        claim: Claiming[Any],
         meter_s2: Meter,
         s1: Observer,
         s2: Observer,
@@ -196,7 +186,7 @@ class Clouds:
                 of_s2,
                 self.public,
                 self.shelves,
-                claimed.take,
+                claim,
                 self.label_only,
                 meter_s2,
                 s2,
@@ -211,7 +201,7 @@ class Clouds:
         self,
         head: QueryHead,
         half: Any,
-        claimed: Claimed,
+        claim: Claiming[Any],
         meter_s2: Meter,
         s1: Observer,
         s2: Observer,
@@ -226,7 +216,7 @@ class Clouds:
                 self.layouts.textbook,
                 self.secret,
                 self.workers_s2,
-                claimed.take,
+                claim,
                 self.label_only,
                 meter_s2,
                 observer=s2,

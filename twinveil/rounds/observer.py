@@ -58,7 +58,7 @@ class Observer(Protocol):
         """A client's half: integers modulo N."""
 
     def shared(self, name: str, words: npt.NDArray[np.uint64], bits: int) -> None:
-        """A share modulo 2^bits: a client's half of a picture or of biases, or at S2 x - r out of a circuit."""
+        """A share modulo 2^bits: half a picture or biases; at S2 x - r out of a circuit."""
 
     def decrypted(self, name: str, plaintexts: Sequence[mpz], masking: Masking | None) -> None:
         """Plaintexts as S2 has them; masking None: an operand that is uniform modulo N."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from gmpy2 import mpz
@@ -17,7 +19,7 @@ from twinveil.network.plan import Plan
 from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.packed.geometry import placed
 from twinveil.protocol.packed.layout import ItemLayout, LayerLayout
-from twinveil.protocol.packed.powers import KernelTables, Machine, input_sums, table_bytes, table_group
+from twinveil.protocol.packed.powers import KernelTables, Machine, input_sums, table_group, tables_bytes
 from twinveil.ring import Words, modulo
 
 
@@ -50,16 +52,15 @@ def both_sums_agree(plan: Plan, key_bits: int, largest: bool, workers: Workers =
         u = inputs[layer.node.name]
         plaintexts += pack(placed(u, layer.inputs.inputs, layer.ring), layer.slots.bits)
     assert len(plaintexts) == layout.encryptions
-    from_inputs = input_sums(
-        layers, [shares[layer.node.name] for layer in layers], encrypted(key_bits, plaintexts), machine
-    )
+    bases = machine.modulus.residues(encrypted(key_bits, plaintexts))
+    from_inputs = input_sums(layers, [shares[layer.node.name] for layer in layers], bases, machine)
     for layer, sums in zip(layers, from_inputs, strict=True):
         name = layer.node.name
         x = modulo(inputs[name], layer.ring)
         want = linear(x, shares[name], layer.node)
-        check(layer, [int(p) for p in key.decrypt(sums)], layer.inputs.outputs, want)
+        check(layer, [int(p) for p in key.decrypt(sums.to_ints())], layer.inputs.outputs, want)
         made = tables.sums(layer, inputs[name], machine)
-        check(layer, [int(p) for p in key.decrypt(made)], layer.kernel.outputs, want)
+        check(layer, [int(p) for p in key.decrypt(made.to_ints())], layer.kernel.outputs, want)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -67,17 +68,18 @@ def test_sums_of_a_random_network(seed: int) -> None:
     both_sums_agree(random_model(seed).plan, KEYS[seed], largest=seed == 1)
 
 
-def test_sums_of_a_narrow_icnn_on_workers() -> None:
-    with Workers.processes(2) as workers:
+@pytest.mark.parametrize("kind", [Workers.threads, Workers.processes])
+def test_sums_of_a_narrow_icnn_on_workers(kind: Callable[[int], Workers]) -> None:
+    with kind(2) as workers:
         both_sums_agree(small_icnn_model(2, side=8).plan, 512, False, workers)
 
 
 def test_tables_stay_within_their_budget() -> None:
     layout = ItemLayout(small_icnn_model(2).plan, 2048)
-    groups = [table_group(layout, table_bytes(layout, group)) for group in (8, 5, 2)]
+    groups = [table_group(layout, tables_bytes(layout, group)) for group in (8, 5, 2)]
     assert groups == [8, 5, 2]
     assert table_group(layout, 1) == 1
-    assert table_bytes(layout, 8) > 4 * table_bytes(layout, 4)
+    assert tables_bytes(layout, 8) > 4 * tables_bytes(layout, 4)
 
 
 def test_a_million_weights_have_tables_within_the_default_budget() -> None:

@@ -19,7 +19,8 @@ from tests.crypto.crypto_keys import secret_key
 from tests.networks import random_image, small_icnn_model
 from tests.protocol.packed.clouds import Engine, Imported
 from twinveil.crypto import nonces
-from twinveil.crypto.multiexp_fixed import FixedBases
+from twinveil.crypto.native.residues import Residues
+from twinveil.crypto.shared import FixedBases
 from twinveil.crypto.tally import Tally
 from twinveil.errors import AlreadyUsed, OutOfOrder, PeerMismatch, TwinveilError
 from twinveil.halves.ring import read_picture_half, share_picture
@@ -74,10 +75,10 @@ class Ledger:
         self.raised: list[Words] = []
         self.masks: list[tuple[int, list[mpz]]] = []
         self.nonces: list[int] = []
-        raise_to, draw, pack, share = FixedBases.power, masking.draw, item_s2.pack, item_s2.uniform
+        raise_to, draw, pack, share = FixedBases.products, masking.draw, item_s2.pack, item_s2.uniform
         randbits = nonces.secrets.randbits
 
-        def power(self_: FixedBases, exponents: Words, *rest: Any) -> list[mpz]:
+        def products(self_: FixedBases, exponents: Words, *rest: Any) -> Residues:
             self.raised.append(exponents.copy())
             return raise_to(self_, exponents, *rest)
 
@@ -101,7 +102,7 @@ class Ledger:
                 self.nonces.append(bits)
                 return randbits(bits)
 
-        patch.setattr(FixedBases, "power", power)
+        patch.setattr(FixedBases, "products", products)
         patch.setattr(masking, "draw", drawing)
         patch.setattr(item_s2, "pack", packing)
         patch.setattr(item_s2, "uniform", sharing)
@@ -506,7 +507,7 @@ def opened_with(clouds: Imported, what: str) -> None:
             model.layout = ModelLayout(clouds.model.plan, 512, PACKED_SIGMA + 1)
         case "key":
             machine = powers.Machine(secret_key(768).public_key, machine.workers, Tally())
-    MakerS1(engine.conversation().ask, import_id, model, plan, machine, label_only=what == "policy")
+    MakerS1(engine.conversation(), import_id, model, plan, machine, label_only=what == "policy")
 
 
 @pytest.mark.parametrize("what", ["import", "layout", "key", "policy"])

@@ -9,13 +9,15 @@ bucket of its digit, and running products raise bucket d to d. A fixed base h is
 h^s takes a step for each byte of s (Brickell, Gordon, McCurley, Wilson, EUROCRYPT 1992).
 
 What is done depends on shapes alone, never on exponents: no step is left out for a digit 0, and no entry of a
-table is 1. Which entries are read does depend on them: memory accesses are not hidden.
+table is 1. Which entries are read does depend on them: memory accesses are not hidden. So operations are
+known beforehand, and the same at every level: the functions whose names end in `_counts`.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import final
 
@@ -26,6 +28,7 @@ from numpy.typing import NDArray
 
 from twinveil.crypto.native.arithmetic import Arithmetic, Rows
 from twinveil.crypto.native.residues import Modulus, Residues
+from twinveil.crypto.tally import INVERSE_N, MODMUL_N, MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2
 
 GROUP = 8
 """Bases of a group: 256 products for 8."""
@@ -49,8 +52,7 @@ class Tables:
         self.count = len(bases)
         self._modulus = bases.modulus
         self._arithmetic = bases.modulus.many
-        groups = max(2, -(-self.count // group))  # one alone could take back its own mask only: 1
-        self._group = -(-self.count // groups)
+        groups, self._group = grouped(self.count, group)
         self._table = _joint(bases.on(self._arithmetic), groups, self._group)
 
     @property
@@ -66,7 +68,7 @@ class Tables:
         outputs = checked(exponents, self.count, bits)
         if not outputs:
             return self._modulus.residues([])
-        groups = max(2, -(-self.count // self._group))
+        groups, _ = grouped(self.count, self._group)
         padded = np.zeros((outputs, groups * self._group, 8), np.uint8)
         padded[:, : self.count] = exponents.astype("<u8").view(np.uint8).reshape(outputs, self.count, 8)
         # (bits, groups, outputs): one bit of every base of a group is an index
@@ -149,6 +151,82 @@ def checked(exponents: NDArray[np.uint64], bases: int, bits: int) -> int:
     if int(exponents.max(initial=0)).bit_length() > bits:
         raise ValueError(f"an exponent is longer than {bits} bits")
     return len(exponents)
+
+
+def grouped(count: int, group: int) -> tuple[int, int]:
+    """Groups of at most `group` bases that so many are cut into, and bases of one: as even as can be."""
+    groups = max(2, -(-count // group))  # one alone could take back its own mask only: 1
+    return groups, -(-count // groups)
+
+
+NORMAL, PRODUCT_N = 5, 3
+"""Multiplications modulo n of one normal form, and of a product of two."""
+
+
+def table_counts(count: int, group: int = GROUP) -> dict[str, int]:
+    """Operations that make `Tables`."""
+    groups, size = grouped(count, group)
+    forms, products = groups * (size + 1) + 1, groups * ((1 << size) - 1)
+    return {MODMUL_N: NORMAL * forms + PRODUCT_N * products, INVERSE_N: 1}
+
+
+def table_entries(count: int, group: int) -> int:
+    """Entries of `Tables`, two numbers below n each."""
+    groups, size = grouped(count, group)
+    return groups << size
+
+
+def product_counts(count: int, outputs: int, bits: int, group: int = GROUP) -> dict[str, int]:
+    """Operations of `Tables.products`."""
+    groups, _ = grouped(count, group)
+    steps = {MODMUL_N2_HALF: outputs * bits * (groups - 1)}
+    return _summed(steps, {MODMUL_N2: outputs * bits}, fold_counts(bits, 1, outputs))
+
+
+def base_counts(bits: int) -> dict[str, int]:
+    """Operations that make a `FixedBase`."""
+    count = 8 * max(2, -(-bits // 8))
+    return {SQUARE_N2: count - 1} | table_counts(count)
+
+
+def base_entries(bits: int) -> int:
+    """Entries of a `FixedBase`, two numbers below n each."""
+    return table_entries(8 * max(2, -(-bits // 8)), GROUP)
+
+
+def power_counts(count: int, bits: int) -> dict[str, int]:
+    """Operations of `FixedBase.powers`."""
+    return {MODMUL_N2_HALF: count * (max(2, -(-bits // 8)) - 1), MODMUL_N2: count}
+
+
+def exponentiation_counts(bases: int, outputs: int, bits: int) -> dict[str, int]:
+    """Operations of `multi_exponentiate`."""
+    if not outputs:
+        return {}
+    way, size = best(bases, outputs, bits)
+    if way == "tables":
+        return _summed(table_counts(bases, size), product_counts(bases, outputs, bits, size))
+    steps = -(-bits // size)
+    columns = steps * outputs
+    counts = {
+        MODMUL_N: NORMAL * bases,
+        INVERSE_N: 1,
+        MODMUL_N2_HALF: columns * bases,
+        MODMUL_N2: columns * (2 * ((1 << size) - 2) + 2),
+    }
+    return _summed(counts, fold_counts(steps, size, outputs))
+
+
+def fold_counts(parts: int, width: int, count: int = 1) -> dict[str, int]:
+    """Operations of `Residues.folded`, of `parts` numbers for each of `count`."""
+    return {SQUARE_N2: count * (parts - 1) * width, MODMUL_N2: count * (parts - 1)}
+
+
+def _summed(*parts: Mapping[str, int]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(total)
 
 
 @lru_cache(maxsize=4096)

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twinveil.crypto.multiexp import predict_all, shift_combine_counts
-from twinveil.crypto.multiexp_schedule import Tables
+from twinveil.crypto.native.tables import exponentiation_counts, fold_counts, product_counts
 from twinveil.crypto.nonces import encrypt_counts, nonce_counts
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
@@ -59,21 +58,20 @@ def online_traffic(plan: ItemPlan, pictures: int, label_only: bool) -> Traffic:
     )
 
 
-def operations_s1(layout: ItemLayout, group: int, workers: int = 1) -> Tally:
+def operations_s1(layout: ItemLayout, group: int) -> Tally:
     """Of one item at S1, the tables left out. group: of the tables, see `powers.table_group`."""
     tally = Tally(PublicKey.check_counts(layout.encryptions))
-    shapes = []
     for layer in layout.layers.values():
         kernel, channels = layer.kernel, layer.geometry.channels
-        schedule = Tables(min(group, kernel.bases), 1)
         for _ in range(kernel.chunks):
-            tally += schedule.power_counts(kernel.bases, kernel.reads.shape[1], layer.ring)
+            tally += product_counts(kernel.bases, kernel.reads.shape[1], layer.ring, group)
         for block in layer.inputs.blocks:
-            shapes.append((len(block.taps), channels, layer.ring))
-            for first in range(0, channels, block.folded):
-                folded = min(block.folded, channels - first)
-                tally += shift_combine_counts(folded, layer.slots.bits * block.size)
-    tally += predict_all(shapes, workers)
+            tally += exponentiation_counts(len(block.taps), channels, layer.ring)
+            whole, left = divmod(channels, block.folded)
+            width = layer.slots.bits * block.size
+            tally += fold_counts(block.folded, width, whole)
+            if left:
+                tally += fold_counts(left, width)
     tally += PublicKey.add_plain_counts(layout.sums)
     tally += nonce_counts(layout.key_bits, "full", layout.sums, layout.more_towards_s2)
     tally.add(MODMUL_N2, layout.sums)

@@ -7,7 +7,7 @@ any input comes: tables, one label of each of its own wires.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.products import PixelsHeld
 from twinveil.parallel import INLINE, Workers
+from twinveil.protocol.meter import Meter
 from twinveil.protocol.packed.geometry import placed
 from twinveil.protocol.packed.item.life import Item
 from twinveil.protocol.packed.layout import MORE_TOWARDS_S1
@@ -39,11 +40,14 @@ class ItemS2(Item[tuple[Sequence[Held], dict[str, Words], dict[str, Words]]]):
     """S2's half of one item.
 
     It holds circuits by stage, u by piece, and of each layer own sums (out, positions): conv(u, K2) + b2 and
-    its shares of both sums made ahead.
+    its shares of both sums made ahead. meter: what it cost S2.
     """
 
-    def __init__(self, circuits: Sequence[Held], u: dict[str, Words], own: dict[str, Words]) -> None:
+    def __init__(
+        self, circuits: Sequence[Held], u: dict[str, Words], own: dict[str, Words], meter: Meter
+    ) -> None:
         super().__init__((circuits, u, own))
+        self.meter = meter
 
 
 class MakerS2(SingleUse):
@@ -97,28 +101,39 @@ class MakerS2(SingleUse):
 
     def make(self) -> Generator[pb.Round, pb.Round, tuple[ItemS2, pb.ItemWords]]:
         """The item asked for: yields a reply, returns it with the last reply, which is still to be sent."""
-        plan, model, key = self._plan, self._model, self._key
+        plan, key = self._plan, self._key
         layers, pieces = plan.layout.layers, plan.layout.schedule.pieces
         if self._chosen is None:
             raise OutOfOrder("no item is asked for")
-        extension = self._chosen.prepare(plan.transfers)
+        meter = Meter(tally=key.tally)
+        with meter.function("garbling"):
+            extension = self._chosen.prepare(plan.transfers)
         u = {
             name: uniform(piece.shape, piece.share_bits) for name, piece in pieces.items() if piece.share_bits
         }
         read = {step.node.name: joined(step, u) for step in plan.layout.steps}
-        plaintexts = []
-        for name, layer in layers.items():
-            plaintexts += pack(placed(read[name], layer.inputs.inputs, layer.ring), layer.slots.bits)
-        encrypted = self._encryptor.encrypt(plaintexts, workers=self._workers)
+        with meter.function("SMP"):
+            plaintexts = []
+            for name, layer in layers.items():
+                plaintexts += pack(placed(read[name], layer.inputs.inputs, layer.ring), layer.slots.bits)
+            encrypted = self._encryptor.encrypt(plaintexts, workers=self._workers)
         reply = pb.ItemInputs(ciphertexts=encrypted.to_bytes(), extension=extension)
         offer = expect((yield pb.Round(item_inputs=reply)), "item_offer").item_offer
 
         if len(offer.circuits) != len(plan.circuits):
             raise InvalidMessage(f"an item has {len(plan.circuits)} circuits, not {len(offer.circuits)}")
-        circuits = [
-            circuit.hold(Offer(each.tables, each.labels, each.words), self._chosen)
-            for circuit, each in zip(plan.circuits, offer.circuits, strict=True)
-        ]
+        with meter.function("garbling"):
+            circuits = [
+                circuit.hold(Offer(each.tables, each.labels, each.words), self._chosen)
+                for circuit, each in zip(plan.circuits, offer.circuits, strict=True)
+            ]
+        with meter.function("SMP"):
+            words, own = self._shared(offer, read)
+        return ItemS2(circuits, u, own, meter), pb.ItemWords(words=words)
+
+    def _shared(self, offer: pb.ItemOffer, read: Mapping[str, Words]) -> tuple[bytes, dict[str, Words]]:
+        """Words for S1's borrows, and of each layer conv(u, K2) + b2 with S2's shares of both sums."""
+        plan, model, key = self._plan, self._model, self._key
         ciphertexts = key.public_key.parse(offer.ciphertexts, plan.layout.sums, key.tally)
         corrections = accept(plan.sheets, self._choosing, offer.extension, offer.corrections)
         decrypted = key.decrypt(ciphertexts, workers=self._workers)
@@ -129,8 +144,8 @@ class MakerS2(SingleUse):
             self._observer.decrypted("ahead", part, Masking(sheet.mask_bits))
         words, made = share(plan.sheets, decrypted, self._choosing, corrections)
         shares, own = iter(made), {}
-        for name, layer in layers.items():
+        for name, layer in plan.layout.layers.items():
             ahead = (next(shares) + next(shares)).reshape(layer.geometry.channels, -1)
             clear = model.own[name].sums(read[name]) + model.biases[name][:, np.newaxis]
             own[name] = modulo(clear + ahead, layer.ring)
-        return ItemS2(circuits, u, own), pb.ItemWords(words=words)
+        return words, own

@@ -22,7 +22,6 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import gmpy2
 from gmpy2 import mpz
 
 from twinveil.crypto.nonces import Rerandomiser
@@ -95,15 +94,19 @@ def import_model(
     )
     opened = expect(ask(pb.Round(open_import=opening)), "import_opened").import_opened
     transfers = ExtensionReceiver(base.keys(opened.base_ot), session)
-    factors = iter(key.parse(opened.factors, sum(len(each) for each in half.kernels.values())))
+    exponents = [blinded for node in plan.linear_nodes for blinded in half.kernels[node.name]]
+    # All at once: powers fill the lanes, and run on threads of this process wherever workers are.
+    factors = key.parse_array(opened.factors, len(exponents), machine.tally, machine.workers.count)
+    packed, start = factors.power(exponents, key.bits), 0
     rerandomiser = Rerandomiser(key, machine.tally, more=COUNT_BITS)
     model = ModelS1(layout, biases=dict(half.biases))
     for done, node in enumerate(plan.linear_nodes):
         yield Progress(stage=done, stages=len(plan.linear_nodes), label=node.name)
         sheet, layer = layout.sheet(node), layout.item.layers[node.name]
-        packed = [gmpy2.powmod(next(factors), blinded, key.n_squared) for blinded in half.kernels[node.name]]
         masks = Masks([sheet], transfers)
-        masked = rerandomiser.freshen(key.add_plain(packed, masks.s), workers=machine.workers)
+        part = packed[start : start + len(masks.s)]
+        start += len(part)
+        masked = rerandomiser.freshen(part.add_plain(masks.s), workers=machine.workers)
         sent = pb.MaskedKernel(
             ciphertexts=masked.to_bytes(), extension=masks.extension, corrections=masks.corrections
         )

@@ -56,6 +56,8 @@ class PicturesS1(SingleUse):
         self._meter = meter or Meter()
         self._halves = list(halves)
         self._items = [item.spend() for item in items]
+        for item in items:
+            self._meter.include(item.meter)
         if len(self._items) != len(self._halves) or not self._items:
             raise OutOfOrder("a picture takes one item")
         self._opened: list[dict[str, Words]] = [{} for _ in items]

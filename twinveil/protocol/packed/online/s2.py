@@ -47,6 +47,8 @@ class PicturesS2(SingleUse):
         self._model, self._plan, self._label_only = model, plan, label_only
         self._meter, self._observer = meter or Meter(), observer
         self._items = [item.spend() for item in items]
+        for item in items:
+            self._meter.include(item.meter)
         if len(self._items) != len(halves) or not self._items:
             raise OutOfOrder("a picture takes one item")
         self._opened: list[dict[str, Words]] = [{} for _ in items]

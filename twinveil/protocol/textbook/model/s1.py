@@ -48,7 +48,7 @@ Blinded = Iterator[tuple[mpz, mpz]]
 
 @dataclass
 class ModelS1:
-    """What S1 keeps of a model: by layer, E(K) in the weights' order, and E(b), which say nothing here."""
+    """What S1 keeps of a model: by layer, E(K) in the weights' order, and E(b)."""
 
     layout: ImportLayout
     kernels: dict[str, list[mpz]] = field(default_factory=dict, repr=False)

@@ -1,4 +1,4 @@
-"""Memory that queries take together: who does not fit beside the others is refused before any is taken."""
+"""Memory that items and queries take together: who does not fit beside the others is refused before any is taken."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def half_of_memory() -> int:
 
 
 class Budget:
-    """Bytes that are there for queries at once."""
+    """Bytes that are there for items and queries at once. role: whose."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, role: str, most: int) -> None:
+        self._role = role
         self._most = most
         self._taken = 0
         self._lock = threading.Lock()
@@ -28,12 +29,12 @@ class Budget:
         """`size` bytes for as long as the block lasts. Raises TooMuch at once if they are not there."""
         if size > self._most:
             raise TooMuch(
-                f"this query takes {size >> 20:,} MiB of memory, cloud_s1 has {self._most >> 20:,} MiB for "
+                f"this query takes {size >> 20:,} MiB of memory, {self._role} has {self._most >> 20:,} MiB for "
                 "queries: ask for fewer pictures at a time"
             )
         with self._lock:
             if self._taken + size > self._most:
-                raise TooMuch("cloud_s1's memory for queries is taken by other queries: try again later")
+                raise TooMuch(f"{self._role}'s memory for queries is taken by others: try again later")
             self._taken += size
         try:
             yield

@@ -21,9 +21,9 @@ from twinveil.estimate.cost import total
 from twinveil.estimate.query import estimate
 from twinveil.network.plan import Conv, Dense, Plan, QuantisedModel, Relu
 from twinveil.params import Params
-from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.protocol.packed.layout import MAX_PICTURES
 from twinveil.protocol.size import query_size, refuse_unrunnable
+from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.rounds.chunks import MessageLimits
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader

@@ -34,6 +34,7 @@ from twinveil.protocol.packed.item.shelves import Shelves
 from twinveil.protocol.packed.online import s1 as packed_s1
 from twinveil.protocol.packed.online import s2 as packed_s2
 from twinveil.protocol.packed.powers import Machine
+from twinveil.protocol.packed.withheld import Withheld
 from twinveil.protocol.textbook.query import s1 as textbook_s1
 from twinveil.protocol.textbook.query import s2 as textbook_s2
 from twinveil.protocol.textbook.s1 import TextbookS1
@@ -85,6 +86,7 @@ class Clouds:
         self.s1, self.s2 = self._import()
         self._items: list[ItemS1] = []
         self._maker: MakerS1 | None = None
+        self._making: Peer | None = None
 
     def blinded(self) -> tuple[bytes, bytes]:
         """The owner's halves of the model, for S1 and for S2."""
@@ -113,11 +115,17 @@ class Clouds:
                     observer=seen,
                 )
 
-            peer = self.peer(script, self.observer("cloud_s1"), seen)
+            self._making = self.peer(script, self.observer("cloud_s1"), seen)
             self._maker = MakerS1(
-                peer, self.import_id, of_s1, of_s1.layout.items, self.machine, self.label_only
+                self._making, self.import_id, of_s1, of_s1.layout.items, self.machine, self.label_only
             )
         self._items += [self._maker.make() for _ in range(count)]
+
+    def end_items(self) -> None:
+        """Ends the conversation by which items live: all that are left are gone at S2."""
+        if self._making:
+            self._making.close()
+        self._making, self._maker, self._items = None, None, []
 
     def classify(
         self,
@@ -147,7 +155,11 @@ class Clouds:
         if engine == "packed":
             self.make_items(pictures - len(self._items))
             items, self._items = self._items[:pictures], self._items[pictures:]
-            half, meter = self._packed(head, mine, items, claim, meter_s2, s1, s2)
+            try:
+                half, meter = self._packed(head, mine, items, claim, meter_s2, s1, s2)
+            except Withheld as withheld:
+                self._items = items + self._items
+                raise withheld.error from None
         else:
             half, meter = self._textbook(head, mine, claim, meter_s2, s1, s2, watch)
         combine = answers.labels if label_only else answers.class_vectors

@@ -10,8 +10,8 @@ from tests.security.settle import products, textbook_values
 from twinveil.network.plan import Conv, Dense, MaxPool, Plan, Relu
 from twinveil.params import MAX_PICTURES, Params
 from twinveil.protocol.packed.layout import PackedLayout
-from twinveil.protocol.windows import bilinear, windows
 from twinveil.protocol.textbook.steps import TextbookLayout
+from twinveil.protocol.windows import bilinear, windows
 from twinveil.ring import modulo, uniform
 
 

@@ -260,7 +260,7 @@ def _catalogue_files(folder: Path) -> Read:
     catalogue = CatalogueFile(folder)
     fingerprint = secret_key().public_key.fingerprint
     with catalogue.adding(
-        CatalogueEntry("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, fingerprint)
+        CatalogueEntry("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, fingerprint, bytes(16))
     ):
         pass
     [file] = folder.rglob("*.json")

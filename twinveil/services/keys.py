@@ -82,17 +82,28 @@ class KnownKey:
         if not isinstance(jwk, dict):
             raise PeerMismatch("cloud_s2 serves something that is no key")
         key = PublicKey.from_jwk(jwk, params_of(jwk, self.insecure_small_key))
-        if (self.fingerprint or key.fingerprint) == key.fingerprint and not self.pin.exists():
+        self.meet(bytes.fromhex(key.fingerprint))
+        return key
+
+    def meet(self, fingerprint: bytes) -> str:
+        """The fingerprint of the key that S2 says it has, in hexadecimal; pins it at the first contact.
+
+        Raises PeerMismatch for any other than the known one.
+        """
+        met = fingerprint.hex()
+        if len(fingerprint) != FINGERPRINT_BYTES:
+            raise PeerMismatch("cloud_s2 does not say which key it has")
+        if (self.fingerprint or met) == met and not self.pin.exists():
             private_folder(self.pin.parent)
             with suppress(FileExistsError):  # another first contact was quicker: its key is the pinned one
-                create(self.pin, key.fingerprint.encode() + b"\n")
+                create(self.pin, met.encode() + b"\n")
         wanted = self.known()
-        if wanted != key.fingerprint:
+        if wanted != met:
             raise PeerMismatch(
-                f"cloud_s2 has key {key.fingerprint[:16]}..., but {wanted[:16]}... is pinned: if it was "
+                f"cloud_s2 has key {met[:16]}..., but {wanted[:16]}... is pinned: if it was "
                 f"replaced on purpose, remove {self.pin}, and outsource the models again"
             )
-        return key
+        return met
 
 
 def read_pin(pin: Path) -> str | None:

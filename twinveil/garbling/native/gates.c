@@ -56,7 +56,7 @@ INLINE void expand(struct key *key, label secret) {
 
 INLINE void encrypt(const struct key *key, label *x, int count) {
   UNROLL for (int i = 0; i < count; i++) x[i] = xor(x[i], key->round[0]);
-  UNROLL for (int r = 1; r < ROUNDS; r++) {
+  for (int r = 1; r < ROUNDS; r++) { /* not unrolled, or compilers put one block's rounds in a row */
     const label round = key->round[r];
     UNROLL for (int i = 0; i < count; i++) x[i] = _mm_aesenc_si128(x[i], round);
   }

@@ -114,12 +114,14 @@ class MakerS1(SingleUse):
             key.add_plain(sums, masks.s, machine.tally), workers=machine.workers
         )
         offer = pb.ItemOffer(
-            circuits=[pb.ItemOffer.Circuit(**half.offer()._asdict()) for half in circuits],
             ciphertexts=masked.to_bytes(),
             extension=masks.extension,
             corrections=masks.corrections,
         )
-        words = expect(self._ask(pb.Round(item_offer=offer)), "item_words").item_words.words
+        message = pb.Round(item_offer=offer)
+        for half in circuits:  # in their place: a message that is put into another is copied
+            message.item_offer.circuits.add(**half.offer()._asdict())
+        words = expect(self._ask(message), "item_words").item_words.words
         shares = iter(masks.open(words))
         own = {}
         for name, layer in layers.items():

@@ -113,7 +113,6 @@ class MakerS1(SingleUse):
         with meter.function("garbling"):
             self._chosen.accept(inputs.extension, plan.transfers)
             circuits = [circuit.garble(self._chosen) for circuit in plan.circuits]
-            offers = [pb.ItemOffer.Circuit(**half.offer()._asdict()) for half in circuits]
         r = {piece: mask for half in circuits for piece, mask in half.masks.items()}
         read = {step.node.name: joined(step, r) for step in plan.layout.steps}
         with meter.function("SMP"):
@@ -124,14 +123,15 @@ class MakerS1(SingleUse):
             masked = self._sums(read, encrypted).add_plain(masks.s)
             tally += key.add_plain_counts(len(masked))
             fresh = self._rerandomiser.freshen(masked, workers=machine.workers)
-        offer = pb.ItemOffer(
-            circuits=offers,
-            ciphertexts=fresh.to_bytes(),
-            extension=masks.extension,
-            corrections=masks.corrections,
+        offer = pb.Round(
+            item_offer=pb.ItemOffer(
+                ciphertexts=fresh.to_bytes(), extension=masks.extension, corrections=masks.corrections
+            )
         )
+        for half in circuits:  # in their place: a message that is put into another is copied
+            offer.item_offer.circuits.add(**half.offer()._asdict())
         with meter.function("ahead"):
-            words = expect(peer.ask(pb.Round(item_offer=offer)), "item_words").item_words.words
+            words = expect(peer.ask(offer), "item_words").item_words.words
         with meter.function("SMP"):
             shares, own = iter(masks.open(words)), {}
             for layer_name, layer in layers.items():

@@ -100,7 +100,7 @@ class Clouds:
             raise BadInput("this model is not here for the packed engine")
         if self._maker is None:
             of_s1, of_s2 = self.s1.packed, self.s2.packed
-            seen = self.observer("cloud_s2")
+            s1, s2 = self.observer("cloud_s1"), self.observer("cloud_s2")
 
             def script(opening: pb.Round) -> Script:
                 return items_s2(
@@ -110,11 +110,13 @@ class Clouds:
                     self.shelves,
                     False,
                     workers=self.workers_s2,
-                    observer=seen,
+                    observer=s2,
                 )
 
-            peer = _between(script, self.observer("cloud_s1"), seen)
-            self._maker = MakerS1(peer.ask, self.import_id, of_s1, of_s1.layout.items, self.machine)
+            peer = _between(script, s1, s2)
+            self._maker = MakerS1(
+                peer.ask, self.import_id, of_s1, of_s1.layout.items, self.machine, observer=s1
+            )
         self._items += [self._maker.make() for _ in range(count)]
 
     def classify(

@@ -36,6 +36,7 @@ def import_model(
 
     binding: of what the owner said of it (cloud/requests.py). halves: S1's, checked.
     """
+    observer.about(layouts.topic(machine.key.n))
     of_packed = of_textbook = None
     if halves.packed is not None:
         of_packed = yield from packed.import_model(

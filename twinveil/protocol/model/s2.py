@@ -37,6 +37,7 @@ def import_model(
 
     The caller stores the returned model and only then answers Done.
     """
+    observer.about(layouts.topic(key.public_key.n))
     model, request = None, pb.Round(open_import=opening)
     if halves.packed is not None:
         model, request = yield from packed.import_model(

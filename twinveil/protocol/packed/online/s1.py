@@ -27,9 +27,9 @@ from twinveil.protocol.meter import Meter
 from twinveil.protocol.packed.item.s1 import ItemS1
 from twinveil.protocol.packed.model.s1 import ModelS1
 from twinveil.protocol.packed.plan import ItemPlan, joined, unpack_turns
+from twinveil.protocol.packed.stages import LABEL
 from twinveil.protocol.packed.withheld import unless_withheld
 from twinveil.protocol.single_use import SingleUse
-from twinveil.protocol.packed.stages import LABEL
 from twinveil.ring import Words, modulo, negate
 from twinveil.rounds.observer import NOBODY, Observer, Topic
 from twinveil.rounds.peer import Ask

@@ -40,6 +40,7 @@ from twinveil.protocol.packed.withheld import unless_withheld
 from twinveil.protocol.single_use import SingleUse
 from twinveil.ring import Words, modulo
 from twinveil.rounds.counted import CountedPeer
+from twinveil.rounds.observer import NOBODY, Observer, Topic
 from twinveil.rounds.peer import Peer
 from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.rpc import rounds_pb2 as pb
@@ -76,7 +77,9 @@ class MakerS1(SingleUse):
         plan: ItemPlan,
         machine: Machine,
         label_only: bool = False,
+        observer: Observer = NOBODY,
     ) -> None:
+        observer.about(Topic("items", model.layout.plan, "packed", 1, machine.key.n, model.layout.sigma))
         self._peer, self._model, self._plan, self._machine = peer, model, plan, machine
         self._session = session = secrets.token_bytes(SESSION_BYTES)
         base = BaseSender(session + b"borrows")

@@ -19,6 +19,7 @@ from twinveil.protocol.wide import Bits
 from twinveil.ring import Words
 from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.rpc.types_pb2 import Progress
 
 Ask = Callable[[pb.Round], pb.Round]
 """S1's way to S2: one message, one answer."""
@@ -60,7 +61,7 @@ class Circuits(SingleUse):
 
 
 class EngineS1(Protocol):
-    """S1's half of an engine, for one query; single use."""
+    """S1's half of an engine, for one query; single use. Functions book their cost, tell their progress."""
 
     def prepare(self) -> bytes:
         """What does not depend on the picture, masked for S2; may be empty."""
@@ -71,11 +72,11 @@ class EngineS1(Protocol):
     def accept(self, reply: pb.EncryptedShares) -> None:
         """S2's first encrypted shares, after the import."""
 
-    def scvl(self, exchange: Exchange, stage: Stage) -> None: ...
+    def scvl(self, exchange: Exchange, stage: Stage) -> Iterator[Progress]: ...
 
-    def sact_smap(self, exchange: Exchange, stage: Stage) -> None: ...
+    def sact_smap(self, exchange: Exchange, stage: Stage) -> Iterator[Progress]: ...
 
-    def sct(self, exchange: Exchange, stage: Stage) -> tuple[pb.Round, Words]:
+    def sct(self, exchange: Exchange, stage: Stage) -> Generator[Progress, None, tuple[pb.Round, Words]]:
         """The class vector: S2's reply to it, masked, and S1's masks (classes, pictures)."""
 
 

@@ -13,7 +13,7 @@ slot of it a mask of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 
 from gmpy2 import mpz
 
@@ -25,7 +25,7 @@ from twinveil.garbling.bits import to_bits
 from twinveil.network.schedule import LinearStep, Stage
 from twinveil.parallel import Workers
 from twinveil.protocol.engine import Exchange
-from twinveil.protocol.meter import Meter
+from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.packed.kernels import KernelTables, online_sums
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout, Slots, layer_input
@@ -34,6 +34,7 @@ from twinveil.protocol.wide import Bits
 from twinveil.ring import Words, modulo, negate, uniform
 from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.rpc.types_pb2 import Progress
 
 
 class PackedS1(SingleUse):
@@ -97,20 +98,29 @@ class PackedS1(SingleUse):
     def accept(self, reply: pb.EncryptedShares) -> None:
         self._inbox = reply.ciphertexts
 
-    def scvl(self, exchange: Exchange, stage: Stage) -> None:
-        sums = self.sums(stage, self._inbox).to_bytes()
-        reply = exchange.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=sums)))
-        self._corrections = expect(reply, "corrections").corrections.bits
+    def scvl(self, exchange: Exchange, stage: Stage) -> Iterator[Progress]:
+        yield self._progress(stage, ", ".join(step.node.name for step in stage.linear))
+        with self._meter.function("SCVL"):
+            sums = self.sums(stage, self._inbox).to_bytes()
+            reply = exchange.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=sums)))
+            self._corrections = expect(reply, "corrections").corrections.bits
 
-    def sact_smap(self, exchange: Exchange, stage: Stage) -> None:
-        inputs = {**self.sum_mask_bits(stage), **self.output_masks(stage)}
-        reply = exchange.ask(exchange.garbled(inputs, self._corrections))
-        self.accept(expect(reply, "encrypted_shares").encrypted_shares)
+    def sact_smap(self, exchange: Exchange, stage: Stage) -> Iterator[Progress]:
+        with self._meter.function(nonlinear(stage)):
+            inputs = {**self.sum_mask_bits(stage), **self.output_masks(stage)}
+            reply = exchange.ask(exchange.garbled(inputs, self._corrections))
+            self.accept(expect(reply, "encrypted_shares").encrypted_shares)
+        return iter(())
 
-    def sct(self, exchange: Exchange, stage: Stage) -> tuple[pb.Round, Words]:
-        sums = self.sums(stage, self._inbox).to_bytes()
-        reply = exchange.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=sums)))
-        return reply, self.sum_mask(stage.linear[0])
+    def sct(self, exchange: Exchange, stage: Stage) -> Generator[Progress, None, tuple[pb.Round, Words]]:
+        yield self._progress(stage, "class vector")
+        with self._meter.function("SCT"):
+            sums = self.sums(stage, self._inbox).to_bytes()
+            reply = exchange.ask(pb.Round(masked_sums=pb.MaskedSums(ciphertexts=sums)))
+            return reply, self.sum_mask(stage.linear[0])
+
+    def _progress(self, stage: Stage, label: str) -> Progress:
+        return Progress(stage=stage.index, stages=len(self._layout.schedule.stages), label=label)
 
     def output_masks(self, stage: Stage) -> dict[str, Bits]:
         """Circuit inputs mask.PIECE of a stage's outputs: the negated shares."""

@@ -39,7 +39,7 @@ def query_s1(
     if isinstance(layout, PackedLayout):
         engine = PackedS1(model, layout, key, tools.workers, meter)
     else:
-        engine = TextbookS1(model, layout, key, meter.tally)
+        engine = TextbookS1(model, layout, key, meter)
     watch(engine)
     observer.about(Topic("query", planned.plan, engine_name, pictures, key.n, tools.params.sigma))
     opening = pb.OpenQuery(

@@ -32,7 +32,7 @@ from twinveil.params import Params
 from twinveil.protocol.circuits import label_bits
 from twinveil.protocol.engine import EngineS1, Exchange
 from twinveil.protocol.garbled import GarblerSide
-from twinveil.protocol.meter import Meter, nonlinear
+from twinveil.protocol.meter import Meter
 from twinveil.protocol.query.binding import QueryHead
 from twinveil.protocol.query.engines import QueryPlan
 from twinveil.protocol.single_use import SingleUse
@@ -106,19 +106,13 @@ class QueryS1(SingleUse):
             raise OutOfOrder("a prepared query serves once")
         self._observer.half(IMAGE, half)
         stages = self._planned.layout.schedule.stages
-        yield Progress(stage=0, stages=len(stages), label="picture")
+        yield Progress(label="picture")
         with self.meter.function("import"):
             self._import_picture(exchange, head, half)
         for stage in stages[1:-1]:
-            names = ", ".join(step.node.name for step in stage.linear)
-            yield Progress(stage=stage.index, stages=len(stages), label=names)
-            with self.meter.function("SCVL"):
-                self._engine.scvl(exchange, stage)
-            with self.meter.function(nonlinear(stage)):
-                self._engine.sact_smap(exchange, stage)
-        yield Progress(stage=len(stages) - 1, stages=len(stages), label="class vector")
-        with self.meter.function("SCT"):
-            reply, masks = self._engine.sct(exchange, stages[-1])
+            yield from self._engine.scvl(exchange, stage)
+            yield from self._engine.sact_smap(exchange, stage)
+        reply, masks = yield from self._engine.sct(exchange, stages[-1])
         with self.meter.function("label"):
             return self._answer(exchange, head.label_only, reply, masks)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import final
 
@@ -32,6 +32,8 @@ from twinveil.crypto.tally import INVERSE_N, MODMUL_N, MODMUL_N2, MODMUL_N2_HALF
 
 GROUP = 8
 """Bases of a group: 256 products for 8."""
+GROUPS_AT_ONCE = 16
+"""Whose entries are made together: what is needed only for that is not much more than the tables."""
 MAX_BITS = 64
 MAX_WINDOW = 8
 HALF, FULL, SQUARE, PRODUCT = 4, 5, 3.5, 7
@@ -133,7 +135,7 @@ def in_buckets(bases: Residues, exponents: NDArray[np.uint64], bits: int, window
     """As `multi_exponentiate`, in buckets by digits of `window` bits."""
     outputs, count = exponents.shape
     arithmetic = bases.modulus.many
-    factors = arithmetic.table(arithmetic.normal(bases.on(arithmetic).rows))
+    factors = arithmetic.table([arithmetic.normal(bases.on(arithmetic).rows)], count)
     steps = -(-bits // window)
     digits = np.empty((count, steps, outputs), np.uint8)
     for step in range(steps):
@@ -255,13 +257,26 @@ def _joint(bases: Residues, groups: int, group: int) -> Rows:
     missing = one.repeat(groups * group - len(bases), axis=0)
     forms = arithmetic.normal(np.concatenate([bases.rows, missing, _masks(modulus, arithmetic, groups), one]))
     factors = forms[: groups * group].reshape(groups, group, -1)
-    table = np.empty((groups, 1 << group, forms.shape[1]), forms.dtype)
-    table[:, 0] = forms[groups * group : -1]
+
+    def parts() -> Iterator[Rows]:
+        for start in range(0, groups, GROUPS_AT_ONCE):
+            those = slice(start, start + GROUPS_AT_ONCE)
+            yield _subsets(arithmetic, forms[groups * group : -1][those], factors[those])
+        yield forms[-1:]
+
+    return arithmetic.table(parts(), (groups << group) + 1)
+
+
+def _subsets(arithmetic: Arithmetic, masks: Rows, factors: Rows) -> Rows:
+    """The entries of some groups. factors: (groups, group, a form)."""
+    groups, group, width = factors.shape
+    table = np.empty((groups, 1 << group, width), factors.dtype)
+    table[:, 0] = masks
     for i in range(group):
         so_far = np.ascontiguousarray(table[:, : 1 << i]).reshape(groups << i, -1)
         products = arithmetic.multiply_normal(so_far, np.ascontiguousarray(factors[:, i]))
         table[:, 1 << i : 2 << i] = products.reshape(groups, 1 << i, -1)
-    return arithmetic.table(np.concatenate([table.reshape(groups << group, -1), forms[-1:]]))
+    return table.reshape(groups << group, -1)
 
 
 def _masks(modulus: Modulus, arithmetic: Arithmetic, groups: int) -> Rows:

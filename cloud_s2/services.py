@@ -10,7 +10,7 @@ from cloud_s2.keys import own_key
 from cloud_s2.models import ModelsS2
 from cloud_s2.provision import ProvisionS2
 from cloud_s2.queries import QueriesS2
-from twinveil.parallel import Workers
+from twinveil.crypto.shared import own_workers
 from twinveil.params import Params
 from twinveil.services.inference import InferenceServicer
 from twinveil.services.keys import KeysServicer
@@ -28,7 +28,7 @@ def build(settings: CloudS2Settings) -> Sequence[Service]:
     key = own_key(settings.state / "secret_key.json", params)
     public = key.public_key
     fingerprint = bytes.fromhex(public.fingerprint)
-    workers = Workers.processes(settings.workers or None)
+    workers = own_workers(settings.workers or None)
     models = ModelsS2(settings.state / "models")
     provision = ProvisionS2(models, params, public, settings.unclaimed_half)
     queries = QueriesS2(models, params, public.n, settings.unclaimed_half)

@@ -131,13 +131,14 @@ def test_products_of_bases_that_serve_once(
     assert not exponentiation_counts(bases, 0, bits)
 
 
+@pytest.mark.parametrize("window", [3, 8, 9])
 @pytest.mark.parametrize("bits", [1, 16, 60, 296])
-def test_powers_of_a_fixed_base(on: Counting, bits: int) -> None:
-    base = FixedBase(units(on, 1), bits)
-    assert on.tally == Tally(base_counts(bits))
+def test_powers_of_a_fixed_base(on: Counting, bits: int, window: int) -> None:
+    base = FixedBase(units(on, 1), bits, window)
+    assert on.tally == Tally(base_counts(bits, window))
     on.tally = Tally()
     base.powers([0, (1 << bits) - 1, 1])
-    assert on.tally == Tally(power_counts(3, bits))
+    assert on.tally == Tally(power_counts(3, bits, window))
 
 
 @pytest.mark.parametrize(

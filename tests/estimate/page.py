@@ -242,8 +242,9 @@ def decrypt(count: int) -> Counts:
 
 
 def nonces(count: int, bits: int) -> Counts:
-    """Powers of h by a table: `bits` / 8 steps, the first of them free."""
-    return Counter({MODMUL_N2_HALF: count * (ceil(bits / 8) - 1), MODMUL_N2: count})
+    """Powers of h by a table: a step for each 8 bits, or each 11 of a short exponent; the first is free."""
+    window = 11 if bits == 256 else 8
+    return Counter({MODMUL_N2_HALF: count * (ceil(bits / window) - 1), MODMUL_N2: count})
 
 
 def encrypt(count: int) -> Counts:

@@ -39,15 +39,15 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
             settings.round_deadline,
             settings.s2_key(),
         ),
-        give_way=lambda: queries.ahead.give_way(),
+        give_way=lambda: queries.stock.give_way(),
     )
     models = ModelsS1(settings.state / "models")
     observers = recorder(settings)
     queries = QueriesS1(models, cloud_s2, workers, settings.prepare, observers, settings.max_query_memory)
-    provision = ProvisionS1(models, cloud_s2, workers, observers, queries.ahead.forget)
+    provision = ProvisionS1(models, cloud_s2, workers, observers, queries.stock.forget)
 
     def facts() -> Facts:
-        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running, queries.ahead.count)
+        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running, queries.stock.count)
 
     return [
         StatusServicer(settings.role, facts),

@@ -10,8 +10,10 @@ from cloud_s2.keys import own_key
 from cloud_s2.models import ModelsS2
 from cloud_s2.provision import ProvisionS2
 from cloud_s2.queries import QueriesS2
+from twinveil.cloud.budget import Budget, half_of_memory
 from twinveil.crypto.shared import own_workers
 from twinveil.params import Params
+from twinveil.protocol.packed.item.shelves import Shelves
 from twinveil.services.inference import InferenceServicer
 from twinveil.services.keys import KeysServicer
 from twinveil.services.provision import ProvisionServicer
@@ -30,12 +32,24 @@ def build(settings: CloudS2Settings) -> Sequence[Service]:
     fingerprint = bytes.fromhex(public.fingerprint)
     workers = own_workers(settings.workers or None)
     models = ModelsS2(settings.state / "models")
-    provision = ProvisionS2(models, params, public, settings.unclaimed_half)
+    shelves = Shelves()
+    provision = ProvisionS2(models, params, public, settings.unclaimed_half, shelves.forget)
     queries = QueriesS2(models, params, public.n, settings.unclaimed_half)
-    conversations = Conversations(key, params, workers, models, provision, queries, recorder(settings))
+    memory = half_of_memory() if settings.max_query_memory is None else settings.max_query_memory
+    conversations = Conversations(
+        key,
+        params,
+        workers,
+        models,
+        provision,
+        queries,
+        shelves,
+        Budget("cloud_s2", memory),
+        recorder(settings),
+    )
 
     def facts() -> Facts:
-        return Facts(fingerprint, provision.list_models(), queries.running)
+        return Facts(fingerprint, provision.list_models(), queries.running, shelves.count)
 
     return [
         StatusServicer(settings.role, facts),

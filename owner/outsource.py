@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from owner.clouds import Clouds
 from twinveil.errors import BadInput, TwinveilError
-from twinveil.halves.model import blind_model, model_plaintexts
+from twinveil.halves.integers import blind_model, model_plaintexts
 from twinveil.network.plan import QuantisedModel
 from twinveil.params import Engine
-from twinveil.protocol.query.size import refuse_unrunnable
+from twinveil.protocol.size import refuse_unrunnable
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry
 from twinveil.services.provision import outsource_to_both

@@ -18,8 +18,8 @@ from twinveil.cloud.store import Arrays, Forms, ModelStore, Record
 from twinveil.errors import AlreadyUsed, BadInput, HostFault, ModelExists, NotAllowed, UnknownModel
 from twinveil.halves.blinding import Segment
 from twinveil.params import Params
-from twinveil.protocol.model import layout as model_layout
-from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.textbook.model import layout as model_layout
+from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.protocol.packed import layout as packed_layout
 
 LAYOUT = ImportLayout(random_model(1).plan, Params(), ("packed", "textbook"))

@@ -14,7 +14,7 @@ from cloud_s1.way_to_s2 import CloudS2, PeerS2
 from tests.security.world import USER, Way, World, finish, tiny_model
 from twinveil.errors import BadInput, OutOfOrder, TooMuch
 from twinveil.parallel import INLINE
-from twinveil.protocol.query.size import query_size
+from twinveil.protocol.size import query_size
 from twinveil.rounds.peer import Peer
 
 

@@ -30,7 +30,7 @@ from twinveil.estimate.query import estimate
 from twinveil.network.plan import IMAGE, Dense, Plan
 from twinveil.network.schedule import schedule
 from twinveil.protocol.query.engines import query_plan
-from twinveil.protocol.shares import windows
+from twinveil.protocol.windows import windows
 from twinveil.protocol.textbook.steps import pool_windows
 from twinveil.rpc import rounds_pb2 as pb
 

@@ -26,12 +26,12 @@ from twinveil.network.plan import Plan
 from twinveil.parallel import INLINE
 from twinveil.params import Params
 from twinveil.protocol.meter import Meter
-from twinveil.protocol.model.layout import ImportLayout
-from twinveil.protocol.model.s1 import ModelS1
-from twinveil.protocol.query.binding import QueryHead
+from twinveil.protocol.textbook.model.layout import ImportLayout
+from twinveil.protocol.textbook.model.s1 import ModelS1
+from twinveil.protocol.binding import QueryHead
 from twinveil.protocol.query.engines import QueryPlan, query_plan
-from twinveil.protocol.query.s1 import QueryS1, Tools
-from twinveil.protocol.query.s2 import query
+from twinveil.protocol.textbook.query.s1 import QueryS1, Tools
+from twinveil.protocol.textbook.query.s2 import query
 from twinveil.protocol.textbook.s1 import TextbookS1
 from twinveil.protocol.textbook.s2 import TextbookS2
 from twinveil.rehearsal.clouds import Claimed, finish

@@ -26,7 +26,7 @@ from twinveil.network.card import ModelCard
 from twinveil.network.plan import Plan
 from twinveil.params import Params
 from twinveil.pictures.files import load_picture
-from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.services.keys import KnownKey
 from twinveil.transport.certificates import issue, make_authority
 from twinveil.transport.identity import from_certificate

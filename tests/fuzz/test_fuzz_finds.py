@@ -21,7 +21,7 @@ from twinveil.kits.project import read_project
 from twinveil.params import Params
 from twinveil.preflight import here
 from twinveil.preflight.kit import open_kit
-from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.rpc.inference_pb2 import AnswerHalf
 from twinveil.sealing.device import Device
 from twinveil.sealing.server.store import Store

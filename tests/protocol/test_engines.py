@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from twinveil.protocol.packed.s1 import PackedS1
+from twinveil.protocol.packed.s2 import PackedS2
 
 from tests.crypto.crypto_keys import secret_key
 from tests.networks import few_of, random_model, small_icnn_model
 from twinveil.network import oracle
 from twinveil.network.plan import QuantisedModel
-from twinveil.protocol.packed.s1 import PackedS1
-from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.rehearsal.clouds import Answered, Clouds
 from twinveil.ring import modulo
 

@@ -21,9 +21,9 @@ from twinveil.estimate.cost import total
 from twinveil.estimate.query import estimate
 from twinveil.network.plan import Conv, Dense, Plan, QuantisedModel, Relu
 from twinveil.params import Params
-from twinveil.protocol.model.layout import ImportLayout
 from twinveil.protocol.packed.layout import MAX_PICTURES
-from twinveil.protocol.query.size import query_size, refuse_unrunnable
+from twinveil.protocol.size import query_size, refuse_unrunnable
+from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.rounds.chunks import MessageLimits
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
@@ -102,7 +102,7 @@ def test_a_conversation_has_its_limit_too(monkeypatch: pytest.MonkeyPatch) -> No
     plan, limits = small_icnn_model(1).plan, MessageLimits(conversation_bytes=3 << 20)
     assert query_size(plan, SMALL, "packed", 1).fault is None
     query_size.cache_clear()
-    monkeypatch.setattr("twinveil.protocol.query.size.MessageLimits", lambda: limits)
+    monkeypatch.setattr("twinveil.protocol.size.MessageLimits", lambda: limits)
     fault = query_size(plan, SMALL, "packed", 4).fault
     query_size.cache_clear()
     assert fault is not None

@@ -6,7 +6,7 @@ import secrets
 
 from tests.security.world import World, blinding_of
 from twinveil.halves.blinding import picture_segment
-from twinveil.halves.model import model_segments
+from twinveil.halves.integers import model_segments
 from twinveil.network.plan import Plan
 
 CRAFTED = (

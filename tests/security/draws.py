@@ -13,7 +13,7 @@ from twinveil.garbling.garbler import garble
 from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.labels import random_labels
 from twinveil.halves.blinding import Blinding, blind
-from twinveil.protocol.wide import random_bits
+from twinveil.protocol.textbook.wide import random_bits
 from twinveil.ring import uniform
 
 

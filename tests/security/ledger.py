@@ -18,8 +18,8 @@ from twinveil.crypto.secret_key import SecretKey
 from twinveil.garbling.bits import bits_to_integers, from_bits
 from twinveil.garbling.ot_extension import ExtensionSender
 from twinveil.parallel import INLINE, Workers
-from twinveil.protocol.garbled import EvaluatorSide, GarblerSide
-from twinveil.protocol.wide import Bits, random_bits
+from twinveil.protocol.textbook.garbled import EvaluatorSide, GarblerSide
+from twinveil.protocol.textbook.wide import Bits, random_bits
 from twinveil.ring import Words, uniform
 from twinveil.rpc import rounds_pb2 as pb
 

@@ -12,7 +12,7 @@ from tests.security.world import World
 from twinveil.halves.blinding import COUNT_BITS, GUARD_BITS, Segment, picture_segment
 from twinveil.network.plan import Plan
 from twinveil.network.schedule import schedule
-from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
 from twinveil.protocol.textbook.steps import pool_windows
 

@@ -16,7 +16,7 @@ from tests.security.world import OWNER, USER, World, tiny_model, tiny_plan
 from twinveil.errors import BadPlan, InvalidMessage, TooMuch, TwinveilError
 from twinveil.network.plan import Concat, Conv, Dense, MaxPool, Node, Plan, Relu, Shape
 from twinveil.params import Params
-from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.rounds.chunks import CHUNK_BYTES
 from twinveil.rpc.inference_pb2 import QueryHalf

@@ -17,7 +17,7 @@ from twinveil.garbling import evaluator, garbler, hashing, ot_extension
 from twinveil.garbling.circuit import START_POINT_BYTES
 from twinveil.garbling.products import HeldBits, multiply
 from twinveil.network.schedule import schedule
-from twinveil.protocol.stages import circuits
+from twinveil.protocol.packed.stages import circuits
 
 BLOCK = 8
 CHUNK = 3 * BLOCK

@@ -18,7 +18,7 @@ from twinveil.cloud import requests
 from twinveil.errors import NotAllowed
 from twinveil.network import oracle
 from twinveil.network.plan import Dense, Plan
-from twinveil.protocol.garbled import EvaluatorSide
+from twinveil.protocol.textbook.garbled import EvaluatorSide
 from twinveil.protocol.packed.layout import MAX_PICTURES
 from twinveil.rehearsal.clouds import Clouds
 

@@ -17,7 +17,7 @@ from tests.security.world import World, filled, tiny_model
 from twinveil.halves.blinding import Segment
 from twinveil.network import oracle
 from twinveil.network.plan import IMAGE, Concat, Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
-from twinveil.protocol.model.layout import ImportLayout, digest_of
+from twinveil.protocol.textbook.model.layout import ImportLayout, digest_of
 from twinveil.protocol.packed import layout as packed_layout
 from twinveil.protocol.packed import s1 as packed_s1
 from twinveil.protocol.packed.layout import Slots

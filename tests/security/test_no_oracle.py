@@ -16,11 +16,11 @@ from tests.security.world import OWNER, S1, USER, World, finish, other_caller, t
 from twinveil.errors import AlreadyUsed, NotAllowed, OutOfOrder, PeerMismatch, PeerUnavailable
 from twinveil.halves import answers
 from twinveil.halves.blinding import picture_segment
-from twinveil.halves.model import model_plaintexts
+from twinveil.halves.integers import model_plaintexts
 from twinveil.network import oracle
 from twinveil.network.plan import Plan, QuantisedModel
 from twinveil.protocol.packed.layout import PackedLayout
-from twinveil.protocol.query.binding import QueryHead
+from twinveil.protocol.binding import QueryHead
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb

@@ -32,11 +32,11 @@ from twinveil.errors import AlreadyUsed, OutOfOrder, PeerUnavailable
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.parallel import INLINE, Workers
-from twinveil.protocol.circuits import label
-from twinveil.protocol.engine import Circuits, Exchange
-from twinveil.protocol.garbled import EvaluatorSide, GarblerSide
+from twinveil.protocol.textbook.circuits import label
+from twinveil.protocol.textbook.engine import Circuits, Exchange
+from twinveil.protocol.textbook.garbled import EvaluatorSide, GarblerSide
 from twinveil.protocol.query.engines_s1 import query_s1
-from twinveil.protocol.query.s1 import QueryS1
+from twinveil.protocol.textbook.query.s1 import QueryS1
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb

@@ -23,7 +23,7 @@ from tests.security.world import OWNER, USER, Query, World, finish, tiny_model, 
 from tests.views import broken
 from twinveil.cloud import store
 from twinveil.protocol.packed.s2 import PackedS2
-from twinveil.protocol.wide import Bits
+from twinveil.protocol.textbook.wide import Bits
 
 pytestmark = pytest.mark.slow
 

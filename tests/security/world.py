@@ -31,11 +31,11 @@ from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.halves import answers
 from twinveil.halves.blinding import blind_values, picture_segment
-from twinveil.halves.model import model_plaintexts, model_segments
+from twinveil.halves.integers import model_plaintexts, model_segments
 from twinveil.network.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import Params
-from twinveil.protocol.query.s1 import Tools
+from twinveil.protocol.textbook.query.s1 import Tools
 from twinveil.rehearsal.clouds import finish
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Peer

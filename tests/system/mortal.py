@@ -28,8 +28,8 @@ PLACES = {
         "beginning": "cloud_s1.queries:QueriesS1.classify",
         "preparing": "twinveil.protocol.packed.s1:PackedS1.prepare",
         "online": "twinveil.protocol.packed.s1:PackedS1.sact_smap",
-        "before the answer": "twinveil.protocol.query.s1:QueryS1._answer",
-        "importing": "twinveil.protocol.model.s1:_keep",
+        "before the answer": "twinveil.protocol.textbook.query.s1:QueryS1._answer",
+        "importing": "twinveil.protocol.textbook.model.s1:_keep",
         "before its commit": "twinveil.cloud.store:Staged.commit",
     },
     "cloud_s2": {
@@ -37,7 +37,7 @@ PLACES = {
         "preparing": "twinveil.protocol.packed.s2:PackedS2.prepare",
         "online": "twinveil.protocol.packed.s2:PackedS2.sums",
         "before the answer": "cloud_s2.queries:PendingQuery.deliver",
-        "importing": "twinveil.protocol.garbled:EvaluatorSide.evaluate",
+        "importing": "twinveil.protocol.textbook.garbled:EvaluatorSide.evaluate",
         "before its commit": "twinveil.cloud.store:Staged.commit",
         "after its commit": "cloud_s2.provision:PendingImport.finish",
     },
@@ -116,7 +116,7 @@ class Teller:
             lambda found: self.pieces([str(each).encode() for each in found]),
         )
         after(
-            "twinveil.protocol.garbled:EvaluatorSide.evaluate",
+            "twinveil.protocol.textbook.garbled:EvaluatorSide.evaluate",
             lambda outputs: self.pieces([np.packbits(bits).tobytes() for bits in outputs.values()]),
         )
 

@@ -24,7 +24,7 @@ from twinveil.estimate.seconds import Link
 from twinveil.estimate.wire import round_bytes
 from twinveil.garbling.circuit import run_plain
 from twinveil.garbling.labels import Bools
-from twinveil.protocol.engine import Ask
+from twinveil.protocol.textbook.engine import Ask
 from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.rounds.scripted import Script
 from twinveil.rpc import rounds_pb2 as pb

@@ -20,8 +20,8 @@ from twinveil.crypto.nonces import FreshCiphertexts, Rerandomiser
 from twinveil.halves import blinding
 from twinveil.halves import model as halves_of_model
 from twinveil.halves.blinding import Blinding, Segment
-from twinveil.protocol.engine import Exchange
-from twinveil.protocol.model import s1 as model_s1
+from twinveil.protocol.textbook.engine import Exchange
+from twinveil.protocol.textbook.model import s1 as model_s1
 from twinveil.protocol.packed import layout
 from twinveil.protocol.packed import s1 as packed_s1
 from twinveil.protocol.query import s1 as query_s1

@@ -14,10 +14,10 @@ import numpy as np
 from twinveil.halves.blinding import Segment
 from twinveil.network.schedule import LinearStep, PoolStep, ReluStep
 from twinveil.params import Params
-from twinveil.protocol.garbled import GarbledStep
-from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.textbook.garbled import GarbledStep
+from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
-from twinveil.protocol.shares import windows
+from twinveil.protocol.windows import windows
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
 from twinveil.rounds.observer import Masking
 

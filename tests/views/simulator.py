@@ -37,22 +37,22 @@ from twinveil.garbling.circuit import flatten
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.ot_extension import ExtensionSender, correction_bytes, prepare_bytes
 from twinveil.halves.blinding import picture_segment
-from twinveil.halves.model import Half
+from twinveil.halves.integers import Half
 from twinveil.network.plan import Plan
 from twinveil.parallel import INLINE
 from twinveil.params import Params
 from twinveil.protocol.meter import Meter
-from twinveil.protocol.model import s1 as model_s1
-from twinveil.protocol.model import s2 as model_s2
-from twinveil.protocol.model.layout import ImportLayout
+from twinveil.protocol.textbook.model import s1 as model_s1
+from twinveil.protocol.textbook.model import s2 as model_s2
+from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.packed.steps import steps as packed_steps
-from twinveil.protocol.query.binding import QueryHead
+from twinveil.protocol.binding import QueryHead
 from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.query.engines_s2 import query_s2
-from twinveil.protocol.query.s1 import Tools
+from twinveil.protocol.textbook.query.s1 import Tools
 from twinveil.protocol.textbook.steps import TextbookLayout
-from twinveil.protocol.wide import random_bits
+from twinveil.protocol.textbook.wide import random_bits
 from twinveil.rehearsal.clouds import Claimed, finish
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer

@@ -19,7 +19,7 @@ from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.windows import max_windows
 from twinveil.network.schedule import schedule
-from twinveil.protocol.stages import circuits
+from twinveil.protocol.packed.stages import circuits
 
 REPEATS = 15
 

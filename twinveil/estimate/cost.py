@@ -11,7 +11,7 @@ from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import POWER_P2, Tally
 from twinveil.estimate.wire import round_bytes
 from twinveil.garbling.ot_extension import correction_bytes, masked_bytes
-from twinveil.protocol.garbled import GarbledStep
+from twinveil.protocol.textbook.garbled import GarbledStep
 
 
 @dataclass

@@ -24,7 +24,7 @@ from twinveil.garbling.gadgets import add_mask, relu_requantise, subtract
 from twinveil.garbling.garbler import garble
 from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
-from twinveil.protocol.garbled import GarbledStep
+from twinveil.protocol.textbook.garbled import GarbledStep
 from twinveil.rpc.rounds_pb2 import Chunk
 
 LAYER = (20, 1568)

@@ -14,7 +14,7 @@ from twinveil.estimate.cost import Cost, Costs, corrections, function, garbled_b
 from twinveil.estimate.wire import round_bytes
 from twinveil.network.plan import Dense
 from twinveil.network.schedule import Stage
-from twinveil.protocol.garbled import GarbledStep
+from twinveil.protocol.textbook.garbled import GarbledStep
 from twinveil.protocol.meter import nonlinear
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
 

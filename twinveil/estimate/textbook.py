@@ -14,9 +14,9 @@ from twinveil.estimate.cost import Cost, Costs, corrections, function, garbled_b
 from twinveil.estimate.wire import round_bytes
 from twinveil.network.plan import Plan
 from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage, schedule
-from twinveil.protocol.garbled import GarbledStep
+from twinveil.protocol.textbook.garbled import GarbledStep
 from twinveil.protocol.meter import nonlinear
-from twinveil.protocol.shares import windows
+from twinveil.protocol.windows import windows
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
 
 

@@ -1,63 +1,52 @@
-"""A model in two halves as it travels: every layer's weights, then every layer's biases."""
+"""A model in two halves as it travels: for each of its engines, in their order, in the engine's own form."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 from gmpy2 import mpz
 
-from twinveil.halves.blinding import (
-    Segment,
-    blind_values,
-    decode,
-    half_bytes,
-    layer_segments,
-    offset_binary,
-)
+from twinveil.errors import InvalidMessage
+from twinveil.halves import integers, ring
 from twinveil.network.plan import Plan, QuantisedModel
 from twinveil.params import Params
 
-Half = Mapping[str, tuple[Sequence[mpz], Sequence[mpz]]]
+
+@dataclass(frozen=True)
+class Halves:
+    """One cloud's half for each engine, checked."""
+
+    packed: ring.ModelHalf | None = None
+    textbook: integers.Half | None = None
 
 
-def model_segments(plan: Plan, params: Params) -> list[tuple[str, int, Segment]]:
-    """(layer, 0 for weights or 1 for biases, segment) in the order of the wire."""
-    pairs = [
-        (node.name, layer_segments(plan, node, key_bits=params.key_bits, sigma=params.sigma))
-        for node in plan.linear_nodes
-    ]
-    return [(name, which, pair[which]) for which in (0, 1) for name, pair in pairs]
+def half_sizes(plan: Plan, engines: Sequence[str], params: Params) -> list[int]:
+    """Bytes of one cloud's half for each engine. Raises TooMuch for more than an import takes."""
+    sizes = {"packed": ring.model_bytes, "textbook": integers.model_bytes}
+    return [sizes[engine](plan, params) for engine in engines]
 
 
-def model_plaintexts(plan: Plan, params: Params) -> tuple[int, int]:
-    """Plaintexts blinded by K*M, and by b+r."""
-    segments = model_segments(plan, params)
-    return (
-        sum(segment.plaintexts for _, which, segment in segments if which == 0),
-        sum(segment.plaintexts for _, which, segment in segments if which == 1),
-    )
+def blind_model(model: QuantisedModel, engines: Sequence[str], params: Params, n: mpz) -> tuple[bytes, bytes]:
+    """The owner's halves, for S1 and for S2."""
+    blind = {"packed": ring.blind_model, "textbook": integers.blind_model}
+    pairs = [blind[engine](model, params, n) for engine in engines]
+    return b"".join(first for first, _ in pairs), b"".join(second for _, second in pairs)
 
 
-def blind_model(model: QuantisedModel, params: Params, n: mpz) -> tuple[bytes, bytes]:
-    """S1's half (K*M, b+r) and S2's half (M^-1, r) in wire form."""
-    pairs = []
-    for name, which, segment in model_segments(model.plan, params):
-        values = (model.weights, model.biases)[which][name]
-        unsigned = offset_binary(np.asarray(values, np.int64), segment.bits)
-        pairs.append(blind_values(unsigned, segment, n))
-    return b"".join(pair[0] for pair in pairs), b"".join(pair[1] for pair in pairs)
-
-
-def model_half(plan: Plan, params: Params, n: mpz, data: bytes) -> Half:
-    """One cloud's half, checked value by value. Raises InvalidMessage."""
-    found: dict[str, list[Sequence[mpz]]] = {}
-    width, start = half_bytes(n), 0
-    for name, _, segment in model_segments(plan, params):
-        size = segment.plaintexts * width
-        found.setdefault(name, []).append(decode(data[start : start + size], segment, n))
+def read_halves(plan: Plan, engines: Sequence[str], params: Params, n: mpz, data: bytes) -> Halves:
+    """Raises InvalidMessage unless sizes are exact and every number is in its range."""
+    sizes = half_sizes(plan, engines, params)
+    if len(data) != sum(sizes):
+        raise InvalidMessage(f"half a model of this plan has {sum(sizes)} bytes, not {len(data)}")
+    parts, start = {}, 0
+    for engine, size in zip(engines, sizes, strict=True):
+        parts[engine] = data[start : start + size]
         start += size
-    return {name: (weights, biases) for name, (weights, biases) in found.items()}
+    return Halves(
+        ring.read_model_half(plan, params, n, parts["packed"]) if "packed" in parts else None,
+        integers.read_model_half(plan, params, n, parts["textbook"]) if "textbook" in parts else None,
+    )
 
 
 def collect(pieces: Iterable[bytes]) -> bytes:

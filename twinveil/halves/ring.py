@@ -24,12 +24,11 @@ from twinveil.halves.blinding import (
     Segment,
     blind_values,
     decode,
-    half_bytes,
     offset_binary,
     segment,
 )
 from twinveil.network.plan import Plan, QuantisedModel
-from twinveil.params import PACKED_SIGMA
+from twinveil.params import PACKED_SIGMA, Params
 from twinveil.ring import Words, pack_words, packed_bytes, uniform, unpack_words
 
 SPARE_BITS = 1
@@ -62,12 +61,24 @@ def kernel_segments(plan: Plan, key_bits: int, sigma: int = PACKED_SIGMA) -> dic
     return made
 
 
-def blind_model(
-    model: QuantisedModel, key_bits: int, n: mpz, sigma: int = PACKED_SIGMA
-) -> tuple[bytes, bytes]:
+def model_bytes(plan: Plan, params: Params) -> int:
+    """Of one cloud's half. Raises TooMuch for more than an import takes."""
+    return sum(_sizes(plan, params.key_bits))
+
+
+def _sizes(plan: Plan, key_bits: int) -> list[int]:
+    """Of each layer's kernel, then of each layer's biases."""
+    segments = kernel_segments(plan, key_bits)
+    sizes = [segments[node.name].plaintexts * (key_bits // 8) for node in plan.linear_nodes]
+    return sizes + [
+        packed_bytes(plan.shapes[node.name][0], node.accumulator_bits) for node in plan.linear_nodes
+    ]
+
+
+def blind_model(model: QuantisedModel, params: Params, n: mpz) -> tuple[bytes, bytes]:
     """The owner's halves, for S1 and for S2: all kernels, then all biases."""
     halves: tuple[list[bytes], list[bytes]] = ([], [])
-    segments = kernel_segments(model.plan, key_bits, sigma)
+    segments = kernel_segments(model.plan, params.key_bits)
     pairs = [
         blind_values(offset_binary(model.weights[node.name], node.weight_bits), segments[node.name], n)
         for node in model.plan.linear_nodes
@@ -83,11 +94,9 @@ def blind_model(
     return b"".join(halves[0]), b"".join(halves[1])
 
 
-def read_model_half(plan: Plan, key_bits: int, n: mpz, data: bytes, sigma: int = PACKED_SIGMA) -> ModelHalf:
+def read_model_half(plan: Plan, params: Params, n: mpz, data: bytes) -> ModelHalf:
     """Raises InvalidMessage unless sizes are exact and every number is in 1 to N - 1, for kernels."""
-    segments = kernel_segments(plan, key_bits, sigma)
-    sizes = [segments[node.name].plaintexts * half_bytes(n) for node in plan.linear_nodes]
-    sizes += [packed_bytes(plan.shapes[node.name][0], node.accumulator_bits) for node in plan.linear_nodes]
+    segments, sizes = kernel_segments(plan, params.key_bits), _sizes(plan, params.key_bits)
     if len(data) != sum(sizes):
         raise InvalidMessage(f"half a model of this plan has {sum(sizes)} bytes, not {len(data)}")
     ends = np.cumsum(sizes).tolist()
@@ -105,8 +114,13 @@ def picture_bytes(plan: Plan) -> int:
     return packed_bytes(int(np.prod(plan.image_shape)), plan.image_bits)
 
 
-def share_picture(image: npt.NDArray[np.integer], plan: Plan) -> tuple[bytes, bytes]:
-    """The user's halves of one picture (channels, height, width): m, and d xor m."""
+def share_pictures(images: npt.NDArray[np.integer], plan: Plan) -> tuple[bytes, bytes]:
+    """The user's halves of its pictures (pictures, channels, height, width), one after the other: m, and d xor m."""
+    halves = [_share(image, plan) for image in images]
+    return b"".join(first for first, _ in halves), b"".join(second for _, second in halves)
+
+
+def _share(image: npt.NDArray[np.integer], plan: Plan) -> tuple[bytes, bytes]:
     drawn = uniform((image.size,), plan.image_bits)
     return (
         pack_words(drawn, plan.image_bits),
@@ -114,8 +128,13 @@ def share_picture(image: npt.NDArray[np.integer], plan: Plan) -> tuple[bytes, by
     )
 
 
-def read_picture_half(plan: Plan, data: bytes) -> Words:
-    """(channels, height, width). Raises InvalidMessage for another size; any content is half a picture."""
-    if len(data) != picture_bytes(plan):
-        raise InvalidMessage(f"half a picture has {picture_bytes(plan)} bytes here, not {len(data)}")
-    return unpack_words(data, int(np.prod(plan.image_shape)), plan.image_bits).reshape(plan.image_shape)
+def read_picture_halves(plan: Plan, pictures: int, data: bytes) -> list[Words]:
+    """(channels, height, width) of each. Raises InvalidMessage for another size; any content is a half."""
+    size = picture_bytes(plan)
+    if len(data) != pictures * size:
+        raise InvalidMessage(f"{pictures} half pictures have {pictures * size} bytes here, not {len(data)}")
+    count = int(np.prod(plan.image_shape))
+    return [
+        unpack_words(data[start : start + size], count, plan.image_bits).reshape(plan.image_shape)
+        for start in range(0, len(data), size)
+    ]

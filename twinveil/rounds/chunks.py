@@ -6,7 +6,6 @@ Round -> serialise -> Chunk(sequence 0, part 0) Chunk(0, 1) ... Chunk(0, k, last
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
@@ -14,14 +13,9 @@ from twinveil.errors import InvalidMessage, OutOfOrder, TooMuch
 from twinveil.rpc.rounds_pb2 import Chunk, Round
 
 CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class MessageLimits:
-    """What one direction of a conversation may carry, in bytes of serialised Rounds."""
-
-    message_bytes: int = 128 << 20
-    conversation_bytes: int = 1 << 30
+MESSAGE_BYTES = 128 << 20
+"""Of one serialised Round, at most. How many there are in a conversation is for its script to say: a plan's
+steps, or as many items as there is memory for."""
 
 
 def cut(data: bytes, sequence: int) -> Iterator[Chunk]:
@@ -45,12 +39,14 @@ def parse(data: bytes) -> Round:
 
 
 class Assembler:
-    """Puts the chunks of one direction of a conversation together, one Round after the other."""
+    """Puts the chunks of one direction of a conversation together, one Round after the other.
 
-    def __init__(self, limits: MessageLimits) -> None:
-        self._limits = limits
+    most: bytes of a Round.
+    """
+
+    def __init__(self, most: int = MESSAGE_BYTES) -> None:
+        self._most = most
         self._sequence = 0
-        self._total = 0
         self._parts = 0
         self._data = bytearray()
 
@@ -69,11 +65,8 @@ class Assembler:
             raise TooMuch(f"a chunk of {len(chunk.data)} bytes: at most {CHUNK_BYTES} are allowed")
         if len(chunk.data) < CHUNK_BYTES and not chunk.last:
             raise InvalidMessage("a chunk that is not the last of its message must be full")
-        self._total += len(chunk.data)
-        if len(self._data) + len(chunk.data) > self._limits.message_bytes:
-            raise TooMuch(f"a message of more than {self._limits.message_bytes} bytes")
-        if self._total > self._limits.conversation_bytes:
-            raise TooMuch(f"a conversation of more than {self._limits.conversation_bytes} bytes")
+        if len(self._data) + len(chunk.data) > self._most:
+            raise TooMuch(f"a message of more than {self._most} bytes")
         self._data += chunk.data
         self._parts += 1
         if not chunk.last:

@@ -57,6 +57,9 @@ class Observer(Protocol):
     def half(self, name: str, values: Sequence[mpz]) -> None:
         """A client's half: integers modulo N."""
 
+    def shared(self, name: str, words: npt.NDArray[np.uint64], bits: int) -> None:
+        """A share modulo 2^bits: half a picture or biases; at S2 x - r out of a circuit."""
+
     def decrypted(self, name: str, plaintexts: Sequence[mpz], masking: Masking | None) -> None:
         """Plaintexts as S2 has them; masking None: an operand that is uniform modulo N."""
 
@@ -80,6 +83,8 @@ class Blind:
     def sent(self, message: pb.Round) -> None: ...
 
     def half(self, name: str, values: Sequence[mpz]) -> None: ...
+
+    def shared(self, name: str, words: npt.NDArray[np.uint64], bits: int) -> None: ...
 
     def decrypted(self, name: str, plaintexts: Sequence[mpz], masking: Masking | None) -> None: ...
 

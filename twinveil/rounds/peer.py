@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from twinveil.rpc.rounds_pb2 import Round
+
+Ask = Callable[[Round], Round]
+"""S1's way to S2: one message, one answer."""
 
 
 class Peer(Protocol):

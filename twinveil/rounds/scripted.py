@@ -14,21 +14,28 @@ from collections.abc import Callable, Generator
 from twinveil.errors import InvalidMessage, OutOfOrder, PeerMismatch
 from twinveil.rpc import rounds_pb2 as pb
 
-ROUNDS_VERSION = 3
+ROUNDS_VERSION = 4
 """Between the clouds: raised whenever a message changes, or how labels and pads in one are hashed."""
 SESSION_BYTES = 16
 """Of the random name that S1 gives each conversation, import or query: its oblivious transfers' own."""
 
 Script = Generator[pb.Round, pb.Round, None]
+Dialogue = Generator[pb.Round, pb.Round, pb.Round]
+"""S2's part of some steps: yields replies, is sent requests, returns the request that it does not answer."""
+
+
+def check_version(version: int) -> None:
+    """Raises unless S1 speaks the same version."""
+    if version != ROUNDS_VERSION:
+        raise PeerMismatch(
+            f"cloud_s1 speaks protocol version {version}, this cloud {ROUNDS_VERSION}: "
+            "install the same version on both"
+        )
 
 
 def check_opening(opening: pb.OpenImport | pb.OpenQuery | pb.OpenItems) -> None:
     """Raises unless S1 speaks the same version and names the conversation."""
-    if opening.protocol_version != ROUNDS_VERSION:
-        raise PeerMismatch(
-            f"cloud_s1 speaks protocol version {opening.protocol_version}, this cloud {ROUNDS_VERSION}: "
-            "install the same version on both"
-        )
+    check_version(opening.protocol_version)
     if len(opening.session_id) != SESSION_BYTES:
         raise InvalidMessage(f"a session id has {SESSION_BYTES} bytes, not {len(opening.session_id)}")
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from twinveil.rpc import types_pb2 as twinveil_dot_rpc_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctwinveil/rpc/catalogue.proto\x12\x0ctwinveil.rpc\x1a\x18twinveil/rpc/types.proto\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x83\x01\n\rGetModelReply\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.twinveil.rpc.ModelEntry\x12\x11\n\tplan_json\x18\x02 \x01(\t\x12\x11\n\tcard_json\x18\x03 \x01(\t\x12\x17\n\x0fkey_fingerprint\x18\x04 \x01(\x0cJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07\x32\xa1\x01\n\tCatalogue\x12L\n\nListModels\x12\x1f.twinveil.rpc.ListModelsRequest\x1a\x1d.twinveil.rpc.ListModelsReply\x12\x46\n\x08GetModel\x12\x1d.twinveil.rpc.GetModelRequest\x1a\x1b.twinveil.rpc.GetModelReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctwinveil/rpc/catalogue.proto\x12\x0ctwinveil.rpc\x1a\x18twinveil/rpc/types.proto\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x96\x01\n\rGetModelReply\x12\'\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x18.twinveil.rpc.ModelEntry\x12\x11\n\tplan_json\x18\x02 \x01(\t\x12\x11\n\tcard_json\x18\x03 \x01(\t\x12\x17\n\x0fkey_fingerprint\x18\x04 \x01(\x0c\x12\x11\n\timport_id\x18\x07 \x01(\x0cJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07\x32\xa1\x01\n\tCatalogue\x12L\n\nListModels\x12\x1f.twinveil.rpc.ListModelsRequest\x1a\x1d.twinveil.rpc.ListModelsReply\x12\x46\n\x08GetModel\x12\x1d.twinveil.rpc.GetModelRequest\x1a\x1b.twinveil.rpc.GetModelReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_start=72
   _globals['_GETMODELREQUEST']._serialized_end=121
   _globals['_GETMODELREPLY']._serialized_start=124
-  _globals['_GETMODELREPLY']._serialized_end=255
-  _globals['_CATALOGUE']._serialized_start=258
-  _globals['_CATALOGUE']._serialized_end=419
+  _globals['_GETMODELREPLY']._serialized_end=274
+  _globals['_CATALOGUE']._serialized_start=277
+  _globals['_CATALOGUE']._serialized_end=438
 # @@protoc_insertion_point(module_scope)

@@ -48,12 +48,15 @@ class GetModelReply(_message.Message):
     PLAN_JSON_FIELD_NUMBER: _builtins.int
     CARD_JSON_FIELD_NUMBER: _builtins.int
     KEY_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
     plan_json: _builtins.str
     """the plan's canonical JSON"""
     card_json: _builtins.str
     """the model card: classes, crop, accuracy"""
     key_fingerprint: _builtins.bytes
     """of S2's public key, as the owner pinned it"""
+    import_id: _builtins.bytes
+    """a query names it, so that it meets no later model of the same name"""
     @_builtins.property
     def entry(self) -> _types_pb2.ModelEntry: ...
     def __init__(
@@ -63,10 +66,11 @@ class GetModelReply(_message.Message):
         plan_json: _builtins.str = ...,
         card_json: _builtins.str = ...,
         key_fingerprint: _builtins.bytes = ...,
+        import_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_json", b"card_json", "entry", b"entry", "key_fingerprint", b"key_fingerprint", "plan_json", b"plan_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["card_json", b"card_json", "entry", b"entry", "import_id", b"import_id", "key_fingerprint", b"key_fingerprint", "plan_json", b"plan_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

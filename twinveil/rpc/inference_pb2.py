@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from twinveil.rpc import types_pb2 as twinveil_dot_rpc_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctwinveil/rpc/inference.proto\x12\x0ctwinveil.rpc\x1a\x18twinveil/rpc/types.proto\"\xae\x01\n\tQueryHalf\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x10\n\x08query_id\x18\x02 \x01(\x0c\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x11\n\tplan_hash\x18\x05 \x01(\x0c\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\t\x12\x12\n\nlabel_only\x18\x07 \x01(\x08\x12\x10\n\x08pictures\x18\x08 \x01(\r\x12\x0c\n\x04half\x18\t \x01(\x0c\"n\n\x0b\x41nswerEvent\x12*\n\x08progress\x18\x01 \x01(\x0b\x32\x16.twinveil.rpc.ProgressH\x00\x12*\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x18.twinveil.rpc.AnswerHalfH\x00\x42\x07\n\x05\x65vent\"0\n\nAnswerHalf\x12\x0c\n\x04half\x18\x01 \x01(\x0c\x12\x14\n\x0c\x66igures_json\x18\x02 \x01(\t2M\n\tInference\x12@\n\x08\x43lassify\x12\x17.twinveil.rpc.QueryHalf\x1a\x19.twinveil.rpc.AnswerEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctwinveil/rpc/inference.proto\x12\x0ctwinveil.rpc\x1a\x18twinveil/rpc/types.proto\"\xc1\x01\n\tQueryHalf\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x10\n\x08query_id\x18\x02 \x01(\x0c\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x11\n\tplan_hash\x18\x05 \x01(\x0c\x12\x0e\n\x06\x65ngine\x18\x06 \x01(\t\x12\x12\n\nlabel_only\x18\x07 \x01(\x08\x12\x10\n\x08pictures\x18\x08 \x01(\r\x12\x0c\n\x04half\x18\t \x01(\x0c\x12\x11\n\timport_id\x18\n \x01(\x0c\"n\n\x0b\x41nswerEvent\x12*\n\x08progress\x18\x01 \x01(\x0b\x32\x16.twinveil.rpc.ProgressH\x00\x12*\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x18.twinveil.rpc.AnswerHalfH\x00\x42\x07\n\x05\x65vent\"0\n\nAnswerHalf\x12\x0c\n\x04half\x18\x01 \x01(\x0c\x12\x14\n\x0c\x66igures_json\x18\x02 \x01(\t2M\n\tInference\x12@\n\x08\x43lassify\x12\x17.twinveil.rpc.QueryHalf\x1a\x19.twinveil.rpc.AnswerEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'twinveil.rpc.inference_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_QUERYHALF']._serialized_start=73
-  _globals['_QUERYHALF']._serialized_end=247
-  _globals['_ANSWEREVENT']._serialized_start=249
-  _globals['_ANSWEREVENT']._serialized_end=359
-  _globals['_ANSWERHALF']._serialized_start=361
-  _globals['_ANSWERHALF']._serialized_end=409
-  _globals['_INFERENCE']._serialized_start=411
-  _globals['_INFERENCE']._serialized_end=488
+  _globals['_QUERYHALF']._serialized_end=266
+  _globals['_ANSWEREVENT']._serialized_start=268
+  _globals['_ANSWEREVENT']._serialized_end=378
+  _globals['_ANSWERHALF']._serialized_start=380
+  _globals['_ANSWERHALF']._serialized_end=428
+  _globals['_INFERENCE']._serialized_start=430
+  _globals['_INFERENCE']._serialized_end=507
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from twinveil.rpc import types_pb2 as twinveil_dot_rpc_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctwinveil/rpc/provision.proto\x12\x0ctwinveil.rpc\x1a\x18twinveil/rpc/types.proto\"R\n\nModelChunk\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.twinveil.rpc.ModelHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05piece\"\xe2\x01\n\x0bModelHeader\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x11\n\timport_id\x18\x04 \x01(\x0c\x12\x11\n\tplan_json\x18\x05 \x01(\t\x12\x0f\n\x07\x65ngines\x18\x06 \x03(\t\x12\x12\n\nlabel_only\x18\x07 \x01(\x08\x12\x17\n\x0fkey_fingerprint\x18\x08 \x01(\x0c\x12\x12\n\nmultiplied\x18\t \x01(\r\x12\r\n\x05\x61\x64\x64\x65\x64\x18\n \x01(\r\x12\x12\n\ndata_bytes\x18\x0b \x01(\x04\"u\n\x0eOutsourceEvent\x12*\n\x08progress\x18\x01 \x01(\x0b\x32\x16.twinveil.rpc.ProgressH\x00\x12.\n\noutsourced\x18\x02 \x01(\x0b\x32\x18.twinveil.rpc.ModelEntryH\x00\x42\x07\n\x05\x65vent\"4\n\x12RemoveModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x12\n\x10RemoveModelReply2\xf3\x01\n\tProvision\x12G\n\tOutsource\x12\x18.twinveil.rpc.ModelChunk\x1a\x1c.twinveil.rpc.OutsourceEvent(\x01\x30\x01\x12L\n\nListModels\x12\x1f.twinveil.rpc.ListModelsRequest\x1a\x1d.twinveil.rpc.ListModelsReply\x12O\n\x0bRemoveModel\x12 .twinveil.rpc.RemoveModelRequest\x1a\x1e.twinveil.rpc.RemoveModelReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctwinveil/rpc/provision.proto\x12\x0ctwinveil.rpc\x1a\x18twinveil/rpc/types.proto\"R\n\nModelChunk\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.twinveil.rpc.ModelHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x07\n\x05piece\"\xcb\x01\n\x0bModelHeader\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x11\n\timport_id\x18\x04 \x01(\x0c\x12\x11\n\tplan_json\x18\x05 \x01(\t\x12\x0f\n\x07\x65ngines\x18\x06 \x03(\t\x12\x12\n\nlabel_only\x18\x07 \x01(\x08\x12\x17\n\x0fkey_fingerprint\x18\x08 \x01(\x0c\x12\x12\n\ndata_bytes\x18\x0b \x01(\x04J\x04\x08\t\x10\nJ\x04\x08\n\x10\x0b\"u\n\x0eOutsourceEvent\x12*\n\x08progress\x18\x01 \x01(\x0b\x32\x16.twinveil.rpc.ProgressH\x00\x12.\n\noutsourced\x18\x02 \x01(\x0b\x32\x18.twinveil.rpc.ModelEntryH\x00\x42\x07\n\x05\x65vent\"4\n\x12RemoveModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x12\n\x10RemoveModelReply2\xf3\x01\n\tProvision\x12G\n\tOutsource\x12\x18.twinveil.rpc.ModelChunk\x1a\x1c.twinveil.rpc.OutsourceEvent(\x01\x30\x01\x12L\n\nListModels\x12\x1f.twinveil.rpc.ListModelsRequest\x1a\x1d.twinveil.rpc.ListModelsReply\x12O\n\x0bRemoveModel\x12 .twinveil.rpc.RemoveModelRequest\x1a\x1e.twinveil.rpc.RemoveModelReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,13 +35,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELCHUNK']._serialized_start=72
   _globals['_MODELCHUNK']._serialized_end=154
   _globals['_MODELHEADER']._serialized_start=157
-  _globals['_MODELHEADER']._serialized_end=383
-  _globals['_OUTSOURCEEVENT']._serialized_start=385
-  _globals['_OUTSOURCEEVENT']._serialized_end=502
-  _globals['_REMOVEMODELREQUEST']._serialized_start=504
-  _globals['_REMOVEMODELREQUEST']._serialized_end=556
-  _globals['_REMOVEMODELREPLY']._serialized_start=558
-  _globals['_REMOVEMODELREPLY']._serialized_end=576
-  _globals['_PROVISION']._serialized_start=579
-  _globals['_PROVISION']._serialized_end=822
+  _globals['_MODELHEADER']._serialized_end=360
+  _globals['_OUTSOURCEEVENT']._serialized_start=362
+  _globals['_OUTSOURCEEVENT']._serialized_end=479
+  _globals['_REMOVEMODELREQUEST']._serialized_start=481
+  _globals['_REMOVEMODELREQUEST']._serialized_end=533
+  _globals['_REMOVEMODELREPLY']._serialized_start=535
+  _globals['_REMOVEMODELREPLY']._serialized_end=553
+  _globals['_PROVISION']._serialized_start=556
+  _globals['_PROVISION']._serialized_end=799
 # @@protoc_insertion_point(module_scope)

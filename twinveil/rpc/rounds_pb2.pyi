@@ -88,6 +88,8 @@ class Round(_message.Message):
     ITEM_WORDS_FIELD_NUMBER: _builtins.int
     SHARED_TURN_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    SPEND_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open_import(self) -> Global___OpenImport:
         """Import of a model (owner's data), then its commitment."""
@@ -100,7 +102,7 @@ class Round(_message.Message):
     def done(self) -> Global___Done: ...
     @_builtins.property
     def open_query(self) -> Global___OpenQuery:
-        """One query."""
+        """One query of the textbook engine."""
 
     @_builtins.property
     def query_opened(self) -> Global___QueryOpened: ...
@@ -114,7 +116,7 @@ class Round(_message.Message):
     def import_factors(self) -> Global___ImportFactors: ...
     @_builtins.property
     def masked_plaintexts(self) -> Global___MaskedPlaintexts:
-        """Steps that both use."""
+        """Its steps, and those of its import."""
 
     @_builtins.property
     def corrections(self) -> Global___Corrections: ...
@@ -156,6 +158,10 @@ class Round(_message.Message):
     def shared_turn(self) -> Global___SharedTurn: ...
     @_builtins.property
     def labels(self) -> Global___Labels: ...
+    @_builtins.property
+    def spend(self) -> Global___Spend: ...
+    @_builtins.property
+    def withheld(self) -> Global___Withheld: ...
     def __init__(
         self,
         *,
@@ -188,12 +194,14 @@ class Round(_message.Message):
         item_words: Global___ItemWords | None = ...,
         shared_turn: Global___SharedTurn | None = ...,
         labels: Global___Labels | None = ...,
+        spend: Global___Spend | None = ...,
+        withheld: Global___Withheld | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "bind", b"bind", "body", b"body", "commit", b"commit", "corrections", b"corrections", "done", b"done", "encrypted_shares", b"encrypted_shares", "garbled_batch", b"garbled_batch", "import_factors", b"import_factors", "import_opened", b"import_opened", "item_inputs", b"item_inputs", "item_offer", b"item_offer", "item_words", b"item_words", "items_opened", b"items_opened", "labels", b"labels", "make_item", b"make_item", "masked_kernel", b"masked_kernel", "masked_plaintexts", b"masked_plaintexts", "masked_sums", b"masked_sums", "open_import", b"open_import", "open_items", b"open_items", "open_query", b"open_query", "prepare", b"prepare", "prepared", b"prepared", "query_opened", b"query_opened", "record_bits", b"record_bits", "shared_kernel", b"shared_kernel", "shared_turn", b"shared_turn", "smp_operands", b"smp_operands", "smp_products", b"smp_products"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "bind", b"bind", "body", b"body", "commit", b"commit", "corrections", b"corrections", "done", b"done", "encrypted_shares", b"encrypted_shares", "garbled_batch", b"garbled_batch", "import_factors", b"import_factors", "import_opened", b"import_opened", "item_inputs", b"item_inputs", "item_offer", b"item_offer", "item_words", b"item_words", "items_opened", b"items_opened", "labels", b"labels", "make_item", b"make_item", "masked_kernel", b"masked_kernel", "masked_plaintexts", b"masked_plaintexts", "masked_sums", b"masked_sums", "open_import", b"open_import", "open_items", b"open_items", "open_query", b"open_query", "prepare", b"prepare", "prepared", b"prepared", "query_opened", b"query_opened", "record_bits", b"record_bits", "shared_kernel", b"shared_kernel", "shared_turn", b"shared_turn", "smp_operands", b"smp_operands", "smp_products", b"smp_products", "spend", b"spend", "withheld", b"withheld"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "bind", b"bind", "body", b"body", "commit", b"commit", "corrections", b"corrections", "done", b"done", "encrypted_shares", b"encrypted_shares", "garbled_batch", b"garbled_batch", "import_factors", b"import_factors", "import_opened", b"import_opened", "item_inputs", b"item_inputs", "item_offer", b"item_offer", "item_words", b"item_words", "items_opened", b"items_opened", "labels", b"labels", "make_item", b"make_item", "masked_kernel", b"masked_kernel", "masked_plaintexts", b"masked_plaintexts", "masked_sums", b"masked_sums", "open_import", b"open_import", "open_items", b"open_items", "open_query", b"open_query", "prepare", b"prepare", "prepared", b"prepared", "query_opened", b"query_opened", "record_bits", b"record_bits", "shared_kernel", b"shared_kernel", "shared_turn", b"shared_turn", "smp_operands", b"smp_operands", "smp_products", b"smp_products"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "bind", b"bind", "body", b"body", "commit", b"commit", "corrections", b"corrections", "done", b"done", "encrypted_shares", b"encrypted_shares", "garbled_batch", b"garbled_batch", "import_factors", b"import_factors", "import_opened", b"import_opened", "item_inputs", b"item_inputs", "item_offer", b"item_offer", "item_words", b"item_words", "items_opened", b"items_opened", "labels", b"labels", "make_item", b"make_item", "masked_kernel", b"masked_kernel", "masked_plaintexts", b"masked_plaintexts", "masked_sums", b"masked_sums", "open_import", b"open_import", "open_items", b"open_items", "open_query", b"open_query", "prepare", b"prepare", "prepared", b"prepared", "query_opened", b"query_opened", "record_bits", b"record_bits", "shared_kernel", b"shared_kernel", "shared_turn", b"shared_turn", "smp_operands", b"smp_operands", "smp_products", b"smp_products", "spend", b"spend", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["open_import", "import_opened", "commit", "done", "open_query", "query_opened", "prepare", "prepared", "bind", "import_factors", "masked_plaintexts", "corrections", "garbled_batch", "encrypted_shares", "masked_sums", "answered", "smp_operands", "smp_products", "record_bits", "masked_kernel", "shared_kernel", "open_items", "items_opened", "make_item", "item_inputs", "item_offer", "item_words", "shared_turn", "labels"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["open_import", "import_opened", "commit", "done", "open_query", "query_opened", "prepare", "prepared", "bind", "import_factors", "masked_plaintexts", "corrections", "garbled_batch", "encrypted_shares", "masked_sums", "answered", "smp_operands", "smp_products", "record_bits", "masked_kernel", "shared_kernel", "open_items", "items_opened", "make_item", "item_inputs", "item_offer", "item_words", "shared_turn", "labels", "spend", "withheld"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -201,43 +209,42 @@ Global___Round: _TypeAlias = Round  # noqa: Y015
 
 @_typing.final
 class OpenImport(_message.Message):
-    """S1 -> S2: both hold their half of this import; go."""
+    """S1 -> S2: both hold their half of this import for this engine; go. Once an engine."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     IMPORT_ID_FIELD_NUMBER: _builtins.int
     LAYOUT_FIELD_NUMBER: _builtins.int
-    ENGINES_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     BINDING_FIELD_NUMBER: _builtins.int
     BASE_OT_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     import_id: _builtins.bytes
     layout: _builtins.bytes
-    """SHA-256 of plan, engines, key size, sigma, and where each weight and bias sits"""
+    """SHA-256 of plan, key size, sigma, and where each weight and bias sits"""
+    engine: _builtins.str
     session_id: _builtins.bytes
     """random: of this conversation's oblivious transfers"""
     binding: _builtins.bytes
     """SHA-256 of id, the owner's certificate, model, version and policy"""
     base_ot: _builtins.bytes
     """packed: of the transfers in which S1 chooses"""
-    @_builtins.property
-    def engines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         protocol_version: _builtins.int = ...,
         import_id: _builtins.bytes = ...,
         layout: _builtins.bytes = ...,
-        engines: _abc.Iterable[_builtins.str] | None = ...,
+        engine: _builtins.str = ...,
         session_id: _builtins.bytes = ...,
         binding: _builtins.bytes = ...,
         base_ot: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ot", b"base_ot", "binding", b"binding", "engines", b"engines", "import_id", b"import_id", "layout", b"layout", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ot", b"base_ot", "binding", b"binding", "engine", b"engine", "import_id", b"import_id", "layout", b"layout", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,15 +319,11 @@ class OpenQuery(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     IMPORT_ID_FIELD_NUMBER: _builtins.int
     LAYOUT_FIELD_NUMBER: _builtins.int
-    ENGINE_FIELD_NUMBER: _builtins.int
-    PICTURES_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     session_id: _builtins.bytes
     import_id: _builtins.bytes
     layout: _builtins.bytes
     """as in OpenImport"""
-    engine: _builtins.str
-    pictures: _builtins.int
     def __init__(
         self,
         *,
@@ -328,12 +331,10 @@ class OpenQuery(_message.Message):
         session_id: _builtins.bytes = ...,
         import_id: _builtins.bytes = ...,
         layout: _builtins.bytes = ...,
-        engine: _builtins.str = ...,
-        pictures: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "import_id", b"import_id", "layout", b"layout", "pictures", b"pictures", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id", "layout", b"layout", "protocol_version", b"protocol_version", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -360,24 +361,18 @@ Global___QueryOpened: _TypeAlias = QueryOpened  # noqa: Y015
 
 @_typing.final
 class Prepare(_message.Message):
-    """S1 -> S2: what does not depend on the picture."""
-
     DESCRIPTOR: _descriptor.Descriptor
 
     BASE_OT_FIELD_NUMBER: _builtins.int
-    MASKED_SUMS_FIELD_NUMBER: _builtins.int
     base_ot: _builtins.bytes
-    masked_sums: _builtins.bytes
-    """E(x1 (x) K + b + mask), all layers"""
     def __init__(
         self,
         *,
         base_ot: _builtins.bytes = ...,
-        masked_sums: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ot", b"base_ot", "masked_sums", b"masked_sums"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_ot", b"base_ot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -406,7 +401,7 @@ Global___Prepared: _TypeAlias = Prepared  # noqa: Y015
 
 @_typing.final
 class Bind(_message.Message):
-    """S1 -> S2: this conversation is for the user's query of this id."""
+    """S1 -> S2: which query of a user this is."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -535,7 +530,7 @@ Global___GarbledBatch: _TypeAlias = GarbledBatch  # noqa: Y015
 
 @_typing.final
 class EncryptedShares(_message.Message):
-    """S2 -> S1: E(x2), S2's shares, in the layout of the next step."""
+    """S2 -> S1: values that are masked within the plaintext, encrypted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -556,7 +551,7 @@ Global___EncryptedShares: _TypeAlias = EncryptedShares  # noqa: Y015
 
 @_typing.final
 class MaskedSums(_message.Message):
-    """S1 -> S2: E(sum + mask), every slot with its own mask."""
+    """S1 -> S2: E(x + s), each value under its own mask."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -710,7 +705,7 @@ Global___SharedKernel: _TypeAlias = SharedKernel  # noqa: Y015
 
 @_typing.final
 class OpenItems(_message.Message):
-    """S1 -> S2: items of this model will be made, and spent, in this conversation."""
+    """S1 -> S2: items of this model will be made in this conversation. They live as long as it does."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -890,6 +885,85 @@ class ItemWords(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ItemWords: _TypeAlias = ItemWords  # noqa: Y015
+
+@_typing.final
+class Spend(_message.Message):
+    """S1 -> S2: a user's query, one picture an item, in a conversation of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Item(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SESSION_ID_FIELD_NUMBER: _builtins.int
+        NUMBER_FIELD_NUMBER: _builtins.int
+        session_id: _builtins.bytes
+        """of the conversation in which it was made"""
+        number: _builtins.int
+        """in that conversation"""
+        def __init__(
+            self,
+            *,
+            session_id: _builtins.bytes = ...,
+            number: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "session_id", b"session_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    BIND_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    protocol_version: _builtins.int
+    import_id: _builtins.bytes
+    @_builtins.property
+    def bind(self) -> Global___Bind: ...
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Spend.Item]: ...
+    def __init__(
+        self,
+        *,
+        protocol_version: _builtins.int = ...,
+        import_id: _builtins.bytes = ...,
+        bind: Global___Bind | None = ...,
+        items: _abc.Iterable[Global___Spend.Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bind", b"bind"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bind", b"bind", "import_id", b"import_id", "items", b"items", "protocol_version", b"protocol_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Spend: _TypeAlias = Spend  # noqa: Y015
+
+@_typing.final
+class Withheld(_message.Message):
+    """S2 -> S1: nothing of these items was opened; they can serve another query."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    error: _builtins.str
+    """its type"""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        error: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Withheld: _TypeAlias = Withheld  # noqa: Y015
 
 @_typing.final
 class SharedTurn(_message.Message):

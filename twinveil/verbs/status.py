@@ -37,7 +37,7 @@ class RoleStatus:
     key_fingerprint: str = ""
     models: tuple[str, ...] = ()
     running_queries: int = 0
-    prepared_queries: int = 0
+    ready_items: int = 0
     uptime_seconds: float = 0.0
     memory_bytes: int = 0
     pid: int = 0
@@ -107,7 +107,7 @@ def ask(settings: CallerSettings, role: str) -> RoleStatus:
         key_fingerprint=reply.key_fingerprint.hex(),
         models=tuple(_named(entry) for entry in reply.models),
         running_queries=reply.running_queries,
-        prepared_queries=reply.prepared_queries,
+        ready_items=reply.ready_items,
         uptime_seconds=round(reply.uptime_seconds, 1),
         memory_bytes=reply.memory_bytes,
         pid=reply.pid,

@@ -53,6 +53,9 @@ class Recording:
         bits = self.view.subject.n.bit_length()
         self._add("half", name, bits=bits, arrays={"values": rows(values, bits)})
 
+    def shared(self, name: str, words: npt.NDArray[np.uint64], bits: int) -> None:
+        self._add("shared", name, bits=bits, arrays={"values": rows([mpz(int(word)) for word in words.reshape(-1)], bits)})
+
     def decrypted(self, name: str, plaintexts: Sequence[mpz], masking: Masking | None) -> None:
         bits = self.view.subject.n.bit_length()
         self._add("decrypted", name, bits=bits, masking=masking, arrays={"values": rows(plaintexts, bits)})

@@ -1,1 +1,1 @@
-"""The import of a model at both clouds: halves in, shares and ciphertexts out."""
+"""A model at both clouds, for each engine that it was outsourced for."""

@@ -1,185 +1,58 @@
-"""Import of a model, S1's side.
-
-owner -> S1   A = K*M, b' = b + r                S2 has M^-1, r
-S1 -> S2      open
-S2 -> S1      E(M^-1), E(N - r)
-for every layer:
-S1            E(P) = E(M^-1)^A    E(P_b) = E(b') * E(N - r)
-S1 -> S2      E(P + s)                            S2 decrypts: uniform but for sigma
-both          circuit: u = slot of (z - s), u + R to S2    forces 0 <= u < 2^bits
-S2 -> S1      E(u + R), packed for each engine
-S1            E(K) = E(u + R) * E(-R - 2^(w-1)), E(b) likewise; K1 = -R - 2^(w-1) mod 2^L
-              S2 keeps K2 = u + R mod 2^L
-S1 -> S2      commit: now both have the model, whole
-"""
+"""A model at S1: one import an engine, in one conversation, then S2 is asked to keep it."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import islice
+from collections.abc import Generator
+from dataclasses import dataclass
 
-import gmpy2
-import numpy as np
-from gmpy2 import mpz
-
-from twinveil.crypto.nonces import Rerandomiser
-from twinveil.crypto.public_key import PublicKey
-from twinveil.crypto.tally import Tally
-from twinveil.garbling.base_ot import BaseReceiver, random_choices
-from twinveil.garbling.bits import bits_to_integers
-from twinveil.garbling.ot_extension import ExtensionSender
-from twinveil.halves.blinding import Blinding, Segment
-from twinveil.halves.model import Half
-from twinveil.network.plan import Linear, Plan
-from twinveil.parallel import Workers
-from twinveil.protocol.engine import Ask
-from twinveil.protocol.garbled import GarblerSide
-from twinveil.protocol.model.layout import ImportLayout, Placement
-from twinveil.protocol.packed.kernels import KernelTables
-from twinveil.protocol.wide import Bits, constant, place, random_bits, to_words
-from twinveil.ring import Words, modulo, negate
-from twinveil.rounds.observer import NOBODY, Observer, Topic
-from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES, expect
-from twinveil.rpc import rounds_pb2 as pb
+from twinveil.halves.model import Halves
+from twinveil.protocol.model.layout import Layouts, present
+from twinveil.protocol.packed.model import s1 as of_packed
+from twinveil.protocol.packed.powers import Machine
+from twinveil.protocol.textbook.model import s1 as of_textbook
+from twinveil.rounds.observer import NOBODY, Observer
+from twinveil.rounds.peer import Ask
 from twinveil.rpc.types_pb2 import Progress
 
-Blinded = Iterator[tuple[mpz, mpz]]
-"""Of each plaintext this cloud's half, A or b', and S2's ciphertext, E(M^-1) or E(N - r)."""
 
-
-@dataclass
+@dataclass(frozen=True)
 class ModelS1:
-    """What S1 keeps of a model: its shares and the ciphertexts. None of it says anything without S2.
+    """What S1 keeps of a model, for each of its engines."""
 
-    shares: K1 by layer, shape of the weights, modulo 2^accumulator_bits.
-    kernels, biases: E(K), E(b) by engine and layer, in the order of the engine's placement.
-    """
-
-    layout: ImportLayout
-    shares: dict[str, Words] = field(default_factory=dict, repr=False)
-    kernels: dict[tuple[str, str], list[mpz]] = field(default_factory=dict, repr=False)
-    biases: dict[tuple[str, str], list[mpz]] = field(default_factory=dict, repr=False)
+    packed: of_packed.ModelS1 | None = None
+    textbook: of_textbook.ModelS1 | None = None
 
     @property
-    def plan(self) -> Plan:
-        return self.layout.plan
+    def for_packed(self) -> of_packed.ModelS1:
+        """Raises BadInput if it was not outsourced for this engine."""
+        return present(self.packed, "packed")
 
-    @cached_property
-    def tables(self) -> KernelTables:
-        return KernelTables(self.kernels, self.biases)
+    @property
+    def for_textbook(self) -> of_textbook.ModelS1:
+        """The same."""
+        return present(self.textbook, "textbook")
 
 
 def import_model(
     ask: Ask,
     import_id: bytes,
     binding: bytes,
-    layout: ImportLayout,
-    half: Half,
-    key: PublicKey,
-    workers: Workers,
+    layouts: Layouts,
+    halves: Halves,
+    machine: Machine,
     observer: Observer = NOBODY,
 ) -> Generator[Progress, None, ModelS1]:
-    """Run the import against S2; yields progress before each layer, returns the model.
+    """Yields progress before each layer, returns the model. The caller stores it, then asks S2 to commit.
 
-    binding: of what the owner said of it. half: checked already (halves/model.py). The caller stores the
-    model, then asks S2 to commit.
+    binding: of what the owner said of it (cloud/requests.py). halves: S1's, checked.
     """
-    plan = layout.plan
-    observer.about(Topic("import", plan, "+".join(layout.engines), 0, key.n, layout.params.sigma))
-    for name, pair in half.items():
-        for what, numbers in zip(("weights", "biases"), pair, strict=True):
-            observer.half(f"{what} {name}", numbers)
-    session = secrets.token_bytes(SESSION_BYTES)
-    opening = pb.OpenImport(
-        protocol_version=ROUNDS_VERSION,
-        session_id=session,
-        import_id=import_id,
-        layout=layout.digest,
-        engines=list(layout.engines),
-        binding=binding,
-    )
-    opened = expect(ask(pb.Round(open_import=opening)), "import_opened").import_opened
-    weights = [a for node in plan.linear_nodes for a in half[node.name][0]]
-    biases = [b for node in plan.linear_nodes for b in half[node.name][1]]
-    blinded = {
-        "weights": zip(weights, key.parse(opened.factors, len(weights)), strict=True),
-        "biases": zip(biases, key.parse(opened.differences, len(biases)), strict=True),
-    }
-    choices = random_choices()
-    base = BaseReceiver(session, opened.base_ot, choices)
-    ot = ExtensionSender(base.keys, choices, session)
-    base_ot = base.reply  # with the first message that goes out
-
-    model, rerandomiser = ModelS1(layout), Rerandomiser(key, Tally())
-    for done, node in enumerate(plan.linear_nodes):
-        yield Progress(stage=done, stages=len(plan.linear_nodes), label=node.name)
-        parts = layout.parts(node)
-        drawn: list[Mapping[str, Bits]] = []
-        for part in parts:
-            step = layout.step(part)
-            garbler = GarblerSide(step)
-            masked, inputs = _mask_part(layout, part, blinded, key)
-            fresh = rerandomiser.freshen(masked, workers=workers)
-            sent = pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes(), base_ot=base_ot)
-            chosen = expect(ask(pb.Round(masked_plaintexts=sent)), "corrections").corrections
-            base_ot = b""
-            ot.accept(chosen.extension, step.choices)
-            reply = ask(pb.Round(garbled_batch=garbler.send(ot, inputs, chosen.bits)))
-            expect(reply, "encrypted_shares" if part is parts[-1] else "done")
-            drawn.append(inputs)
-        masks = {
-            "weights": np.concatenate([inputs["mask.weights"] for inputs in drawn], axis=1),
-            "biases": drawn[-1]["mask.biases"],
-        }
-        _keep(model, node, masks, key, reply.encrypted_shares.ciphertexts)
-    return model
-
-
-def _mask_part(
-    layout: ImportLayout, part: Sequence[Segment], blinded: Mapping[str, Blinded], key: PublicKey
-) -> tuple[list[mpz], dict[str, Bits]]:
-    """E(P + s) of one part, and the circuit's inputs: fresh masks s and R of each of its segments."""
-    masked: list[mpz] = []
-    inputs: dict[str, Bits] = {}
-    for segment in part:
-        mask = random_bits(segment.plaintext_mask_bits(layout.params.sigma), segment.plaintexts)
-        inputs[f"s.{segment.name}"] = mask[: segment.packed_bits]
-        inputs[f"mask.{segment.name}"] = random_bits(layout.mask_bits(segment), segment.count, top=1)
-        plaintexts = _unblind(segment, islice(blinded[segment.name], segment.plaintexts), key)
-        masked += key.add_plain(plaintexts, bits_to_integers(mask))
-    return masked, inputs
-
-
-def _unblind(segment: Segment, blinded: Blinded, key: PublicKey) -> list[mpz]:
-    """E(P) of one segment."""
-    if segment.blinding is Blinding.MULTIPLICATIVE:
-        return [gmpy2.powmod(c, a, key.n_squared) for a, c in blinded]
-    halves, differences = zip(*blinded, strict=True)
-    return key.add_plain(differences, halves)
-
-
-def _keep(model: ModelS1, node: Linear, masks: Mapping[str, Bits], key: PublicKey, data: bytes) -> None:
-    """Take the masks R off E(u + R), and turn R into S1's share. masks: R by weights and biases."""
-    placements = model.layout.placements(node)
-    ciphertexts = iter(key.parse(data, sum(len(p.slots) for p in placements)))
-    for placement in placements:
-        segment = placement.segment
-        kept = model.kernels if segment.blinding is Blinding.MULTIPLICATIVE else model.biases
-        found = list(islice(ciphertexts, len(placement.slots)))
-        off = [-mask for mask in _masks_in_place(masks[segment.name], placement)]
-        kept[placement.engine, node.name] = key.add_plain(found, off)
-    offset = 1 << (node.weight_bits - 1)
-    share = negate(to_words(masks["weights"]) + offset, node.accumulator_bits)
-    model.shares[node.name] = modulo(share, node.accumulator_bits).reshape(model.plan.weight_shape(node))
-
-
-def _masks_in_place(mask: Bits, placement: Placement) -> list[mpz]:
-    """R + 2^(bits-1) in the slots of `placement`: the mask and the offset of the offset binary."""
-    bits, count = mask.shape
-    offset = constant(1 << (placement.segment.bits - 1), bits, count)
-    masks = place(mask, placement.slots, placement.slot_bytes)
-    offsets = place(offset, placement.slots, placement.slot_bytes)
-    return [a + b for a, b in zip(masks, offsets, strict=True)]
+    packed = textbook = None
+    if halves.packed is not None:
+        packed = yield from of_packed.import_model(
+            ask, import_id, binding, layouts.packed, halves.packed, machine, observer
+        )
+    if halves.textbook is not None:
+        textbook = yield from of_textbook.import_model(
+            ask, import_id, binding, layouts.textbook, halves.textbook, machine.key, machine.workers, observer
+        )
+    return ModelS1(packed, textbook)

@@ -27,15 +27,16 @@ from twinveil.crypto.tally import MODMUL_N, MUL_N, Tally
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.network.plan import IMAGE
 from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage
-from twinveil.protocol.engine import Ask, Exchange
-from twinveil.protocol.model.s1 import ModelS1
-from twinveil.protocol.shares import windows
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.arithmetic import Arithmetic
+from twinveil.protocol.textbook.exchange import Exchange
+from twinveil.protocol.textbook.model.s1 import ModelS1
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_order, pool_windows
-from twinveil.protocol.wide import Bits, random_bits
+from twinveil.protocol.textbook.wide import Bits, random_bits
+from twinveil.protocol.windows import windows
 from twinveil.ring import Words, modulo
 from twinveil.rounds.observer import Masking
+from twinveil.rounds.peer import Ask
 from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -60,9 +61,6 @@ class TextbookS1(SingleUse):
         self._arithmetic = Arithmetic(key, tally)
         self._tensors: dict[str, Ciphertexts] = {}
         self._picture_mask = random_bits(layout.mask_bits(layout.picture.bits), layout.picture.count, top=1)
-
-    def prepare(self) -> bytes:
-        return b""
 
     def picture_masks(self) -> dict[str, Bits]:
         return {f"mask.{IMAGE}": self._picture_mask}
@@ -127,8 +125,8 @@ class TextbookS1(SingleUse):
         # Tap indices, 1-based so that padding's 0 is told apart.
         index = np.arange(1, x.size + 1, dtype=np.uint64).reshape(shape[0], 1, *shape[1:])
         taps = windows(index, node).astype(np.int64)
-        weights = self._model.kernels["textbook", node.name]
-        biases = self._model.biases["textbook", node.name]
+        weights = self._model.kernels[node.name]
+        biases = self._model.biases[node.name]
         left, right, lengths = [], [], []
         for channel in range(len(biases)):
             for position in range(taps.shape[1]):

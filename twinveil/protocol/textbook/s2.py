@@ -17,16 +17,16 @@ from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.network.plan import IMAGE, Dense
 from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage
 from twinveil.parallel import Workers
-from twinveil.protocol.engine import Circuits, Dialogue
-from twinveil.protocol.garbled import EvaluatorSide
 from twinveil.protocol.meter import Meter, nonlinear
-from twinveil.protocol.shares import windows
 from twinveil.protocol.single_use import SingleUse
+from twinveil.protocol.textbook.exchange import Circuits
+from twinveil.protocol.textbook.garbled import EvaluatorSide
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
-from twinveil.protocol.wide import Bits
+from twinveil.protocol.textbook.wide import Bits
+from twinveil.protocol.windows import windows
 from twinveil.ring import Words
 from twinveil.rounds.observer import NOBODY, Masking, Observer
-from twinveil.rounds.scripted import expect
+from twinveil.rounds.scripted import Dialogue, expect
 from twinveil.rpc import rounds_pb2 as pb
 
 
@@ -46,9 +46,6 @@ class TextbookS2(SingleUse):
         self._layout = layout
         self._key = key
         self._workers = workers
-
-    def prepare(self, masked_sums: bytes) -> None:
-        self._key.public_key.parse(masked_sums, 0, self._key.tally)
 
     def accept(self, values: Mapping[str, Bits]) -> pb.EncryptedShares:
         with self._meter.function("import"):

@@ -15,8 +15,14 @@ from twinveil.halves.blinding import COUNT_BITS, Segment, picture_segment
 from twinveil.network.plan import IMAGE, Plan, Shape
 from twinveil.network.schedule import PoolStep, Schedule, schedule
 from twinveil.params import Params
-from twinveil.protocol.circuits import import_weights, label, maximum_records, requantise, sign_records
-from twinveil.protocol.garbled import GarbledStep
+from twinveil.protocol.textbook.circuits import (
+    import_weights,
+    label,
+    maximum_records,
+    requantise,
+    sign_records,
+)
+from twinveil.protocol.textbook.garbled import GarbledStep
 from twinveil.rounds.observer import Masking
 
 MAX_PRODUCTS = 8192

@@ -1,0 +1,151 @@
+"""One item, made ahead of its picture, S2's side (drawn in s1.py).
+
+S2 sees: sum + s, every plaintext under a mask of its own, and of the circuits what an evaluator sees before
+any input comes: tables, one label of each of its own wires.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Generator, Mapping, Sequence
+
+import numpy as np
+
+from twinveil.crypto.nonces import Encryptor
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.crypto.slots import pack
+from twinveil.errors import InvalidMessage, OutOfOrder, PeerMismatch
+from twinveil.garbling.ahead import EvaluatorHalf, Offer
+from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
+from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
+from twinveil.garbling.products import PixelsHeld
+from twinveil.parallel import INLINE, Workers
+from twinveil.protocol.meter import Meter
+from twinveil.protocol.packed.geometry import placed
+from twinveil.protocol.packed.item.life import Item
+from twinveil.protocol.packed.layout import MORE_TOWARDS_S1
+from twinveil.protocol.packed.masking import accept, share
+from twinveil.protocol.packed.model.s2 import ModelS2
+from twinveil.protocol.packed.plan import ItemPlan, joined
+from twinveil.protocol.single_use import SingleUse
+from twinveil.ring import Words, modulo, uniform
+from twinveil.rounds.observer import NOBODY, Masking, Observer
+from twinveil.rounds.scripted import check_opening, expect
+from twinveil.rpc import rounds_pb2 as pb
+
+Held = EvaluatorHalf | PixelsHeld
+
+
+class ItemS2(Item[tuple[Sequence[Held], dict[str, Words], dict[str, Words]]]):
+    """S2's half of one item.
+
+    It holds circuits by stage, u by piece, and of each layer own sums (out, positions): conv(u, K2) + b2 and
+    its shares of both sums made ahead. meter: what it cost S2.
+    """
+
+    def __init__(
+        self, circuits: Sequence[Held], u: dict[str, Words], own: dict[str, Words], meter: Meter
+    ) -> None:
+        super().__init__((circuits, u, own))
+        self.meter = meter
+
+
+class MakerS2(SingleUse):
+    """S2's end of one conversation in which items are made. opened: the reply to `opening`.
+
+    import_id, label_only: of the model that `opening` names, as S2 has it. Raises PeerMismatch unless S1
+    means the same model, key, policy and version.
+    """
+
+    def __init__(
+        self,
+        opening: pb.OpenItems,
+        import_id: bytes,
+        model: ModelS2,
+        plan: ItemPlan,
+        key: SecretKey,
+        workers: Workers = INLINE,
+        observer: Observer = NOBODY,
+        label_only: bool = False,
+    ) -> None:
+        check_opening(opening)
+        fingerprint = key.public_key.fingerprint
+        bound = plan.binding(import_id, model.layout.digest, fingerprint, label_only)
+        if not hmac.compare_digest(opening.binding, bound):
+            raise PeerMismatch(
+                "the clouds differ in this model, its policy, cloud_s2's key or their versions of Twinveil: "
+                "install the same version on both and outsource the model again"
+            )
+        self._model, self._plan, self._key, self._workers = model, plan, key, workers
+        self._observer = observer
+        self._encryptor = Encryptor(key.public_key, key.tally, MORE_TOWARDS_S1)
+        choices, session = random_choices(), opening.session_id
+        answered = BaseReceiver(session + b"borrows", opening.base_ot, choices)
+        self._choosing = ExtensionSender(answered.keys, choices, session + b"borrows")
+        self._session = session + b"circuits"
+        self._base = BaseSender(self._session)
+        self._chosen: ExtensionReceiver | None = None
+        self._asked = 0
+        self.opened = pb.ItemsOpened(base_ot_reply=answered.reply, base_ot=self._base.first())
+
+    def accept(self, request: pb.MakeItem) -> None:
+        """Raises unless it is the next item that is asked for."""
+        self.refuse_copies()
+        if request.number != self._asked:
+            raise OutOfOrder(f"item {request.number} is asked for where {self._asked} is due")
+        self._asked += 1
+        if self._chosen is None:
+            self._chosen = ExtensionReceiver(self._base.keys(request.base_ot_reply), self._session)
+        elif request.base_ot_reply:
+            raise OutOfOrder("base transfers are done once, with the first item")
+
+    def make(self) -> Generator[pb.Round, pb.Round, tuple[ItemS2, pb.ItemWords]]:
+        """The item asked for: yields a reply, returns it with the last reply, which is still to be sent."""
+        plan, key = self._plan, self._key
+        layers, pieces = plan.layout.layers, plan.layout.schedule.pieces
+        if self._chosen is None:
+            raise OutOfOrder("no item is asked for")
+        meter = Meter(tally=key.tally)
+        with meter.function("garbling"):
+            extension = self._chosen.prepare(plan.transfers)
+        u = {
+            name: uniform(piece.shape, piece.share_bits) for name, piece in pieces.items() if piece.share_bits
+        }
+        read = {step.node.name: joined(step, u) for step in plan.layout.steps}
+        with meter.function("SMP"):
+            plaintexts = []
+            for name, layer in layers.items():
+                plaintexts += pack(placed(read[name], layer.inputs.inputs, layer.ring), layer.slots.bits)
+            encrypted = self._encryptor.encrypt(plaintexts, workers=self._workers)
+        reply = pb.ItemInputs(ciphertexts=encrypted.to_bytes(), extension=extension)
+        offer = expect((yield pb.Round(item_inputs=reply)), "item_offer").item_offer
+
+        if len(offer.circuits) != len(plan.circuits):
+            raise InvalidMessage(f"an item has {len(plan.circuits)} circuits, not {len(offer.circuits)}")
+        with meter.function("garbling"):
+            circuits = [
+                circuit.hold(Offer(each.tables, each.labels, each.words), self._chosen)
+                for circuit, each in zip(plan.circuits, offer.circuits, strict=True)
+            ]
+        with meter.function("SMP"):
+            words, own = self._shared(offer, read)
+        return ItemS2(circuits, u, own, meter), pb.ItemWords(words=words)
+
+    def _shared(self, offer: pb.ItemOffer, read: Mapping[str, Words]) -> tuple[bytes, dict[str, Words]]:
+        """Words for S1's borrows, and of each layer conv(u, K2) + b2 with S2's shares of both sums."""
+        plan, model, key = self._plan, self._model, self._key
+        ciphertexts = key.public_key.parse(offer.ciphertexts, plan.layout.sums, key.tally)
+        corrections = accept(plan.sheets, self._choosing, offer.extension, offer.corrections)
+        decrypted = key.decrypt(ciphertexts, workers=self._workers)
+        start = 0
+        for sheet in plan.sheets:
+            part = decrypted[start : start + len(sheet.outputs)]
+            start += len(part)
+            self._observer.decrypted("ahead", part, Masking(sheet.mask_bits))
+        words, made = share(plan.sheets, decrypted, self._choosing, corrections)
+        shares, own = iter(made), {}
+        for name, layer in plan.layout.layers.items():
+            ahead = (next(shares) + next(shares)).reshape(layer.geometry.channels, -1)
+            clear = model.own[name].sums(read[name]) + model.biases[name][:, np.newaxis]
+            own[name] = modulo(clear + ahead, layer.ring)
+        return words, own

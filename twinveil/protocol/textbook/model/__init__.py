@@ -1,0 +1,1 @@
+"""The import of a model at both clouds: halves in, shares and ciphertexts out."""

@@ -43,8 +43,8 @@ SLACK_BITS = 64
 """Full nonce exponents are this much longer than N: 2^20 nonces a query stay within 2^-44 of uniform."""
 SHORT_EXPONENT_BITS = 2 * KAPPA
 WINDOW: dict[Reach, int] = {"full": 8, "short": 11}
-"""Bits of an exponent that a table serves at once. At 2048 bits: 43 MB for full nonces, and 10 bits would take
-139 to save a fifth of the steps; 35 MB for short ones, of which an item has most, for 27 steps instead of 37.
+"""Bits of an exponent that a table serves at once. At 2048 bits: 43 MB for full nonces, where 10 bits would
+take 139 to save a fifth of the steps; 35 MB for short ones, of which an item has most, for 27 steps, not 37.
 """
 
 _MINT = object()

@@ -206,7 +206,8 @@ def growing(peaks: Sequence[Mapping[str, float]], slack: float = 1.05) -> bool:
         return False
     early, late = peaks[quarter : 2 * quarter], peaks[-quarter:]
     return any(
-        statistics.median(each[role] for each in late) > slack * statistics.median(each[role] for each in early)
+        statistics.median(each[role] for each in late)
+        > slack * statistics.median(each[role] for each in early)
         for role in peaks[0]
     )
 
@@ -226,7 +227,8 @@ def functions(queries: Sequence[Query]) -> dict[str, dict[str, Any]]:
             "bytes": first["bytes"],
             "messages": first["messages"],
             "operations": {
-                cloud: each.get("operations", {}) for cloud, each in (("cloud_s1", first), ("cloud_s2", other[0]))
+                cloud: each.get("operations", {})
+                for cloud, each in (("cloud_s1", first), ("cloud_s2", other[0]))
             },
         }
     return made

@@ -17,7 +17,7 @@ from together.bench.networks import some_pictures
 from together.bench.processes import MIB, processor_seconds, resident, watched
 from together.bench.session import Query, Session, session
 from together.bench.textbook import function_products
-from twinveil.crypto.native.level import GMPY2, VARIABLE
+from twinveil.crypto.native.level import VARIABLE
 from twinveil.errors import TwinveilError
 from twinveil.network.plan import Plan
 from twinveil.params import Params

@@ -43,7 +43,7 @@ DEADLINE = 3600.0
 CATALOGUE_DEADLINE = 20.0
 IMPORT_ID_BYTES = 16
 BATCH = 4
-"""Pictures that share a query's messages. Each takes an item; where none is ready the clouds make two at a time."""
+"""Pictures that share a query's messages. Each takes an item; where none is ready, two are made at a time."""
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,7 @@ class Hash:
 
     def labels(self, first: int, half: int, labels: Words) -> Words:
         """H(label, tweak), (n, 2): of instances `first` on, for one half (0, 1) of their gates."""
+        self.keys.forget(first)
         if len(labels) <= CHUNK:
             return self._chunk(first, half, labels)
         out = np.empty_like(labels)

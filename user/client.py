@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.crypto.public_key import PublicKey
-from twinveil.errors import BadConfiguration, BadImage, BadInput, PeerMismatch
+from twinveil.errors import BadConfiguration, BadImage, BadInput, PeerMismatch, TwinveilError
 from twinveil.halves import answers
 from twinveil.halves.pictures import split_pictures
 from twinveil.halves.ring import share_pictures
@@ -199,7 +199,11 @@ class Client:
             )
             for half in halves
         ]
-        first, second = classify_at_both((self._s1, self._s2), requests, DEADLINE, report)
+        try:
+            first, second = classify_at_both((self._s1, self._s2), requests, DEADLINE, report)
+        except TwinveilError:
+            self._models.clear()  # the owner may have replaced the model
+            raise
         seconds = time.perf_counter() - started
         traffic = sum(message.ByteSize() for message in (*requests, first, second))
         return _Answer(first, second, count, label_only, seconds, traffic)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import grpc
 
-from twinveil.crypto.public_key import PublicKey, from_base64
-from twinveil.errors import BadInput, PeerMismatch, TwinveilError
+from twinveil.crypto.public_key import PublicKey, params_of
+from twinveil.errors import BadInput, InvalidKey, PeerMismatch
 from twinveil.files import create, private_folder
 from twinveil.params import Params
 from twinveil.rpc import keys_pb2_grpc
@@ -36,14 +36,6 @@ class KeysServicer(keys_pb2_grpc.KeysServicer):
 
     def GetPublicKey(self, request: GetPublicKeyRequest, context: grpc.ServicerContext) -> GetPublicKeyReply:
         return self._reply
-
-
-def params_of(jwk: dict[str, object], insecure_small_key: bool) -> Params:
-    """Parameters for a key of the length that `jwk` has; refuses small keys like Params does."""
-    try:
-        return Params(from_base64(jwk.get("n"), "n").bit_length(), insecure_small_key=insecure_small_key)
-    except TwinveilError as error:
-        raise PeerMismatch(f"cloud_s2's key is refused: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -81,7 +73,11 @@ class KnownKey:
             jwk = None
         if not isinstance(jwk, dict):
             raise PeerMismatch("cloud_s2 serves something that is no key")
-        key = PublicKey.from_jwk(jwk, params_of(jwk, self.insecure_small_key))
+        try:
+            params = params_of(jwk, self.insecure_small_key)
+        except InvalidKey as error:
+            raise PeerMismatch(f"cloud_s2's key is refused: {error}") from None
+        key = PublicKey.from_jwk(jwk, params)
         self.meet(bytes.fromhex(key.fingerprint))
         return key
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import ceil, log2, prod
 
 from twinveil.crypto.multiexp_schedule import Buckets, choose
+from twinveil.crypto.native.tables import best
 from twinveil.crypto.tally import (
     INVERSE_N,
     MODMUL_N,
@@ -184,6 +185,33 @@ def powers(bases: int, outputs: int, bits: int) -> Counts:
     )
 
 
+def products(bases: int, outputs: int, bits: int) -> Counts:
+    """The same by native arithmetic's tables and buckets."""
+    way, size = best(bases, outputs, bits)
+    if way == "buckets":
+        w = ceil(bits / size)
+        return Counter(
+            {
+                MODMUL_N2_HALF: outputs * w * bases,
+                SQUARE_N2: outputs * (w - 1) * size,
+                MODMUL_N2: outputs * (w * (2 * (2**size - 2) + 2) + w - 1),
+                MODMUL_N: 5 * bases,
+                INVERSE_N: 1,
+            }
+        )
+    groups = max(2, ceil(bases / size))
+    own = ceil(bases / groups)
+    return Counter(
+        {
+            MODMUL_N2_HALF: outputs * bits * (groups - 1),
+            SQUARE_N2: outputs * (bits - 1),
+            MODMUL_N2: outputs * (2 * bits - 1),
+            MODMUL_N: 5 * (groups * own + groups + 1) + 3 * groups * (2**own - 1),
+            INVERSE_N: 1,
+        }
+    )
+
+
 def online(stage: list[Layer], workers: int) -> Counts:
     """conv(x2, K1) of a stage: where it has fewer blocks than workers, outputs are shared out as well."""
     blocks = sum(layer.blocks for layer in stage)
@@ -209,13 +237,14 @@ def check(count: int) -> Counts:
 
 def decrypt(count: int) -> Counts:
     """A batch of `count`: parsed, decrypted, checked by 64-bit powers modulo p^2 and q^2."""
-    own = Counter({POWER_P2: 2 * (count + 1), MODMUL_P2: 2 * powers(count, 1, 64).total()})
+    own = Counter({POWER_P2: 2 * (count + 1), MODMUL_P2: 2 * products(count, 1, 64).total()})
     return own + check(count) + check(count)
 
 
 def nonces(count: int, bits: int) -> Counts:
-    """Powers of h by a table: `bits` / 8 steps, the first of them free."""
-    return Counter({MODMUL_N2_HALF: count * (ceil(bits / 8) - 1), MODMUL_N2: count})
+    """Powers of h by a table: a step for each 8 bits, or each 11 of a short exponent; the first is free."""
+    window = 11 if bits == 256 else 8
+    return Counter({MODMUL_N2_HALF: count * (ceil(bits / window) - 1), MODMUL_N2: count})
 
 
 def encrypt(count: int) -> Counts:

@@ -1,7 +1,7 @@
 """What conversations about a plan send and hold, by formula, before anything of such a size is made.
 
-A plan and a number of pictures come from clients, memory is the clouds'. Nobody else counts these: clouds refuse
-by them, and estimates tell them.
+A plan and a number of pictures come from clients, memory is the clouds'. Nobody else counts these: clouds
+refuse by them, and estimates tell them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twinveil.protocol.packed.cost import item_traffic, online_traffic
 from twinveil.protocol.packed.plan import ItemPlan
 from twinveil.protocol.textbook.garbled import GarbledStep
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout
-from twinveil.rounds.chunks import MessageLimits
+from twinveil.rounds.chunks import MESSAGE_BYTES
 
 COPIES = 4
 """Of the longest message at a cloud: its parts, the message, its serialised form, what gRPC has of it."""
@@ -51,10 +51,10 @@ class QuerySize:
 
 @dataclass(frozen=True, slots=True)
 class ItemSize:
-    """One item of the packed engine, in bytes. messages: S1's and S2's. longest, sent, received: as in QuerySize.
+    """One item of the packed engine, in bytes. messages: S1's and S2's. Others as in QuerySize, and
 
-    working_s1, working_s2: while it is made. memory_s1, memory_s2: as long as it lies ready. fault: why no cloud
-    makes one, or None.
+    working_s1, working_s2: while it is made. memory_s1, memory_s2: as long as it lies ready. fault: why no
+    cloud makes one, or None.
     """
 
     messages: int
@@ -70,7 +70,7 @@ class ItemSize:
 
 @dataclass(frozen=True, slots=True)
 class ImportSize:
-    """A model's import for one engine, in bytes. data: of either half from the owner. Others as in QuerySize."""
+    """A model's import for one engine, in bytes. data: of either half from the owner; as in QuerySize."""
 
     data: int
     longest: int
@@ -140,13 +140,14 @@ def refuse_unrunnable(plan: Plan, params: Params, engines: Sequence[str]) -> Non
 
 
 def _fault(longest: int) -> str | None:
-    most = MessageLimits().message_bytes
-    return f"a message of {longest >> 20:,} MiB, {most >> 20} are the most" if longest > most else None
+    if longest <= MESSAGE_BYTES:
+        return None
+    return f"a message of {longest >> 20:,} MiB, {MESSAGE_BYTES >> 20} are the most"
 
 
 @dataclass(frozen=True, slots=True)
 class _Packed:
-    """item: of one. sent, received: of a query of one picture, message by message; held: at S1, beside them."""
+    """item: of one. sent, received: of a query's messages, a picture; held: at S1 beside them, a picture."""
 
     item: ItemSize
     sent: tuple[int, ...]

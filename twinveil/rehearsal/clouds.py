@@ -34,10 +34,10 @@ from twinveil.protocol.packed.item.shelves import Shelves
 from twinveil.protocol.packed.online import s1 as packed_s1
 from twinveil.protocol.packed.online import s2 as packed_s2
 from twinveil.protocol.packed.powers import Machine
+from twinveil.protocol.packed.withheld import Withheld
 from twinveil.protocol.textbook.query import s1 as textbook_s1
 from twinveil.protocol.textbook.query import s2 as textbook_s2
 from twinveil.protocol.textbook.s1 import TextbookS1
-from twinveil.rounds.chunks import MessageLimits
 from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer
@@ -46,7 +46,7 @@ from twinveil.rounds.peer import Peer
 from twinveil.rounds.scripted import Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
 
-_LIMITS = MessageLimits(message_bytes=1 << 30, conversation_bytes=1 << 40)
+_MESSAGE_BYTES = 1 << 30
 """Nothing foreign arrives here; a model is as large as it is."""
 
 Result = TypeVar("Result")
@@ -86,6 +86,7 @@ class Clouds:
         self.s1, self.s2 = self._import()
         self._items: list[ItemS1] = []
         self._maker: MakerS1 | None = None
+        self._making: Peer | None = None
 
     def blinded(self) -> tuple[bytes, bytes]:
         """The owner's halves of the model, for S1 and for S2."""
@@ -93,7 +94,7 @@ class Clouds:
 
     def peer(self, script: Callable[[pb.Round], Script], s1: Observer, s2: Observer) -> Peer:
         """S1's end of a new conversation."""
-        return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _LIMITS), s1)
+        return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _MESSAGE_BYTES), s1)
 
     def make_items(self, count: int) -> None:
         """So many more, which queries to come will spend; all in one conversation."""
@@ -101,7 +102,7 @@ class Clouds:
             raise BadInput("this model is not here for the packed engine")
         if self._maker is None:
             of_s1, of_s2 = self.s1.packed, self.s2.packed
-            seen = self.observer("cloud_s2")
+            s1, s2 = self.observer("cloud_s1"), self.observer("cloud_s2")
 
             def script(opening: pb.Round) -> Script:
                 return items_s2(
@@ -111,14 +112,26 @@ class Clouds:
                     self.shelves,
                     self.label_only,
                     workers=self.workers_s2,
-                    observer=seen,
+                    observer=s2,
                 )
 
-            peer = self.peer(script, self.observer("cloud_s1"), seen)
+            self._making = self.peer(script, s1, s2)
             self._maker = MakerS1(
-                peer, self.import_id, of_s1, of_s1.layout.items, self.machine, self.label_only
+                self._making,
+                self.import_id,
+                of_s1,
+                of_s1.layout.items,
+                self.machine,
+                self.label_only,
+                s1,
             )
         self._items += [self._maker.make() for _ in range(count)]
+
+    def end_items(self) -> None:
+        """Ends the conversation by which items live: all that are left are gone at S2."""
+        if self._making:
+            self._making.close()
+        self._making, self._maker, self._items = None, None, []
 
     def classify(
         self,
@@ -148,7 +161,11 @@ class Clouds:
         if engine == "packed":
             self.make_items(pictures - len(self._items))
             items, self._items = self._items[:pictures], self._items[pictures:]
-            half, meter = self._packed(head, mine, items, claim, meter_s2, s1, s2)
+            try:
+                half, meter = self._packed(head, mine, items, claim, meter_s2, s1, s2)
+            except Withheld as withheld:
+                self._items = items + self._items
+                raise withheld.error from None
         else:
             half, meter = self._textbook(head, mine, claim, meter_s2, s1, s2, watch)
         combine = answers.labels if label_only else answers.class_vectors

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.networks import random_image, random_model, small_icnn_model
-from tests.protocol.packed.clouds import Engine, Imported
+from tests.protocol.packed.clouds import Opened
 from tests.protocol.packed.default import default_plan
 from twinveil.crypto.tally import Tally
 from twinveil.network.plan import QuantisedModel
@@ -21,7 +21,6 @@ from twinveil.protocol.packed.cost import (
 from twinveil.protocol.packed.layout import ItemLayout
 from twinveil.protocol.packed.plan import ItemPlan
 from twinveil.protocol.packed.powers import TABLE_BUDGET, table_group
-from twinveil.rpc import rounds_pb2 as pb
 
 pytestmark = pytest.mark.slow
 
@@ -35,39 +34,32 @@ def difference(after: Tally, before: dict[str, int]) -> Tally:
 
 @pytest.mark.parametrize("model", [random_model(3), small_icnn_model(4)])
 def test_an_item_and_a_picture(model: QuantisedModel) -> None:
-    engine = Engine(Imported(model))
-    sizes: list[tuple[int, int]] = []
-    ask = engine.peer.ask
-
-    def watched(message: pb.Round) -> pb.Round:
-        reply = ask(message)
-        sizes.append((message.ByteSize(), reply.ByteSize()))
-        return reply
+    clouds = Opened(model)
 
     def close(traffic: Traffic) -> None:
-        for (sent, received), said, answered in zip(sizes, traffic.sent, traffic.received, strict=True):
-            assert 0 <= sent - said < FRAME
-            assert 0 <= received - answered < FRAME
-        sizes.clear()
+        said = [each for pair in zip(traffic.sent, traffic.received, strict=True) for each in pair]
+        for message, size in zip(clouds.messages, said, strict=True):
+            assert 0 <= message.ByteSize() - size < FRAME
+        clouds.messages.clear()
 
-    engine.peer.ask = engine.maker._ask = watched  # type: ignore[method-assign]
-    engine.make()
-    first = item_traffic(engine.plan)
+    clouds.make_items(0)
+    clouds.messages.clear()
+    clouds.make_items(1)
+    plan, first = clouds.plan, item_traffic(clouds.plan)
     close(Traffic((first.sent[0] + FIRST_ITEM_BYTES, *first.sent[1:]), first.received))
-    clouds = engine.clouds
     before = clouds.machine.tally.as_dict(), clouds.secret.tally.as_dict()
-    engine.make()
+    clouds.make_items(1)
     close(first)
-    group = table_group(engine.plan.layout, TABLE_BUDGET)
-    assert difference(clouds.machine.tally, before[0]) == operations_s1(engine.plan.layout, group)
-    assert difference(clouds.secret.tally, before[1]) == operations_s2(engine.plan.layout)
-    engine.make()
+    group = table_group(plan.layout, TABLE_BUDGET)
+    assert difference(clouds.machine.tally, before[0]) == operations_s1(plan.layout, group)
+    assert difference(clouds.secret.tally, before[1]) == operations_s2(plan.layout)
+    clouds.make_items(1)
     images = np.stack([random_image(model.plan, each) for each in range(2)])
-    sizes.clear()
-    engine.classify(images)
-    close(online_traffic(engine.plan, 2, False))
-    engine.classify(images[:1], label_only=True)
-    close(online_traffic(engine.plan, 1, True))
+    clouds.messages.clear()
+    clouds.classify(images)
+    close(online_traffic(plan, 2, False))
+    clouds.classify(images[:1], label_only=True)
+    close(online_traffic(plan, 1, True))
 
 
 def test_the_default_network() -> None:

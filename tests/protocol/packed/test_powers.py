@@ -10,7 +10,8 @@ from gmpy2 import mpz
 
 from tests.crypto.crypto_keys import secret_key
 from tests.networks import random_model, small_icnn_model
-from tests.protocol.packed.test_layout import KEYS, check, values
+from tests.protocol.packed.layers import linear
+from tests.protocol.packed.test_layout import KEYS, check, values, wide
 from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.slots import pack
 from twinveil.crypto.tally import Tally
@@ -19,7 +20,6 @@ from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.packed.geometry import placed
 from twinveil.protocol.packed.layout import ItemLayout, LayerLayout
 from twinveil.protocol.packed.powers import KernelTables, Machine, input_sums, table_group, tables_bytes
-from twinveil.protocol.windows import windows
 from twinveil.ring import Words, modulo
 
 
@@ -57,9 +57,7 @@ def both_sums_agree(plan: Plan, key_bits: int, largest: bool, workers: Workers =
     for layer, sums in zip(layers, from_inputs, strict=True):
         name = layer.node.name
         x = modulo(inputs[name], layer.ring)
-        want = modulo(
-            shares[name].reshape(layer.geometry.channels, -1) @ windows(x[:, None], layer.node), layer.ring
-        )
+        want = linear(x, shares[name], layer.node)
         check(layer, [int(p) for p in key.decrypt(sums.to_ints())], layer.inputs.outputs, want)
         made = tables.sums(layer, inputs[name], machine)
         check(layer, [int(p) for p in key.decrypt(made.to_ints())], layer.kernel.outputs, want)
@@ -85,8 +83,6 @@ def test_tables_stay_within_their_budget() -> None:
 
 
 def test_a_million_weights_have_tables_within_the_default_budget() -> None:
-    from tests.protocol.packed.test_layout import wide
-
     layout = ItemLayout(wide(330, 8, 3), 2048)
     assert sum(int(np.prod(layout.plan.weight_shape(n))) for n in layout.plan.linear_nodes) > 1_000_000
     assert 1 < table_group(layout, 256 << 20) < 8

@@ -159,7 +159,7 @@ def test_labels_of_ties_and_extremes(classes: int) -> None:
 
 
 def formula(plan: Plan, stage: Stage) -> int:
-    """AND gates of an activation, without running anything: see protocol/stages.py."""
+    """AND gates of an activation, without running anything: see packed/stages.py."""
     gates, shapes, bits = 0, {}, {}
     for source in {relu.source for relu in stage.relus}:
         gates += (plan.bits[source] - 1) * int(np.prod(plan.shapes[source]))

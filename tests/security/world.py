@@ -43,6 +43,7 @@ from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Peer
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
+from twinveil.rpc.rounds_pb2 import Round
 from twinveil.transport.identity import PeerIdentity
 from twinveil.version import PROTOCOL_VERSION
 
@@ -113,16 +114,27 @@ class Way:
         return Tools(self._world.public, workers, self._world.params)
 
     def peer(self) -> Peer:
-        return self._world.wrap(Wire(self._world.conversations.open(S1)))
+        inner = MemoryPeer(self._world.conversations.open(S1))
+        return Wire(self._world.wrap(inner), inner)
 
 
-class Wire(MemoryPeer):
-    """A conversation with S2."""
+@dataclass(frozen=True)
+class Wire:
+    """Stands for cloud_s1.way_to_s2.PeerS2."""
+
+    outer: Peer
+    inner: MemoryPeer
+
+    def ask(self, message: Round) -> Round:
+        return self.outer.ask(message)
+
+    def close(self) -> None:
+        self.outer.close()
 
     @property
     def left(self) -> bool:
-        """As of PeerS2: nothing ends one but an error or a close."""
-        return self._closed
+        """Nothing ends a conversation but an error or a close."""
+        return self.inner._closed
 
 
 @dataclass(frozen=True)

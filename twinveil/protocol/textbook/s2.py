@@ -15,7 +15,7 @@ from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.network.plan import IMAGE, Dense
-from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage
+from twinveil.network.schedule import PoolStep, ReluStep, Stage
 from twinveil.parallel import Workers
 from twinveil.protocol.meter import Meter, nonlinear
 from twinveil.protocol.single_use import SingleUse
@@ -23,7 +23,6 @@ from twinveil.protocol.textbook.exchange import Circuits
 from twinveil.protocol.textbook.garbled import EvaluatorSide
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
 from twinveil.protocol.textbook.wide import Bits
-from twinveil.protocol.windows import windows
 from twinveil.ring import Words
 from twinveil.rounds.observer import NOBODY, Masking, Observer
 from twinveil.rounds.scripted import Dialogue, expect
@@ -54,7 +53,7 @@ class TextbookS2(SingleUse):
     def stage(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
         request = yield from self._first_pools(circuits, stage, request)
         for step in stage.linear:
-            request = yield from self.products("SCVL", self._taps(step), request)
+            request = yield from self.products("SCVL", self._layout.layer_products(step), request)
         for relu in stage.relus:
             request = yield from self._sact(circuits, relu, nonlinear(stage), request)
         for pool in stage.pools:
@@ -66,7 +65,7 @@ class TextbookS2(SingleUse):
     ) -> Generator[pb.Round, pb.Round, Words]:
         request = yield from self._first_pools(circuits, stage, request)
         (step,) = stage.linear
-        request = yield from self.products("SCT", self._taps(step), request)
+        request = yield from self.products("SCT", self._layout.layer_products(step), request)
         with self._meter.function("SCT"):
             classes = self._layout.plan.output.out_features
             masking = self._layout.sum_maskings[step.node.name]
@@ -96,13 +95,6 @@ class TextbookS2(SingleUse):
                 made = self._key.encrypt(products, workers=self._workers).to_bytes()
             request = yield pb.Round(smp_products=pb.SmpProducts(products=made))
         return request
-
-    def _taps(self, step: LinearStep) -> int:
-        """Products of a layer, padding left out."""
-        plan = self._layout.plan
-        shape = plan.shapes[step.node.source]
-        real = windows(np.ones((shape[0], 1, *shape[1:]), np.uint64), step.node)
-        return int(real.sum()) * plan.shapes[step.node.name][0]
 
     def _sact(self, circuits: Circuits, relu: ReluStep, function: str, request: pb.Round) -> Dialogue:
         plan = self._layout.plan

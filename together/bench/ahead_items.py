@@ -36,6 +36,7 @@ from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.scripted import Script, Scripted, expect
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.start.freed_memory import keep_freed_memory
 
 IMPORT = secrets.token_bytes(16)
 
@@ -64,6 +65,7 @@ class Conversation:
 
 
 def measure(key_bits: int, items: int) -> None:
+    keep_freed_memory()  # as the clouds do
     key, model = generate(Params(key_bits)), any_model(default_plan())
     plan, n, machine = model.plan, key.public_key.n, Machine(key.public_key, INLINE)
     layout = ModelLayout(plan, key_bits)

@@ -27,9 +27,10 @@ from twinveil.views.recorder import recorder
 
 def build(settings: CloudS2Settings) -> Sequence[Service]:
     """The services of this role, from its settings."""
-    params = Params(settings.key_bits, insecure_small_key=settings.insecure_small_key)
-    key = own_key(settings.state / "secret_key.json", params)
+    small = settings.insecure_small_key
+    key = own_key(settings.state / "secret_key.json", settings.key_bits, insecure_small_key=small)
     public = key.public_key
+    params = Params(public.bits, insecure_small_key=small)
     fingerprint = bytes.fromhex(public.fingerprint)
     workers = own_workers(settings.workers or None)
     models = ModelsS2(settings.state / "models")

@@ -27,7 +27,10 @@ from twinveil.values import read_json
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A model that both clouds hold, as users may know it. fingerprint: hex, of the key it went out under."""
+    """A model that both clouds hold, as users may know it.
+
+    fingerprint: hex, of the key it went out under; import_id: by which both clouds know what they hold.
+    """
 
     name: str
     version: str
@@ -36,6 +39,7 @@ class CatalogueEntry:
     engines: tuple[str, ...]
     label_only: bool
     fingerprint: str
+    import_id: bytes
 
     def entry(self) -> ModelEntry:
         return ModelEntry(
@@ -56,6 +60,7 @@ class CatalogueEntry:
                 "engines": self.engines,
                 "label_only": self.label_only,
                 "fingerprint": self.fingerprint,
+                "import_id": self.import_id.hex(),
             },
             indent=1,
         )
@@ -73,6 +78,7 @@ class CatalogueEntry:
                 tuple(data["engines"]),
                 bool(data["label_only"]),
                 data["fingerprint"],
+                bytes.fromhex(data["import_id"]),
             )
             bytes.fromhex(entry.fingerprint)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -151,4 +157,5 @@ class Catalogue:
             plan_json=found.plan.to_json(),
             card_json=found.card.to_json(),
             key_fingerprint=bytes.fromhex(found.fingerprint),
+            import_id=found.import_id,
         )

@@ -29,6 +29,7 @@ def publish(
         tuple(offer.engines),
         offer.label_only,
         clouds.key.fingerprint,
+        offer.import_id,
     )
     with CatalogueFile(state).adding(entry):
         outsource(stored.model, offer, clouds, report)

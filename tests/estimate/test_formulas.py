@@ -201,23 +201,22 @@ def test_textbook(plan: Plan) -> None:
             c = int(real.sum()) * plan.shapes[step.node.name][0]
             book(name, smp(c), added(c))
 
-    def smap(name: str, index: int) -> None:
+    def smap(index: int) -> None:
         for pool in planned.stages[index].pools:
             for members in pool_windows(pool, planned.pieces[pool.source].shape):
                 k, count = members.shape
                 if k > 1:
-                    book(name, masked(k * count), record(k * count), smp(k * count), added((k - 1) * count))
+                    book("SMAP", masked(k * count), record(k * count), smp(k * count), added((k - 1) * count))
 
     book("import", imported(plan, bits, 1), unmasked(prod(plan.image_shape)))
     last = len(planned.stages) - 1
-    smap("SCT" if last == 1 else "SCVL", 0)
+    smap(0)
     for index in range(1, last):
         linear("SCVL", index)
-        name = "SACT+SMAP" if planned.stages[index].pools else "SACT"
         for relu in planned.stages[index].relus:
             c = prod(plan.shapes[relu.source])
-            book(name, masked(c), record(c), smp(c), masked(c), unmasked(c))
-        smap(name, index)
+            book("SACT", masked(c), record(c), smp(c), masked(c), unmasked(c))
+        smap(index)
     linear("SCT", last)
     book("SCT", masked(plan.output.out_features))
     for name, (s1, s2) in wanted.items():

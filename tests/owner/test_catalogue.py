@@ -15,7 +15,9 @@ from twinveil.errors import BadInput, UnknownModel
 
 def entry(version: str = "1", seed: int = 0) -> CatalogueEntry:
     made = stored(small_model(seed))
-    return CatalogueEntry("digits", version, made.model.plan, made.card, ("packed",), False, "ab" * 32)
+    return CatalogueEntry(
+        "digits", version, made.model.plan, made.card, ("packed",), False, "ab" * 32, bytes(range(16))
+    )
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:

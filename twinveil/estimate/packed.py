@@ -14,9 +14,9 @@ from twinveil.estimate.cost import Cost, Costs, corrections, function, garbled_b
 from twinveil.estimate.wire import round_bytes
 from twinveil.network.plan import Dense
 from twinveil.network.schedule import Stage
-from twinveil.protocol.textbook.garbled import GarbledStep
 from twinveil.protocol.meter import nonlinear
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
+from twinveil.protocol.textbook.garbled import GarbledStep
 
 
 class PackedCost:

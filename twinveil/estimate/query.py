@@ -18,9 +18,9 @@ from twinveil.garbling.base_ot import BASE_COUNT, POINT_BYTES
 from twinveil.garbling.ot_extension import prepare_bytes
 from twinveil.network.plan import Plan
 from twinveil.params import Params
-from twinveil.protocol.textbook.garbled import GarbledStep
 from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.query.engines import QueryPlan, query_plan
+from twinveil.protocol.textbook.garbled import GarbledStep
 from twinveil.rounds.scripted import ROUNDS_VERSION
 
 ID_BYTES = 16

@@ -15,9 +15,7 @@ from twinveil.estimate.wire import round_bytes
 from twinveil.network.plan import Plan
 from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage, schedule
 from twinveil.protocol.textbook.garbled import GarbledStep
-from twinveil.protocol.meter import nonlinear
-from twinveil.protocol.windows import windows
-from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
+from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, layer_products, pool_windows
 
 
 def smp(products: int, key_bits: int) -> Cost:
@@ -54,13 +52,6 @@ def live_numbers(plan: Plan) -> int:
     return tensors + max(working)
 
 
-def layer_products(plan: Plan, step: LinearStep) -> int:
-    """SMPs of a layer: a tap that is not padding and an output channel each."""
-    shape = plan.shapes[step.node.source]
-    real = windows(np.ones((shape[0], 1, *shape[1:]), np.uint64), step.node)
-    return int(real.sum()) * plan.shapes[step.node.name][0]
-
-
 class TextbookCost:
     """Mirrors TextbookS1 and TextbookS2."""
 
@@ -80,30 +71,28 @@ class TextbookCost:
 
     def scvl(self, costs: Costs, steps: Iterator[GarbledStep], stage: Stage) -> None:
         self._steps = steps
+        self._first_pools(costs, stage)
         cost = function(costs, "SCVL")
-        self._first_pools(cost, stage)
         for step in stage.linear:
             self._linear(cost, step)
 
     def sact_smap(self, costs: Costs, stage: Stage) -> None:
-        cost = function(costs, nonlinear(stage))
+        cost = function(costs, "SACT")
         for relu in stage.relus:
             self._sact(cost, relu)
-        for pool in stage.pools:
-            self._smap(cost, pool)
+        self._smap(costs, stage)
 
     def sct(self, costs: Costs, steps: Iterator[GarbledStep], stage: Stage, reply: int) -> None:
         self._steps = steps
+        self._first_pools(costs, stage)
         cost = function(costs, "SCT")
-        self._first_pools(cost, stage)
         (step,) = stage.linear
         self._linear(cost, step)
         self._masked(cost, self._layout.plan.output.out_features, reply)
 
-    def _first_pools(self, cost: Cost, stage: Stage) -> None:
+    def _first_pools(self, costs: Costs, stage: Stage) -> None:
         if stage.index == 1:
-            for pool in self._layout.schedule.stages[0].pools:
-                self._smap(cost, pool)
+            self._smap(costs, self._layout.schedule.stages[0])
 
     def _linear(self, cost: Cost, step: LinearStep) -> None:
         products = layer_products(self._layout.plan, step)
@@ -148,7 +137,11 @@ class TextbookCost:
         cost.evaluate(step)
         cost.ask(garbled_batch(step), self._unmasked(cost, count))
 
-    def _smap(self, cost: Cost, pool: PoolStep) -> None:
+    def _smap(self, costs: Costs, stage: Stage) -> None:
+        for pool in stage.pools:
+            self._pool(function(costs, "SMAP"), pool)
+
+    def _pool(self, cost: Cost, pool: PoolStep) -> None:
         for members in pool_windows(pool, self._layout.schedule.pieces[pool.source].shape):
             window, count = members.shape
             if window > 1:

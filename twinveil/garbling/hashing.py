@@ -13,7 +13,7 @@ k = S xor block, with S fresh for each batch.
 
 Bounds, in the ideal-cipher model, for circuits of any size and any number of batches: a gate hides two labels
 and an output bit one, Delta has 127 random bits, so circuits keep 127 - log2(2 BLOCK) = 118 bits; a
-transfer hides one label under the 128 bits of s: 128 - log2(BLOCK) = 120. (A Paillier key of 3072 bits: 128.)
+transfer hides one label under the 128 bits of s: 128 - log2(BLOCK) = 120. (The default Paillier key: 128.)
 
 Within one key the tweak separates the hashes: instance i of a block has the tweaks 2i and 2i + 1, one for
 each half of a gate; it is XORed after sigma. Two inputs of AES under one key coincide only if two labels,
@@ -129,6 +129,7 @@ class Hash:
 
     def labels(self, first: int, half: int, labels: Words) -> Words:
         """H(label, tweak), (n, 2): of instances `first` on, for one half (0, 1) of their gates."""
+        self.keys.forget(first)
         if len(labels) <= CHUNK:
             return self._chunk(first, half, labels)
         out = np.empty_like(labels)

@@ -81,28 +81,6 @@ def colours(labels: Words) -> Bools:
     return (labels.view(np.uint8)[:, 0] & _ONE).view(np.bool_)
 
 
-class Choice:
-    """Rows that are chosen where a label's lowest bit is 1, and zeros elsewhere.
-
-    By gathering, so that time does not hang on the bits: masking by comparison makes the processor guess.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._rows = np.zeros(most + 1, LABEL)
-        self._words = words(self._rows)[1:]
-        self._places = np.arange(1, most + 1)
-
-    def rows(self, size: int) -> Words:
-        """Room for as many rows (size, 2); to be filled before each `by`."""
-        return self._words[:size]
-
-    def by(self, labels: Words) -> Words:
-        """A fresh array (n, 2)."""
-        size = len(labels)
-        places = (labels.view(np.int64)[:, 0] & 1) * self._places[:size]
-        return self._rows.take(places).view(np.uint64).reshape(size, 2)
-
-
 def permute_bits(labels: Labels) -> Bools:
     """Lowest bit of every label, flat, bool."""
     return colours(words(labels))

@@ -123,7 +123,10 @@ def audit(views: Sequence[View], classes: Mapping[int, str] | None = None) -> Vi
 
 
 def _whole(view: View, views: Sequence[View]) -> View:
-    """A view that this one must look like: finished if there is one, else the longest."""
+    """A view that this one must look like: finished if there is one, else the longest; a refusal, which says
+    why, itself."""
+    if view.withheld:
+        return view
     same = [each for each in views if each.conversation() == view.conversation()]
     fitting = [each for each in same if view.label_only in (None, each.label_only)]
     return max(fitting, key=lambda each: (each.finished, len(each.events)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twinveil.views.chances import guessing, interval
-from twinveil.views.fields import Field, Floats, fields
+from twinveil.views.fields import Field, Floats, Values, fields
 from twinveil.views.view import View
 
 COLUMNS = 2048
@@ -64,12 +64,16 @@ def features(found: Sequence[Field]) -> Floats:
     """(views, features)."""
     columns = []
     for field in found:
-        step = -(-field.levels.shape[1] // COLUMNS)
-        columns.append(field.levels[:, ::step] / field.count)
+        columns.append(_spread(field.levels) / field.count)
         if field.fractions is not None:
-            place = np.clip(field.fractions[:, ::step], -2.0, 2.0)
+            place = np.clip(_spread(field.fractions), -2.0, 2.0)
             columns += [place, *np.frexp(place)]
     return np.concatenate(columns, axis=1)
+
+
+def _spread(values: Values) -> Values:
+    """COLUMNS of them at most."""
+    return values[:, :: -(-values.shape[1] // COLUMNS)]
 
 
 def _learn(rows: Floats, truth: Floats, unseen: Floats) -> Floats:

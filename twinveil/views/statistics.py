@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
@@ -23,9 +22,7 @@ from twinveil.views.chances import (
     serial_correlation,
     uniform_distance,
 )
-from twinveil.views.fields import Field, Floats, Levels
-
-Values = TypeVar("Values", Floats, Levels)
+from twinveil.views.fields import Field, Floats, Levels, Values
 
 RANGE = "range, of the mask"
 

@@ -13,10 +13,10 @@ import pytest
 from tests.kits.breaks import FAILURES, Break
 from tests.kits.deployment import KEY, PEERS, Deployment
 from twinveil.crypto.native import level as levels
-from twinveil.crypto.native.level import VARIABLE
 from twinveil.errors import BadConfiguration
 from twinveil.kits.making import make_kits
 from twinveil.kits.project import Project
+from twinveil.native import VARIABLE
 from twinveil.preflight import here
 from twinveil.preflight.kit import open_kit
 from twinveil.transport.certificates import issue, load_authority

@@ -16,8 +16,9 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from twinveil.container import memory_free
-from twinveil.crypto.native.level import GMPY2, VARIABLE, describe, level
+from twinveil.crypto.native.level import GMPY2, describe, level
 from twinveil.errors import BadConfiguration, NotAllowed, TwinveilError
+from twinveil.native import VARIABLE
 from twinveil.preflight.finding import Finding, failure, note, ok
 from twinveil.preflight.kit import Kit
 from twinveil.services.keys import read_pin

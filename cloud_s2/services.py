@@ -11,6 +11,7 @@ from cloud_s2.models import ModelsS2
 from cloud_s2.provision import ProvisionS2
 from cloud_s2.queries import QueriesS2
 from twinveil.cloud.budget import Budget, half_of_memory
+from twinveil.crypto.native.level import describe
 from twinveil.crypto.shared import own_workers
 from twinveil.params import Params
 from twinveil.protocol.packed.item.shelves import Shelves
@@ -50,7 +51,7 @@ def build(settings: CloudS2Settings) -> Sequence[Service]:
     )
 
     def facts() -> Facts:
-        return Facts(fingerprint, provision.list_models(), queries.running, shelves.count)
+        return Facts(fingerprint, provision.list_models(), queries.running, shelves.count, describe())
 
     return [
         StatusServicer(settings.role, facts),

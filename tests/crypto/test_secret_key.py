@@ -20,12 +20,12 @@ from gmpy2 import mpz
 import twinveil.crypto.secret_key as module
 from tests.crypto.crypto_keys import secret_key, toy
 from twinveil.crypto.keygen import generate
-from twinveil.crypto.native.level import VARIABLE
 from twinveil.crypto.native.residues import Residues, powers
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N2, Tally
 from twinveil.errors import InvalidKey, TwinveilError
+from twinveil.native import VARIABLE
 from twinveil.parallel import Workers
 from twinveil.params import Params
 

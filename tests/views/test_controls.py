@@ -26,12 +26,23 @@ EACH = 8
 """Queries for each of two classes of pictures."""
 
 SEEN = [
-    (broken.zero_shares, "packed", "cloud_s2, output image: values"),
-    (broken.zero_sum_masks, "packed", "cloud_s2, decrypted online conv: values"),
-    (broken.zero_picture_mask, "packed", "cloud_s2, decrypted image: values"),
-    (broken.fixed_seed, "packed", "cloud_s2, output image: across"),
-    (broken.one_mask_for_many, "packed", "cloud_s2, output image: neighbours"),
-    (broken.unpacked_products, "packed", "cloud_s1, half image: values"),
+    (broken.zero_u, "packed", "cloud_s1, shared image - u: values"),
+    (broken.zero_u, "packed", "cloud_s1, shared pool - u: values"),
+    (broken.one_u_for_all_pictures, "packed", "cloud_s1, shared image - u: across"),
+    (broken.zero_rho, "packed", "cloud_s1, shared image xor rho: values"),
+    (broken.zero_rho, "packed", "cloud_s1, shared conv - rho: values"),
+    (broken.items_used_twice, "packed", "cloud_s1, shared_turn.shares image: across"),
+    (broken.items_used_twice, "packed", "cloud_s2, labels.labels: across"),
+    (broken.zero_r, "packed", "cloud_s2, shared image - r: values"),
+    (broken.zero_r, "packed", "cloud_s2, shared pool - r: values"),
+    (broken.fixed_seed, "packed", "cloud_s2, shared image - r: across"),
+    (broken.one_mask_for_many, "packed", "cloud_s2, shared image - r: neighbours"),
+    (broken.zero_sum_masks, "packed", "cloud_s2, decrypted ahead: values"),
+    (broken.short_sum_masks, "packed", "cloud_s2, decrypted ahead: values"),
+    (broken.pictures_in_clear, "packed", "cloud_s1, half image, words: values"),
+    (broken.pictures_in_clear, "packed", "cloud_s2, half image, words: values"),
+    (broken.zero_picture_mask, "textbook", "cloud_s2, decrypted image: values"),
+    (broken.unpacked_products, "textbook", "cloud_s1, half image: values"),
     (broken.sign_test_by_product, "textbook", "cloud_s2, decrypted conv: values"),
 ]
 """Mistake, engine, what must be among the alarms."""

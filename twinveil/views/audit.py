@@ -160,7 +160,7 @@ def _endings(views: Sequence[View], known: Mapping[int, str]) -> Iterator[Findin
     regular one, and every event at which enough were broken off."""
     queries: dict[tuple[object, ...], list[View]] = {}
     for view in views:
-        if id(view) in known:
+        if id(view) in known and view.subject.kind == "query":
             queries.setdefault(view.conversation(), []).append(view)
     for group in queries.values():
         ended = [0 if view.finished else len(view.events) for view in group]

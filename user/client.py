@@ -160,7 +160,7 @@ class Client:
         for start in range(0, len(pictures), batch):
             group = np.stack(pictures[start : start + batch])
             told = _of_group(report, start, len(group), len(pictures))
-            told(0, 0, "blinding")
+            told(0, 0, "asking both clouds")
             taken.append(self._query(group, found, label_only or found.label_only, engine, told))
         return [made for answer in taken for made in answer.read(found)]
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import BadConfiguration, BadImage, BadInput, PeerMismatch, TwinveilError
 from twinveil.halves import answers
-from twinveil.halves.pictures import split_pictures
+from twinveil.halves.integers import blind_pictures
 from twinveil.halves.ring import share_pictures
 from twinveil.network.card import ModelCard, check_name
 from twinveil.network.plan import Plan
@@ -175,7 +175,7 @@ class Client:
     def _halves(self, pictures: npt.NDArray[np.uint8], plan: Plan, engine: str) -> tuple[bytes, bytes]:
         if engine == "packed":
             return share_pictures(pictures, plan)
-        return split_pictures(pictures, plan, engine, self._contact.s2_key.params(self.key), self.key.n)
+        return blind_pictures(pictures, plan, self._contact.s2_key.params(self.key), self.key.n)
 
     def _query(
         self, pictures: npt.NDArray[np.uint8], model: Model, label_only: bool, engine: str, report: Telling

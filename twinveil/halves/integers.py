@@ -1,6 +1,6 @@
 """What owner and user cut in two for the textbook engine: integers, packed and blinded (blinding.py).
 
-A model's half is every layer's weights, then every layer's biases; a query's is d*M or M^-1 of every plaintext.
+A model's half is every layer's weights, then every layer's biases; a query's d*M or M^-1 of every plaintext.
 """
 
 from __future__ import annotations

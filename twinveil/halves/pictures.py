@@ -1,4 +1,4 @@
-"""Pictures in two halves as they travel, whichever engine classifies them: for rehearsals, which play all roles."""
+"""Pictures in two halves as they travel, for whichever engine: for rehearsals, which play all roles."""
 
 from __future__ import annotations
 

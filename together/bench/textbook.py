@@ -31,6 +31,7 @@ from twinveil.protocol.textbook.model.s1 import ModelS1
 from twinveil.protocol.textbook.s1 import TextbookS1
 from twinveil.protocol.textbook.s2 import TextbookS2
 from twinveil.protocol.textbook.steps import TextbookLayout
+from twinveil.rehearsal.clouds import finish
 from twinveil.rounds.peer import Ask
 from twinveil.rounds.scripted import Script
 from twinveil.rpc import rounds_pb2 as pb
@@ -46,7 +47,7 @@ class TextbookSmp:
         self._layout = TextbookLayout(Plan((1, 1, 2), 8, (Dense("dense", IMAGE, 2, 8, 20),), 0), params)
         self.tally = Tally()
         model = ModelS1(ImportLayout(self._layout.plan, params))
-        self._s1 = TextbookS1(model, self._layout, key.public_key, self.tally)
+        self._s1 = TextbookS1(model, self._layout, key.public_key, Meter(tally=self.tally))
 
     def run(self, products: int) -> Run:
         """That many products, nothing made ahead; every one is checked."""
@@ -58,7 +59,7 @@ class TextbookSmp:
 
         def ask_all(ask: Ask) -> Iterator[None]:
             yield
-            got.extend(self._s1.smp(ask, sent[:products], sent[products:]))
+            got.extend(finish(self._s1.smp(ask, "SMP", sent[:products], sent[products:])))
 
         def answer(request: pb.Round) -> Script:
             yield from s2.products("SMP", products, request)

@@ -102,7 +102,7 @@ class Clouds:
             raise BadInput("this model is not here for the packed engine")
         if self._maker is None:
             of_s1, of_s2 = self.s1.packed, self.s2.packed
-            seen = self.observer("cloud_s2")
+            s1, s2 = self.observer("cloud_s1"), self.observer("cloud_s2")
 
             def script(opening: pb.Round) -> Script:
                 return items_s2(
@@ -112,12 +112,18 @@ class Clouds:
                     self.shelves,
                     self.label_only,
                     workers=self.workers_s2,
-                    observer=seen,
+                    observer=s2,
                 )
 
-            self._making = self.peer(script, self.observer("cloud_s1"), seen)
+            self._making = self.peer(script, s1, s2)
             self._maker = MakerS1(
-                self._making, self.import_id, of_s1, of_s1.layout.items, self.machine, self.label_only
+                self._making,
+                self.import_id,
+                of_s1,
+                of_s1.layout.items,
+                self.machine,
+                self.label_only,
+                s1,
             )
         self._items += [self._maker.make() for _ in range(count)]
 

@@ -47,8 +47,8 @@ class Assembler:
     def __init__(self, most: int = MESSAGE_BYTES) -> None:
         self._most = most
         self._sequence = 0
-        self._parts = 0
-        self._data = bytearray()
+        self._size = 0
+        self._data: list[bytes] = []
 
     def add(self, chunk: Chunk) -> Round | None:
         """Takes the next chunk; returns the Round that it completes, or None.
@@ -56,21 +56,22 @@ class Assembler:
         Raises OutOfOrder for a chunk that is not the next one, TooMuch past a limit, InvalidMessage for a
         malformed chunk or Round.
         """
-        if (chunk.sequence, chunk.part) != (self._sequence, self._parts):
+        if (chunk.sequence, chunk.part) != (self._sequence, len(self._data)):
             raise OutOfOrder(
-                f"expected part {self._parts} of message {self._sequence}, "
+                f"expected part {len(self._data)} of message {self._sequence}, "
                 f"got part {chunk.part} of message {chunk.sequence}"
             )
-        if len(chunk.data) > CHUNK_BYTES:
-            raise TooMuch(f"a chunk of {len(chunk.data)} bytes: at most {CHUNK_BYTES} are allowed")
-        if len(chunk.data) < CHUNK_BYTES and not chunk.last:
+        data = chunk.data  # a fresh copy each time it is asked for
+        if len(data) > CHUNK_BYTES:
+            raise TooMuch(f"a chunk of {len(data)} bytes: at most {CHUNK_BYTES} are allowed")
+        if len(data) < CHUNK_BYTES and not chunk.last:
             raise InvalidMessage("a chunk that is not the last of its message must be full")
-        if len(self._data) + len(chunk.data) > self._most:
+        self._size += len(data)
+        if self._size > self._most:
             raise TooMuch(f"a message of more than {self._most} bytes")
-        self._data += chunk.data
-        self._parts += 1
+        self._data.append(data)
         if not chunk.last:
             return None
-        data = bytes(self._data)
-        self._sequence, self._parts, self._data = self._sequence + 1, 0, bytearray()
-        return parse(data)
+        whole = b"".join(self._data)
+        self._sequence, self._size, self._data = self._sequence + 1, 0, []
+        return parse(whole)

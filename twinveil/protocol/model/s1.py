@@ -46,6 +46,7 @@ def import_model(
 
     binding: of what the owner said of it (cloud/requests.py). halves: S1's, checked.
     """
+    observer.about(layouts.topic(machine.key.n))
     packed = textbook = None
     if halves.packed is not None:
         packed = yield from of_packed.import_model(

@@ -9,7 +9,6 @@ from math import prod
 from twinveil.garbling.base_ot import POINT_BYTES
 from twinveil.garbling.ot_extension import correction_bytes, masked_bytes, prepare_bytes
 from twinveil.network.schedule import PoolStep, ReluStep, Stage
-from twinveil.protocol.meter import nonlinear
 from twinveil.protocol.textbook.garbled import GarbledStep
 from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
@@ -85,43 +84,43 @@ def _moves(layout: TextbookLayout, steps: Iterator[GarbledStep], label_only: boo
         last = stage is stages[-1]
         name = "SCT" if last else "SCVL"
         if stage.index == 1:
-            yield from _pools(layout, steps, stages[0], name)
+            yield from _pools(layout, steps, stages[0])
         for step in stage.linear:
             products = layout.layer_products(step)
             yield Move(name, "products", products, sums=products)
         if not last:
             for relu in stage.relus:
-                yield from _sact(layout, steps, relu, nonlinear(stage))
-            yield from _pools(layout, steps, stage, nonlinear(stage))
+                yield from _sact(layout, steps, relu)
+            yield from _pools(layout, steps, stage)
     circuit = next(steps)
     yield Move("SCT", "mask", plan.output.out_features, circuit if label_only else None)
     if label_only:
         yield Move("label", "label", 1, circuit)
 
 
-def _sact(layout: TextbookLayout, steps: Iterator[GarbledStep], relu: ReluStep, name: str) -> Iterator[Move]:
+def _sact(layout: TextbookLayout, steps: Iterator[GarbledStep], relu: ReluStep) -> Iterator[Move]:
     count, circuit = prod(layout.plan.shapes[relu.source]), next(steps)
-    yield Move(name, "mask", count, circuit)
-    yield Move(name, "record", count, circuit)
-    yield Move(name, "products", count)
+    yield Move("SACT", "mask", count, circuit)
+    yield Move("SACT", "record", count, circuit)
+    yield Move("SACT", "products", count)
     circuit = next(steps)
-    yield Move(name, "mask", count, circuit)
-    yield Move(name, "output", count, circuit)
+    yield Move("SACT", "mask", count, circuit)
+    yield Move("SACT", "output", count, circuit)
 
 
-def _pools(layout: TextbookLayout, steps: Iterator[GarbledStep], stage: Stage, name: str) -> Iterator[Move]:
+def _pools(layout: TextbookLayout, steps: Iterator[GarbledStep], stage: Stage) -> Iterator[Move]:
     for pool in stage.pools:
-        yield from _smap(layout, steps, pool, name)
+        yield from _smap(layout, steps, pool)
 
 
-def _smap(layout: TextbookLayout, steps: Iterator[GarbledStep], pool: PoolStep, name: str) -> Iterator[Move]:
+def _smap(layout: TextbookLayout, steps: Iterator[GarbledStep], pool: PoolStep) -> Iterator[Move]:
     for members in pool_windows(pool, layout.schedule.pieces[pool.source].shape):
         window, count = members.shape
         if window > 1:
             circuit = next(steps)
-            yield Move(name, "mask", window * count, circuit)
-            yield Move(name, "record", window * count, circuit)
-            yield Move(name, "products", window * count, sums=(window - 1) * count)
+            yield Move("SMAP", "mask", window * count, circuit)
+            yield Move("SMAP", "record", window * count, circuit)
+            yield Move("SMAP", "products", window * count, sums=(window - 1) * count)
 
 
 def _turns(move: Move, ciphertext: int, label_only: bool) -> Iterator[Turn]:

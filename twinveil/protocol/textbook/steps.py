@@ -72,6 +72,17 @@ class TextbookLayout:
         return int(real.sum()) * self.plan.shapes[step.node.name][0]
 
     @cached_property
+    def smps(self) -> int:
+        """SMPs of one picture, those with padding and those of windows of one value left out."""
+        made = self._activations
+        for stage in self.schedule.stages:
+            made += sum(self.layer_products(step) for step in stage.linear)
+            for pool in stage.pools:
+                shape = self.schedule.pieces[pool.source].shape
+                made += sum(members.size for members in pool_windows(pool, shape) if members.shape[0] > 1)
+        return made
+
+    @cached_property
     def count_bits(self) -> int:
         """ceil(log2(values masked in a query)), at least that of a picture's plaintexts."""
         # Pixels; SACT's values twice on their way in and once on their way out; SMAP's; SCT's.

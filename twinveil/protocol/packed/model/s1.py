@@ -35,7 +35,7 @@ from twinveil.protocol.packed.masking import Masks
 from twinveil.protocol.packed.model.layout import ModelLayout
 from twinveil.protocol.packed.powers import KernelTables, Machine
 from twinveil.ring import Words
-from twinveil.rounds.observer import NOBODY, Observer, Topic
+from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rounds.peer import Ask
 from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.rpc import rounds_pb2 as pb
@@ -77,11 +77,10 @@ def import_model(
     binding: of what the owner said of it. The caller stores the model, then asks S2 to commit.
     """
     plan, key, tally = layout.plan, machine.key, machine.tally
-    observer.about(Topic("import", plan, "packed", 0, key.n, layout.sigma))
     for name, blinded in half.kernels.items():
         observer.half(f"weights {name}", blinded)
     for node in plan.linear_nodes:
-        observer.shared(f"biases {node.name}", half.biases[node.name], node.accumulator_bits)
+        observer.half_words(f"biases {node.name}", half.biases[node.name], node.accumulator_bits)
     session = secrets.token_bytes(SESSION_BYTES)
     base = BaseSender(session)
     opening = pb.OpenImport(

@@ -36,7 +36,7 @@ from twinveil.parallel import Workers
 from twinveil.protocol.textbook.garbled import GarblerSide
 from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.protocol.textbook.wide import Bits, random_bits
-from twinveil.rounds.observer import NOBODY, Observer, Topic
+from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rounds.peer import Ask
 from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.rpc import rounds_pb2 as pb
@@ -72,7 +72,6 @@ def import_model(
     model, then asks S2 to commit.
     """
     plan = layout.plan
-    observer.about(Topic("import", plan, "textbook", 0, key.n, layout.params.sigma))
     for name, pair in half.items():
         for what, numbers in zip(("weights", "biases"), pair, strict=True):
             observer.half(f"{what} {name}", numbers)

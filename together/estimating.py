@@ -282,7 +282,7 @@ def _memory(made: list[dict[str, Any]]) -> Table:
         "engine",
         Column("key", justify="right"),
         *(Column(name, justify="right") for name in names),
-        title="memory, about: process and tables; one model; an item that lies ready, one in the making; a query",
+        title="memory, about: process, tables, one model; an item ready, one in the making; a query",
         title_justify="left",
     )
     for each in made:

@@ -191,15 +191,15 @@ def under_one_mask(patch: pytest.MonkeyPatch) -> None:
         garbler: Garbler, outputs: Mapping[str, Wires], widths: Widths
     ) -> tuple[bytes, dict[str, Integers]]:
         sent, masks = share(garbler, outputs, widths)
-        if {"left", "right"} <= masks.keys():
-            moved.append(modulo(masks["right"] - masks["left"], widths["right"]))
-            masks["right"] = masks["left"]
+        if {"pool.left", "pool.right"} <= masks.keys():
+            moved.append(modulo(masks["pool.right"] - masks["pool.left"], widths["pool.right"]))
+            masks["pool.right"] = masks["pool.left"]
         return sent, masks
 
     def reading(*arguments: Any) -> dict[str, Integers]:
         found = read(*arguments)
-        if "right" in found:
-            found["right"] = modulo(found["right"] + moved.pop(0), arguments[2]["right"])
+        if "pool.right" in found:
+            found["pool.right"] = modulo(found["pool.right"] + moved.pop(0), arguments[2]["pool.right"])
         return found
 
     patch.setattr("twinveil.garbling.ahead.share", sharing)

@@ -31,7 +31,7 @@ from twinveil.network.plan import IMAGE, Dense, Plan
 from twinveil.network.schedule import schedule
 from twinveil.protocol.query.engines import query_plan
 from twinveil.protocol.shares import windows
-from twinveil.protocol.textbook.steps import pool_windows
+from twinveil.protocol.textbook.steps import TextbookLayout, pool_windows
 from twinveil.rpc import rounds_pb2 as pb
 
 WIDE = Plan((1, 4, 4), 8, (Dense("dense", IMAGE, 20, 8, 22),), 0)
@@ -223,6 +223,10 @@ def test_textbook(plan: Plan) -> None:
         assert (name, costs[name].s1) == (name, tally(s1))
         assert (name, costs[name].s2) == (name, tally(s2))
     assert {name for name, cost in costs.items() if cost.s1.total} == set(wanted)
+    smps = TextbookLayout(plan, toy(bits), limit=None).smps
+    assert {name: count for name, count in smps.items() if count} == {
+        name: cost.products for name, cost in costs.items() if cost.products
+    }
 
 
 def test_textbook_bytes() -> None:

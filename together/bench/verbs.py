@@ -144,9 +144,9 @@ def _key_size(wanted: Wanted, say: Say) -> dict[str, Any]:
     detail = summarise(measured, wanted)
     products = function_products(wanted.plan, wanted.params)
     seconds = detail["seconds"]["textbook_product"]["median"]
-    for name, count in products.items():
+    for name in ("SCVL", "SCT"):  # the others are one circuit a stage here, and two functions there
         if name in detail["functions"]:
-            detail["functions"][name]["textbook_seconds"] = count * seconds
+            detail["functions"][name]["textbook_seconds"] = products[name] * seconds
     linear = ("ahead", "SCVL", "SCT")
     bilinear = sum(wanted.plan.products(node) for node in wanted.plan.linear_nodes)
     shown = [each for name, each in detail["functions"].items() if name in linear]

@@ -87,7 +87,7 @@ def test_the_published_way(folder: Path, tmp_path: Path) -> None:
     assert products.keys() == FORMULAS.keys() - {"SMP"}
     seen = [(int(done), int(total)) for done, total in re.findall(r" (\d+)/(\d+) S[A-Z]+ ", shown.stderr)]
     assert {total for _, total in seen} == {sum(products.values())}
-    assert len(seen) > 1
+    assert len(set(seen)) > 1
     assert seen == sorted(seen)
 
 

@@ -128,7 +128,7 @@ def _s1(peer: Connection, plan: Plan, key_bits: int, jwk: dict[str, Any]) -> Cal
     counted = CountedPeer(_Pipe(peer))
     meter = Meter(counted)
     planned = _planned(plan, params)
-    Rerandomiser(key, meter.tally).prepare()
+    Rerandomiser(key, meter.tally).freshen([key.raw(0)])  # makes the table
     engine = TextbookS1(model, planned.layout, key, meter)
     opening = OpenQuery(
         protocol_version=ROUNDS_VERSION,
@@ -153,7 +153,7 @@ def _s2(peer: Connection, plan: Plan, key_bits: int, jwk: dict[str, Any]) -> Cal
     planned = _planned(plan, params)
     engine = TextbookS2(planned.layout, key, INLINE, Meter(tally=key.tally))
     claimed = Claimed(_head(plan), _half(plan, key_bits, key.public_key))
-    key.nonces(1)  # makes the table
+    key.encrypt([0])  # makes the table
 
     def run() -> None:
         opening = Round.FromString(peer.recv_bytes()).open_query

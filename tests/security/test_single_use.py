@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from twinveil.protocol.query.engines_s1 import query_s1
+from twinveil.protocol.textbook.engine import Circuits, Exchange
 
 from cloud_s1.queries import QueriesS1
 from tests.crypto.crypto_keys import secret_key
@@ -26,16 +28,14 @@ from tests.security.peers import At
 from tests.security.world import OWNER, S1, USER, World, finish, tiny_model, tiny_plan
 from tests.system.town import wait_until
 from twinveil.cloud.requests import read_query
-from twinveil.crypto.nonces import Encryptor, Rerandomiser
+from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.tally import Tally
 from twinveil.errors import AlreadyUsed, OutOfOrder, PeerUnavailable
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.textbook.circuits import label
-from twinveil.protocol.textbook.engine import Circuits, Exchange
 from twinveil.protocol.textbook.garbled import EvaluatorSide, GarblerSide
-from twinveil.protocol.query.engines_s1 import query_s1
 from twinveil.protocol.textbook.query.s1 import QueryS1
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Peer
@@ -193,14 +193,13 @@ def secrets_of(world: World) -> dict[str, object]:
         "base transfers": pair.sender,
         "link": Exchange(lambda message: message, pair.s1, iter(())),
         "circuits": Circuits(iter(()), pair.s2),
-        "nonces": Rerandomiser(public, Tally()).nonces(2),
         "ciphertexts": Encryptor(public, Tally()).encrypt([1, 2]),
     }
 
 
 NAMES = (
     *("secret key", "query", "engine", "garbler", "garbling", "evaluator", "transfers, S1", "transfers, S2"),
-    *("base transfers", "link", "circuits", "nonces", "ciphertexts"),
+    *("base transfers", "link", "circuits", "ciphertexts"),
 )
 
 
@@ -273,20 +272,6 @@ def test_spawned_workers_draw_disjoint_values() -> None:
     with Workers.processes(WORKERS) as workers:
         results = workers.map(draw_all, [secret_key().public_key] * WORKERS)
     distinct(results)
-
-
-def test_nonces_do_not_survive_a_fork() -> None:
-    pool = Rerandomiser(secret_key().public_key, Tally()).nonces(3)
-
-    def take() -> dict[str, bytes]:
-        try:
-            pool.take(1)
-        except AlreadyUsed:
-            return {"refused": b"yes"}
-        return {}
-
-    assert in_forks(1, take) == [{"refused": b"yes"}]
-    assert len(pool.take(3)) == 3
 
 
 def run_until_killed(folder: Path, step: int) -> set[str]:

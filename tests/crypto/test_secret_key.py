@@ -87,8 +87,8 @@ def test_both_levels_decrypt_the_same(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from twinveil.crypto.native.level import level; from twinveil.crypto.secret_key import SecretKey\n"
-        "key = SecretKey.load(Path(sys.argv[1])); data = bytes.fromhex(sys.argv[2])\n"
-        "print(level(), *key.decrypt(key.public_key.parse(data, 9)))"
+        "key = SecretKey.load(Path(sys.argv[1]), insecure_small_key=True)\n"
+        "print(level(), *key.decrypt(key.public_key.parse(bytes.fromhex(sys.argv[2]), 9)))"
     )
     sent = KEY.encrypt(plaintexts).to_bytes().hex()
     done = subprocess.run(

@@ -69,13 +69,15 @@ class QueriesS1:
     ) -> Generator[Progress, None, tuple[bytes, Meter]]:
         model = self._models.load(record, tools.key).for_packed
         size = query_size(record.plan, tools.params, "packed", asked.head.pictures).memory
-        with self._budget.take(size):
-            with self.stock.spending((yield from self.stock.collect(record, asked.head.pictures))) as items:
-                with self._conversation() as (peer, observer):
-                    meter = Meter(peer)
-                    answer = packed_query(
-                        peer.ask, model, asked.head, asked.words, items, tools.key.n, meter, observer
-                    )
+        with (
+            self._budget.take(size),
+            self.stock.spending((yield from self.stock.collect(record, asked.head.pictures))) as items,
+            self._conversation() as (peer, observer),
+        ):
+            meter = Meter(peer)
+            answer = packed_query(
+                peer.ask, model, asked.head, asked.words, items, tools.key.n, meter, observer
+            )
         self.stock.want(record)
         return answer, meter
 

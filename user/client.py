@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.crypto.public_key import PublicKey
-from twinveil.errors import BadConfiguration, BadImage, BadInput, PeerMismatch
+from twinveil.errors import BadConfiguration, BadImage, BadInput, PeerMismatch, TwinveilError
 from twinveil.halves import answers
 from twinveil.halves.pictures import split_pictures
 from twinveil.halves.ring import share_pictures
@@ -43,7 +43,7 @@ DEADLINE = 3600.0
 CATALOGUE_DEADLINE = 20.0
 IMPORT_ID_BYTES = 16
 BATCH = 4
-"""Pictures that share a query's messages. Each takes an item; where none is ready the clouds make two at a time."""
+"""Pictures that share a query's messages. Each takes an item; where none is ready, two are made at a time."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,11 @@ class Client:
             )
             for half in halves
         ]
-        first, second = classify_at_both((self._s1, self._s2), requests, DEADLINE, report)
+        try:
+            first, second = classify_at_both((self._s1, self._s2), requests, DEADLINE, report)
+        except TwinveilError:
+            self._models.clear()  # the owner may have replaced the model
+            raise
         seconds = time.perf_counter() - started
         traffic = sum(message.ByteSize() for message in (*requests, first, second))
         return _Answer(first, second, count, label_only, seconds, traffic)

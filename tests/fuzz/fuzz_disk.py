@@ -298,8 +298,10 @@ def _views(folder: Path) -> Read:
 def _rehearsals(folder: Path) -> Read:
     file = folder / "views.npz"
     row: dict[str, npt.NDArray[np.generic]] = {name: np.arange(8, dtype=np.uint8) for name in NAMES}
-    row |= {name: np.arange(8, dtype=np.uint32) for name in ("s2_shares", "unmasked_shares")}
-    row |= {name: np.ones((1, 2, 4), np.uint32) for name in ("s2_picture", "unmasked_picture")}
+    for whose in ("s1", "s2", "unmasked"):
+        row[f"{whose}_shares"] = np.arange(8, dtype=np.uint32)
+        row[f"{whose}_picture"] = np.ones((1, 2, 4), np.uint32)
+    row |= {half: np.ones((1, 2, 4), np.uint8) for half in ("s1_half", "s2_half")}
     save_views(file, [row | {"key_bits": np.asarray(512), "vector": np.arange(3)}])
     return lambda: load_views(file)
 

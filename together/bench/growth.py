@@ -48,7 +48,9 @@ def _rows(
             for count in counts:
                 row = _row(own, running, count)
                 done += 1
-                say(f"{plan.image_shape}, {count} pictures: {row['online_seconds_a_picture']:.3f} s a picture")
+                say(
+                    f"{plan.image_shape}, {count} pictures: {row['online_seconds_a_picture']:.3f} s a picture"
+                )
                 yield row
     except TwinveilError as error:
         for count in counts[done:]:

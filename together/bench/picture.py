@@ -17,7 +17,7 @@ from together.bench.networks import some_pictures
 from together.bench.processes import MIB, processor_seconds, resident, watched
 from together.bench.session import Query, Session, session
 from together.bench.textbook import function_products
-from twinveil.crypto.native.level import GMPY2, VARIABLE
+from twinveil.crypto.native.level import VARIABLE
 from twinveil.errors import TwinveilError
 from twinveil.network.plan import Plan
 from twinveil.params import Params
@@ -206,7 +206,8 @@ def growing(peaks: Sequence[Mapping[str, float]], slack: float = 1.05) -> bool:
         return False
     early, late = peaks[quarter : 2 * quarter], peaks[-quarter:]
     return any(
-        statistics.median(each[role] for each in late) > slack * statistics.median(each[role] for each in early)
+        statistics.median(each[role] for each in late)
+        > slack * statistics.median(each[role] for each in early)
         for role in peaks[0]
     )
 
@@ -226,7 +227,8 @@ def functions(queries: Sequence[Query]) -> dict[str, dict[str, Any]]:
             "bytes": first["bytes"],
             "messages": first["messages"],
             "operations": {
-                cloud: each.get("operations", {}) for cloud, each in (("cloud_s1", first), ("cloud_s2", other[0]))
+                cloud: each.get("operations", {})
+                for cloud, each in (("cloud_s1", first), ("cloud_s2", other[0]))
             },
         }
     return made

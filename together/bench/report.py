@@ -65,11 +65,30 @@ def tables(figures: Mapping[str, Any]) -> list[Table]:
     """Everything of one run."""
     made = []
     for bits, detail in figures["details"].items():
-        made += [_bars(bits, detail, figures["native_level"]), _seconds(bits, detail), _functions(bits, detail)]
+        made += [
+            _bars(bits, detail, figures["native_level"]),
+            _seconds(bits, detail),
+            _functions(bits, detail),
+        ]
     made.append(_steps(figures["steps"], figures["link"]))
     if figures.get("growth"):
         made.append(_growth(figures["growth"]))
     return made
+
+
+def of_hosts(figures: Mapping[str, Any]) -> Table:
+    """What was measured from a kit."""
+    table = _table("One picture a query, clouds on their own hosts", "what", ("median", "least", "largest"))
+    for key, name in (("online_s", "from call to answer, s"), ("waiting_s", "of it, S1 waiting for S2, s")):
+        seen = figures[key]
+        table.add_row(name, *(f"{seen[each]:.3f}" for each in ("median", "least", "largest")))
+    runs = figures["online_s"]["runs"]
+    table.add_row(f"pictures of {runs} that found an item ready", str(figures["ready"]), "", "")
+    table.add_row("messages between the clouds, online", str(figures["online_messages"]), "", "")
+    table.add_row("round trips", str(figures["round_trips"]), "", "")
+    table.add_row("bytes between the clouds, online", f"{figures['online_bytes']:,}", "", "")
+    table.add_row("bytes between the clouds, an item", f"{figures['item_bytes']:,}", "", "")
+    return table
 
 
 def _limit(name: str, bits: str, level: str) -> float | None:
@@ -137,7 +156,9 @@ def _functions(bits: str, detail: Mapping[str, Any]) -> Table:
     smp = detail["smp"]
     textbook = f"{1e3 * smp['textbook_seconds']:.0f} ms"
     cells = (f"{1e6 * smp['seconds']:.2f} us", "", "", "", f"{smp['operations']:.2f}", textbook)
-    table.add_row("SMP, a product", "ahead", *cells, count_text(round(smp["textbook_seconds"] / smp["seconds"])))
+    table.add_row(
+        "SMP, a product", "ahead", *cells, count_text(round(smp["textbook_seconds"] / smp["seconds"]))
+    )
     return table
 
 

@@ -145,9 +145,7 @@ def _side(answered: Answered, names: Sequence[str]) -> Side:
     both = sum(float(each["cpu_seconds"]) for each in found)
     own = both - (s2 if any(each["messages"] for each in found) else 0.0)
     messages = sum(int(each["messages"]) for each in found)
-    return Side(
-        {"cloud_s1": own, "cloud_s2": s2}, sum(int(each["bytes"]) for each in found), messages // 2
-    )
+    return Side({"cloud_s1": own, "cloud_s2": s2}, sum(int(each["bytes"]) for each in found), messages // 2)
 
 
 def _named(figures: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> list[Mapping[str, Any]]:

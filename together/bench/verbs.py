@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,11 +12,12 @@ import typer
 
 from together.bench.growth import growth as grow
 from together.bench.host import host, line
+from together.bench.hosts import measure_hosts
 from together.bench.networks import default_plan, write
 from together.bench.native import native_ratios
 from together.bench.picture import Say, Wanted, measure_picture, summarise
 from together.bench.plots import draw, ready
-from together.bench.report import by_name, tables
+from together.bench.report import by_name, of_hosts, tables
 from together.bench.security import measure_security
 from together.bench.steps import all_steps
 from together.bench.textbook import function_products
@@ -25,10 +27,13 @@ from twinveil.cli.terminal import Terminal
 from twinveil.crypto.keygen import generate
 from twinveil.crypto.native.level import level
 from twinveil.estimate.seconds import Link
+from twinveil.errors import BadInput
 from twinveil.files import PUBLIC, check_place, write_report
 from twinveil.network.folder import find_model, load_card, load_plan
 from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.start.config import variable
+from twinveil.start.local_folder import settle_near
+from twinveil.start.settings import UserSettings
 
 QUICK_KEY_BITS = 512
 STEP_RUNS = 5
@@ -47,18 +52,14 @@ def bench(
             envvar=variable("key_bits"), help="Lengths of the Paillier modulus, with commas between."
         ),
     ] = "2048,3072",
-    repeats: Annotated[
-        int, typer.Option(min=1, help="Pictures that are timed with an item ready.")
-    ] = 30,
+    repeats: Annotated[int, typer.Option(min=1, help="Pictures that are timed with an item ready.")] = 30,
     stream: Annotated[int, typer.Option(min=2, help="Pictures one after the other, nothing ahead.")] = 20,
     growth: Annotated[
         bool, typer.Option("--growth", help="Also other picture sizes and several pictures a query.")
     ] = False,
     security: Annotated[
         bool,
-        typer.Option(
-            "--security", help="Also what mutual TLS and checks cost, as ratios."
-        ),
+        typer.Option("--security", help="Also what mutual TLS and checks cost, as ratios."),
     ] = False,
     latency_ms: Annotated[
         float, typer.Option("--latency", min=0, help="Of a link, one way, milliseconds: for the steps.")
@@ -73,6 +74,12 @@ def bench(
     folder: Annotated[Path, typer.Option(help="For keys, models and logs; found again.")] = Path(
         ".twinveil/bench"
     ),
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="config.toml of a user's kit: measure the clouds that it names, with the MODEL there."
+        ),
+    ] = None,
 ) -> None:
     """Measure items, pictures that spend them, a stream of pictures, every function; compare with the textbook.
 
@@ -81,6 +88,9 @@ def bench(
     """
     if json_file is not None:
         check_place(json_file)
+    if config is not None:
+        _hosts(config, model, repeats, json_file)
+        return
     if plots is not None:
         ready(plots)
     if quick:
@@ -123,6 +133,22 @@ def bench(
         terminal.say(f"{name}: {cost['ratio']:.3f} times the time without")
     for path in draw(figures, plots) if plots else ():
         terminal.say(f"drawn: {path}")
+
+
+def _hosts(config: Path, model: str | None, repeats: int, json_file: Path | None) -> None:
+    """The clouds of a kit, from this host."""
+    if model is None:
+        raise BadInput(
+            "say which model of the kit's owner is to be asked: twinveil bench MODEL --config FILE"
+        )
+    settings = settle_near(UserSettings, {"config": config}, None, os.environ)
+    with steps("measuring") as step:
+        figures = {"host": host(), **measure_hosts(settings, model, repeats, lambda text: step(0, 0, text))}
+    if json_file is not None:
+        write_report(json_file, json.dumps(figures, indent=2) + "\n", PUBLIC)
+    terminal = Terminal()
+    terminal.say(line(figures["host"]))
+    terminal.show(of_hosts(figures))
 
 
 def _wanted(

@@ -160,9 +160,7 @@ class EvaluatorHalf:
         counts = circuit.counts
         choices, pads = transfers.take(circuit.transfers)
         self.drawn = {name: from_bits(bits) for name, bits in split(circuit.inputs, choices).items()}
-        labels = words(pads) ^ np.where(
-            choices[:, None], words(np.frombuffer(offer.labels, LABEL)), np.uint64(0)
-        )
+        labels = words(pads) ^ words(np.frombuffer(offer.labels, LABEL)) * choices[:, None]
         self._circuit = circuit
         self._labels = split(circuit.inputs, labels.reshape(-1).view(LABEL))
         self._words = split_words(offer.words, circuit.widths, dict(counts.outputs))

@@ -20,6 +20,8 @@ each half of a gate; it is XORed after sigma. Two inputs of AES under one key co
 which are uniform or differ by 0 or by the secret Delta, differ by exactly sigma^-1(i xor i'): probability
 2^-128 for each pair.
 
+This module is the hash by numpy and `cryptography`; `native/gates.c` has the same.
+
 Byte order: xL is a label's first word, and i is XORed into the second word (little-endian) of what AES gets.
 """
 
@@ -34,8 +36,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from twinveil.garbling.labels import LABEL_BYTES, Words
 
 BLOCK = 256
-"""Instances under one AES key, a multiple of 128. Half as many would be one bit more; to set a key up takes
-as long as to encrypt some two thousand labels with it, which is paid ahead of the inputs."""
+"""Instances under one AES key, a multiple of 128. Half as many would be one bit more; to set a key up here
+takes as long as to encrypt some two thousand labels with it, which is paid ahead of the inputs."""
 
 CHUNK = 4096
 """Labels worked on at a time: what AES gets and gives stays in the second-level cache."""

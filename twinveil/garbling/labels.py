@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 LABEL = np.dtype("V16")
 LABEL_BYTES = 16
+_WORD = np.dtype("<u8")
 
 _ZEROS = bytes(1 << 16)
 _ONE = np.uint8(1)
@@ -29,7 +30,7 @@ Bools = npt.NDArray[np.bool_]
 
 def words(labels: Labels) -> Words:
     """Labels of any shape as (n, 2) words in C order; shares memory where `labels` is contiguous."""
-    return np.ascontiguousarray(labels).reshape(-1).view("<u8").reshape(-1, 2)
+    return np.ascontiguousarray(labels).view(_WORD).reshape(-1, 2)
 
 
 def random_labels(count: int) -> Labels:
@@ -52,10 +53,8 @@ def align(a: Labels, b: Labels) -> tuple[Labels, Labels]:
 
 def xor_labels(a: Labels, b: Labels) -> Labels:
     """Elementwise XOR with broadcasting."""
-    a, b = align(a, b)
-    out = np.empty(a.shape, LABEL)
-    np.bitwise_xor(words(a), words(b), out=words(out))
-    return out
+    a, b = (np.ascontiguousarray(each).view(_WORD) for each in align(a, b))
+    return np.bitwise_xor(a, b).view(LABEL)
 
 
 def xor_where(labels: Labels, offset: Words, bits: Bools) -> Labels:

@@ -62,8 +62,8 @@ class Observer(Protocol):
         """A client's half: words of `bits` bits."""
 
     def shared(self, name: str, words: npt.NDArray[np.uint64], bits: int) -> None:
-        """What a cloud has of values modulo 2^bits, under the other's mask alone, as the name says: S2 x - r of
-        an activation, S1 x - u of it, y - rho of a sum, x xor rho of a picture."""
+        """What a cloud has of values modulo 2^bits, under the other's mask alone, as the name says: S2 x - r
+        of an activation, S1 x - u of it, y - rho of a sum, x xor rho of a picture."""
 
     def decrypted(self, name: str, plaintexts: Sequence[mpz], masking: Masking | None) -> None:
         """Plaintexts as S2 has them; masking None: an operand that is uniform modulo N."""

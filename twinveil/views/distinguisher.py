@@ -25,9 +25,10 @@ FEWEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """right of `guesses` held-out views were told apart."""
+    """right of `guesses` held-out views were told apart. what: of which conversations."""
 
     cloud: str
+    what: str
     classes: str
     right: int
     guesses: int
@@ -46,7 +47,7 @@ class Outcome:
         return guessing(self.right, self.guesses)
 
 
-def distinguish(cloud: str, classes: str, ones: Sequence[View], others: Sequence[View]) -> Outcome | None:
+def distinguish(classes: str, ones: Sequence[View], others: Sequence[View]) -> Outcome | None:
     """Two classes of views of one kind, equally many of each; None if there are too few."""
     each = min(len(ones), len(others)) // 2 * 2
     if each < FEWEST:
@@ -57,7 +58,7 @@ def distinguish(cloud: str, classes: str, ones: Sequence[View], others: Sequence
     training = np.arange(2 * each) % 4 < 2
     guesses = _learn(rows[training], truth[training], rows[~training])
     right = int((guesses == truth[~training]).sum())
-    return Outcome(cloud, classes, right, len(guesses))
+    return Outcome(ones[0].role, ones[0].what, classes, right, len(guesses))
 
 
 def features(found: Sequence[Field]) -> Floats:

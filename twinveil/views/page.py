@@ -185,8 +185,9 @@ def _guesses(report: ViewsReport) -> str:
             f'<b style="left:{each.accuracy:.1%}"></b></div>'
         )
         words = f"{each.accuracy:.0%} ({low:.0%} to {high:.0%})"
-        rows.append((each.cloud, html.escape(each.classes), f"{each.right} of {each.guesses}", words, bar))
-    head = ("cloud", "classes", "right", "accuracy, 95 % interval", "guessing is 50 %")
+        named = (each.cloud, html.escape(each.what), html.escape(each.classes))
+        rows.append((*named, f"{each.right} of {each.guesses}", words, bar))
+    head = ("cloud", "conversation", "classes", "right", "accuracy, 95 % interval", "guessing is 50 %")
     told = "<p>It learned from half of the views and guessed what the others show.</p>"
     return title + told + _table(head, rows, escape=False)
 

@@ -64,7 +64,7 @@ class Recording:
             case "spend":
                 self.view.items = tuple((each.session_id.hex(), each.number) for each in message.spend.items)
                 self.view.label_only = message.spend.bind.label_only
-        self._add(what, body, size=message.ByteSize(), arrays=arrays)
+        self._add(what, body, size=_size(message), arrays=arrays)
         if body == "item_words":
             self._hand_over()
 
@@ -131,6 +131,18 @@ def keep(folder: Path, view: View) -> None:
     except OSError as error:
         log.error("a view could not be written: %s", error.strerror)
         shutil.rmtree(place, ignore_errors=True)  # on a full disk a half of one is in everybody's way
+
+
+def _size(message: pb.Round) -> int:
+    """Bytes on the wire, but for the numbers of items: those are public, and longer the higher they are."""
+    body = message.WhichOneof("body")
+    if body not in ("make_item", "spend"):
+        return message.ByteSize()
+    unnumbered = pb.Round()
+    unnumbered.CopyFrom(message)
+    for each in unnumbered.spend.items if body == "spend" else [unnumbered.make_item]:
+        each.ClearField("number")
+    return unnumbered.ByteSize()
 
 
 def _fields(message: Message, prefix: str = "") -> dict[str, Bytes]:

@@ -54,6 +54,14 @@ def import_model(
         )
     if halves.textbook is not None:
         textbook = yield from of_textbook.import_model(
-            ask, import_id, binding, layouts.textbook, halves.textbook, machine.key, machine.workers, observer
+            ask,
+            import_id,
+            binding,
+            layouts.textbook,
+            halves.textbook,
+            machine.key,
+            machine.workers,
+            machine.tally,
+            observer,
         )
     return ModelS1(packed, textbook)

@@ -21,7 +21,7 @@ from twinveil.protocol.meter import Meter
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.exchange import Circuits
 from twinveil.protocol.textbook.garbled import EvaluatorSide
-from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, layer_products, pool_windows
+from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
 from twinveil.protocol.textbook.wide import Bits
 from twinveil.ring import Words
 from twinveil.rounds.observer import NOBODY, Masking, Observer
@@ -53,7 +53,7 @@ class TextbookS2(SingleUse):
     def stage(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
         request = yield from self._first_pools(circuits, stage, request)
         for step in stage.linear:
-            request = yield from self.products("SCVL", layer_products(self._layout.plan, step), request)
+            request = yield from self.products("SCVL", self._layout.layer_products(step), request)
         for relu in stage.relus:
             request = yield from self._sact(circuits, relu, request)
         for pool in stage.pools:
@@ -65,7 +65,7 @@ class TextbookS2(SingleUse):
     ) -> Generator[pb.Round, pb.Round, Words]:
         request = yield from self._first_pools(circuits, stage, request)
         (step,) = stage.linear
-        request = yield from self.products("SCT", layer_products(self._layout.plan, step), request)
+        request = yield from self.products("SCT", self._layout.layer_products(step), request)
         with self._meter.function("SCT"):
             classes = self._layout.plan.output.out_features
             masking = self._layout.sum_maskings[step.node.name]

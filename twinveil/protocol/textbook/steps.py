@@ -65,12 +65,18 @@ class TextbookLayout:
         linear = sum(self.plan.products(node) for node in self.plan.linear_nodes)
         return linear + self._activations + self._pool_members
 
+    def layer_products(self, step: LinearStep) -> int:
+        """SMPs of a layer: a tap that is not padding and an output channel each."""
+        shape = self.plan.shapes[step.node.source]
+        real = windows(np.ones((shape[0], 1, *shape[1:]), np.uint64), step.node)
+        return int(real.sum()) * self.plan.shapes[step.node.name][0]
+
     @cached_property
     def smps(self) -> int:
         """SMPs of one picture, those with padding and those of windows of one value left out."""
         made = self._activations
         for stage in self.schedule.stages:
-            made += sum(layer_products(self.plan, step) for step in stage.linear)
+            made += sum(self.layer_products(step) for step in stage.linear)
             for pool in stage.pools:
                 shape = self.schedule.pieces[pool.source].shape
                 made += sum(members.size for members in pool_windows(pool, shape) if members.shape[0] > 1)
@@ -142,13 +148,6 @@ class TextbookLayout:
         for members in pool_windows(pool, source.shape):
             if members.shape[0] > 1:
                 yield maximum_records(source.bits, members.shape[1], members.shape[0])
-
-
-def layer_products(plan: Plan, step: LinearStep) -> int:
-    """SMPs of a layer: a tap that is not padding and an output channel each."""
-    shape = plan.shapes[step.node.source]
-    real = windows(np.ones((shape[0], 1, *shape[1:]), np.uint64), step.node)
-    return int(real.sum()) * plan.shapes[step.node.name][0]
 
 
 def pool_windows(pool: PoolStep, shape: Shape) -> list[npt.NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""No u for two tensors, no mask for two plaintexts, e opened once; all draws of full width, fresh for each item."""
+"""No u for two tensors, no mask for two plaintexts, e opened once; draws of full width, fresh each time."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_broken_where_e_is_opened_by_every_branch(clouds: Opened, monkeypatch: P
     assert opened_twice(clouds.plan)
 
 
-# What S2 opens: e = x - r - u, y2 - rho, (d xor m) xor rho. With its own r, y1, m S1 must not come back to x, y, d.
+# S2 opens e = x - r - u, y2 - rho, (d xor m) xor rho: by its own r, y1, m S1 does not come back to x, y, d.
 
 
 def known_to_s1(clouds: Opened) -> set[str]:

@@ -1,4 +1,4 @@
-"""r and u below the layer's own 2^L, zero at padding; the circuit's r is the exponents'; who has masks at all."""
+"""r and u below the layer's own 2^L, zero at padding; the circuit's r is the exponents'; what has masks."""
 
 from __future__ import annotations
 

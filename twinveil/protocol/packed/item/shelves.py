@@ -141,7 +141,9 @@ class Shelves:
     def _drop(self, session_ids: Sequence[bytes]) -> None:
         with self._lock:
             dropped = [self._shelves.pop(each) for each in session_ids if each in self._shelves]
-        _free([kept for shelf in dropped for kept in shelf.items.values()])
+        for shelf in dropped:
+            gone, shelf.items = shelf.items, {}  # a conversation that goes on has its shelf still
+            _free(gone.values())
 
 
 def _free(gone: Iterable[Kept]) -> None:

@@ -19,8 +19,19 @@ from twinveil.params import Params
 from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb
 
-ONE_TIME = ("session_id", "base_ot", "extension", "tables", "garbler_labels", "masked_labels")
-CIPHERTEXTS = ("masked_sums", "ciphertexts", "factors", "differences")
+ONE_TIME = (
+    "base_ot",
+    "base_ot_reply",
+    "extension",
+    "garbler_labels",
+    "labels",
+    "masked_labels",
+    "session_id",
+    "shares",
+    "tables",
+    "words",
+)
+CIPHERTEXTS = ("ciphertexts", "differences", "factors", "kernels")
 PARAMS = Params(256, insecure_small_key=True)
 
 
@@ -52,12 +63,21 @@ def digest(piece: bytes) -> str:
 
 
 def one_time(message: pb.Round) -> list[bytes]:
-    """What serves once in a message: labels, transfers and tables by 16 bytes, ciphertexts by 64."""
-    part, pieces = getattr(message, str(message.WhichOneof("body"))), []
-    for field, value in part.ListFields():
-        if field.name in ONE_TIME or field.name in CIPHERTEXTS:
-            size = 64 if field.name in CIPHERTEXTS else 16
-            pieces += [value[at : at + size] for at in range(0, len(value) - size + 1, size)]
+    """What serves once in a message: labels, words, transfers and tables by 16 bytes, ciphertexts by 64.
+
+    A query names its items by their conversation: that session id is no new one.
+    """
+    body = str(message.WhichOneof("body"))
+    if body == "spend":
+        return []
+    parts, pieces = [getattr(message, body)], []
+    if body == "item_offer":
+        parts += message.item_offer.circuits
+    for part in parts:
+        for field, value in part.ListFields():
+            if field.name in ONE_TIME or field.name in CIPHERTEXTS:
+                size = 64 if field.name in CIPHERTEXTS else 16
+                pieces += [value[at : at + size] for at in range(0, len(value) - size + 1, size)]
     return pieces
 
 

@@ -19,6 +19,7 @@ from twinveil.protocol.model.layout import Layouts
 from twinveil.protocol.model.s1 import ModelS1
 from twinveil.protocol.packed.model import s1 as packed
 from twinveil.protocol.textbook.model import s1 as textbook
+from twinveil.wording import outsource_again
 
 MAX_LOADED = 4
 
@@ -39,7 +40,7 @@ class ModelsS1:
         if record.fingerprint != key.fingerprint:
             raise PeerMismatch(
                 f"the stored model {record.model} {record.version} is encrypted under another key than "
-                "cloud_s2's: remove and outsource it again"
+                f"cloud_s2's: {outsource_again(record.folder)}"
             )
         return self.loaded.get(record.import_id, lambda: self._from_disk(record, key))
 

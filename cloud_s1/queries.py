@@ -21,7 +21,7 @@ from twinveil.protocol.size import item_size, query_size
 from twinveil.protocol.textbook.query.s1 import query_s1 as textbook_query
 from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.observed import ObservedPeer
-from twinveil.rounds.observer import NOBODY, Observer, Topic
+from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.types_pb2 import Progress
 from twinveil.transport.identity import PeerIdentity
@@ -69,13 +69,15 @@ class QueriesS1:
     ) -> Generator[Progress, None, tuple[bytes, Meter]]:
         model = self._models.load(record, tools.key).for_packed
         size = query_size(record.plan, tools.params, "packed", asked.head.pictures).memory
-        with self._budget.take(size):
-            with self.stock.spending((yield from self.stock.collect(record, asked.head.pictures))) as items:
-                with self._conversation() as (peer, observer):
-                    meter = Meter(peer)
-                    answer = packed_query(
-                        peer.ask, model, asked.head, asked.words, items, tools.key.n, meter, observer
-                    )
+        with (
+            self._budget.take(size),
+            self.stock.spending((yield from self.stock.collect(record, asked.head.pictures))) as items,
+            self._conversation() as (peer, observer),
+        ):
+            meter = Meter(peer)
+            answer = packed_query(
+                peer.ask, model, asked.head, asked.words, items, tools.key.n, meter, observer
+            )
         self.stock.want(record)
         return answer, meter
 
@@ -122,8 +124,7 @@ class QueriesS1:
         peer = ObservedPeer(wire, observer)
         try:
             plan = model.layout.items
-            observer.about(Topic("items", record.plan, "packed", 1, tools.key.n, model.layout.sigma))
-            maker = MakerS1(peer, record.import_id, model, plan, tools.machine, record.label_only)
+            maker = MakerS1(peer, record.import_id, model, plan, tools.machine, record.label_only, observer)
         except BaseException:
             peer.close()
             raise

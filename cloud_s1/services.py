@@ -9,6 +9,8 @@ from cloud_s1.provision import ProvisionS1
 from cloud_s1.queries import QueriesS1
 from cloud_s1.way_to_s2 import CloudS2, S2Address
 from twinveil.cloud.dask_workers import dask_workers
+from twinveil.crypto.native.level import describe
+from twinveil.crypto.shared import own_workers
 from twinveil.errors import BadConfiguration
 from twinveil.parallel import Workers
 from twinveil.services.inference import InferenceServicer
@@ -21,7 +23,7 @@ from twinveil.views.recorder import recorder
 
 def _workers(settings: CloudS1Settings) -> Workers:
     if settings.dask is None:
-        return Workers.processes(settings.workers or None)
+        return own_workers(settings.workers or None)
     if settings.dask_tls is None:
         raise BadConfiguration("--dask wants --dask-tls, certificates of this cloud's own authority")
     return dask_workers(settings.dask, settings.dask_tls)
@@ -46,7 +48,8 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
     provision = ProvisionS1(models, cloud_s2, workers, observers, queries.stock.forget)
 
     def facts() -> Facts:
-        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running, queries.stock.count)
+        models, stock = provision.list_models(), queries.stock
+        return Facts(cloud_s2.fingerprint, models, queries.running, stock.count, describe())
 
     return [
         StatusServicer(settings.role, facts),

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from owner.audit.metrics import ssim
 
-FALSE_ALARM = 2e-5
-"""Probability, at most, that a view which says nothing is said to give something away; 1e-4 for all five."""
+FALSE_ALARM = 1.5e-5
+"""Probability, at most, that a view which says nothing is said to give something away; 1e-4 for all six."""
 
 UNSETTLED = 0.01
 """Up to here a view is neither said to give something away nor to be no better than chance."""
@@ -30,7 +30,7 @@ VERDICT = (
     f"A view gives something away if p is at most {FALSE_ALARM:f}. If neither p nor the control's is, it is "
     f"not tested. Else it is not settled if p is at most {UNSETTLED:g} or the risk's interval lies above 0, "
     "and no better than chance otherwise. "
-    "Five views that say nothing fail an audit with probability 0.0001 at most."
+    "Six views that say nothing fail an audit with probability 0.0001 at most."
 )
 
 

@@ -110,17 +110,19 @@ def views(recorded: RecordedArrays, pictures: Picture) -> list[ViewFeatures]:
 
     pictures: of the sample queries, which the attacker knows.
     """
-    masked = [recorded["s2_picture"], recorded["s2_shares"]]
-    unmasked = [recorded["unmasked_picture"], recorded["unmasked_shares"]]
+    at_s1, at_s2, unmasked = (
+        [recorded[f"{whose}_picture"], recorded[f"{whose}_shares"]] for whose in ("s1", "s2", "unmasked")
+    )
     s1_stream = [_stream(recorded["s1_received"])]
     s2_stream = [_stream(recorded[name]) for name in ("s2_half", "s2_opened", "s2_received")]
     return [
         ViewFeatures(
             "S1",
             "the user's half of the picture",
-            _bytes(recorded["s1_half"]),
-            _bytes(recorded["unmasked_half"]),
+            _words(recorded["s1_half"]),
+            _words(recorded["unmasked_picture"]),
         ),
+        ViewFeatures("S1", "its shares of every activation", _all_words(at_s1), _all_words(unmasked)),
         ViewFeatures(
             "S1",
             "everything it receives from S2",
@@ -128,8 +130,8 @@ def views(recorded: RecordedArrays, pictures: Picture) -> list[ViewFeatures]:
             telling_pages([*s1_stream, _stream(recorded["s1_planted"])], pictures),
             "with the picture in one message",
         ),
-        ViewFeatures("S2", "its share of the picture", _words(masked[0]), _words(unmasked[0])),
-        ViewFeatures("S2", "its shares of every activation", _all_words(masked), _all_words(unmasked)),
+        ViewFeatures("S2", "its share of the picture", _words(at_s2[0]), _words(unmasked[0])),
+        ViewFeatures("S2", "its shares of every activation", _all_words(at_s2), _all_words(unmasked)),
         ViewFeatures(
             "S2",
             "everything it receives and decrypts",
@@ -145,7 +147,7 @@ def _all_words(parts: Sequence[npt.NDArray[np.generic]]) -> Tensor:
 
 
 def _stream(values: npt.NDArray[np.generic]) -> Stream:
-    return values.astype(np.uint8, copy=False)
+    return values.astype(np.uint8, copy=False).reshape(len(values), -1)
 
 
 def _words(values: npt.NDArray[np.generic]) -> Tensor:
@@ -155,6 +157,3 @@ def _words(values: npt.NDArray[np.generic]) -> Tensor:
         np.concatenate([whole.astype(np.float32), (whole & 255).astype(np.float32)], axis=1)
     )
 
-
-def _bytes(values: npt.NDArray[np.generic]) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32))

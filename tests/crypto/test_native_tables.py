@@ -79,9 +79,10 @@ def test_any_shape(name: str, bases: int, outputs: int, bits: int) -> None:
     assert multi_exponentiate(residues, exponents, bits).to_ints() == reference(units(bases), exponents)
 
 
+@pytest.mark.parametrize("window", [1, 7, 8, 11])
 @pytest.mark.parametrize("bits", [1, 8, 63, 300])
-def test_fixed_base(modulus: Modulus, bits: int) -> None:
-    base = FixedBase(modulus.residues(units(1)), bits)
+def test_fixed_base(modulus: Modulus, bits: int, window: int) -> None:
+    base = FixedBase(modulus.residues(units(1)), bits, window)
     rng = random.Random(bits)
     exponents = [0, 1, (1 << bits) - 1, *(rng.getrandbits(bits) for _ in range(10))]
     for count in (0, 1, 2, len(exponents)):
@@ -94,9 +95,9 @@ def test_no_entry_is_one(modulus: Modulus, bases: int) -> None:
     """A multiplication by 1 is short: an entry that is 1 would tell digits that are 0 by the time."""
     on = modulus.many
     tables = Tables(modulus.residues(units(bases)))
-    entries = np.arange(len(tables._table) - 1, dtype=np.uint32)  # the last row is for padding alone
+    entries = np.arange(len(tables._entries.rows) - 1, dtype=np.uint32)  # the last row is for padding alone
     entries = entries[np.newaxis]
-    data = on.store(on.gather(tables._table, entries))
+    data = on.store(on.gather(tables._entries.rows, entries))
     shortest = min(int.from_bytes(data[at : at + on.size], "big") for at in range(0, len(data), on.size))
     assert shortest.bit_length() > 2 * N.bit_length() - 40
 
@@ -135,6 +136,8 @@ def test_what_does_not_fit_is_refused(modulus: Modulus) -> None:
         FixedBase(bases, 10)
     with pytest.raises(ValueError, match=r"fixed base"):
         FixedBase(bases[:1], 0)
+    with pytest.raises(ValueError, match=r"fixed base"):
+        FixedBase(bases[:1], 10, 0)
     for exponent in (-1, 1 << 10):
         with pytest.raises(ValueError, match=r"exponent"):
             FixedBase(bases[:1], 10).powers([exponent])

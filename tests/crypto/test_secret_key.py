@@ -20,12 +20,12 @@ from gmpy2 import mpz
 import twinveil.crypto.secret_key as module
 from tests.crypto.crypto_keys import secret_key, toy
 from twinveil.crypto.keygen import generate
-from twinveil.crypto.native.level import VARIABLE
 from twinveil.crypto.native.residues import Residues, powers
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N2, Tally
 from twinveil.errors import InvalidKey, TwinveilError
+from twinveil.native import VARIABLE
 from twinveil.parallel import Workers
 from twinveil.params import Params
 
@@ -233,7 +233,7 @@ class TestFiles:
         KEY.save(path)
         assert path.stat().st_mode & 0o777 == 0o600
         assert [p.name for p in tmp_path.iterdir()] == [path.name]
-        loaded = SecretKey.load(path, toy())
+        loaded = SecretKey.load(path, insecure_small_key=True)
         assert loaded.public_key == KEY.public_key
         assert loaded.decrypt(ciphertexts(KEY, [11])) == [11]
 
@@ -257,7 +257,7 @@ class TestFiles:
         path = tmp_path / "secret_key.json"
         (tmp_path / f".{path.name}.{os.getpid()}").touch()  # in a container every start has the same number
         KEY.save(path)
-        assert SecretKey.load(path, toy()).public_key == KEY.public_key
+        assert SecretKey.load(path, insecure_small_key=True).public_key == KEY.public_key
 
     def test_is_whole_or_absent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(_: int) -> None:
@@ -274,7 +274,7 @@ class TestFiles:
         KEY.save(path)
         path.chmod(mode)
         with pytest.raises(InvalidKey, match="open to others"):
-            SecretKey.load(path, toy())
+            SecretKey.load(path, insecure_small_key=True)
 
     def test_is_not_left_where_no_permissions_are_kept(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -298,7 +298,7 @@ class TestFiles:
         path.write_text(text)
         path.chmod(0o600)
         with pytest.raises(InvalidKey):
-            SecretKey.load(path, toy())
+            SecretKey.load(path, insecure_small_key=True)
 
 
 def broken() -> dict[str, tuple[int, int, PublicKey]]:

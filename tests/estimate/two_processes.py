@@ -84,7 +84,7 @@ def _without_powers() -> None:
 
     gmpy2.powmod = square
     phe.paillier.powmod = square
-    secret_key_module.powers = lambda bases, *_: list(bases)
+    secret_key_module.powers = lambda works, _: [numbers for numbers, _ in works]
     SecretKey._verify = lambda self, values, plaintexts: None
 
 
@@ -129,7 +129,7 @@ def _s1(peer: Connection, plan: Plan, key_bits: int, jwk: dict[str, Any]) -> Cal
     meter = Meter(counted)
     planned = _planned(plan, params)
     Rerandomiser(key, meter.tally).prepare()
-    engine = TextbookS1(model, planned.layout, key, meter.tally)
+    engine = TextbookS1(model, planned.layout, key, meter)
     opening = OpenQuery(
         protocol_version=ROUNDS_VERSION,
         session_id=bytes(SESSION_BYTES),

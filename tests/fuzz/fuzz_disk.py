@@ -22,7 +22,7 @@ from owner.catalogue import CatalogueEntry, CatalogueFile
 from owner.sealing.rig import Rig
 from owner.sealing.unseal import opened
 from owner.training.datasets import _idx, load_data_set
-from tests.crypto.crypto_keys import secret_key, toy
+from tests.crypto.crypto_keys import secret_key
 from tests.fuzz import mutate
 from tests.fuzz.fuzz_files import PICTURE, Target, tiny_card
 from tests.security.world import World, tiny_model, tiny_plan
@@ -219,7 +219,7 @@ def _pins(folder: Path) -> Read:
 def _secret_key(folder: Path) -> Read:
     file = folder / "secret_key.json"
     secret_key().save(file)
-    return lambda: own_key(file, toy())
+    return lambda: own_key(file, None, insecure_small_key=True)
 
 
 def _model(folder: Path) -> Read:
@@ -260,7 +260,7 @@ def _catalogue_files(folder: Path) -> Read:
     catalogue = CatalogueFile(folder)
     fingerprint = secret_key().public_key.fingerprint
     with catalogue.adding(
-        CatalogueEntry("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, fingerprint)
+        CatalogueEntry("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, fingerprint, bytes(16))
     ):
         pass
     [file] = folder.rglob("*.json")
@@ -298,8 +298,10 @@ def _views(folder: Path) -> Read:
 def _rehearsals(folder: Path) -> Read:
     file = folder / "views.npz"
     row: dict[str, npt.NDArray[np.generic]] = {name: np.arange(8, dtype=np.uint8) for name in NAMES}
-    row |= {name: np.arange(8, dtype=np.uint32) for name in ("s2_shares", "unmasked_shares")}
-    row |= {name: np.ones((1, 2, 4), np.uint32) for name in ("s2_picture", "unmasked_picture")}
+    for whose in ("s1", "s2", "unmasked"):
+        row[f"{whose}_shares"] = np.arange(8, dtype=np.uint32)
+        row[f"{whose}_picture"] = np.ones((1, 2, 4), np.uint32)
+    row |= {half: np.ones((1, 2, 4), np.uint8) for half in ("s1_half", "s2_half")}
     save_views(file, [row | {"key_bits": np.asarray(512), "vector": np.arange(3)}])
     return lambda: load_views(file)
 

@@ -12,6 +12,7 @@ from tests.crypto.crypto_keys import secret_key
 from tests.networks import few_of, random_model, small_icnn_model
 from twinveil.network import oracle
 from twinveil.network.plan import QuantisedModel
+from twinveil.protocol.textbook.s1 import TextbookS1
 from twinveil.rehearsal.clouds import Answered, Clouds
 from twinveil.ring import modulo
 
@@ -79,6 +80,14 @@ def test_textbook_equals_the_oracle(seed: int) -> None:
     for image in images(model, 2, seed):
         got = Clouds(model, secret_key(512), ("textbook",)).classify(image[None], "textbook")
         assert (got.values[0] == oracle.run(model, image)).all()
+        told_to_the_end(got)
+
+
+def told_to_the_end(got: Answered) -> None:
+    """A bar over a picture's products ends where they do."""
+    if not isinstance(engine := got.engine_s1, TextbookS1):
+        raise TypeError("the textbook engine is looked at here")
+    assert engine._smps_done == engine._layout.smps > 0
 
 
 def small_random(seed: int) -> QuantisedModel:

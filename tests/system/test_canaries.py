@@ -20,7 +20,6 @@ from tests.system.town import Town, by_way_of, stored
 from tests.views.small import PLAN, model
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.network import oracle
-from twinveil.params import Params
 from twinveil.rpc.gateway_pb2 import Picture
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
 from twinveil.rpc.inference_pb2 import QueryHalf
@@ -76,7 +75,7 @@ class Visit:
             self.town = Town(cluster, 512)
             self._run()
             path = cluster.state("cloud_s2") / "secret_key.json"
-            self.key = SecretKey.load(path, Params(512, insecure_small_key=True))
+            self.key = SecretKey.load(path, insecure_small_key=True)
         for log in (folder / "town").rglob("*.log"):
             self.texts[log.stem] += log.read_text()
 

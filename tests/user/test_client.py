@@ -54,7 +54,7 @@ def test_progress_names_the_pictures_of_the_query_at_work(
         return SimpleNamespace(read=lambda model: [int(picture.flat[0]) for picture in group])
 
     model = random_model(1)
-    found = Model("mnist", "1", model.plan, stored(model).card, label_only=False)
+    found = Model("mnist", "1", bytes(16), model.plan, stored(model).card, label_only=False)
     monkeypatch.setattr(Client, "model", lambda *_: found)
     monkeypatch.setattr(Client, "_query", query)
     pictures = [np.full(model.plan.image_shape, number, np.uint8) for number in range(count)]
@@ -79,6 +79,7 @@ class Owner:
             entry=ModelEntry(model="mnist", version="1", plan_hash=PLAN.hash),
             plan_json=PLAN.to_json(),
             card_json=CARD.to_json(),
+            import_id=bytes(16),
         )
         self.labels: Iterator[int] = iter(())
         self.asked = 0
@@ -90,7 +91,7 @@ class Owner:
         self.client = Client(contact)
         link: Any = SimpleNamespace(channel=None, peer="owner")
         self.client._owner = self.client._s1 = self.client._s2 = link
-        self.client._key = KEY
+        self.client._fingerprint = KEY.fingerprint
 
     def _answer(self, *_: Any) -> tuple[AnswerHalf, AnswerHalf]:
         self.asked += 1

@@ -7,30 +7,39 @@ always. Nothing of this is in the library.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
 from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
 from gmpy2 import mpz
 
-from twinveil.crypto import nonces, packing
+from twinveil.crypto import nonces
 from twinveil.crypto.nonces import FreshCiphertexts, Rerandomiser
-from twinveil.halves import blinding
-from twinveil.halves import model as halves_of_model
+from twinveil.crypto.slots import draw
+from twinveil.garbling import ahead, ot_extension, outputs, products
+from twinveil.garbling.ot_extension import ExtensionReceiver
+from twinveil.halves import blinding, integers, pictures, ring
 from twinveil.halves.blinding import Blinding, Segment
-from twinveil.protocol.textbook.engine import Exchange
-from twinveil.protocol.textbook.model import s1 as model_s1
-from twinveil.protocol.packed import layout
-from twinveil.protocol.packed import s1 as packed_s1
-from twinveil.protocol.query import s1 as query_s1
+from twinveil.protocol.packed import masking
+from twinveil.protocol.packed.item import s2 as item_s2
+from twinveil.protocol.packed.item.s1 import ItemS1, MakerS1
+from twinveil.protocol.packed.item.s2 import ItemS2
+from twinveil.protocol.packed.item.shelves import Reservation
+from twinveil.protocol.packed.layout import ItemLayout
 from twinveil.protocol.textbook import s1 as textbook_s1
+from twinveil.protocol.textbook.exchange import Exchange
+from twinveil.protocol.textbook.model import s1 as model_s1
+from twinveil.protocol.textbook.query import s1 as query_s1
 from twinveil.protocol.textbook.s1 import TextbookS1
+from twinveil.ring import Words, modulo, uniform
 from twinveil.rounds.observer import Masking
 from twinveil.rpc import rounds_pb2 as pb
 
-Words = npt.NDArray[np.uint64]
+Once = TypeVar("Once")
 
 
 def _no_bits(bits: int, count: int, top: int = 0) -> npt.NDArray[np.bool_]:
@@ -45,43 +54,150 @@ def patched(*changes: tuple[object, str, object]) -> Iterator[None]:
         yield
 
 
+def _zeros(shape: tuple[int, ...], bits: int) -> Words:
+    return np.zeros(shape, np.uint64)
+
+
+def _seeded(shape: tuple[int, ...], bits: int) -> Words:
+    """The same every time, and perfectly random each time."""
+    return np.random.default_rng([bits, *shape]).integers(0, 1 << bits, shape, dtype=np.uint64)
+
+
+def _twin(once: Once) -> Once:
+    """What serves once, once more."""
+    made = object.__new__(type(once))
+    made.__dict__.update(once.__dict__)
+    return made
+
+
 @contextmanager
-def zero_shares() -> Iterator[None]:
-    """x2 = x: S1's share of every activation is 0."""
+def zero_u() -> Iterator[None]:
+    """e = x - r: S1, who knows r, opens x."""
+    with patched((item_s2, "uniform", _zeros)):
+        yield
 
-    def nothing(shape: tuple[int, ...], bits: int) -> Words:
-        return np.zeros(shape, np.uint64)
 
-    with patched((packed_s1, "uniform", nothing)):
+@contextmanager
+def one_u_for_all_pictures() -> Iterator[None]:
+    """S1, who knows r, opens the difference of two pictures."""
+    with patched((item_s2, "uniform", _seeded)):
+        yield
+
+
+@contextmanager
+def zero_rho() -> Iterator[None]:
+    """S2 chooses 0 in every transfer: S1's inputs of the circuits are the picture and the sums."""
+
+    class Idle(ExtensionReceiver):
+        def prepare(self, count: int) -> bytes:
+            with patched((ot_extension, "secrets", NoRandomness)):
+                return super().prepare(count)
+
+    with patched((item_s2, "ExtensionReceiver", Idle)):
+        yield
+
+
+@contextmanager
+def zero_r() -> Iterator[None]:
+    """S2 gets x out of every circuit."""
+    kept: dict[str, deque[Words]] = {}
+
+    def share(garbler: Any, wires: Any, widths: Mapping[str, int]) -> tuple[bytes, dict[str, Words]]:
+        sent, masks = outputs.share(garbler, wires, widths)
+        for name in widths:
+            kept.setdefault(name, deque()).append(masks[name])
+            masks[name] = np.zeros_like(masks[name])
+        return sent, masks
+
+    def read(evaluator: Any, wires: Any, widths: Mapping[str, int], received: Any) -> dict[str, Words]:
+        found = outputs.read(evaluator, wires, widths, received)
+        return found | {
+            name: modulo(found[name] + kept[name].popleft(), bits) for name, bits in widths.items()
+        }
+
+    with patched((ahead, "share", share), (ahead, "read", read), (products, "uniform", _zeros)):
+        yield
+
+
+@contextmanager
+def fixed_seed() -> Iterator[None]:
+    """Every picture gets the same r, which looks perfectly random."""
+    with patched((products, "uniform", _seeded)):
+        yield
+
+
+@contextmanager
+def one_mask_for_many() -> Iterator[None]:
+    """All pixels share an r, a fresh one each time."""
+
+    def same(shape: tuple[int, ...], bits: int) -> Words:
+        return np.broadcast_to(uniform((1,), bits), shape).copy()
+
+    with patched((products, "uniform", same)):
+        yield
+
+
+@contextmanager
+def items_used_twice() -> Iterator[None]:
+    """Every picture of a model spends the same item."""
+    honest = MakerS1.make
+    made: dict[int, ItemS1] = {}
+
+    def make(self: MakerS1) -> ItemS1:
+        return made.setdefault(id(self), made.get(id(self)) or honest(self))
+
+    def spend(self: Any) -> tuple[Any, ...]:
+        circuits, *tensors = self._held
+        return ([_twin(each) for each in circuits], *(dict(each) for each in tensors))
+
+    def burn(self: Reservation) -> list[ItemS2]:
+        items = [item for item, _ in self._taken.values()]
+        self.release()
+        return items
+
+    spending = [(item, "spend", spend) for item in (ItemS1, ItemS2)]
+    with patched((MakerS1, "make", make), (Reservation, "burn", burn), *spending):
         yield
 
 
 @contextmanager
 def zero_sum_masks() -> Iterator[None]:
-    """S2 decrypts bare sums."""
+    """S2 decrypts bare sums, and in an import bare weights."""
+    with patched((masking, "draw", lambda count, bits: [mpz(0)] * count)):
+        yield
 
-    def nothing(
-        count: int, slots: int, slot_bytes: int, mask_bits: int, offset: int = 0
-    ) -> tuple[list[mpz], Words]:
-        shift = packing.pack_wide([[offset] * slots], slot_bytes)[0]
-        return [shift] * count, np.full((count, slots), offset, np.uint64)
 
-    with patched((packed_s1, "draw_masks", nothing)):
+@contextmanager
+def short_sum_masks() -> Iterator[None]:
+    """Masks of sums lack their top bits: the uppermost sums are nearly bare."""
+    with patched((masking, "draw", lambda count, bits: draw(count, bits - 60))):
+        yield
+
+
+@contextmanager
+def six_bits_of_slack() -> Iterator[None]:
+    """Masks of sums are six bits longer than the sums; both clouds believe that this is enough."""
+    with patched((ItemLayout, "margin", 6)):
+        yield
+
+
+@contextmanager
+def pictures_in_clear() -> Iterator[None]:
+    """The user draws m = 0."""
+    with patched((ring, "uniform", _zeros)):
         yield
 
 
 @contextmanager
 def zero_picture_mask() -> Iterator[None]:
-    """S2 decrypts the packed picture as it is."""
-
+    """Of a textbook query S2 decrypts the packed picture as it is."""
     with patched((query_s1, "random_bits", _no_bits)):
         yield
 
 
 @contextmanager
 def zero_import_masks() -> Iterator[None]:
-    """S2 decrypts a model's packed weights as they are, and gets the weights out of the circuit."""
-
+    """Of a textbook import S2 decrypts the packed weights as they are, and gets them out of the circuit."""
     with patched((model_s1, "random_bits", _no_bits)):
         yield
 
@@ -97,47 +213,15 @@ class NoRandomness:
     def randbelow(_: int) -> int:
         return 0
 
+    @staticmethod
+    def token_bytes(count: int) -> bytes:
+        return bytes(count)
+
 
 @contextmanager
 def zero_textbook_masks() -> Iterator[None]:
     """S2 decrypts bare values and bare factors."""
     with patched((textbook_s1, "secrets", NoRandomness)):
-        yield
-
-
-@contextmanager
-def fixed_seed() -> Iterator[None]:
-    """Every query draws the same masks, each of which looks perfectly random."""
-
-    def seeded(shape: tuple[int, ...], bits: int) -> Words:
-        source = np.random.default_rng([bits, *shape])
-        return source.integers(0, 1 << bits, shape, dtype=np.uint64)
-
-    with patched((packed_s1, "uniform", seeded)):
-        yield
-
-
-@contextmanager
-def one_mask_for_many() -> Iterator[None]:
-    """All values of a tensor share a mask, a fresh one each time."""
-    fresh = packed_s1.uniform
-
-    def same(shape: tuple[int, ...], bits: int) -> Words:
-        return np.broadcast_to(fresh((1,), bits), shape).copy()
-
-    with patched((packed_s1, "uniform", same)):
-        yield
-
-
-@contextmanager
-def six_bits_of_slack() -> Iterator[None]:
-    """Masks of online sums are six bits longer than the sums; both clouds believe that this is enough."""
-    honest = layout._slots
-
-    def short(sum_bits: int, negative: bool, margin: int, plaintext_bits: int, what: str) -> layout.Slots:
-        return honest(sum_bits, negative, margin if negative else 6, plaintext_bits, what)
-
-    with patched((layout, "_slots", short)):
         yield
 
 
@@ -192,6 +276,7 @@ def unpacked_products() -> Iterator[None]:
         width = blinding.half_bytes(n)
         return [mpz(int.from_bytes(data[at : at + width], "big")) for at in range(0, len(data), width)]
 
-    read = [(module, "decode", trusting) for module in (blinding, halves_of_model)]
-    with patched((blinding, "segment", alone), (blinding, "pack", bare), *read):
+    read = [(module, "decode", trusting) for module in (ring, integers, pictures)]
+    cut = [(module, "segment", alone) for module in (blinding, ring)]
+    with patched((blinding, "pack", bare), *cut, *read):
         yield

@@ -75,7 +75,11 @@ class Watched:
         return Recording(role, self.views[role].append)
 
     def queries(self, role: str) -> list[View]:
-        return [view for view in self.views[role] if view.subject.kind == "query"]
+        return self.kind(role, "query")
+
+    def kind(self, role: str, part: str) -> list[View]:
+        """Imports, queries, or items: without the opening of their conversation, and without its first."""
+        return [view for view in self.views[role] if view.part == part]
 
 
 def watch(
@@ -87,7 +91,7 @@ def watch(
     key_bits: int = 256,
     batch: int = 1,
 ) -> Watched:
-    """The views of an import and of a query for each picture, of which every query has `batch` copies."""
+    """The views of an import and, for each picture, of a query of `batch` copies of it, and of their items."""
     watched = Watched()
     clouds = Clouds(network or model(TINY), secret_key(key_bits), (engine,), observer=watched.observer)
     for picture in pictures:

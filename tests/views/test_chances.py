@@ -7,12 +7,14 @@ import pytest
 
 from twinveil.views.chances import (
     binomial_tail,
+    cell_distance,
     chi_square,
     chi_square_tail,
     fisher,
     guessing,
     holm,
     interval,
+    occurrences,
     serial_correlation,
     uniform_distance,
 )
@@ -51,11 +53,12 @@ def test_fisher_leaves_out_what_could_never_be_significant() -> None:
 def test_p_values_of_uniform_samples_are_not_too_small() -> None:
     source = np.random.default_rng(1)
     runs = 2000
-    found: dict[str, list[float]] = {"distance": [], "cells": [], "order": []}
+    found: dict[str, list[float]] = {"distance": [], "steps": [], "cells": [], "order": []}
     for _ in range(runs):
         values = source.random(256)
         found["distance"].append(uniform_distance(values))
-        found["cells"].append(chi_square((values * 256).astype(np.uint8), 256) or 0.0)
+        found["steps"].append(cell_distance(occurrences((values * 8).astype(np.uint8), 8)))
+        found["cells"].append(chi_square(occurrences((values * 256).astype(np.uint8), 256)) or 0.0)
         found["order"].append(serial_correlation(values) or 0.0)
     for name, chances in found.items():
         for level in (0.1, 0.01):
@@ -66,8 +69,9 @@ def test_a_constant_is_impossible() -> None:
     constant = np.full(256, 0.5)
     assert uniform_distance(constant) < 1e-20
     assert (serial_correlation(constant) or 1.0) < 1e-20
-    assert (chi_square(np.zeros(256, np.uint8), 256) or 1.0) < 1e-20
-    assert chi_square(np.zeros(100, np.uint8), 2) is None
+    assert cell_distance(occurrences(np.full(256, 4, np.uint8), 8)) < 1e-20
+    assert (chi_square(occurrences(np.zeros(256, np.uint8), 256)) or 1.0) < 1e-20
+    assert chi_square(occurrences(np.zeros(100, np.uint8), 2)) is None
 
 
 def test_holm() -> None:

@@ -41,6 +41,7 @@ from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.protocol.model.layout import Layouts
 from twinveil.rpc.types_pb2 import ModelEntry
 from twinveil.values import read_json
+from twinveil.wording import outsource_again
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Forms = Mapping[str, tuple[type[np.generic], tuple[int, ...]]]
@@ -356,7 +357,7 @@ def _owner(folder: Path) -> str | None:
 
 
 def _refused(folder: Path, why: str) -> BadInput:
-    return BadInput(f"the stored model {folder.name} cannot be used, {why}: remove and outsource it again")
+    return BadInput(f"the stored model {folder.name} cannot be used, {why}: {outsource_again(folder.name)}")
 
 
 def _unread(folder: Path, error: OSError) -> HostFault:

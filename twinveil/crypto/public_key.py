@@ -195,6 +195,11 @@ def _modulus(n: mpz, threads: int) -> Modulus:
     return Modulus.squared(n, threads)
 
 
+def params_of(jwk: Mapping[str, Any], insecure_small_key: bool) -> Params:
+    """Parameters for a key of the length that `jwk` has; InvalidKey for a small one, as by Params."""
+    return Params(from_base64(jwk.get("n"), "n").bit_length(), insecure_small_key=insecure_small_key)
+
+
 def to_base64(number: int) -> str:
     """A positive integer as base64url of its big-endian bytes, without padding (RFC 7518, 6.3)."""
     data = int(number).to_bytes((int(number).bit_length() + 7) // 8, "big")

@@ -35,7 +35,7 @@ from gmpy2 import mpz
 from twinveil.crypto.native.residues import Modulus, Residues, powers
 from twinveil.crypto.native.tables import exponentiation_counts, multi_exponentiate
 from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NoncePool
-from twinveil.crypto.public_key import PublicKey, from_base64, to_base64
+from twinveil.crypto.public_key import PublicKey, from_base64, params_of, to_base64
 from twinveil.crypto.tally import MODMUL_P2, POWER_P2, Tally
 from twinveil.errors import InvalidKey, TwinveilError
 from twinveil.files import create, open_to_others, sync_folder
@@ -192,8 +192,8 @@ class SecretKey:
         sync_folder(path.parent)
 
     @classmethod
-    def load(cls, path: Path, params: Params) -> SecretKey:
-        """The key of a file; InvalidKey if others may read it or anything in it is wrong."""
+    def load(cls, path: Path, *, insecure_small_key: bool = False) -> SecretKey:
+        """The key of a file, of its own length; InvalidKey if others may read it or anything is wrong."""
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 raise InvalidKey(f"{open_to_others(path)}; or make a new key")
@@ -202,9 +202,9 @@ class SecretKey:
             jwk = read_json(data) if len(data) <= MAX_FILE_BYTES else None
         except (ValueError, RecursionError):
             jwk = None
-        if not isinstance(jwk, dict):
+        if not isinstance(jwk, dict) or not isinstance(jwk.get("pub"), dict):
             raise InvalidKey(f"{path.name} is no secret key file")
-        return cls.from_jwk(jwk, params)
+        return cls.from_jwk(jwk, params_of(jwk["pub"], insecure_small_key))
 
 
 def _check_count(count: int) -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 from twinveil.crypto.tally import Tally
 from twinveil.network.schedule import Stage
@@ -61,9 +62,9 @@ class Meter:
             for name, traffic in other.peer.by_label.items():
                 self.peer.by_label.setdefault(name, Traffic()).add(traffic)
 
-    def as_dict(self) -> dict[str, dict[str, object]]:
+    def as_dict(self) -> dict[str, dict[str, Any]]:
         """JSON-ready figures of every function."""
-        made: dict[str, dict[str, object]] = {}
+        made: dict[str, dict[str, Any]] = {}
         for name, figures in self.functions.items():
             made[name] = {
                 "seconds": figures.seconds,

@@ -1,12 +1,12 @@
 """What conversations about a plan send and hold, by formula, before anything of such a size is made.
 
-A plan and a number of pictures come from clients, memory is the clouds'. Nobody else counts these: clouds refuse
-by them, and estimates tell them.
+A plan and a number of pictures come from clients, memory is the clouds'. Nobody else counts these: clouds
+refuse by them, and estimates tell them. Bytes of messages are exact, memory is about what is seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -15,54 +15,58 @@ from twinveil.errors import BadPlan
 from twinveil.garbling.ahead import Circuit
 from twinveil.garbling.hashing import BLOCK
 from twinveil.garbling.labels import LABEL_BYTES
-from twinveil.garbling.ot_extension import correction_bytes, masked_bytes, prepare_bytes
 from twinveil.halves.model import half_sizes
 from twinveil.network.faults import over_limits
 from twinveil.network.plan import Plan
 from twinveil.params import Params
 from twinveil.protocol.model.layout import Layouts
-from twinveil.protocol.packed.cost import item_traffic, online_traffic
+from twinveil.protocol.packed import turns as packed
 from twinveil.protocol.packed.plan import ItemPlan
-from twinveil.protocol.textbook.garbled import GarbledStep
-from twinveil.protocol.textbook.steps import BATCH, TextbookLayout
-from twinveil.rounds.chunks import MessageLimits
+from twinveil.protocol.packed.powers import TABLE_BUDGET, table_group, tables_bytes
+from twinveil.protocol.textbook import moves as textbook
+from twinveil.protocol.textbook.steps import TextbookLayout, pool_windows
+from twinveil.protocol.turns import COMMIT, longest, messages, received, sent
+from twinveil.rounds.chunks import MESSAGE_BYTES
 
 COPIES = 4
 """Of the longest message at a cloud: its parts, the message, its serialised form, what gRPC has of it."""
 WORD_BYTES = 8
-CIPHER_BYTES = 1600
+CIPHER_BYTES = 1500
 """Of AES with its key set up."""
-NUMBER_BYTES = 64
-"""Of a big integer in Python beside its digits."""
+OWN_BYTES = 2 * WORD_BYTES
+"""Of a weight's share: a word as it came, and a double to multiply with."""
+NUMBER_BYTES = 56
+"""Of a big integer in memory beside its digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuerySize:
-    """Bytes. longest: of a message. sent, received: at most, by S1. memory: at S1 at the peak, roughly, items
-    left out. fault: why no cloud begins such a query, or None.
+    """Bytes. longest: of a message. sent, received: at most, by S1. fault: why no cloud begins it, or None.
+
+    memory, memory_s2: at S1 and at S2 at the peak, items left out.
     """
 
     longest: int
     sent: int
     received: int
     memory: int
+    memory_s2: int
     fault: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class ItemSize:
-    """One item of the packed engine, in bytes. messages: S1's and S2's. longest, sent, received: as in QuerySize.
+    """One item of the packed engine, in bytes. messages: S1's and S2's. Others as in QuerySize, and
 
-    working_s1, working_s2: while it is made. memory_s1, memory_s2: as long as it lies ready. fault: why no cloud
-    makes one, or None.
+    working: at either cloud while it is made. memory_s1, memory_s2: as long as it lies ready. fault: why no
+    cloud makes one, or None.
     """
 
     messages: int
     longest: int
     sent: int
     received: int
-    working_s1: int
-    working_s2: int
+    working: int
     memory_s1: int
     memory_s2: int
     fault: str | None
@@ -70,116 +74,143 @@ class ItemSize:
 
 @dataclass(frozen=True, slots=True)
 class ImportSize:
-    """A model's import for one engine, in bytes. data: of either half from the owner. Others as in QuerySize."""
+    """A model's import for one engine, in bytes. Others as in QuerySize, and
+
+    data: of either half from the owner.
+    memory_s1, memory_s2: of the model once it is loaded; tables: of S1's on E(K2), beside that.
+    """
 
     data: int
     longest: int
     sent: int
     received: int
+    memory_s1: int
+    memory_s2: int
+    tables: int
     fault: str | None
 
 
+@lru_cache(256)
 def query_size(plan: Plan, params: Params, engine: str, pictures: int = 1) -> QuerySize:
     """Raises BadPlan for a plan that the engine does not run at all."""
     if over := over_limits(plan, pictures):  # within the limits, counting is cheap
-        return QuerySize(0, 0, 0, 0, f"more than {over}")
-    if engine == "packed":
-        return _packed(plan, params).query(pictures)
-    return _textbook_query(plan, params)
+        return QuerySize(0, 0, 0, 0, 0, f"more than {over}")
+    if engine == "textbook":
+        return textbook_size(TextbookLayout(plan, params))
+    items = Layouts(plan, params, ("packed",)).packed.items
+    turns = packed.query_turns(items, range(pictures), label_only=True)
+    columns = max(layer.geometry.taps * layer.geometry.positions for layer in items.layout.layers.values())
+    opened = sum(prod(piece.shape) for piece in items.layout.schedule.pieces.values())
+    memory = COPIES * longest(turns) + WORD_BYTES * (3 * columns + pictures * opened)
+    return QuerySize(longest(turns), sent(turns), received(turns), memory, memory, _fault(longest(turns)))
 
 
+@lru_cache(256)
 def item_size(plan: Plan, params: Params) -> ItemSize:
     """Raises BadPlan or TooMuch for a plan that the engine does not run at all."""
-    return _packed(plan, params).item
+    items = Layouts(plan, params, ("packed",)).packed.items
+    turns = packed.item_turns(items)
+    numbers = (params.key_bits // 4 + NUMBER_BYTES) * (items.layout.sums + items.layout.encryptions)
+    return ItemSize(
+        messages(turns),
+        longest(turns),
+        sent(turns),
+        received(turns),
+        COPIES * longest(turns) + 2 * LABEL_BYTES * items.transfers + numbers,
+        _item_s1(items),
+        _item_s2(items),
+        _fault(longest(turns)),
+    )
 
 
 @lru_cache(256)
 def import_size(plan: Plan, params: Params, engine: str) -> ImportSize:
     """Raises BadPlan or TooMuch for a plan that the engine does not run at all."""
-    layouts, ciphertext = Layouts(plan, params, (engine,)), params.key_bits // 4
+    layouts, number = Layouts(plan, params, (engine,)), params.key_bits // 4 + NUMBER_BYTES
     (data,) = half_sizes(plan, (engine,), params)
+    shapes = [plan.weight_shape(node) for node in plan.linear_nodes]
     if engine == "packed":
         layout = layouts.packed
-        sheets = [layout.sheet(node) for node in plan.linear_nodes]
-        sent = [
-            len(sheet.outputs) * ciphertext
-            + prepare_bytes(sheet.transfers)
-            + correction_bytes(sheet.transfers)
-            for sheet in sheets
-        ]
-        kernels = [layout.item.layers[node.name].kernel for node in plan.linear_nodes]
-        received = [
-            kernel.chunks * kernel.bases * ciphertext + sheet.word_bytes
-            for kernel, sheet in zip(kernels, sheets, strict=True)
-        ]
-        received.append(sum(len(sheet.outputs) for sheet in sheets) * ciphertext)
+        turns, item = packed.import_turns(layout), layout.item
+        kernels = [layer.kernel for layer in item.layers.values()]
+        memory_s2 = OWN_BYTES * sum(prod(shape) for shape in shapes)
+        memory_s1 = memory_s2 + number * sum(kernel.chunks * kernel.bases for kernel in kernels)
+        tables = tables_bytes(item, table_group(item, TABLE_BUDGET))
     else:
-        imported = layouts.textbook
-        parts = [part for node in plan.linear_nodes for part in imported.parts(node)]
-        steps = [imported.step(part) for part in parts]
-        sent = [sum(each.plaintexts for each in part) * ciphertext for part in parts]
-        sent += [_batch_bytes(step) for step in steps]
-        received = [prepare_bytes(step.choices) + correction_bytes(step.choices) for step in steps]
-        segments = [imported.segments(node) for node in plan.linear_nodes]
-        received += [sum(each.count for each in pair) * ciphertext for pair in segments]
-        received.append(sum(each.plaintexts for pair in segments for each in pair) * ciphertext)
-    longest = max(*sent, *received)
-    return ImportSize(data, longest, sum(sent), sum(received), _fault(longest))
+        turns = textbook.import_turns(layouts.textbook)
+        memory_s1 = number * sum(prod(shape) + shape[0] for shape in shapes)
+        memory_s2 = tables = 0
+    turns.append(COMMIT)
+    return ImportSize(
+        data,
+        longest(turns),
+        sent(turns),
+        received(turns),
+        memory_s1,
+        memory_s2,
+        tables,
+        _fault(longest(turns)),
+    )
 
 
 def refuse_unrunnable(plan: Plan, params: Params, engines: Sequence[str]) -> None:
     """Raises BadPlan or TooMuch for a plan of which not even one picture could come to its end."""
     for engine in engines:
-        faults = [("a query of one picture", query_size(plan, params, engine).fault)]
-        faults.append(("its import", import_size(plan, params, engine).fault))
-        if engine == "packed":
-            faults.append(("what is made ahead of a picture", item_size(plan, params).fault))
-        for what, fault in faults:
+        for what, fault in _faults(plan, params, engine):
             if fault:
                 raise BadPlan(f"the network cannot be run: {what} has {fault}")
 
 
-def _fault(longest: int) -> str | None:
-    most = MessageLimits().message_bytes
-    return f"a message of {longest >> 20:,} MiB, {most >> 20} are the most" if longest > most else None
+def textbook_size(layout: TextbookLayout) -> QuerySize:
+    """Of one query. At S1 every tensor stays, and all products of a layer; S2 answers message by message."""
+    turns = textbook.query_turns(layout, label_only=True)
+    steps, ciphertext = layout.steps(), layout.params.key_bits // 4 + NUMBER_BYTES
+    transfers = 2 * LABEL_BYTES * sum(step.choices for step in steps)
+    tables = sum(step.counts.table_bytes for step in steps)
+    at_s1 = tables + transfers + _live_numbers(layout) * ciphertext + COPIES * longest(turns)
+    at_s2 = transfers + (COPIES - 1) * longest(turns)
+    return QuerySize(longest(turns), sent(turns), received(turns), at_s1, at_s2, _fault(longest(turns)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    """item: of one. sent, received: of a query of one picture, message by message; held: at S1, beside them."""
-
-    item: ItemSize
-    sent: tuple[int, ...]
-    received: tuple[int, ...]
-    held: int
-
-    def query(self, pictures: int) -> QuerySize:
-        longest = pictures * max(*self.sent, *self.received)
-        sent, received = (pictures * sum(sizes) for sizes in (self.sent, self.received))
-        return QuerySize(longest, sent, received, COPIES * longest + pictures * self.held, _fault(longest))
+def _faults(plan: Plan, params: Params, engine: str) -> Iterator[tuple[str, str | None]]:
+    yield "a query of one picture", query_size(plan, params, engine).fault
+    yield "its import", import_size(plan, params, engine).fault
+    if engine == "packed":
+        yield "what is made ahead of a picture", item_size(plan, params).fault
 
 
-@lru_cache(256)
-def _packed(plan: Plan, params: Params) -> _Packed:
-    items = Layouts(plan, params, ("packed",)).packed.items
-    ahead, online = item_traffic(items), online_traffic(items, 1, True)
-    longest = max(*ahead.sent, *ahead.received)
-    numbers = (params.key_bits // 4 + NUMBER_BYTES) * max(items.layout.sums, items.layout.encryptions)
-    working = COPIES * longest + 2 * numbers + items.transfers * 2 * LABEL_BYTES
-    item = ItemSize(
-        len(ahead.sent) + len(ahead.received),
-        longest,
-        sum(ahead.sent),
-        sum(ahead.received),
-        working,
-        working,
-        _item_s1(items),
-        _item_s2(items),
-        _fault(longest),
-    )
-    columns = max(layer.geometry.taps * layer.geometry.positions for layer in items.layout.layers.values())
-    opened = sum(prod(piece.shape) for piece in items.layout.schedule.pieces.values())
-    return _Packed(item, tuple(online.sent), tuple(online.received), WORD_BYTES * (3 * columns + opened))
+def _fault(bytes_: int) -> str | None:
+    if bytes_ <= MESSAGE_BYTES:
+        return None
+    return f"a message of {bytes_ >> 20:,} MiB, {MESSAGE_BYTES >> 20} are the most"
+
+
+def _item_s1(items: ItemPlan) -> int:
+    """Zero labels of the inputs that wait for y1 + y2 - rho, masks of outputs, own sums."""
+    size = _sums_bytes(items)
+    for circuit in items.circuits:
+        if isinstance(circuit, Circuit):
+            size += circuit.counts.garbler_label_bytes
+            size += WORD_BYTES * sum(prod(shape[1:]) for _, shape in circuit.counts.outputs)
+        else:
+            size += WORD_BYTES * (2 * circuit.transfers + prod(circuit.shape[1:]))
+    return size
+
+
+def _item_s2(items: ItemPlan) -> int:
+    """Tables and keys that are set up for them, labels of rho, rho, words of outputs, u, own sums."""
+    pieces = items.layout.schedule.pieces.values()
+    size = _sums_bytes(items) + WORD_BYTES * sum(prod(piece.shape) for piece in pieces if piece.share_bits)
+    for circuit in items.circuits:
+        if isinstance(circuit, Circuit):
+            counts = circuit.counts
+            words = sum(prod(shape) for name, shape in counts.outputs if name in circuit.widths)
+            size += counts.table_bytes + LABEL_BYTES * counts.evaluator_bits + WORD_BYTES * words
+            size += WORD_BYTES * sum(prod(shape[1:]) for shape in circuit.inputs.values())
+            size += CIPHER_BYTES * (-(-counts.and_gates // BLOCK) - (-words // BLOCK))
+        else:  # its choices are a view of all that there are
+            size += WORD_BYTES * (circuit.transfers + prod(circuit.shape[1:])) + items.transfers
+    return size
 
 
 def _sums_bytes(items: ItemPlan) -> int:
@@ -188,53 +219,19 @@ def _sums_bytes(items: ItemPlan) -> int:
     return WORD_BYTES * sum(layer.geometry.channels * layer.geometry.positions for layer in layers)
 
 
-def _item_s1(items: ItemPlan) -> int:
-    """Zero labels of the inputs that wait for y1 + y2 - rho, masks of outputs, own sums."""
-    size = _sums_bytes(items)
-    for circuit in items.circuits:
-        if isinstance(circuit, Circuit):
-            outputs = circuit.counts.outputs
-            size += circuit.counts.garbler_label_bytes
-            size += WORD_BYTES * sum(prod(shape[1:]) for _, shape in outputs)
-        else:
-            size += 2 * WORD_BYTES * circuit.transfers + WORD_BYTES * prod(circuit.shape[1:])
-    return size
+def _live_numbers(layout: TextbookLayout) -> int:
+    """Ciphertexts at S1 at the peak: every tensor, and all products of the largest SMP beside them.
 
-
-def _item_s2(items: ItemPlan) -> int:
-    """Tables and keys that are set up for them, labels of rho, rho, words of outputs, u, own sums."""
-    size = _sums_bytes(items)
-    size += WORD_BYTES * sum(
-        prod(piece.shape) for piece in items.layout.schedule.pieces.values() if piece.share_bits
-    )
-    for circuit in items.circuits:
-        if isinstance(circuit, Circuit):
-            counts = circuit.counts
-            words = sum(prod(shape) for name, shape in counts.outputs if name in circuit.widths)
-            size += counts.table_bytes + LABEL_BYTES * counts.evaluator_bits + WORD_BYTES * words
-            size += WORD_BYTES * sum(prod(shape[1:]) for shape in circuit.inputs.values())
-            size += CIPHER_BYTES * (-(-counts.and_gates // BLOCK) - (-words // BLOCK))
-        else:
-            size += WORD_BYTES * (circuit.transfers + prod(circuit.shape[1:])) + items.transfers
-    return size
-
-
-@lru_cache(256)
-def _textbook_query(plan: Plan, params: Params) -> QuerySize:
-    """Every value that is masked, flipped or unmasked on its way is one of the products."""
-    layout = TextbookLayout(plan, params)
-    steps, ciphertext = layout.steps(), params.key_bits // 4
-    products, pixels = layout.products * ciphertext, layout.picture.count * ciphertext
-    garbled, transfers = [_batch_bytes(step) for step in steps], sum(step.choices for step in steps)
-    sent = [*[2 * BATCH * ciphertext] * -(-layout.products // BATCH), products, products, pixels, *garbled]
-    received = [products, products, products, pixels, prepare_bytes(transfers)]
-    received += [correction_bytes(step.choices) for step in steps]
-    longest = max(*sent, *received)
-    held = pixels + 8 * products + sum(garbled) + transfers * 2 * LABEL_BYTES
-    return QuerySize(longest, sum(sent), sum(received), held + COPIES * longest, _fault(longest))
-
-
-def _batch_bytes(step: GarbledStep) -> int:
-    counts = step.counts
-    fixed: Iterable[int] = (counts.table_bytes, counts.garbler_label_bytes, counts.decode_bytes)
-    return sum(fixed) + masked_bytes(step.choices)
+    Of SACT and SMAP, for each product, the record as it came and flipped as well.
+    """
+    planned, shapes = layout.schedule, layout.plan.shapes
+    layers = [step for stage in planned.stages for step in stage.linear]
+    tensors = sum(prod(piece.shape) for piece in planned.pieces.values())
+    tensors += sum(prod(shapes[step.node.name]) for step in layers)
+    working = [layout.layer_products(step) for step in layers]
+    working += [3 * prod(shapes[relu.source]) for stage in planned.stages for relu in stage.relus]
+    for stage in planned.stages:
+        for pool in stage.pools:
+            windows = pool_windows(pool, planned.pieces[pool.source].shape)
+            working += [3 * members.size for members in windows if members.shape[0] > 1]
+    return tensors + max(working)

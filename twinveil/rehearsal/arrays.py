@@ -1,21 +1,22 @@
-"""What a rehearsal writes down: one npz of arrays, a row a query. Needs no key to be read.
+"""What a rehearsal writes down: one npz of arrays, a row a picture. Needs no key to be read.
 
     model           (n, 32) uint8              SHA-256 of plan and weights (see `model_digest`)
     key_bits        (n,) int64                 length of the key
     vector          (n, classes) int64         the answer, as the user gets it
-    s1_half         (n, bytes) uint8           d*M mod N, the user's half for S1
+    s1_half         (n, c, h, w) uint8         m, the user's half for S1
+    s1_picture      (n, c, h, w) uint32        S1's share of the picture, x - u
+    s1_shares       (n, values) uint32         S1's shares of all later activations
     s1_received     (n, numbers) uint8         all that S1 received from S2, field by field (see `fold`)
-    s2_half         (n, bytes) uint8           M^-1 mod N, the user's half for S2
-    s2_picture      (n, c, h, w) uint32        S2's share of the picture
+    s2_half         (n, c, h, w) uint8         d xor m, the user's half for S2
+    s2_picture      (n, c, h, w) uint32        S2's share of the picture, x - r
     s2_shares       (n, values) uint32         S2's shares of all later activations
     s2_opened       (n, numbers) uint8         every plaintext that S2 decrypted, like s1_received
     s2_received     (n, numbers) uint8         all that S2 received from S1, like s1_received
-    unmasked_half   (n, bytes) uint8           d*M without M
-    unmasked_picture, unmasked_shares          like S2's, S1's masks taken off
+    unmasked_picture, unmasked_shares          like either cloud's, the other's masks taken off
     s1_planted      (n, numbers) uint8         S1's largest field, folded with the picture in it, in clear
     s2_planted      (n, numbers) uint8         the same of S2's largest field
 
-The last five are nobody's view. They are what a cloud would see had the masks been left out, or had one
+The last four are nobody's view. They are what a cloud would see had the masks been left out, or had one
 message held the picture: the positive control of whatever is tried on the others.
 """
 
@@ -46,14 +47,15 @@ _FORMS: Mapping[str, tuple[type[np.generic], int]] = {
     "model": (np.uint8, 2),
     "key_bits": (np.int64, 1),
     "vector": (np.int64, 2),
-    "s1_half": (np.uint8, 2),
+    "s1_half": (np.uint8, 4),
+    "s1_picture": (np.uint32, 4),
+    "s1_shares": (np.uint32, 2),
     "s1_received": (np.uint8, 2),
-    "s2_half": (np.uint8, 2),
+    "s2_half": (np.uint8, 4),
     "s2_picture": (np.uint32, 4),
     "s2_shares": (np.uint32, 2),
     "s2_opened": (np.uint8, 2),
     "s2_received": (np.uint8, 2),
-    "unmasked_half": (np.uint8, 2),
     "unmasked_picture": (np.uint32, 4),
     "unmasked_shares": (np.uint32, 2),
     "s1_planted": (np.uint8, 2),

@@ -38,7 +38,6 @@ from twinveil.protocol.packed.withheld import Withheld
 from twinveil.protocol.textbook.query import s1 as textbook_s1
 from twinveil.protocol.textbook.query import s2 as textbook_s2
 from twinveil.protocol.textbook.s1 import TextbookS1
-from twinveil.rounds.chunks import MessageLimits
 from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer
@@ -47,7 +46,7 @@ from twinveil.rounds.peer import Peer
 from twinveil.rounds.scripted import Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
 
-_LIMITS = MessageLimits(message_bytes=1 << 30, conversation_bytes=1 << 40)
+_MESSAGE_BYTES = 1 << 30
 """Nothing foreign arrives here; a model is as large as it is."""
 
 Result = TypeVar("Result")
@@ -95,7 +94,7 @@ class Clouds:
 
     def peer(self, script: Callable[[pb.Round], Script], s1: Observer, s2: Observer) -> Peer:
         """S1's end of a new conversation."""
-        return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _LIMITS), s1)
+        return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _MESSAGE_BYTES), s1)
 
     def make_items(self, count: int) -> None:
         """So many more, which queries to come will spend; all in one conversation."""
@@ -103,7 +102,7 @@ class Clouds:
             raise BadInput("this model is not here for the packed engine")
         if self._maker is None:
             of_s1, of_s2 = self.s1.packed, self.s2.packed
-            seen = self.observer("cloud_s2")
+            s1, s2 = self.observer("cloud_s1"), self.observer("cloud_s2")
 
             def script(opening: pb.Round) -> Script:
                 return items_s2(
@@ -113,12 +112,18 @@ class Clouds:
                     self.shelves,
                     self.label_only,
                     workers=self.workers_s2,
-                    observer=seen,
+                    observer=s2,
                 )
 
-            self._making = self.peer(script, self.observer("cloud_s1"), seen)
+            self._making = self.peer(script, s1, s2)
             self._maker = MakerS1(
-                self._making, self.import_id, of_s1, of_s1.layout.items, self.machine, self.label_only
+                self._making,
+                self.import_id,
+                of_s1,
+                of_s1.layout.items,
+                self.machine,
+                self.label_only,
+                s1,
             )
         self._items += [self._maker.make() for _ in range(count)]
 

@@ -2,7 +2,8 @@
 
 An observer changes nothing and answers nothing: the protocol runs the same with and without one. It is told
 of the few places where something reaches a cloud: a message of the other cloud, a client's half, a
-plaintext that S2 decrypted, a circuit's output, the half of an answer that S2 hands out.
+plaintext that S2 decrypted, a circuit's output, the half of an answer that S2 hands out; and of what a cloud
+has once its own masks are off, for that shows more than the message that it came from.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from twinveil.rpc import rounds_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What a conversation is about; all of it is public. kind: "import" or "query"."""
+    """What a conversation is about; all of it is public. kind: "import", "items" or "query"."""
 
     kind: str
     plan: Plan
@@ -57,8 +58,12 @@ class Observer(Protocol):
     def half(self, name: str, values: Sequence[mpz]) -> None:
         """A client's half: integers modulo N."""
 
+    def half_words(self, name: str, words: npt.NDArray[np.uint64], bits: int) -> None:
+        """A client's half: words of `bits` bits."""
+
     def shared(self, name: str, words: npt.NDArray[np.uint64], bits: int) -> None:
-        """A share modulo 2^bits: half a picture or biases; at S2 x - r out of a circuit."""
+        """What a cloud has of values modulo 2^bits, under the other's mask alone, as the name says: S2 x - r
+        of an activation, S1 x - u of it, y - rho of a sum, x xor rho of a picture."""
 
     def decrypted(self, name: str, plaintexts: Sequence[mpz], masking: Masking | None) -> None:
         """Plaintexts as S2 has them; masking None: an operand that is uniform modulo N."""
@@ -83,6 +88,8 @@ class Blind:
     def sent(self, message: pb.Round) -> None: ...
 
     def half(self, name: str, values: Sequence[mpz]) -> None: ...
+
+    def half_words(self, name: str, words: npt.NDArray[np.uint64], bits: int) -> None: ...
 
     def shared(self, name: str, words: npt.NDArray[np.uint64], bits: int) -> None: ...
 

@@ -48,6 +48,7 @@ class GetStatusReply(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     READY_ITEMS_FIELD_NUMBER: _builtins.int
+    ARITHMETIC_FIELD_NUMBER: _builtins.int
     CLOCK_SECONDS_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """owner, cloud_s1, cloud_s2 or user"""
@@ -62,6 +63,8 @@ class GetStatusReply(_message.Message):
     pid: _builtins.int
     ready_items: _builtins.int
     """made ahead, each for one picture of its model (cloud_s1)"""
+    arithmetic: _builtins.str
+    """what a cloud computes with: ifma, avx2 or gmpy2, and why that"""
     clock_seconds: _builtins.float
     """Unix time at the role, to find clocks that are off"""
     @_builtins.property
@@ -79,11 +82,12 @@ class GetStatusReply(_message.Message):
         memory_bytes: _builtins.int = ...,
         pid: _builtins.int = ...,
         ready_items: _builtins.int = ...,
+        arithmetic: _builtins.str = ...,
         clock_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_seconds", b"clock_seconds", "key_fingerprint", b"key_fingerprint", "memory_bytes", b"memory_bytes", "models", b"models", "pid", b"pid", "protocol_version", b"protocol_version", "ready_items", b"ready_items", "role", b"role", "running_queries", b"running_queries", "twinveil_version", b"twinveil_version", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arithmetic", b"arithmetic", "clock_seconds", b"clock_seconds", "key_fingerprint", b"key_fingerprint", "memory_bytes", b"memory_bytes", "models", b"models", "pid", b"pid", "protocol_version", b"protocol_version", "ready_items", b"ready_items", "role", b"role", "running_queries", b"running_queries", "twinveil_version", b"twinveil_version", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

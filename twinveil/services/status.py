@@ -25,6 +25,7 @@ class Facts:
     models: Sequence[ModelEntry] = ()
     running_queries: int = 0
     ready_items: int = 0
+    arithmetic: str = ""
 
 
 class StatusServicer(status_pb2_grpc.StatusServicer):
@@ -50,6 +51,7 @@ class StatusServicer(status_pb2_grpc.StatusServicer):
             models=facts.models,
             running_queries=facts.running_queries,
             ready_items=facts.ready_items,
+            arithmetic=facts.arithmetic,
             uptime_seconds=time.monotonic() - self._begin,
             memory_bytes=resident_bytes(),
             pid=os.getpid(),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from twinveil.errors import BadConfiguration
+from twinveil.params import KEY_BITS, MIN_KEY_BITS
 from twinveil.services.keys import PIN, KnownKey
 from twinveil.start.config import (
     choice,
@@ -75,7 +76,7 @@ class RoleSettings:
     idle_connection: float = setting(duration, "how long a connection may be open without a call", 30.0)
     grace: float = setting(duration, "time that running calls get at the end", 5.0)
     connect_wait: float = setting(duration, "how long to wait for another role to answer", 10.0)
-    insecure_small_key: bool = setting(truth, "allow a key below 2048 bits, for tests only", False)
+    insecure_small_key: bool = setting(truth, f"allow a key below {MIN_KEY_BITS} bits, for tests only", False)
 
     def credentials(self) -> TlsFiles | None:
         """The files for mutual TLS, or None for insecure plaintext; BadConfiguration for neither or both."""
@@ -175,7 +176,11 @@ class CloudS2Settings(CloudSettings):
     role: ClassVar[str] = "cloud_s2"
 
     listen: str = setting(check, "HOST:PORT to listen on", "127.0.0.1:7002")
-    key_bits: int = setting(number, "length of the Paillier modulus of a new key", 2048)
+    key_bits: int | None = setting(
+        number,
+        f"length of the Paillier modulus of a new key (default: {KEY_BITS}); a key that is there is kept",
+        None,
+    )
     max_query_memory: int | None = setting(
         size, "memory that items may take at once (default: half of what this process can have)", None
     )

@@ -54,8 +54,8 @@ def _show(found: ViewsReport, terminal: Terminal) -> None:
     for guess in found.guesses:
         low, high = guess.bounds
         terminal.say(
-            f"{guess.cloud}: a trained distinguisher of {guess.classes} was right in {guess.right} of "
-            f"{guess.guesses} held-out views, {guess.accuracy:.0%} ({low:.0%} to {high:.0%})"
+            f"{guess.cloud}, {guess.what}: a trained distinguisher of {guess.classes} was right in "
+            f"{guess.right} of {guess.guesses} held-out views, {guess.accuracy:.0%} ({low:.0%} to {high:.0%})"
         )
     if not found.guesses:
         terminal.say("too few views of two classes of pictures to train a distinguisher")

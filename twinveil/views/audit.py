@@ -81,6 +81,7 @@ class ViewsReport:
             "distinguisher": [
                 {
                     "cloud": each.cloud,
+                    "conversation": each.what,
                     "classes": each.classes,
                     "right": each.right,
                     "guesses": each.guesses,
@@ -123,7 +124,10 @@ def audit(views: Sequence[View], classes: Mapping[int, str] | None = None) -> Vi
 
 
 def _whole(view: View, views: Sequence[View]) -> View:
-    """A view that this one must look like: finished if there is one, else the longest."""
+    """A view that this one must look like: finished if there is one, else the longest; a refusal, which says
+    why, itself."""
+    if view.withheld:
+        return view
     same = [each for each in views if each.conversation() == view.conversation()]
     fitting = [each for each in same if view.label_only in (None, each.label_only)]
     return max(fitting, key=lambda each: (each.finished, len(each.events)))
@@ -157,7 +161,7 @@ def _endings(views: Sequence[View], known: Mapping[int, str]) -> Iterator[Findin
     regular one, and every event at which enough were broken off."""
     queries: dict[tuple[object, ...], list[View]] = {}
     for view in views:
-        if id(view) in known:
+        if id(view) in known and view.subject.kind == "query":
             queries.setdefault(view.conversation(), []).append(view)
     for group in queries.values():
         ended = [0 if view.finished else len(view.events) for view in group]
@@ -185,12 +189,13 @@ def _guesses(group: Sequence[View], known: Mapping[int, str]) -> Iterator[Outcom
         by_class = {", ".join(half): [view for name in half for view in by_class[name]] for half in halves}
     pairs = sorted(combinations(by_class, 2), key=lambda pair: -min(len(by_class[each]) for each in pair))
     for one, other in pairs[:1]:
-        outcome = distinguish(group[0].role, f"{one} or {other}", by_class[one], by_class[other])
+        outcome = distinguish(f"{one} or {other}", by_class[one], by_class[other])
         if outcome is not None:
             yield outcome
 
 
 def _alarm(each: Finding | Outcome) -> str:
     if isinstance(each, Outcome):
-        return f"{each.cloud}: {each.classes} told apart in {each.right} of {each.guesses} views"
+        told = f"{each.classes} told apart in {each.right} of {each.guesses} views"
+        return f"{each.cloud}, {each.what}: {told}"
     return f"{each.cloud}, {each.field}: {each.test}, p = {each.p:.1e}"

@@ -1,10 +1,10 @@
 """How probable a sample is if a cloud learns nothing: p-values, without further libraries.
 
 Kolmogorov and Smirnov's distance is bounded by Massart's inequality (Ann. Probab. 18, 1990), which holds for
-every sample size; chi-square by its limit, with at least EXPECTED values a cell; a serial correlation by its
-normal limit; guesses by the exact binomial distribution; two properties of views by Fisher's exact test. Of
-many tests together, Holm's procedure keeps the probability of any false alarm below what is asked for,
-whatever depends on what.
+every sample size, of integers too; chi-square by its limit, with at least EXPECTED values a cell; a serial
+correlation by its normal limit; guesses by the exact binomial distribution; two properties of views by
+Fisher's exact test. Of many tests together, Holm's procedure keeps the probability of any false alarm below
+what is asked for, whatever depends on what.
 """
 
 from __future__ import annotations
@@ -22,27 +22,43 @@ EXPECTED = 64
 PIECE = 1 << 20
 LEAST = 1e-300
 
+Counts = npt.NDArray[np.int64]
+
 
 def uniform_distance(fractions: npt.NDArray[np.float64]) -> float:
     """p of values in [0, 1) if they are uniform, by their largest distance from the diagonal."""
     values, n = np.sort(fractions.reshape(-1)), fractions.size
     steps = np.arange(1, n + 1) / n
-    distance = float(max((steps - values).max(), (values - steps).max() + 1 / n))
-    return bounded(2 * math.exp(-min(2 * n * distance * distance, 690)))
+    return _massart(float(max((steps - values).max(), (values - steps).max() + 1 / n)), n)
 
 
-def chi_square(levels: npt.NDArray[np.uint8], count: int) -> float | None:
-    """p of integers below `count`, a power of 2 up to 256, if uniform; by as many low bits as the sample
-    allows, None if it allows none."""
-    cells = count
-    while cells > 1 and levels.size < EXPECTED * cells:
+def cell_distance(counts: Counts) -> float:
+    """The same of integers, from how often each occurs."""
+    n, uniform = int(counts.sum()), np.arange(1, len(counts) + 1) / len(counts)
+    return _massart(float(np.abs(np.cumsum(counts) / n - uniform).max()), n)
+
+
+def _massart(distance: float, values: int) -> float:
+    return bounded(2 * math.exp(-min(2 * values * distance * distance, 690)))
+
+
+def occurrences(levels: npt.NDArray[np.uint8], count: int) -> Counts:
+    """How often each integer below `count`, a power of 2 up to 256, occurs in the low bits."""
+    flat = levels.reshape(-1)
+    pieces = [flat[at : at + PIECE] & np.uint8(count - 1) for at in range(0, flat.size, PIECE)]
+    found: Counts = sum((np.bincount(piece, minlength=count) for piece in pieces), np.zeros(count, np.int64))
+    return found
+
+
+def chi_square(counts: Counts) -> float | None:
+    """p of integers that occur so often, if uniform; by as many low bits as the sample allows, None if it
+    allows none."""
+    size, cells = int(counts.sum()), len(counts)
+    while cells > 1 and size < EXPECTED * cells:
         cells //= 2
     if cells < 2:
         return None
-    flat = levels.reshape(-1)
-    pieces = [flat[at : at + PIECE] & np.uint8(cells - 1) for at in range(0, flat.size, PIECE)]
-    found = np.sum([np.bincount(piece, minlength=cells) for piece in pieces], axis=0)
-    expected = levels.size / cells
+    found, expected = counts.reshape(-1, cells).sum(axis=0), size / cells
     return bounded(chi_square_tail(float(((found - expected) ** 2).sum() / expected), cells - 1))
 
 

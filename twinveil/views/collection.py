@@ -7,7 +7,7 @@ shows. Pictures and views are matched by time alone, so it serves where queries 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -69,8 +69,19 @@ class Collection:
 
     @property
     def classes(self) -> Mapping[int, str]:
-        """id() of a view -> what its picture shows."""
-        return {id(view): each.truth for each, views in self.matched for view in views.values()}
+        """id() of a view, of a query or of an item that it spent -> what its picture shows."""
+        return {
+            id(view): each.truth
+            for each, views in self.matched
+            for query in views.values()
+            for view in with_items(query, self.views)
+        }
+
+
+def with_items(query: View, views: Iterable[View]) -> list[View]:
+    """The views of the items that a query spent, at the same cloud, then the query's own: one picture's."""
+    made = {view.items: view for view in views if view.role == query.role and view.subject.kind == "items"}
+    return [*(made[each,] for each in query.items if (each,) in made), query]
 
 
 def load(folder: Path) -> Collection:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twinveil.views.chances import guessing, interval
-from twinveil.views.fields import Field, Floats, fields
+from twinveil.views.fields import Field, Floats, Values, fields
 from twinveil.views.view import View
 
 COLUMNS = 2048
@@ -25,9 +25,10 @@ FEWEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """right of `guesses` held-out views were told apart."""
+    """right of `guesses` held-out views were told apart. what: of which conversations."""
 
     cloud: str
+    what: str
     classes: str
     right: int
     guesses: int
@@ -46,7 +47,7 @@ class Outcome:
         return guessing(self.right, self.guesses)
 
 
-def distinguish(cloud: str, classes: str, ones: Sequence[View], others: Sequence[View]) -> Outcome | None:
+def distinguish(classes: str, ones: Sequence[View], others: Sequence[View]) -> Outcome | None:
     """Two classes of views of one kind, equally many of each; None if there are too few."""
     each = min(len(ones), len(others)) // 2 * 2
     if each < FEWEST:
@@ -57,19 +58,23 @@ def distinguish(cloud: str, classes: str, ones: Sequence[View], others: Sequence
     training = np.arange(2 * each) % 4 < 2
     guesses = _learn(rows[training], truth[training], rows[~training])
     right = int((guesses == truth[~training]).sum())
-    return Outcome(cloud, classes, right, len(guesses))
+    return Outcome(ones[0].role, ones[0].what, classes, right, len(guesses))
 
 
 def features(found: Sequence[Field]) -> Floats:
     """(views, features)."""
     columns = []
     for field in found:
-        step = -(-field.levels.shape[1] // COLUMNS)
-        columns.append(field.levels[:, ::step] / field.count)
+        columns.append(_spread(field.levels) / field.count)
         if field.fractions is not None:
-            place = np.clip(field.fractions[:, ::step], -2.0, 2.0)
+            place = np.clip(_spread(field.fractions), -2.0, 2.0)
             columns += [place, *np.frexp(place)]
     return np.concatenate(columns, axis=1)
+
+
+def _spread(values: Values) -> Values:
+    """COLUMNS of them at most."""
+    return values[:, :: -(-values.shape[1] // COLUMNS)]
 
 
 def _learn(rows: Floats, truth: Floats, unseen: Floats) -> Floats:

@@ -7,8 +7,10 @@ the values are uniform and independent.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +18,17 @@ from gmpy2 import mpz
 
 from twinveil.errors import BadInput
 from twinveil.rounds.observer import Masking, Topic
-from twinveil.views.view import Bytes, Event, View
+from twinveil.views.view import Bytes, Event, View, word_rows
+from twinveil.views.words import unpacked, words_in
 
 Floats = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.uint8]
+Values = TypeVar("Values", Floats, Levels)
 
-CIPHERTEXTS = frozenset({"factors", "differences", "ciphertexts", "masked_sums", "left", "right", "products"})
-RANDOM_BYTES = frozenset({"base_ot", "extension", "tables", "garbler_labels", "masked_labels"})
+CIPHERTEXTS = frozenset({"factors", "differences", "ciphertexts", "kernels", "left", "right", "products"})
+RANDOM_BYTES = frozenset(
+    {"base_ot", "base_ot_reply", "extension", "tables", "labels", "garbler_labels", "masked_labels"}
+)
 RANDOM_BITS = frozenset({"bits", "decode"})
 PUBLIC = frozenset({"session_id", "import_id", "layout", "query_id", "binding"})
 
@@ -48,9 +54,11 @@ def fields(views: Sequence[View]) -> list[Field]:
     by_name: dict[str, list[list[Field]]] = {}
     for view in views:
         found: dict[str, list[Field]] = {}
+        counts: Counter[str] = Counter()
         for event in view.events:
-            for part in _of_event(event, view.subject):
+            for part in _of_event(event, view, counts[event.name]):
                 found.setdefault(part.name, []).append(part)
+            counts[event.name] += event.what == "received"
         for name, parts in found.items():
             by_name.setdefault(name, []).append(parts)
     return [_joined(rows) for rows in by_name.values()]
@@ -64,14 +72,25 @@ def _joined(rows: Sequence[Sequence[Field]]) -> Field:
     return Field(first.name, fractions, levels, first.count, first.statistical)
 
 
-def _of_event(event: Event, topic: Topic) -> Iterator[Field]:
+def _of_event(event: Event, view: View, number: int) -> Iterator[Field]:
+    """number: of messages of this name that the cloud has received before."""
+    topic = view.subject
     match event.what:
         case "received":
             for name, data in event.arrays.items():
-                if name not in PUBLIC:
-                    yield _received(f"{event.name}.{name}", name, data, topic.n)
-        case "half":
+                parts = [part for part in name.split(".") if not part.isdigit()]
+                title, runs = ".".join([event.name, *parts]), words_in(view, event.name, name, number)
+                if runs is not None:
+                    for run, words in unpacked(data, runs):
+                        yield _bits(f"{title} {run.name}", word_rows(words, run.bits), run.bits)
+                elif parts[-1] not in PUBLIC:
+                    yield _received(title, parts[-1], data, topic.n)
+        case "half" if event.bits == topic.n.bit_length():
             yield _modulo(f"half {event.name}", event.arrays["values"], topic.n)
+        case "half":
+            yield _bits(f"half {event.name}, words", event.arrays["values"], event.bits)
+        case "shared":
+            yield _bits(f"shared {event.name}", event.arrays["values"], event.bits)
         case "decrypted":
             yield _decrypted(event, topic.n)
         case "evaluated":
@@ -120,7 +139,8 @@ def _masked(name: str, values: Bytes, masking: Masking) -> Field:
     fractions = _scaled(values, masking.bits) - float(
         np.ldexp(1.0, masking.offset.bit_length() - 1 - masking.bits)
     ) * (masking.offset > 0)
-    return Field(name, fractions, values[:, 0], 256, statistical=True)
+    whole = max(1, masking.bits // 8)  # bytes below the top of the mask, each of which is uniform
+    return Field(name, fractions, values[:, :whole].T.reshape(-1), 256, statistical=True)
 
 
 def _modulo(name: str, values: Bytes, n: mpz) -> Field:

@@ -14,7 +14,7 @@ from PIL import Image
 from twinveil.network.plan import IMAGE
 from twinveil.views.audit import ViewsReport
 from twinveil.views.chances import FALSE_ALARMS
-from twinveil.views.collection import Asked, Collection
+from twinveil.views.collection import Asked, Collection, with_items
 from twinveil.views.statistics import Finding
 from twinveil.views.view import Event, View
 
@@ -23,16 +23,29 @@ Grey = npt.NDArray[np.uint8]
 PICTURES = 4
 """Queries that are shown."""
 
-SEEN_BY_S1 = {
-    ("half", IMAGE): "the user's d·M",
-    ("received", "encrypted_shares"): "E(x2), encrypted",
-    ("received", "corrections"): "S2's flipped choices",
+SEEN = {
+    ("packed", "cloud_s1"): {
+        ("half", IMAGE): "the user's m",
+        ("received", "item_inputs"): "E(u), encrypted",
+        ("shared", f"{IMAGE} - u"): "x - u, its share",
+    },
+    ("packed", "cloud_s2"): {
+        ("half", IMAGE): "the user's d xor m",
+        ("decrypted", "ahead"): "sums + s, decrypted",
+        ("shared", f"{IMAGE} - r"): "x - r, its share",
+    },
+    ("textbook", "cloud_s1"): {
+        ("half", IMAGE): "the user's d·M",
+        ("received", "encrypted_shares"): "E(x + R), encrypted",
+        ("received", "corrections"): "S2's flipped choices",
+    },
+    ("textbook", "cloud_s2"): {
+        ("half", IMAGE): "the user's M⁻¹",
+        ("decrypted", IMAGE): "P + s, decrypted",
+        ("evaluated", IMAGE): "x + R, out of a circuit",
+    },
 }
-SEEN_BY_S2 = {
-    ("half", IMAGE): "the user's M⁻¹",
-    ("decrypted", IMAGE): "P + s, decrypted",
-    ("evaluated", IMAGE): "x2, its share",
-}
+"""By engine and cloud: what of a query and of its item is shown, and how it is called."""
 
 STYLE = """
 :root{--ink:#1d2433;--soft:#667085;--line:#e3e7ee;--good:#0a7f4f;--bad:#b42318;--paper:#fff;--ground:#f5f7fa}
@@ -71,7 +84,7 @@ def page(report: ViewsReport, collection: Collection) -> str:
         f'<p class="soft">{len(collection.views)} recorded views: every value that a cloud received, '
         "decrypted or got out of a circuit.</p>"
         + _verdict(report)
-        + "".join(_query(*each) for each in shown)
+        + "".join(_query(picture, views, collection.views) for picture, views in shown)
         + _structure(report)
         + _guesses(report)
         + _statistics(report)
@@ -92,7 +105,7 @@ def _verdict(report: ViewsReport) -> str:
     )
 
 
-def _query(picture: Asked, views: Mapping[str, View]) -> str:
+def _query(picture: Asked, views: Mapping[str, View], recorded: Sequence[View]) -> str:
     pixels = picture.array()
     grey = pixels[0] if len(pixels) != 3 else np.moveaxis(pixels, 0, -1)
     size = pixels.shape[1:]
@@ -100,8 +113,8 @@ def _query(picture: Asked, views: Mapping[str, View]) -> str:
     return (
         '<section class="card query">'
         + _party("user", "The user has", [own])
-        + _party("cloud", "S1 sees", _tiles(views["cloud_s1"], SEEN_BY_S1, size))
-        + _party("cloud", "S2 sees", _tiles(views["cloud_s2"], SEEN_BY_S2, size))
+        + _party("cloud", "S1 sees", _tiles(views["cloud_s1"], recorded, size))
+        + _party("cloud", "S2 sees", _tiles(views["cloud_s2"], recorded, size))
         + "</section>"
     )
 
@@ -110,10 +123,12 @@ def _party(kind: str, title: str, tiles: Iterable[str]) -> str:
     return f'<div class="party {kind}"><h3>{title}</h3><div class="tiles">{"".join(tiles)}</div></div>'
 
 
-def _tiles(view: View, wanted: Mapping[tuple[str, str], str], size: tuple[int, ...]) -> list[str]:
+def _tiles(query: View, recorded: Sequence[View], size: tuple[int, ...]) -> list[str]:
+    wanted = SEEN[query.subject.engine, query.role]
     found: dict[tuple[str, str], Event] = {}
-    for event in view.events:
-        found.setdefault((event.what, event.name), event)
+    for view in with_items(query, recorded):
+        for event in view.events:
+            found.setdefault((event.what, event.name), event)
     return [_tile(_noise(found[what], size), caption) for what, caption in wanted.items() if what in found]
 
 
@@ -170,8 +185,9 @@ def _guesses(report: ViewsReport) -> str:
             f'<b style="left:{each.accuracy:.1%}"></b></div>'
         )
         words = f"{each.accuracy:.0%} ({low:.0%} to {high:.0%})"
-        rows.append((each.cloud, html.escape(each.classes), f"{each.right} of {each.guesses}", words, bar))
-    head = ("cloud", "classes", "right", "accuracy, 95 % interval", "guessing is 50 %")
+        named = (each.cloud, html.escape(each.what), html.escape(each.classes))
+        rows.append((*named, f"{each.right} of {each.guesses}", words, bar))
+    head = ("cloud", "conversation", "classes", "right", "accuracy, 95 % interval", "guessing is 50 %")
     told = "<p>It learned from half of the views and guessed what the others show.</p>"
     return title + told + _table(head, rows, escape=False)
 

@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from twinveil.rounds.observer import NOBODY, Masking, Observer, Topic
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.start.settings import CloudSettings
-from twinveil.views.view import Bytes, Event, View, write
+from twinveil.views.view import Bytes, Event, View, rows, word_rows, write
 
 log = logging.getLogger(__name__)
 
@@ -32,29 +32,58 @@ WARNING = (
 
 
 class Recording:
-    """An Observer. done is given the view when the conversation has ended."""
+    """An Observer. done is given the view when the conversation has ended, and each item's when it is made:
+    thousands may be made in one conversation."""
 
     def __init__(self, role: str, done: Callable[[View], None]) -> None:
         self.view = View(role, time.time())
         self._done = done
         self._begin = time.perf_counter()
+        self._session = ""
 
     def about(self, topic: Topic) -> None:
         self.view.topic = topic
 
     def received(self, message: pb.Round) -> None:
         body = message.WhichOneof("body") or "empty"
-        self._add("received", body, size=message.ByteSize(), arrays=_fields(getattr(message, body, message)))
+        self._message("received", body, message, _fields(getattr(message, body, message)))
 
     def sent(self, message: pb.Round) -> None:
-        self._add("sent", message.WhichOneof("body") or "empty", size=message.ByteSize())
+        self._message("sent", message.WhichOneof("body") or "empty", message, {})
+
+    def _message(self, what: str, body: str, message: pb.Round, arrays: Mapping[str, Bytes]) -> None:
+        """Whoever sends it, a message says which view it belongs to."""
+        match body:
+            case "open_items":
+                self._session = message.open_items.session_id.hex()
+            case "make_item":
+                self._hand_over()
+                self.view.items = ((self._session, message.make_item.number),)
+            case "bind":
+                self.view.label_only = message.bind.label_only
+            case "spend":
+                self.view.items = tuple((each.session_id.hex(), each.number) for each in message.spend.items)
+                self.view.label_only = message.spend.bind.label_only
+        self._add(what, body, size=_size(message), arrays=arrays)
+        if body == "item_words":
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """What has been seen is a view; what follows in this conversation is another one."""
+        done, self.view = self.view, View(self.view.role, time.time(), self.view.topic)
+        self._begin = time.perf_counter()
+        if done.events:
+            self._done(done)
 
     def half(self, name: str, values: Sequence[mpz]) -> None:
         bits = self.view.subject.n.bit_length()
         self._add("half", name, bits=bits, arrays={"values": rows(values, bits)})
 
+    def half_words(self, name: str, words: npt.NDArray[np.uint64], bits: int) -> None:
+        self._add("half", name, bits=bits, arrays={"values": word_rows(words, bits)})
+
     def shared(self, name: str, words: npt.NDArray[np.uint64], bits: int) -> None:
-        self._add("shared", name, bits=bits, arrays={"values": rows([mpz(int(word)) for word in words.reshape(-1)], bits)})
+        self._add("shared", name, bits=bits, arrays={"values": word_rows(words, bits)})
 
     def decrypted(self, name: str, plaintexts: Sequence[mpz], masking: Masking | None) -> None:
         bits = self.view.subject.n.bit_length()
@@ -66,11 +95,10 @@ class Recording:
             self._add("evaluated", name, bits=len(bits), arrays={"values": np.ascontiguousarray(packed)})
 
     def answered(self, words: npt.NDArray[np.uint64], bits: int) -> None:
-        values = [mpz(int(word)) for word in words.reshape(-1)]
-        self._add("answered", "words", bits=bits, arrays={"values": rows(values, bits)})
+        self._add("answered", "words", bits=bits, arrays={"values": word_rows(words, bits)})
 
     def close(self) -> None:
-        self._done(self.view)
+        self._hand_over()
 
     def _add(
         self,
@@ -83,13 +111,6 @@ class Recording:
     ) -> None:
         seconds = time.perf_counter() - self._begin
         self.view.events.append(Event(what, name, seconds, size, bits, masking, arrays or {}))
-
-
-def rows(values: Sequence[mpz], bits: int) -> Bytes:
-    """(count, bytes), little endian."""
-    width = -(-bits // 8)
-    data = b"".join([int(value).to_bytes(width, "little") for value in values])
-    return np.frombuffer(data, np.uint8).reshape(-1, width)
 
 
 def recorder(settings: CloudSettings) -> Callable[[], Observer]:
@@ -112,7 +133,27 @@ def keep(folder: Path, view: View) -> None:
         shutil.rmtree(place, ignore_errors=True)  # on a full disk a half of one is in everybody's way
 
 
-def _fields(message: Message) -> dict[str, Bytes]:
-    """A message's bytes, by field."""
-    found = [(each.name, value) for each, value in message.ListFields() if isinstance(value, bytes)]
-    return {name: np.frombuffer(value, np.uint8) for name, value in found}
+def _size(message: pb.Round) -> int:
+    """Bytes on the wire, but for the numbers of items: those are public, and longer the higher they are."""
+    body = message.WhichOneof("body")
+    if body not in ("make_item", "spend"):
+        return message.ByteSize()
+    unnumbered = pb.Round()
+    unnumbered.CopyFrom(message)
+    for each in unnumbered.spend.items if body == "spend" else [unnumbered.make_item]:
+        each.ClearField("number")
+    return unnumbered.ByteSize()
+
+
+def _fields(message: Message, prefix: str = "") -> dict[str, Bytes]:
+    """A message's bytes, by field; those of a message within are MESSAGE.FIELD, or MESSAGE.NUMBER.FIELD."""
+    found: dict[str, Bytes] = {}
+    for each, value in message.ListFields():
+        if isinstance(value, bytes):
+            found[prefix + each.name] = np.frombuffer(value, np.uint8)
+        elif isinstance(value, Message):
+            found |= _fields(value, f"{prefix}{each.name}.")
+        elif each.message_type:
+            for number, part in enumerate(value):
+                found |= _fields(part, f"{prefix}{each.name}.{number}.")
+    return found

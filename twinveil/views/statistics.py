@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
@@ -19,13 +18,13 @@ from twinveil.views.chances import (
     FALSE_ALARMS,
     binomial_tail,
     bounded,
+    cell_distance,
     chi_square,
+    occurrences,
     serial_correlation,
     uniform_distance,
 )
-from twinveil.views.fields import Field, Floats, Levels
-
-Values = TypeVar("Values", Floats, Levels)
+from twinveil.views.fields import Field, Floats, Levels, Values
 
 RANGE = "range, of the mask"
 
@@ -62,11 +61,12 @@ def examine(cloud: str, field: Field) -> Iterator[Finding]:
         "across": across,
         "neighbours": neighbours,
     }.items():
-        if fractions is not None and fractions.size >= FEWEST:
-            inside = np.clip(fractions, 0.0, 1.0)
-            p = uniform_distance(inside)
-            yield Finding(cloud, field.name, f"{name}, Kolmogorov-Smirnov", fractions.size, p)
-        chance = chi_square(levels, field.count)
+        counts = occurrences(levels, field.count)
+        sample = levels if fractions is None else fractions
+        if sample.size >= FEWEST:
+            p = cell_distance(counts) if fractions is None else uniform_distance(np.clip(fractions, 0.0, 1.0))
+            yield Finding(cloud, field.name, f"{name}, Kolmogorov-Smirnov", sample.size, p)
+        chance = chi_square(counts)
         if chance is not None:
             yield Finding(cloud, field.name, f"{name}, chi-square of low bits", levels.size, chance)
     row = _row(field)

@@ -3,14 +3,15 @@
 FOLDER/view.json           format, role, what the conversation is about, every event in order, with its time
 FOLDER/arrays.safetensors  event/FIELD: uint8; integers are rows of bytes, little endian
 
-An event's `bits` is the width of its integers, or 0 where a field is a message's bytes as they came.
+An event's `bits` is the width of its integers, or 0 where a field is a message's bytes as they came. A
+conversation in which items are made has a view for its opening and one for each item.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,29 +26,28 @@ from safetensors.numpy import load, save
 from twinveil.errors import BadInput, TwinveilError
 from twinveil.files import private_folder, replace
 from twinveil.network.plan import Plan
+from twinveil.network.schedule import schedule
 from twinveil.rounds.observer import Masking, Topic
-from twinveil.rpc import rounds_pb2 as pb
 from twinveil.values import hexadecimal, integer, read_json, real
 
-FORMAT = 1
-BROKEN_OFF, NEVER_ASKED = "broken off", "prepared, never asked"
+FORMAT = 2
+BROKEN_OFF, WITHHELD = "broken off", "withheld"
 INDEX, ARRAYS = "view.json", "arrays.safetensors"
-
-_BIND_LABEL = pb.Round(bind=pb.Bind(query_id=bytes(16), binding=bytes(32), label_only=True)).ByteSize()
-"""The flag makes the message longer."""
 
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What a JSON file that is not as it was written may raise."""
 
 Bytes = npt.NDArray[np.uint8]
+ItemName = tuple[str, int]
+"""The session id, in hex, of the conversation in which an item is made, and its number there."""
 
 
 @dataclass(frozen=True)
 class Event:
     """One thing that reached a cloud, or left it.
 
-    what: received, sent, half, decrypted, evaluated or answered. seconds: since the conversation began.
-    size: bytes on the wire of a message. masking: what hides a decrypted plaintext.
+    what: received, sent, half, shared, decrypted, evaluated or answered. seconds: since the conversation
+    began. size: bytes on the wire of a message. masking: what hides a decrypted plaintext.
     """
 
     what: str
@@ -66,12 +66,15 @@ class Event:
 
 @dataclass
 class View:
-    """began: seconds since 1970."""
+    """began: seconds since 1970. items: an item's own name; of a query, those that it spends. label_only: of
+    a query, as soon as it is bound."""
 
     role: str
     began: float
     topic: Topic | None = None
     events: list[Event] = field(default_factory=list)
+    items: tuple[ItemName, ...] = ()
+    label_only: bool | None = None
 
     @cached_property
     def subject(self) -> Topic:
@@ -91,35 +94,61 @@ class View:
 
     @property
     def finished(self) -> bool:
-        """Whether the conversation came to its end; a client or a cloud may have broken it off."""
-        replies = self._messages("received" if self.role == "cloud_s1" else "sent")
-        return replies[-1:] in (["answered"], ["done"])
+        """Whether all of it is here; a client or a cloud may have broken it off."""
+        replies = self._replies
+        if self.label_only is False and self.subject.engine == "packed":
+            return len(replies) == len(schedule(self.subject.plan).stages)
+        return replies[-1:] in (["answered"], ["done"], ["items_opened"], ["item_words"])
 
     @property
-    def label_only(self) -> bool | None:
-        """Of a query; None as long as it is not bound, and for an import."""
-        return next((event.size == _BIND_LABEL for event in self.events if event.name == "bind"), None)
+    def withheld(self) -> bool:
+        """Whether S2 refused, and nothing was opened."""
+        return self._replies[-1:] == ["withheld"]
+
+    @property
+    def part(self) -> str:
+        """What of a conversation it is. The first item brings the base transfers along."""
+        if self.subject.kind != "items":
+            return self.subject.kind
+        if not self.items:
+            return "opening of items"
+        return "item" if self.items[0][1] else "first item"
 
     @property
     def what(self) -> str:
         """For a person."""
-        topic = self.subject
         label = ["label only"] if self.label_only else []
-        never_asked = topic.kind == "query" and self.asked is None
-        end = [] if self.finished else [NEVER_ASKED if never_asked else BROKEN_OFF]
-        return ", ".join([topic.kind, topic.engine, *label, *end])
+        end = [] if self.finished else [WITHHELD if self.withheld else BROKEN_OFF]
+        return ", ".join([self.part, self.subject.engine, *label, *end])
 
     def conversation(self) -> tuple[object, ...]:
         """What the structure follows from, but for what a query is bound to give."""
         topic = self.subject
-        return (self.role, topic.kind, topic.engine, topic.pictures, topic.plan.hash, topic.n.bit_length())
+        return (self.role, self.part, topic.engine, topic.pictures, topic.plan.hash, topic.n.bit_length())
 
     def kind(self) -> tuple[object, ...]:
-        """Views of one kind have one structure; those broken off, if it was at the same event."""
-        return (*self.conversation(), self.what, 0 if self.finished else len(self.events))
+        """Views of one kind have one structure; those broken off, if it was at the same event; those
+        withheld, if the reason is of the same length."""
+        end = () if self.finished else (len(self.events), self.withheld and self.events[-1].size)
+        return (*self.conversation(), self.what, end)
 
-    def _messages(self, what: str) -> list[str]:
+    @property
+    def _replies(self) -> list[str]:
+        what = "received" if self.role == "cloud_s1" else "sent"
         return [event.name for event in self.events if event.what == what]
+
+
+def rows(values: Sequence[mpz], bits: int) -> Bytes:
+    """(count, bytes), little endian."""
+    width = -(-bits // 8)
+    data = b"".join([int(value).to_bytes(width, "little") for value in values])
+    return np.frombuffer(data, np.uint8).reshape(-1, width)
+
+
+def word_rows(words: npt.NDArray[np.uint64], bits: int) -> Bytes:
+    """The same of uint64 of any shape."""
+    octets = np.ascontiguousarray(words, "<u8").reshape(-1, 1).view(np.uint8)
+    return np.ascontiguousarray(octets[:, : -(-bits // 8)])
 
 
 def write(view: View, folder: Path) -> None:
@@ -137,6 +166,8 @@ def write(view: View, folder: Path) -> None:
         "pictures": topic.pictures,
         "modulus": f"{topic.n:x}",
         "sigma": topic.sigma,
+        "items": view.items,
+        "label_only": view.label_only,
         "arrays_sha256": hashlib.sha256(data).hexdigest(),
         "events": [_event_json(event) for event in view.events],
     }
@@ -164,7 +195,11 @@ def read(folder: Path) -> View:
             integer(index["sigma"]),
         )
         events = [_event(at, entry, arrays) for at, entry in enumerate(index["events"])]
-        return View(_text(index["role"]), real(index["began"]), topic, events)
+        items = tuple((_text(session), integer(number)) for session, number in index["items"])
+        label_only = index["label_only"]
+        if label_only not in (None, True, False):
+            raise ValueError("neither a label nor a vector")
+        return View(_text(index["role"]), real(index["began"]), topic, events, items, label_only)
     except BadInput:
         raise
     except (*_DAMAGED, SafetensorError, TwinveilError) as error:

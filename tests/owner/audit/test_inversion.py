@@ -68,7 +68,9 @@ def result() -> Inverted:
     data = dataclasses.replace(people(24, side=8), name=RISKY)
     parts = split(data, 1)
     recorded = Recorded.choose(parts, 96, 1)
-    return Inversion(untrained(data), parts, FEW).run(recorded, fake_views(recorded))
+    seen = fake_views(recorded)
+    seen["s1_planted"] = np.zeros_like(seen["s1_planted"])
+    return Inversion(untrained(data), parts, FEW).run(recorded, seen)
 
 
 def test_the_layers_come_with_everything_that_is_measured(result: Inverted) -> None:
@@ -98,16 +100,16 @@ def test_a_weak_attacker_gives_no_low_risk(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_view_counts_as_hidden_only_beside_a_control_that_succeeds(result: Inverted) -> None:
-    """No view holds anything; the control of S2's share is the picture, that of S1's half is empty, too."""
+    """No view holds anything; the control of S2's share is the picture, that of S1's stream is empty, too."""
     by_name = {view.attack.name: view for view in result.views}
-    share, half = by_name["its share of the picture"], by_name["the user's half of the picture"]
+    share, stream = by_name["its share of the picture"], by_name["everything it receives from S2"]
     assert share.control_succeeds
     assert share.control.risk.score > 0.3
     assert share.attack.risk.score < 0.1
     assert share.hidden
-    assert not half.control_succeeds
-    assert half.verdict == "not tested"
-    assert not half.hidden
+    assert not stream.control_succeeds
+    assert stream.verdict == "not tested"
+    assert not stream.hidden
     assert choices(result)[-1].level == "attacker too weak"
 
 

@@ -17,11 +17,11 @@ from owner.audit.views import Recorded, views
 from owner.training.compile import compile_network
 from tests.networks import random_image, small_icnn_model
 from tests.owner.audit.sets import people, untrained
+from tests.views import broken
 from twinveil.errors import BadInput, TwinveilError
 from twinveil.network import oracle
 from twinveil.network.folder import save_model
 from twinveil.network.schedule import schedule
-from twinveil.protocol.packed import s1 as packed_s1
 from twinveil.rehearsal.arrays import FIELD, NAMES, Rows, fold, load_views, model_digest, planted, save_views
 from twinveil.rehearsal.record import rehearse as rehearse_here
 
@@ -55,17 +55,21 @@ def test_without_masks_a_view_is_the_picture_and_every_activation(
 
 def test_with_masks_it_is_not(rows: list[Rows], pictures: npt.NDArray[np.uint8]) -> None:
     for row, picture in zip(rows, pictures, strict=True):
-        assert (row["s2_picture"] != picture).mean() > 0.9
-        assert (row["s1_half"] != row["unmasked_half"]).mean() > 0.9
+        for masked in ("s1_half", "s2_half", "s1_picture", "s2_picture"):
+            assert (row[masked] != picture).mean() > 0.9
+        assert (row["s1_shares"] != row["unmasked_shares"]).mean() > 0.9
+        assert (row["s1_half"] ^ row["s2_half"] == picture).all()
 
 
+@pytest.mark.parametrize("cloud", ["s1", "s2"])
 def test_the_control_is_what_a_cloud_sees_when_masks_are_left_out(
-    pictures: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+    pictures: npt.NDArray[np.uint8], cloud: str
 ) -> None:
-    monkeypatch.setattr(packed_s1, "uniform", lambda shape, bits: np.zeros(shape, np.uint64))
-    (row,) = rehearse_here(MODEL, pictures[:1], 512)
-    assert (row["s2_picture"] == pictures[:1]).all()
-    assert (row["s2_shares"] == row["unmasked_shares"]).all()
+    """S1 without u, S2 without r."""
+    with broken.zero_u() if cloud == "s1" else broken.zero_r():
+        (row,) = rehearse_here(MODEL, pictures[:1], 512)
+    assert (row[f"{cloud}_picture"] == pictures[:1]).all()
+    assert (row[f"{cloud}_shares"] == row["unmasked_shares"]).all()
 
 
 def test_an_answer_that_is_not_the_oracles_ends_the_rehearsal(
@@ -116,7 +120,7 @@ def test_views_that_are_damaged(rows: list[Rows], tmp_path: Path, wrong: object)
 
 
 def test_views_of_different_sizes_are_no_views(rows: list[Rows], tmp_path: Path) -> None:
-    short = {**rows[0], "s1_half": rows[0]["s1_half"][:-1]}
+    short = {**rows[0], "s1_shares": rows[0]["s1_shares"][:-1]}
     with pytest.raises(BadInput, match="differ in size"):
         save_views(tmp_path / "views.npz", [rows[0], short])
 
@@ -166,7 +170,10 @@ def fake_views(recorded: Recorded) -> dict[str, npt.NDArray[np.generic]]:
     made["model"] = np.tile(model_digest(MODEL), (count, 1))
     made["key_bits"] = np.full(count, 640, np.int64)
     made["s1_planted"] = made["s2_planted"] = recorded.pictures.reshape(count, -1)
-    made["s2_picture"] = np.zeros(recorded.pictures.shape, np.uint32)
+    for half in ("s1_half", "s2_half"):
+        made[half] = np.zeros_like(recorded.pictures)
+    for share in ("s1_picture", "s2_picture"):
+        made[share] = np.zeros(recorded.pictures.shape, np.uint32)
     return made
 
 
@@ -189,7 +196,7 @@ def test_views_of_another_model_are_refused() -> None:
 def test_every_view_has_a_control_of_its_own_layout() -> None:
     recorded = Recorded.choose(split(people(20), 1), 40, 1)
     found = views(fake_views(recorded), recorded.sample.pictures)
-    assert [view.cloud for view in found] == ["S1", "S1", "S2", "S2", "S2"]
+    assert [view.cloud for view in found] == ["S1", "S1", "S1", "S2", "S2", "S2"]
     for view in found:
         assert view.features.shape == view.control.shape or "message" in view.in_clear
         _, targets = recorded.material(view.features)

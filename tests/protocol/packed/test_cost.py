@@ -10,22 +10,14 @@ from tests.protocol.packed.clouds import Opened
 from tests.protocol.packed.default import default_plan
 from twinveil.crypto.tally import Tally
 from twinveil.network.plan import QuantisedModel
-from twinveil.protocol.packed.cost import (
-    FIRST_ITEM_BYTES,
-    Traffic,
-    item_traffic,
-    online_traffic,
-    operations_s1,
-    operations_s2,
-)
+from twinveil.protocol.packed.cost import operations_s1, operations_s2
 from twinveil.protocol.packed.layout import ItemLayout
 from twinveil.protocol.packed.plan import ItemPlan
 from twinveil.protocol.packed.powers import TABLE_BUDGET, table_group
+from twinveil.protocol.packed.turns import import_turns, item_turns, opening_turn, query_turns
+from twinveil.protocol.turns import COMMIT, Turn, messages, received, sent
 
 pytestmark = pytest.mark.slow
-
-FRAME = 160
-"""Tags, lengths and small fields of a message."""
 
 
 def difference(after: Tally, before: dict[str, int]) -> Tally:
@@ -36,20 +28,18 @@ def difference(after: Tally, before: dict[str, int]) -> Tally:
 def test_an_item_and_a_picture(model: QuantisedModel) -> None:
     clouds = Opened(model)
 
-    def close(traffic: Traffic) -> None:
-        said = [each for pair in zip(traffic.sent, traffic.received, strict=True) for each in pair]
-        for message, size in zip(clouds.messages, said, strict=True):
-            assert 0 <= message.ByteSize() - size < FRAME
+    def said(turns: list[Turn]) -> None:
+        sizes = [size for turn in turns for size in (turn.sent, turn.received)]
+        assert [message.ByteSize() for message in clouds.messages] == sizes
         clouds.messages.clear()
 
-    clouds.make_items(0)
-    clouds.messages.clear()
+    plan = clouds.plan
+    said([*import_turns(clouds.layouts.packed), COMMIT])
     clouds.make_items(1)
-    plan, first = clouds.plan, item_traffic(clouds.plan)
-    close(Traffic((first.sent[0] + FIRST_ITEM_BYTES, *first.sent[1:]), first.received))
+    said([opening_turn(), *item_turns(plan, 0)])
     before = clouds.machine.tally.as_dict(), clouds.secret.tally.as_dict()
     clouds.make_items(1)
-    close(first)
+    said(item_turns(plan, 1))
     group = table_group(plan.layout, TABLE_BUDGET)
     assert difference(clouds.machine.tally, before[0]) == operations_s1(plan.layout, group)
     assert difference(clouds.secret.tally, before[1]) == operations_s2(plan.layout)
@@ -57,17 +47,17 @@ def test_an_item_and_a_picture(model: QuantisedModel) -> None:
     images = np.stack([random_image(model.plan, each) for each in range(2)])
     clouds.messages.clear()
     clouds.classify(images)
-    close(online_traffic(plan, 2, False))
+    said(query_turns(plan, [0, 1], False))
     clouds.classify(images[:1], label_only=True)
-    close(online_traffic(plan, 1, True))
+    said(query_turns(plan, [2], True))
 
 
 def test_the_default_network() -> None:
     for key_bits in (2048, 3072):
         plan = ItemPlan(ItemLayout(default_plan(), key_bits))
-        ahead, online = item_traffic(plan), online_traffic(plan, 1, False)
-        assert sum(ahead.sent) + sum(ahead.received) <= 22e6
-        assert sum(online.sent) + sum(online.received) <= 4e6
-        assert len(online.sent) + len(online.received) <= 22
+        ahead, online = item_turns(plan), query_turns(plan, [0], False)
+        assert sent(ahead) + received(ahead) <= 22e6
+        assert sent(online) + received(online) <= 4e6
+        assert messages(online) <= 22
         halves = operations_s1(plan.layout, 8)["modmul_n2_half"]
         assert halves <= 410_000

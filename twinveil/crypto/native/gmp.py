@@ -115,8 +115,8 @@ class Gmp:
             forms[at] = u, (k1 + k2 + quotient * inverse) % n, inverse
         return forms
 
-    def table(self, forms: Rows) -> Rows:
-        return forms[:, :2]
+    def table(self, parts: Iterable[Rows], count: int) -> Rows:
+        return np.concatenate([forms[:, :2] for forms in parts])
 
     def gather(self, table: Rows, index: NDArray[np.uint32]) -> Rows:
         modulus = self._modulus

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TypeVar, get_args
 
+from gmpy2 import mpz
+
 from twinveil.errors import BadInput, BadPlan
 from twinveil.network.plan import Plan
-from twinveil.params import Engine, Params
+from twinveil.params import PACKED_SIGMA, Engine, Params
 from twinveil.protocol.packed.model.layout import ModelLayout
 from twinveil.protocol.textbook.model.layout import ImportLayout
+from twinveil.rounds.observer import Topic
 
 Part = TypeVar("Part")
 
@@ -40,6 +43,11 @@ class Layouts:
     @cached_property
     def textbook(self) -> ImportLayout:
         return ImportLayout(self.plan, self.params)
+
+    def topic(self, n: mpz) -> Topic:
+        """What an import under this key is about: all its engines, and the least slack of their masks."""
+        slack = [self.params.sigma if engine == "textbook" else PACKED_SIGMA for engine in self.engines]
+        return Topic("import", self.plan, "+".join(self.engines), 0, n, min(slack))
 
     @property
     def digest(self) -> bytes:

@@ -46,6 +46,7 @@ def import_model(
 
     binding: of what the owner said of it (cloud/requests.py). halves: S1's, checked.
     """
+    observer.about(layouts.topic(machine.key.n))
     packed = textbook = None
     if halves.packed is not None:
         packed = yield from of_packed.import_model(
@@ -53,6 +54,14 @@ def import_model(
         )
     if halves.textbook is not None:
         textbook = yield from of_textbook.import_model(
-            ask, import_id, binding, layouts.textbook, halves.textbook, machine.key, machine.workers, observer
+            ask,
+            import_id,
+            binding,
+            layouts.textbook,
+            halves.textbook,
+            machine.key,
+            machine.workers,
+            machine.tally,
+            observer,
         )
     return ModelS1(packed, textbook)

@@ -42,6 +42,7 @@ def import_model(
 
     The caller stores the returned model and only then answers Done.
     """
+    observer.about(layouts.topic(key.public_key.n))
     model, request = None, pb.Round(open_import=opening)
     if halves.packed is not None:
         model, request = yield from of_packed.import_model(

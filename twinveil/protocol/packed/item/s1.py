@@ -40,6 +40,7 @@ from twinveil.protocol.packed.withheld import unless_withheld
 from twinveil.protocol.single_use import SingleUse
 from twinveil.ring import Words, modulo
 from twinveil.rounds.counted import CountedPeer
+from twinveil.rounds.observer import NOBODY, Observer, Topic
 from twinveil.rounds.peer import Peer
 from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.rpc import rounds_pb2 as pb
@@ -76,7 +77,9 @@ class MakerS1(SingleUse):
         plan: ItemPlan,
         machine: Machine,
         label_only: bool = False,
+        observer: Observer = NOBODY,
     ) -> None:
+        observer.about(Topic("items", model.layout.plan, "packed", 1, machine.key.n, model.layout.sigma))
         self._peer, self._model, self._plan, self._machine = peer, model, plan, machine
         self._session = session = secrets.token_bytes(SESSION_BYTES)
         base = BaseSender(session + b"borrows")
@@ -113,7 +116,6 @@ class MakerS1(SingleUse):
         with meter.function("garbling"):
             self._chosen.accept(inputs.extension, plan.transfers)
             circuits = [circuit.garble(self._chosen) for circuit in plan.circuits]
-            offers = [pb.ItemOffer.Circuit(**half.offer()._asdict()) for half in circuits]
         r = {piece: mask for half in circuits for piece, mask in half.masks.items()}
         read = {step.node.name: joined(step, r) for step in plan.layout.steps}
         with meter.function("SMP"):
@@ -124,14 +126,15 @@ class MakerS1(SingleUse):
             masked = self._sums(read, encrypted).add_plain(masks.s)
             tally += key.add_plain_counts(len(masked))
             fresh = self._rerandomiser.freshen(masked, workers=machine.workers)
-        offer = pb.ItemOffer(
-            circuits=offers,
-            ciphertexts=fresh.to_bytes(),
-            extension=masks.extension,
-            corrections=masks.corrections,
+        offer = pb.Round(
+            item_offer=pb.ItemOffer(
+                ciphertexts=fresh.to_bytes(), extension=masks.extension, corrections=masks.corrections
+            )
         )
+        for half in circuits:  # in their place: a message that is put into another is copied
+            offer.item_offer.circuits.add(**half.offer()._asdict())
         with meter.function("ahead"):
-            words = expect(peer.ask(pb.Round(item_offer=offer)), "item_words").item_words.words
+            words = expect(peer.ask(offer), "item_words").item_words.words
         with meter.function("SMP"):
             shares, own = iter(masks.open(words)), {}
             for layer_name, layer in layers.items():

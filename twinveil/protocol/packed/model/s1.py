@@ -25,6 +25,7 @@ from functools import cached_property
 from gmpy2 import mpz
 
 from twinveil.crypto.nonces import Rerandomiser
+from twinveil.crypto.tally import POWER_N2
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.ot_extension import ExtensionReceiver
 from twinveil.halves.blinding import COUNT_BITS
@@ -34,7 +35,7 @@ from twinveil.protocol.packed.masking import Masks
 from twinveil.protocol.packed.model.layout import ModelLayout
 from twinveil.protocol.packed.powers import KernelTables, Machine
 from twinveil.ring import Words
-from twinveil.rounds.observer import NOBODY, Observer, Topic
+from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rounds.peer import Ask
 from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.rpc import rounds_pb2 as pb
@@ -75,12 +76,11 @@ def import_model(
 
     binding: of what the owner said of it. The caller stores the model, then asks S2 to commit.
     """
-    plan, key = layout.plan, machine.key
-    observer.about(Topic("import", plan, "packed", 0, key.n, layout.sigma))
+    plan, key, tally = layout.plan, machine.key, machine.tally
     for name, blinded in half.kernels.items():
         observer.half(f"weights {name}", blinded)
     for node in plan.linear_nodes:
-        observer.shared(f"biases {node.name}", half.biases[node.name], node.accumulator_bits)
+        observer.half_words(f"biases {node.name}", half.biases[node.name], node.accumulator_bits)
     session = secrets.token_bytes(SESSION_BYTES)
     base = BaseSender(session)
     opening = pb.OpenImport(
@@ -96,9 +96,10 @@ def import_model(
     transfers = ExtensionReceiver(base.keys(opened.base_ot), session)
     exponents = [blinded for node in plan.linear_nodes for blinded in half.kernels[node.name]]
     # All at once: powers fill the lanes, and run on threads of this process wherever workers are.
-    factors = key.parse_array(opened.factors, len(exponents), machine.tally, machine.workers.count)
+    factors = key.parse_array(opened.factors, len(exponents), tally, machine.workers.count)
     packed, start = factors.power(exponents, key.bits), 0
-    rerandomiser = Rerandomiser(key, machine.tally, more=COUNT_BITS)
+    tally.add(POWER_N2, len(packed))
+    rerandomiser = Rerandomiser(key, tally, more=COUNT_BITS)
     model = ModelS1(layout, biases=dict(half.biases))
     for done, node in enumerate(plan.linear_nodes):
         yield Progress(stage=done, stages=len(plan.linear_nodes), label=node.name)
@@ -107,10 +108,13 @@ def import_model(
         part = packed[start : start + len(masks.s)]
         start += len(part)
         masked = rerandomiser.freshen(part.add_plain(masks.s), workers=machine.workers)
+        tally += key.add_plain_counts(len(part))
         sent = pb.MaskedKernel(
             ciphertexts=masked.to_bytes(), extension=masks.extension, corrections=masks.corrections
         )
         shared = expect(ask(pb.Round(masked_kernel=sent)), "shared_kernel").shared_kernel
         model.kernels[node.name] = masks.open(shared.words)[0].reshape(plan.weight_shape(node))
-        model.encrypted[node.name] = key.parse(shared.kernels, layer.kernel.chunks * layer.kernel.bases)
+        model.encrypted[node.name] = key.parse(
+            shared.kernels, layer.kernel.chunks * layer.kernel.bases, tally
+        )
     return model

@@ -24,7 +24,7 @@ from twinveil.protocol.packed.linear import OwnWeights
 from twinveil.protocol.packed.masking import accept, share
 from twinveil.protocol.packed.model.layout import ModelLayout
 from twinveil.ring import Words, negate
-from twinveil.rounds.observer import NOBODY, Masking, Observer, Topic
+from twinveil.rounds.observer import NOBODY, Masking, Observer
 from twinveil.rounds.scripted import check_opening, expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -57,11 +57,10 @@ def import_model(
     check_opening(opening)
     check_layout(opening, "packed", layout.digest)
     plan, public = layout.plan, key.public_key
-    observer.about(Topic("import", plan, "packed", 0, public.n, layout.sigma))
     for name, blindings in half.kernels.items():
         observer.half(f"weights {name}", blindings)
     for node in plan.linear_nodes:
-        observer.shared(f"biases {node.name}", half.biases[node.name], node.accumulator_bits)
+        observer.half_words(f"biases {node.name}", half.biases[node.name], node.accumulator_bits)
     encryptor = Encryptor(public, key.tally, MORE_TOWARDS_S1)
     choices = random_choices()
     base = BaseReceiver(opening.session_id, opening.base_ot, choices)
@@ -76,7 +75,7 @@ def import_model(
     for node in plan.linear_nodes:
         masked = expect(request, "masked_kernel").masked_kernel
         sheet, layer = layout.sheet(node), layout.item.layers[node.name]
-        ciphertexts = public.parse(masked.ciphertexts, len(sheet.outputs))
+        ciphertexts = public.parse(masked.ciphertexts, len(sheet.outputs), key.tally)
         corrections = accept([sheet], transfers, masked.extension, masked.corrections)
         plaintexts = key.decrypt(ciphertexts, workers=workers)
         observer.decrypted(f"weights {node.name}", plaintexts, Masking(sheet.mask_bits))

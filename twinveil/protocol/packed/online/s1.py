@@ -51,9 +51,10 @@ class PicturesS1(SingleUse):
         halves: Sequence[Words],
         label_only: bool = False,
         meter: Meter | None = None,
+        observer: Observer = NOBODY,
     ) -> None:
         self._model, self._plan, self._label_only = model, plan, label_only
-        self._meter = meter or Meter()
+        self._meter, self._observer = meter or Meter(), observer
         self._halves = list(halves)
         self._items = [item.spend() for item in items]
         for item in items:
@@ -82,10 +83,13 @@ class PicturesS1(SingleUse):
 
     def _add_sums(self, index: int, turns: Sequence[Mapping[str, Words]]) -> None:
         """y1 of a stage: conv(e, K1) and what was made ahead."""
-        plan = self._plan
+        plan, pieces = self._plan, self._plan.layout.schedule.pieces
         with self._meter.function(plan.linear_name(index)):
-            for (_, own), opened, turn in zip(self._items, self._opened, turns, strict=True):
-                opened |= {name: turn[name] for name in plan.stages[index - 1].outputs}
+            for (circuits, own), opened, turn in zip(self._items, self._opened, turns, strict=True):
+                for name in plan.stages[index - 1].outputs:
+                    opened[name], bits = turn[name], pieces[name].share_bits
+                    share = modulo(turn[name] + circuits[index - 1].masks[name], bits)
+                    self._observer.shared(f"{name} - u", share, bits)
                 for step in plan.stages[index].linear:
                     name = step.node.name
                     own[name] = self._model.own[name].sums(joined(step, opened)) + own[name]
@@ -98,16 +102,24 @@ class PicturesS1(SingleUse):
         with self._meter.function(plan.circuit_name(index)):
             return [
                 circuits[index].answer(
-                    {IMAGE: half ^ turn[IMAGE]} if not index else self._masked(index, own, turn)
+                    self._masked_sums(index, own, turn) if index else self._masked_picture(half, turn)
                 )
                 for (circuits, own), half, turn in zip(self._items, self._halves, turns, strict=True)
             ]
 
-    def _masked(self, index: int, own: Mapping[str, Words], turn: Mapping[str, Words]) -> dict[str, Words]:
-        return {
-            each.name: modulo(own[each.name].reshape(each.shape) + turn[each.name], each.bits)
-            for each in self._plan.sums(self._plan.stages[index])
-        }
+    def _masked_picture(self, half: Words, turn: Mapping[str, Words]) -> dict[str, Words]:
+        masked = half ^ turn[IMAGE]
+        self._observer.shared(f"{IMAGE} xor rho", masked, self._plan.layout.plan.image_bits)
+        return {IMAGE: masked}
+
+    def _masked_sums(
+        self, index: int, own: Mapping[str, Words], turn: Mapping[str, Words]
+    ) -> dict[str, Words]:
+        masked = {}
+        for each in self._plan.sums(self._plan.stages[index]):
+            masked[each.name] = modulo(own[each.name].reshape(each.shape) + turn[each.name], each.bits)
+            self._observer.shared(f"{each.name} - rho", masked[each.name], each.bits)
+        return masked
 
     @property
     def result(self) -> Words:
@@ -142,7 +154,7 @@ def query_s1(
     plan, label_only = model.layout.items, head.label_only
     observer.about(Topic("query", model.layout.plan, "packed", len(halves), n, model.layout.sigma))
     for half in halves:
-        observer.shared(IMAGE, half, model.layout.plan.image_bits)
+        observer.half_words(IMAGE, half, model.layout.plan.image_bits)
     opening = pb.Spend(
         protocol_version=ROUNDS_VERSION,
         import_id=head.import_id,
@@ -158,7 +170,7 @@ def query_s1(
             for item in items:
                 item.burn()
             raise
-    pictures = PicturesS1(model, plan, items, halves, label_only, meter)
+    pictures = PicturesS1(model, plan, items, halves, label_only, meter, observer)
     for index in range(len(plan.stages)):
         labels = pictures.answer(expect(reply, "shared_turn").shared_turn.shares)
         if index + 1 < len(plan.stages) or label_only:

@@ -90,7 +90,7 @@ class PicturesS2(SingleUse):
         (circuits, u, own), opened = self._items[place], self._opened[place]
         pieces = plan.layout.schedule.pieces
         for name, values in found.items():
-            self._observer.shared(name, values, pieces[name].share_bits)
+            self._observer.shared(f"{name} - r", values, pieces[name].share_bits)
         e = {
             name: modulo(found[name] - u[name], pieces[name].share_bits)
             for name in plan.stages[index - 1].outputs
@@ -152,7 +152,7 @@ def query_s2(
         label_only, halves = claimed.head.label_only, claimed.half
         observer.about(Topic("query", model.layout.plan, "packed", len(names), key.n, model.layout.sigma))
         for half in halves:
-            observer.shared(IMAGE, half, model.layout.plan.image_bits)
+            observer.half_words(IMAGE, half, model.layout.plan.image_bits)
         pictures = PicturesS2(model, plan, reserved.burn(), halves, label_only, meter, observer)
         shares = pictures.first
         for _ in range(len(plan.stages) - (not label_only)):

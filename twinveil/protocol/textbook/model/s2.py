@@ -19,7 +19,7 @@ from twinveil.protocol.binding import check_layout
 from twinveil.protocol.textbook.garbled import EvaluatorSide
 from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.protocol.textbook.wide import Bits, low_bits
-from twinveil.rounds.observer import NOBODY, Masking, Observer, Topic
+from twinveil.rounds.observer import NOBODY, Masking, Observer
 from twinveil.rounds.scripted import Dialogue, check_opening, expect
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -36,7 +36,6 @@ def import_model(
     check_opening(opening)
     check_layout(opening, "textbook", layout.digest)
     plan, n = layout.plan, key.public_key.n
-    observer.about(Topic("import", plan, "textbook", 0, n, layout.params.sigma))
     for name, pair in half.items():
         for what, numbers in zip(("weights", "biases"), pair, strict=True):
             observer.half(f"{what} {name}", numbers)
@@ -60,7 +59,8 @@ def import_model(
                 ot = ExtensionReceiver(base.keys(masked.base_ot), opening.session_id)
             step = layout.step(part)
             count = sum(segment.plaintexts for segment in part)
-            plaintexts = key.decrypt(key.public_key.parse(masked.ciphertexts, count), workers=workers)
+            ciphertexts = key.public_key.parse(masked.ciphertexts, count, key.tally)
+            plaintexts = key.decrypt(ciphertexts, workers=workers)
             extension = ot.prepare(step.choices)
             evaluator = EvaluatorSide(step, ot, observer)
             inputs, start = {}, 0

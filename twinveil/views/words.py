@@ -1,0 +1,86 @@
+"""The words of exactly L bits in the packed engine's messages: where each begins, from public data alone.
+
+L is a layer's or a tensor's and words leave no gap, so that a byte says nothing of where a value begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from math import prod
+
+from twinveil.errors import BadInput
+from twinveil.garbling.products import Pixels
+from twinveil.network.plan import Plan
+from twinveil.protocol.packed.masking import Sheet
+from twinveil.protocol.packed.model.layout import ModelLayout
+from twinveil.protocol.packed.plan import Values
+from twinveil.ring import Words, unpack_words
+from twinveil.views.view import Bytes, View
+
+
+def words_in(view: View, message: str, field: str, number: int) -> Sequence[Values] | None:
+    """What a field of the number-th such message of a view holds, run by run; None where it holds bytes.
+
+    Each run begins at a whole byte. field: as a recording names it. Raises BadInput for a message that is one
+    more than the plan has.
+    """
+    try:
+        return _words_in(view, message, field, number)
+    except IndexError:
+        raise BadInput(f"{message} {number} is one more than this view's plan has") from None
+
+
+def _words_in(view: View, message: str, field: str, number: int) -> Sequence[Values] | None:
+    topic, key_bits = view.subject, view.subject.n.bit_length()
+    match message, field.split("."):
+        case "shared_turn", ["shares"]:
+            return topic.pictures * _layout(topic.plan, key_bits).items.turn(number, bool(view.label_only))
+        case "labels", ["labels"]:
+            pixels = _layout(topic.plan, key_bits).items.circuits[number]
+            if not isinstance(pixels, Pixels):
+                return None
+            runs = (pixels.shape, pixels.shape[1:])
+            return topic.pictures * [Values(pixels.name, shape, pixels.width) for shape in runs]
+        case "item_offer", ["circuits", place, "words"]:
+            circuit = _layout(topic.plan, key_bits).items.circuits[int(place)]
+            if isinstance(circuit, Pixels):
+                return None
+            shapes = dict(circuit.counts.outputs)
+            return [Values(name, shapes[name], bits) for name, bits in sorted(circuit.widths.items())]
+        case "item_offer", ["corrections"]:
+            return [_corrections(sheet) for sheet in _layout(topic.plan, key_bits).items.sheets]
+        case "item_words", ["words"]:
+            items = _layout(topic.plan, key_bits).items
+            names = [name for name in items.layout.layers for _ in ("conv(r, K2)", "conv(u, K1)")]
+            return [_borrows(name, sheet) for name, sheet in zip(names, items.sheets, strict=True)]
+        case "masked_kernel", ["corrections"]:
+            layout, node = _layout(topic.plan, key_bits), topic.plan.linear_nodes[number]
+            return [_corrections(layout.sheet(node))]
+        case "shared_kernel", ["words"]:
+            layout, node = _layout(topic.plan, key_bits), topic.plan.linear_nodes[number]
+            return [_borrows(node.name, layout.sheet(node))]
+    return None
+
+
+def unpacked(data: Bytes, runs: Sequence[Values]) -> Iterator[tuple[Values, Words]]:
+    """Each run with its words. Raises BadInput where the size is not exactly theirs."""
+    if len(data) != sum(run.bytes for run in runs):
+        raise BadInput(f"{len(data)} bytes are no {', '.join(run.name for run in runs)} of this view's plan")
+    start = 0
+    for run in runs:
+        yield run, unpack_words(data[start : start + run.bytes].tobytes(), prod(run.shape), run.bits)
+        start += run.bytes
+
+
+def _corrections(sheet: Sheet) -> Values:
+    return Values("borrows", (sheet.transfers,), 1)
+
+
+def _borrows(layer: str, sheet: Sheet) -> Values:
+    return Values(layer, (sheet.transfers,), sheet.ring)
+
+
+@lru_cache(8)
+def _layout(plan: Plan, key_bits: int) -> ModelLayout:
+    return ModelLayout(plan, key_bits)

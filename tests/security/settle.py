@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from tests.protocol.textbook.values import products, textbook_values
 from tests.security.ledger import Ledger, Whole
 from tests.security.world import World
 from twinveil.halves.blinding import COUNT_BITS, GUARD_BITS, Segment, picture_segment
@@ -14,7 +15,6 @@ from twinveil.network.plan import Plan
 from twinveil.network.schedule import schedule
 from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
-from twinveil.protocol.textbook.steps import pool_windows
 
 
 def settle(ledger: Ledger, world: World, plan: Plan) -> None:
@@ -86,43 +86,6 @@ def settle_textbook(ledger: Ledger, world: World, plan: Plan, honest: bool = Tru
     _settle_outputs(ledger, [plan.image_bits] * pixels + activations, margin)
     _settle_distinct(each.mask for each in [*ledger.wholes, *ledger.factors])
     _settle_flips(ledger, plan)
-
-
-def textbook_values(plan: Plan) -> Iterator[tuple[int, int]]:
-    """Least and largest of every value that S2 decrypts masked, in order: SACT's twice, SMAP's by window."""
-    stages = schedule(plan)
-    for stage in stages.stages:
-        for relu in stage.relus:
-            most = _largest_sum(plan, relu.source)
-            yield from [(-most, most)] * (2 * int(np.prod(plan.shapes[relu.source])))
-        for pool in stage.pools:
-            source = stages.pieces[pool.source]
-            for members in pool_windows(pool, source.shape):
-                yield from [(0, (1 << source.bits) - 1)] * (members.size if len(members) > 1 else 0)
-    most = _largest_sum(plan, plan.output.name)
-    yield from [(-most, most)] * plan.output.out_features
-
-
-def _largest_sum(plan: Plan, name: str) -> int:
-    """Whatever weights, biases and inputs their circuits let through."""
-    (node,) = (node for node in plan.linear_nodes if node.name == name)
-    product = ((1 << plan.bits[node.source]) - 1) * (1 << (node.weight_bits - 1))
-    return plan.taps(node) * product + (1 << (node.accumulator_bits - 1))
-
-
-def products(plan: Plan) -> int:
-    """SMP's of a textbook query: layers, x t of SACT, R MR of SMAP."""
-    stages = schedule(plan)
-    linear = sum(plan.products(node) for node in plan.linear_nodes)
-    records = sum(int(np.prod(plan.shapes[relu.source])) for stage in stages.stages for relu in stage.relus)
-    pooled = sum(
-        members.size
-        for stage in stages.stages
-        for pool in stage.pools
-        for members in pool_windows(pool, stages.pieces[pool.source].shape)
-        if len(members) > 1
-    )
-    return linear + records + pooled
 
 
 def settle_import(ledger: Ledger, world: World, plan: Plan, honest: bool) -> None:

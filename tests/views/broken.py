@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gmpy2 import mpz
 
 from twinveil.crypto import nonces
-from twinveil.crypto.nonces import FreshCiphertexts, Rerandomiser
+from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, Rerandomiser
 from twinveil.crypto.slots import draw
 from twinveil.garbling import ahead, ot_extension, outputs, products
 from twinveil.garbling.ot_extension import ExtensionReceiver
@@ -94,6 +94,19 @@ def zero_rho() -> Iterator[None]:
                 return super().prepare(count)
 
     with patched((item_s2, "ExtensionReceiver", Idle)):
+        yield
+
+
+@contextmanager
+def no_nonces() -> Iterator[None]:
+    """E(u) is 1 + u N, for everybody to read."""
+
+    class Bare(Encryptor):
+        def encrypt(self, plaintexts: Sequence[mpz], *_: object, **__: object) -> FreshCiphertexts:
+            bare = [self.public_key.raw(plaintext) for plaintext in plaintexts]
+            return FreshCiphertexts(nonces._MINT, bare, self.public_key.ciphertext_bytes)
+
+    with patched((item_s2, "Encryptor", Bare)):
         yield
 
 

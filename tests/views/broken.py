@@ -10,6 +10,8 @@ import secrets
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -101,12 +103,14 @@ def zero_rho() -> Iterator[None]:
 def no_nonces() -> Iterator[None]:
     """E(u) is 1 + u N, for everybody to read."""
 
-    class Bare(Encryptor):
-        def encrypt(self, plaintexts: Sequence[mpz], *_: object, **__: object) -> FreshCiphertexts:
-            bare = [self.public_key.raw(plaintext) for plaintext in plaintexts]
-            return FreshCiphertexts(nonces._MINT, bare, self.public_key.ciphertext_bytes)
+    def bare(self: Encryptor, plaintexts: Sequence[mpz], **_: object) -> FreshCiphertexts:
+        key = self.public_key
+        return FreshCiphertexts(nonces._MINT, [key.raw(each) for each in plaintexts], key.ciphertext_bytes)
 
-    with patched((item_s2, "Encryptor", Bare)):
+    def made(*given: Any) -> Any:
+        return SimpleNamespace(encrypt=partial(bare, Encryptor(*given)))
+
+    with patched((item_s2, "Encryptor", made)):
         yield
 
 

@@ -59,6 +59,10 @@ class Claimed:
     half: Any
     answer: bytes = b""
 
+    def claim(self, _: bytes, check: Callable[[QueryHead], None]) -> Claimed:
+        check(self.head)
+        return self
+
     def deliver(self, answer: bytes) -> None:
         self.answer = answer
 
@@ -163,7 +167,7 @@ class Clouds:
 
         def script(opening: pb.Round) -> Script:
             return packed_s2.query_s2(
-                opening.spend, of_s2, self.public, self.shelves, lambda *_: claimed, False, meter_s2, s2
+                opening.spend, of_s2, self.public, self.shelves, claimed.claim, False, meter_s2, s2
             )
 
         with closing(_between(script, s1, s2)) as peer:
@@ -190,7 +194,7 @@ class Clouds:
                 self.layouts.textbook,
                 self.secret,
                 self.workers_s2,
-                lambda *_: claimed,
+                claimed.claim,
                 False,
                 meter_s2,
                 observer=s2,

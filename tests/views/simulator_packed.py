@@ -86,7 +86,7 @@ class PackedSimulator(Simulator):
 
         def script(opening: pb.Round) -> Script:
             own = (self._model_s2, self.public, self._shelves)
-            return query_s2(opening.spend, *own, lambda *_: claimed, False, Meter(), observer)
+            return query_s2(opening.spend, *own, claimed.claim, False, Meter(), observer)
 
         peer = self.at_s2(script, observer)
         item = pb.Spend.Item(session_id=self._session, number=self._asked - 1)

@@ -57,7 +57,7 @@ class TextbookSimulator(Simulator):
         claimed = self.claimed(self.units(self._layout.picture.plaintexts))
 
         def script(opening: pb.Round) -> Script:
-            own = (self.layouts.textbook, self.secret, INLINE, lambda *_: claimed, False, Meter())
+            own = (self.layouts.textbook, self.secret, INLINE, claimed.claim, False, Meter())
             return query_s2(opening.open_query, *own, observer=observer)
 
         peer = self.at_s2(script, observer)

@@ -15,6 +15,7 @@ from types import FrameType
 
 import numpy as np
 import pytest
+from twinveil.protocol.packed.s2 import PackedS2
 
 import twinveil
 from tests.networks import random_image
@@ -22,7 +23,6 @@ from tests.security.crafted import CRAFTED, crafted_model, crafted_query
 from tests.security.world import OWNER, USER, Query, World, finish, tiny_model, tiny_plan
 from tests.views import broken
 from twinveil.cloud import store
-from twinveil.protocol.packed.s2 import PackedS2
 from twinveil.protocol.textbook.wide import Bits
 
 pytestmark = pytest.mark.slow

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from tests.protocol.textbook.values import products, textbook_values
 from tests.security.ledger import Ledger, Whole
 from tests.security.world import World
 from twinveil.halves.blinding import COUNT_BITS, GUARD_BITS, Segment, picture_segment
@@ -16,7 +17,11 @@ from twinveil.network.schedule import schedule
 from twinveil.params import PACKED_SIGMA
 from twinveil.protocol.packed.model.layout import ModelLayout
 from twinveil.protocol.textbook.model.layout import ImportLayout
+<<<<<<< HEAD
 from twinveil.protocol.textbook.steps import pool_windows
+=======
+from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
+>>>>>>> prot
 
 
 def settle(ledger: Ledger, world: World, plan: Plan) -> None:
@@ -82,6 +87,7 @@ def settle_textbook(ledger: Ledger, world: World, plan: Plan, honest: bool = Tru
     _settle_flips(ledger, plan)
 
 
+<<<<<<< HEAD
 def textbook_values(plan: Plan) -> Iterator[tuple[int, int]]:
     """Least and largest of every value that S2 decrypts masked, in order: SACT's twice, SMAP's by window."""
     stages = schedule(plan)
@@ -123,6 +129,10 @@ def settle_import(
     ledger: Ledger, world: World, plan: Plan, honest: bool, engines: tuple[str, ...] = ("packed",)
 ) -> None:
     """An import: whole plaintexts; for textbook every weight and bias as the circuits give it out, too."""
+=======
+def settle_import(ledger: Ledger, world: World, plan: Plan, honest: bool) -> None:
+    """An import: the whole plaintexts, and every weight and bias as the circuits give it out."""
+>>>>>>> prot
     assert ledger.settled()
     if "packed" in engines:
         _settle_kernels(ledger, world, plan, honest)

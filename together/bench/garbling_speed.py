@@ -18,7 +18,7 @@ from twinveil.garbling.garbler import garble
 from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.primitives import implementation
-from twinveil.garbling.windows import max_windows
+from twinveil.garbling.windows import pooled
 from twinveil.network.schedule import schedule
 from twinveil.protocol.packed.stages import circuits
 from twinveil.start.freed_memory import keep_freed_memory
@@ -34,7 +34,7 @@ def activation(g: Gates, a: Inputs, b: Inputs) -> dict[str, Wires]:
 
 
 def pool(g: Gates, a: Inputs, b: Inputs) -> dict[str, Wires]:
-    return {"y": max_windows(g, b["x"], 3, 1, 1)}
+    return {"y": pooled(b["x"], 3, 1, 1, lambda left, right: gadgets.maximum(g, left, right))}
 
 
 def difference(g: Gates, a: Inputs, b: Inputs) -> dict[str, Wires]:

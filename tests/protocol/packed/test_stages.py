@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.garbling.garbled import session
+from tests.garbling.pools import max_windows
 from tests.networks import edge_images, random_image, random_model, small_icnn_model, tiny_models
 from twinveil.garbling import ideal
 from twinveil.garbling.ahead import Circuit
@@ -17,7 +18,6 @@ from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.circuit import run_plain
 from twinveil.garbling.gates import Counter, blank
 from twinveil.garbling.products import Pixels
-from twinveil.garbling.windows import max_windows
 from twinveil.network import oracle
 from twinveil.network.plan import IMAGE, Dense, MaxPool, Plan, QuantisedModel
 from twinveil.network.schedule import Stage, schedule

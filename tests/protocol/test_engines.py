@@ -87,7 +87,7 @@ def told_to_the_end(got: Answered) -> None:
     """A bar over a picture's products ends where they do."""
     if not isinstance(engine := got.engine_s1, TextbookS1):
         raise TypeError("the textbook engine is looked at here")
-    assert engine._smps_done == engine._layout.smps > 0
+    assert engine._smps_done == engine._smps > 0
 
 
 def small_random(seed: int) -> QuantisedModel:

@@ -20,36 +20,30 @@ from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb
 
 ONE_TIME = (
-    "base_ot",
-    "base_ot_reply",
-    "extension",
-    "garbler_labels",
-    "labels",
-    "masked_labels",
-    "session_id",
-    "shares",
-    "tables",
-    "words",
+    *("session_id", "base_ot", "base_ot_reply", "extension", "tables", "garbler_labels", "masked_labels"),
+    *("labels", "words", "shares"),
 )
-CIPHERTEXTS = ("ciphertexts", "differences", "factors", "kernels")
+CIPHERTEXTS = ("ciphertexts", "factors", "differences", "kernels")
 PARAMS = Params(256, insecure_small_key=True)
 
 
 class Telling(Between):
-    """Prints what passes; ends the process after message `step`."""
+    """Prints what passes; ends the process after message `step` of all."""
+
+    count = 0
 
     def __init__(self, inner: Peer, step: int) -> None:
         super().__init__(inner)
-        self._left = step
+        self._step = step
 
     def ask(self, message: pb.Round) -> pb.Round:
         reply = self.inner.ask(message)
         for each in (message, reply):
             tell(each)
-        if self._left == 0:
+        if Telling.count == self._step:
             sys.stdout.flush()
             os.kill(os.getpid(), signal.SIGKILL)
-        self._left -= 1
+        Telling.count += 1
         return reply
 
 
@@ -63,21 +57,13 @@ def digest(piece: bytes) -> str:
 
 
 def one_time(message: pb.Round) -> list[bytes]:
-    """What serves once in a message: labels, words, transfers and tables by 16 bytes, ciphertexts by 64.
-
-    A query names its items by their conversation: that session id is no new one.
-    """
-    body = str(message.WhichOneof("body"))
-    if body == "spend":
-        return []
-    parts, pieces = [getattr(message, body)], []
-    if body == "item_offer":
-        parts += message.item_offer.circuits
-    for part in parts:
-        for field, value in part.ListFields():
-            if field.name in ONE_TIME or field.name in CIPHERTEXTS:
-                size = 64 if field.name in CIPHERTEXTS else 16
-                pieces += [value[at : at + size] for at in range(0, len(value) - size + 1, size)]
+    """What serves once in a message: labels, transfers and tables by 16 bytes, ciphertexts by 64."""
+    part, pieces = getattr(message, str(message.WhichOneof("body"))), []
+    parts = [part, *part.circuits] if isinstance(part, pb.ItemOffer) else [part]
+    for field, value in (each for part in parts for each in part.ListFields()):
+        if field.name in ONE_TIME or field.name in CIPHERTEXTS:
+            size = 64 if field.name in CIPHERTEXTS else 16
+            pieces += [value[at : at + size] for at in range(0, len(value) - size + 1, size)]
     return pieces
 
 

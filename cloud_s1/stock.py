@@ -118,6 +118,7 @@ class Stock:
             self._wishes += wishes
         try:
             for wish in wishes:
+                yield Progress(stage=len(held), stages=count, label="preparing")
                 while not wish.done.wait(WAIT):
                     yield Progress(stage=len(held), stages=count, label="preparing")
                 if wish.made is not None:

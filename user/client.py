@@ -22,7 +22,7 @@ import numpy.typing as npt
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import BadConfiguration, BadImage, BadInput, PeerMismatch, TwinveilError
 from twinveil.halves import answers
-from twinveil.halves.pictures import split_pictures
+from twinveil.halves.integers import blind_pictures
 from twinveil.halves.ring import share_pictures
 from twinveil.network.card import ModelCard, check_name
 from twinveil.network.plan import Plan
@@ -160,7 +160,7 @@ class Client:
         for start in range(0, len(pictures), batch):
             group = np.stack(pictures[start : start + batch])
             told = _of_group(report, start, len(group), len(pictures))
-            told(0, 0, "blinding")
+            told(0, 0, "asking both clouds")
             taken.append(self._query(group, found, label_only or found.label_only, engine, told))
         return [made for answer in taken for made in answer.read(found)]
 
@@ -175,7 +175,7 @@ class Client:
     def _halves(self, pictures: npt.NDArray[np.uint8], plan: Plan, engine: str) -> tuple[bytes, bytes]:
         if engine == "packed":
             return share_pictures(pictures, plan)
-        return split_pictures(pictures, plan, engine, self._contact.s2_key.params(self.key), self.key.n)
+        return blind_pictures(pictures, plan, self._contact.s2_key.params(self.key), self.key.n)
 
     def _query(
         self, pictures: npt.NDArray[np.uint8], model: Model, label_only: bool, engine: str, report: Telling

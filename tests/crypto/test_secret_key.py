@@ -85,10 +85,10 @@ def test_both_levels_decrypt_the_same(tmp_path: Path) -> None:
     KEY.save(tmp_path / "secret_key.json")
     plaintexts = [secrets.randbelow(int(KEY.public_key.n)) for _ in range(9)]
     code = (
-        "import sys; from pathlib import Path; from tests.crypto.crypto_keys import toy\n"
+        "import sys; from pathlib import Path\n"
         "from twinveil.crypto.native.level import level; from twinveil.crypto.secret_key import SecretKey\n"
-        "key = SecretKey.load(Path(sys.argv[1]), toy()); data = bytes.fromhex(sys.argv[2])\n"
-        "print(level(), *key.decrypt(key.public_key.parse(data, 9)))"
+        "key = SecretKey.load(Path(sys.argv[1]), insecure_small_key=True)\n"
+        "print(level(), *key.decrypt(key.public_key.parse(bytes.fromhex(sys.argv[2]), 9)))"
     )
     sent = KEY.encrypt(plaintexts).to_bytes().hex()
     done = subprocess.run(
@@ -96,8 +96,9 @@ def test_both_levels_decrypt_the_same(tmp_path: Path) -> None:
         env=os.environ | {VARIABLE: "off", "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert done.stderr == ""
     assert done.stdout.split() == ["gmpy2", *map(str, plaintexts)]
 
 
@@ -118,7 +119,7 @@ def test_operations_are_counted_exactly() -> None:
     assert key.tally == Tally(SecretKey.decrypt_counts(20))
     assert SecretKey.decrypt_counts(0) == {}
     key = own_key()
-    key.encrypt([1, 2, 3], key.nonces(3))
+    key.encrypt([1, 2, 3])
     assert key.tally[MODMUL_N2] == 6
 
 
@@ -127,7 +128,9 @@ def test_threads_give_the_same() -> None:
     with Workers.processes(2) as workers:
         key = own_key()
         assert key.decrypt(ciphertexts(key, plaintexts), workers) == plaintexts
-        assert len(key.nonces(5, workers)) == 5
+        assert (
+            KEY.decrypt(KEY.public_key.parse(key.encrypt(plaintexts, workers).to_bytes(), 37)) == plaintexts
+        )
 
 
 def flipped(numbers: Residues, victim: int, bit: int) -> Residues:

@@ -113,18 +113,19 @@ class Visit:
         return list(last.result.vector)
 
     def _bare(self, role: str) -> grpc.StatusCode:
-        """What a cloud says to a client that sends its picture as it is."""
+        """What a cloud says to a client that sends its picture as it is, and a byte too many."""
         with self.town.client() as client:
-            version = client.model(NAME).version
+            found = client.model(NAME)
         query = QueryHalf(
             protocol_version=PROTOCOL_VERSION,
             query_id=secrets.token_bytes(16),
             model=NAME,
-            version=version,
+            version=found.version,
             plan_hash=PLAN.hash,
             engine="packed",
             pictures=1,
-            half=PICTURE.tobytes(),
+            half=PICTURE.tobytes() + b"\0",
+            import_id=found.import_id,
         )
         with self._link(role) as link, pytest.raises(grpc.RpcError) as told:
             list(InferenceStub(link.channel).Classify(query, timeout=60))

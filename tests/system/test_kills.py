@@ -34,7 +34,7 @@ NAME = "whole"
 class MortalCluster(LocalCluster):
     """Its clouds end where they are told to, and can be started again one by one.
 
-    ahead: queries kept prepared; one that is passes the place "preparing" before it is asked for.
+    ahead: items kept ready; one that is passes the place "making an item" before it is asked for.
     """
 
     def __init__(self, folder: Path, ahead: int) -> None:

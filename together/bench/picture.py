@@ -17,8 +17,8 @@ from together.bench.networks import some_pictures
 from together.bench.processes import MIB, processor_seconds, resident, watched
 from together.bench.session import Query, Session, session
 from together.bench.textbook import function_products
-from twinveil.crypto.native.level import VARIABLE
 from twinveil.errors import TwinveilError
+from twinveil.native import VARIABLE
 from twinveil.network.plan import Plan
 from twinveil.params import Params
 from twinveil.start.process import command

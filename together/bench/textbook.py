@@ -82,10 +82,9 @@ def predicted_product(params: Params, costs: Mapping[str, float]) -> float:
     return (cost.s1.seconds(costs) + cost.s2.seconds(costs)) / PRODUCTS
 
 
-def function_products(plan: Plan, params: Params) -> dict[str, int]:
+def function_products(plan: Plan, params: Params) -> Mapping[str, int]:
     """SMPs of one picture by function: taps of every layer without padding, and those of SACT and SMAP."""
-    costs = estimate(plan, params, "textbook")
-    return {name: cost.products for name, cost in costs.items() if cost.products}
+    return TextbookLayout(plan, params, limit=None).smps
 
 
 def product_seconds(params: Params, runs: int) -> list[float]:

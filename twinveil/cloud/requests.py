@@ -10,7 +10,7 @@ from gmpy2 import mpz
 from twinveil.cloud.store import Record
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import BadInput, InvalidMessage, NotAllowed, PeerMismatch, TooMuch
-from twinveil.halves.blinding import decode, picture_segment
+from twinveil.halves.integers import read_picture_half
 from twinveil.halves.model import half_sizes
 from twinveil.halves.ring import read_picture_halves
 from twinveil.network.plan import Plan
@@ -60,8 +60,7 @@ def read_query(query: QueryHalf, caller: PeerIdentity, record: Record, params: P
     )
     if query.engine == "packed":
         return Query(head, words=read_picture_halves(record.plan, query.pictures, query.half))
-    layout = picture_segment(record.plan, query.pictures, key_bits=params.key_bits, sigma=params.sigma)
-    return Query(head, residues=decode(query.half, layout, n))
+    return Query(head, residues=read_picture_half(record.plan, query.pictures, params, n, query.half))
 
 
 def check_pictures(engine: str, pictures: int) -> None:

@@ -12,15 +12,14 @@ r^N   r uniform in Z*_N, in the textbook engine's steps: uniform on all N-th res
 The two never meet in one ciphertext: whatever S1 computes with came from S2 under powers of h, and what is
 fresh is sent and not computed with.
 
-Short exponents of h serve on the way to a party without the factors, where indistinguishability is enough;
-the two kinds of pools cannot be confused. Damgard, Jurik and Nielsen (2010, section 4.2) draw |N|/2 bits
+Short exponents of h serve on the way to a party without the factors, where indistinguishability is enough.
+Damgard, Jurik and Nielsen (2010, section 4.2) draw |N|/2 bits
 there; 2 kappa bits rest on the short-exponent assumption besides (Koshiba, Kurosawa, PKC 2004, for groups of
 prime order).
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from collections.abc import Sequence
@@ -33,7 +32,6 @@ from twinveil.crypto.native.residues import Residues
 from twinveil.crypto.native.tables import FixedBase, base_counts, power_counts
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import INVERSE_N, MODMUL_N2, MUL_N, POWER_N2, Tally
-from twinveil.errors import AlreadyUsed
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import KAPPA
 
@@ -97,57 +95,6 @@ def exponent_bits(n_bits: int, reach: Reach, more: int = 0) -> int:
     return (n_bits + SLACK_BITS if reach == "full" else SHORT_EXPONENT_BITS) + more
 
 
-@final
-class NoncePool:
-    """Nonces drawn ahead for one key and one reach; each is handed out once, in this process only."""
-
-    __slots__ = ("_lock", "_nonces", "_process", "fingerprint", "more", "reach")
-
-    def __init__(self, fingerprint: str, reach: Reach, nonces: Sequence[mpz] = (), more: int = 0) -> None:
-        self.fingerprint = fingerprint
-        self.reach = reach
-        self.more = more
-        self._nonces = list(nonces)
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-
-    def take(self, count: int) -> list[mpz]:
-        """`count` nonces, gone from the pool; AlreadyUsed if it has fewer or was copied by a fork."""
-        with self._lock:
-            self._alive()
-            if count > len(self._nonces):
-                raise AlreadyUsed(f"{count} nonces are asked for and {len(self._nonces)} are left")
-            cut = len(self._nonces) - count
-            taken = self._nonces[cut:]
-            del self._nonces[cut:]
-            return taken
-
-    def take_up_to(self, count: int) -> list[mpz]:
-        """As many of `count` nonces as there are."""
-        with self._lock:
-            self._alive()
-            cut = max(len(self._nonces) - count, 0)
-            taken = self._nonces[cut:]
-            del self._nonces[cut:]
-            return taken
-
-    def _alive(self) -> None:
-        if os.getpid() != self._process:
-            raise AlreadyUsed("these nonces belong to the process that drew them")
-
-    def __len__(self) -> int:
-        return len(self._nonces)
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError("ask a nonce pool for its len()")
-
-    def __repr__(self) -> str:
-        return f"NoncePool({len(self)} {self.reach} nonces)"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("nonces do not leave their process")
-
-
 class NonceSource:
     """Draws nonces h^s of one reach, from a window table that each process makes once.
 
@@ -164,17 +111,6 @@ class NonceSource:
         self.tally = tally
         self.more = more
 
-    def prepare(self, workers: Workers = INLINE) -> None:
-        """Make the window table now, here or in every worker, and count it (once)."""
-        table(self.public_key, self.reach, self.tally, self.more, workers.here)
-        if workers.apart:
-            workers.map(_draw_in_worker, [(self.public_key, self.reach, 1, self.more)] * workers.count)
-
-    def nonces(self, count: int, workers: Workers = INLINE) -> NoncePool:
-        """A pool of `count` new nonces."""
-        drawn = self._draw(count, workers).to_ints()
-        return NoncePool(self.public_key.fingerprint, self.reach, drawn, self.more)
-
     def _draw(self, count: int, workers: Workers) -> Residues:
         key = self.public_key
         pieces = min(workers.count, count)
@@ -186,23 +122,10 @@ class NonceSource:
         self.tally += nonce_counts(key.bits, self.reach, count, self.more)
         return drawn
 
-    def _take(self, count: int, pool: NoncePool | None, workers: Workers) -> Residues:
-        """As many as are wanted: from the pool as far as it goes, else drawn now."""
-        key = self.public_key
-        if pool is None:
-            return self._draw(count, workers)
-        if (pool.fingerprint, pool.reach, pool.more) != (key.fingerprint, self.reach, self.more):
-            raise ValueError(f"the pool has {pool.reach} nonces or nonces of another key or length")
-        taken = key.modulus(workers.here).residues(pool.take_up_to(count))
-        missing = count - len(taken)
-        return Residues.joined([taken, self._draw(missing, workers)]) if missing else taken
-
-    def _multiply(
-        self, values: Residues | Sequence[mpz], pool: NoncePool | None, workers: Workers
-    ) -> FreshCiphertexts:
+    def _multiply(self, values: Residues | Sequence[mpz], workers: Workers) -> FreshCiphertexts:
         if not isinstance(values, Residues):
             values = self.public_key.modulus(workers.here).residues(values)
-        nonces = self._take(len(values), pool, workers)
+        nonces = self._draw(len(values), workers)
         if len(nonces) != len(values):
             raise ValueError(f"{len(nonces)} nonces do not go with {len(values)} ciphertexts")
         self.tally.add(MODMUL_N2, len(values))
@@ -216,14 +139,9 @@ class Rerandomiser(NonceSource):
     reach: ClassVar[Reach] = "full"
     __slots__ = ()
 
-    def freshen(
-        self,
-        values: Residues | Sequence[mpz],
-        nonces: NoncePool | None = None,
-        workers: Workers = INLINE,
-    ) -> FreshCiphertexts:
-        """Each value times a nonce of its own: from the pool as far as it goes, else drawn now."""
-        return self._multiply(values, nonces, workers)
+    def freshen(self, values: Residues | Sequence[mpz], workers: Workers = INLINE) -> FreshCiphertexts:
+        """Each value times a nonce of its own."""
+        return self._multiply(values, workers)
 
     def freshen_fully(self, values: Sequence[mpz]) -> FreshCiphertexts:
         """Each value times r^N, r uniform in Z*_N: the published way, a full power each.
@@ -257,13 +175,11 @@ class Encryptor(NonceSource):
     reach: ClassVar[Reach] = "short"
     __slots__ = ()
 
-    def encrypt(
-        self, plaintexts: Sequence[int], nonces: NoncePool | None = None, workers: Workers = INLINE
-    ) -> FreshCiphertexts:
+    def encrypt(self, plaintexts: Sequence[int], workers: Workers = INLINE) -> FreshCiphertexts:
         """Fresh encryptions, two multiplications each once a nonce is there."""
-        drawn = self._take(len(plaintexts), nonces, workers)
+        nonces = self._draw(len(plaintexts), workers)
         self.tally += encrypt_counts(len(plaintexts))
-        return FreshCiphertexts(_MINT, drawn.add_plain(plaintexts))
+        return FreshCiphertexts(_MINT, nonces.add_plain(plaintexts))
 
 
 _tables: dict[tuple[mpz, mpz, Reach, int, int], FixedBase] = {}
@@ -298,7 +214,7 @@ def _draw_in_worker(order: tuple[PublicKey, Reach, int, int]) -> bytes:
 
 
 def encrypt_counts(count: int) -> dict[str, int]:
-    """Operations of `Encryptor.encrypt` where the nonces are there."""
+    """Operations of `Encryptor.encrypt` beside those of its nonces."""
     return {MUL_N: count, MODMUL_N2: count}
 
 

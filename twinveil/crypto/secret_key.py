@@ -34,7 +34,7 @@ from gmpy2 import mpz
 
 from twinveil.crypto.native.residues import Modulus, Residues, powers
 from twinveil.crypto.native.tables import exponentiation_counts, multi_exponentiate
-from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NoncePool
+from twinveil.crypto.nonces import Encryptor, FreshCiphertexts
 from twinveil.crypto.public_key import PublicKey, from_base64, params_of, to_base64
 from twinveil.crypto.tally import MODMUL_P2, POWER_P2, Tally
 from twinveil.errors import InvalidKey, TwinveilError
@@ -102,15 +102,9 @@ class SecretKey:
         self._verify(values, plaintexts)
         return plaintexts
 
-    def encrypt(
-        self, plaintexts: Sequence[int], nonces: NoncePool | None = None, workers: Workers = INLINE
-    ) -> FreshCiphertexts:
+    def encrypt(self, plaintexts: Sequence[int], workers: Workers = INLINE) -> FreshCiphertexts:
         """Fresh encryptions of the plaintexts modulo N, for a party without the factors."""
-        return self._encryptor.encrypt(plaintexts, nonces, workers)
-
-    def nonces(self, count: int, workers: Workers = INLINE) -> NoncePool:
-        """Nonces for `encrypt`, drawn ahead."""
-        return self._encryptor.nonces(count, workers)
+        return self._encryptor.encrypt(plaintexts, workers)
 
     def _reduced(self, values: Sequence[mpz], threads: int = 1) -> list[Residues]:
         """The ciphertexts modulo p^2, and modulo q^2."""

@@ -47,8 +47,17 @@ def align(a: Labels, b: Labels) -> tuple[Labels, Labels]:
     """Both arrays broadcast to one shape."""
     if a.shape == b.shape:
         return a, b
-    shape = np.broadcast_shapes(a.shape, b.shape)
-    return np.broadcast_to(a, shape), np.broadcast_to(b, shape)
+    shape = np.broadcast(a, b).shape
+    return _spread(a, shape), _spread(b, shape)
+
+
+def _spread(labels: Labels, shape: tuple[int, ...]) -> Labels:
+    """np.broadcast_to, a copy: it would be copied anyway, and a view takes longer to make."""
+    if labels.shape == shape:
+        return labels
+    out = np.empty(shape, LABEL)
+    out[...] = labels
+    return out
 
 
 def xor_labels(a: Labels, b: Labels) -> Labels:

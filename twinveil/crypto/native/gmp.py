@@ -135,9 +135,9 @@ class Gmp:
     def buckets(self, factors: Rows, digits: NDArray[np.uint8], size: int) -> Rows:
         modulus = self._modulus
         us, ks = factors[:, 0].tolist(), factors[:, 1].tolist()
-        # Buckets begin with a number of full length, so that the first factor in one costs what others cost.
-        start = (self.n + 1) // 2
-        excess = gmpy2.invert(gmpy2.powmod(start, size * (size - 1) // 2, modulus), modulus)
+        # Buckets begin at 1 - n, as long as any other: the first factor in one costs what others cost.
+        start = modulus - self.n + 1
+        excess = 1 + size * (size - 1) // 2 * self.n
         results = []
         for column in digits.T.tolist():
             buckets = [start] * size

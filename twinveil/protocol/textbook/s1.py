@@ -65,7 +65,7 @@ class TextbookS1(SingleUse):
         self._tally = meter.tally
         self._rerandomiser = Rerandomiser(key, meter.tally)
         self._arithmetic = Arithmetic(key, meter.tally)
-        self._smps_done = 0
+        self._smps, self._smps_done = sum(layout.smps.values()), 0
         self._tensors: dict[str, Ciphertexts] = {}
         self._picture_mask = random_bits(layout.mask_bits(layout.picture.bits), layout.picture.count, top=1)
 
@@ -101,7 +101,7 @@ class TextbookS1(SingleUse):
         """SMP(E(a), E(b)) elementwise, in messages of BATCH products. work: what for, as people read it."""
         made: list[mpz] = []
         for start in range(0, len(left), BATCH):
-            yield Progress(stage=self._smps_done, stages=self._layout.smps, label=work)
+            yield Progress(stage=self._smps_done, stages=self._smps, label=work)
             made += self._smp(ask, left[start : start + BATCH], right[start : start + BATCH])
             self._smps_done += len(made) - start
         return made

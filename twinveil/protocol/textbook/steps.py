@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from twinveil.errors import BadPlan
 from twinveil.halves.blinding import COUNT_BITS, Segment, picture_segment
-from twinveil.network.plan import IMAGE, Plan, Shape
+from twinveil.network.plan import IMAGE, Dense, Plan, Shape
 from twinveil.network.schedule import LinearStep, PoolStep, Schedule, schedule
 from twinveil.params import Params
 from twinveil.protocol.textbook.circuits import (
@@ -72,14 +72,17 @@ class TextbookLayout:
         return int(real.sum()) * self.plan.shapes[step.node.name][0]
 
     @cached_property
-    def smps(self) -> int:
-        """SMPs of one picture, those with padding and those of windows of one value left out."""
-        made = self._activations
+    def smps(self) -> Mapping[str, int]:
+        """SMPs of one picture by function, those with padding and those of windows of one value left out."""
+        made = {"SCVL": 0, "SACT": self._activations, "SMAP": 0, "SCT": 0}
         for stage in self.schedule.stages:
-            made += sum(self.layer_products(step) for step in stage.linear)
+            for step in stage.linear:
+                name = "SCT" if isinstance(step.node, Dense) else "SCVL"
+                made[name] += self.layer_products(step)
             for pool in stage.pools:
                 shape = self.schedule.pieces[pool.source].shape
-                made += sum(members.size for members in pool_windows(pool, shape) if members.shape[0] > 1)
+                windows_of = pool_windows(pool, shape)
+                made["SMAP"] += sum(members.size for members in windows_of if members.shape[0] > 1)
         return made
 
     @cached_property

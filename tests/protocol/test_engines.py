@@ -68,40 +68,8 @@ def test_a_model_that_is_not_here_for_an_engine(engine: str) -> None:
 
 def test_a_narrow_icnn_at_a_key_of_real_size() -> None:
     model = small_icnn_model(3)
-<<<<<<< HEAD
     image = images(model, 3)[:1]
     assert (Clouds(model, secret_key(2048)).classify(image).values == oracle.run_batch(model, image)).all()
-=======
-    batch = images(model, 2, 3)
-    got = Clouds(model, secret_key(512)).classify(batch)
-    layers_agree(model, batch, got)
-    assert (got.values == oracle.run_batch(model, batch)).all()
-
-
-@pytest.mark.parametrize("seed", few_of(6, 3))
-@pytest.mark.parametrize("engine", ["packed", "textbook"])
-def test_label_only(seed: int, engine: str) -> None:
-    model = small_random(seed)
-    batch = images(model, 1, seed)
-    got = Clouds(model, secret_key(512), (engine,)).classify(batch, engine, label_only=True)
-    assert got.values[0] == oracle.argmax(oracle.run(model, batch[0]))
-
-
-@pytest.mark.parametrize("seed", few_of(6, 3))
-def test_textbook_equals_the_oracle(seed: int) -> None:
-    model = small_random(seed)
-    for image in images(model, 2, seed):
-        got = Clouds(model, secret_key(512), ("textbook",)).classify(image[None], "textbook")
-        assert (got.values[0] == oracle.run(model, image)).all()
-        told_to_the_end(got)
-
-
-def told_to_the_end(got: Answered) -> None:
-    """A bar over a picture's products ends where they do."""
-    if not isinstance(engine := got.engine_s1, TextbookS1):
-        raise TypeError("the textbook engine is looked at here")
-    assert engine._smps_done == engine._smps > 0
->>>>>>> core
 
 
 def small_random(seed: int) -> QuantisedModel:

@@ -6,7 +6,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 MASKS ?= .twinveil/masks
 READY := $(VENV)/.ready
-NATIVE := $(wildcard twinveil/crypto/native/*.[ch] twinveil/crypto/native/*.inc)
+NATIVE := $(wildcard twinveil/*/native/*.[ch] twinveil/*/native/*.inc)
 
 .PHONY: demo test quick check stubs bench masks clean
 
@@ -40,4 +40,4 @@ $(READY): pyproject.toml setup.py constraints.txt $(NATIVE)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info twinveil/crypto/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build *.egg-info twinveil/*/native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

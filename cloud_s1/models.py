@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from twinveil.cloud.loaded import Loaded
 from twinveil.cloud.store import Arrays, Forms, ModelStore, Record, Staged
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import PeerMismatch
-from twinveil.halves.blinding import Blinding
-from twinveil.protocol.textbook.model.layout import ImportLayout
-from twinveil.protocol.textbook.model.s1 import ModelS1
+from twinveil.protocol.model.layout import Layouts
+from twinveil.protocol.model.s1 import ModelS1
+from twinveil.protocol.packed.model import s1 as packed
+from twinveil.protocol.textbook.model import s1 as textbook
+from twinveil.wording import outsource_again
 
 MAX_LOADED = 4
 
@@ -37,50 +40,81 @@ class ModelsS1:
         if record.fingerprint != key.fingerprint:
             raise PeerMismatch(
                 f"the stored model {record.model} {record.version} is encrypted under another key than "
-                "cloud_s2's: remove and outsource it again"
+                f"cloud_s2's: {outsource_again(record.folder)}"
             )
         return self.loaded.get(record.import_id, lambda: self._from_disk(record, key))
 
     def _from_disk(self, record: Record, key: PublicKey) -> ModelS1:
-        # A layout of its own: the record stays, and keeps no layout's slots in memory.
-        arrays = self.store.arrays(record, forms(replace(record.layout), key))
-        return from_arrays(record.layout, arrays, key)
+        # Layouts of its own: the record stays, and keeps no layout's slots in memory.
+        layouts = replace(record.layouts)
+        return from_arrays(layouts, self.store.arrays(record, forms(layouts, key)), key)
 
 
 def to_arrays(model: ModelS1, key: PublicKey) -> Arrays:
-    """share/LAYER: K1; kernel/ENGINE/LAYER and bias/ENGINE/LAYER: ciphertexts (count, bytes), big endian."""
-    arrays: dict[str, npt.NDArray[Any]] = {
-        f"share/{name}": share.astype(np.uint32) for name, share in model.shares.items()
-    }
-    for what, kept in (("kernel", model.kernels), ("bias", model.biases)):
-        for (engine, name), ciphertexts in kept.items():
-            data = b"".join(int(c).to_bytes(key.ciphertext_bytes, "big") for c in ciphertexts)
-            rows = np.frombuffer(data, np.uint8).reshape(-1, key.ciphertext_bytes)
-            arrays[f"{what}/{engine}/{name}"] = rows
+    """packed/WHAT/LAYER: K1 and b1 as kernel and bias, E(K2); textbook/WHAT/LAYER: E(K), E(b).
+
+    Ciphertexts are (count, bytes), big endian.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    if model.packed:
+        for what, words in (("kernel", model.packed.kernels), ("bias", model.packed.biases)):
+            arrays |= {f"packed/{what}/{name}": each.astype(np.uint32) for name, each in words.items()}
+        arrays |= _rows("packed/encrypted", model.packed.encrypted, key)
+    if model.textbook:
+        arrays |= _rows("textbook/kernel", model.textbook.kernels, key)
+        arrays |= _rows("textbook/bias", model.textbook.biases, key)
     return arrays
 
 
-def forms(layout: ImportLayout, key: PublicKey) -> Forms:
-    """What to_arrays gives for a model of this layout."""
+def forms(layouts: Layouts, key: PublicKey) -> Forms:
+    """What to_arrays gives for a model of these layouts."""
+    plan, width = layouts.plan, key.ciphertext_bytes
     found: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {}
-    for node in layout.plan.linear_nodes:
-        found[f"share/{node.name}"] = (np.uint32, layout.plan.weight_shape(node))
-        for placement in layout.placements(node):
-            what = "kernel" if placement.segment.blinding is Blinding.MULTIPLICATIVE else "bias"
-            rows = (len(placement.slots), key.ciphertext_bytes)
-            found[f"{what}/{placement.engine}/{node.name}"] = (np.uint8, rows)
+    for node in plan.linear_nodes:
+        name, weights, outputs = node.name, plan.weight_shape(node), plan.weight_shape(node)[0]
+        if "packed" in layouts.engines:
+            kernel = layouts.packed.item.layers[name].kernel
+            found[f"packed/kernel/{name}"] = (np.uint32, weights)
+            found[f"packed/bias/{name}"] = (np.uint32, (outputs,))
+            found[f"packed/encrypted/{name}"] = (np.uint8, (kernel.chunks * kernel.bases, width))
+        if "textbook" in layouts.engines:
+            found[f"textbook/kernel/{name}"] = (np.uint8, (int(np.prod(weights)), width))
+            found[f"textbook/bias/{name}"] = (np.uint8, (outputs, width))
     return found
 
 
-def from_arrays(layout: ImportLayout, arrays: Arrays, key: PublicKey) -> ModelS1:
+def from_arrays(layouts: Layouts, arrays: Arrays, key: PublicKey) -> ModelS1:
     """Inverse of to_arrays; every ciphertext is checked again."""
-    model = ModelS1(layout)
-    for name, array in arrays.items():
-        what, *rest = name.split("/")
-        if what == "share":
-            model.shares[rest[0]] = array.astype(np.uint64)
-            continue
-        ciphertexts: list[mpz] = key.parse(array.tobytes(), len(array))
-        kept = model.kernels if what == "kernel" else model.biases
-        kept[rest[0], rest[1]] = ciphertexts
-    return model
+
+    def words(what: str) -> dict[str, npt.NDArray[np.uint64]]:
+        return {name: each.astype(np.uint64) for name, each in _named(arrays, what)}
+
+    def ciphertexts(what: str) -> dict[str, list[mpz]]:
+        return {name: key.parse(each.tobytes(), len(each)) for name, each in _named(arrays, what)}
+
+    of_packed = of_textbook = None
+    if "packed" in layouts.engines:
+        of_packed = packed.ModelS1(
+            layouts.packed, words("packed/kernel"), words("packed/bias"), ciphertexts("packed/encrypted")
+        )
+    if "textbook" in layouts.engines:
+        of_textbook = textbook.ModelS1(
+            layouts.textbook, ciphertexts("textbook/kernel"), ciphertexts("textbook/bias")
+        )
+    return ModelS1(of_packed, of_textbook)
+
+
+def _rows(what: str, kept: Mapping[str, Sequence[mpz]], key: PublicKey) -> dict[str, npt.NDArray[np.uint8]]:
+    width = key.ciphertext_bytes
+    return {
+        f"{what}/{name}": np.frombuffer(
+            b"".join(int(each).to_bytes(width, "big") for each in ciphertexts), np.uint8
+        ).reshape(-1, width)
+        for name, ciphertexts in kept.items()
+    }
+
+
+def _named(arrays: Arrays, what: str) -> list[tuple[str, npt.NDArray[Any]]]:
+    return [
+        (name.removeprefix(f"{what}/"), each) for name, each in arrays.items() if name.startswith(f"{what}/")
+    ]

@@ -8,9 +8,9 @@ from contextlib import closing
 from cloud_s1.models import ModelsS1
 from cloud_s1.way_to_s2 import CloudS2
 from twinveil.cloud.requests import import_binding, read_header
-from twinveil.halves.integers import collect, model_half
+from twinveil.halves.model import collect, read_halves
 from twinveil.parallel import Workers
-from twinveil.protocol.textbook.model.s1 import import_model
+from twinveil.protocol.model.s1 import import_model
 from twinveil.rounds.observed import ObservedPeer
 from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rounds.scripted import expect
@@ -44,17 +44,16 @@ class ProvisionS1:
         record = read_header(header, caller, tools.params, tools.key)
         self._models.store.refuse_existing(record.model, record.version)
         self._models.store.refuse_known(record.import_id)
-        half = model_half(record.plan, tools.params, tools.key.n, collect(data))
+        halves = read_halves(record.plan, record.engines, tools.params, tools.key.n, collect(data))
         observer = self._observers()
         with closing(ObservedPeer(self._cloud_s2.peer(), observer)) as peer:
             model = yield from import_model(
                 peer.ask,
                 record.import_id,
                 import_binding(record, caller),
-                record.layout,
-                half,
-                tools.key,
-                self._workers,
+                record.layouts,
+                halves,
+                tools.machine,
                 observer,
             )
             with self._models.stage(record, model, tools.key) as staged:

@@ -9,6 +9,8 @@ from cloud_s1.provision import ProvisionS1
 from cloud_s1.queries import QueriesS1
 from cloud_s1.way_to_s2 import CloudS2, S2Address
 from twinveil.cloud.dask_workers import dask_workers
+from twinveil.crypto.native.level import describe
+from twinveil.crypto.shared import own_workers
 from twinveil.errors import BadConfiguration
 from twinveil.parallel import Workers
 from twinveil.services.inference import InferenceServicer
@@ -21,7 +23,7 @@ from twinveil.views.recorder import recorder
 
 def _workers(settings: CloudS1Settings) -> Workers:
     if settings.dask is None:
-        return Workers.processes(settings.workers or None)
+        return own_workers(settings.workers or None)
     if settings.dask_tls is None:
         raise BadConfiguration("--dask wants --dask-tls, certificates of this cloud's own authority")
     return dask_workers(settings.dask, settings.dask_tls)
@@ -38,15 +40,16 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
             settings.round_deadline,
             settings.s2_key(),
         ),
-        give_way=lambda: queries.ahead.give_way(),
+        give_way=lambda: queries.stock.give_way(),
     )
     models = ModelsS1(settings.state / "models")
     observers = recorder(settings)
     queries = QueriesS1(models, cloud_s2, workers, settings.prepare, observers, settings.max_query_memory)
-    provision = ProvisionS1(models, cloud_s2, workers, observers, queries.ahead.forget)
+    provision = ProvisionS1(models, cloud_s2, workers, observers, queries.stock.forget)
 
     def facts() -> Facts:
-        return Facts(cloud_s2.fingerprint, provision.list_models(), queries.running, queries.ahead.count)
+        models, stock = provision.list_models(), queries.stock
+        return Facts(cloud_s2.fingerprint, models, queries.running, stock.count, describe())
 
     return [
         StatusServicer(settings.role, facts),

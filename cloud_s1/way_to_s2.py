@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from twinveil.crypto.public_key import PublicKey
 from twinveil.errors import BadConfiguration, PeerUnavailable, TooMuch
 from twinveil.parallel import Workers
-from twinveil.protocol.textbook.query.s1 import Tools
+from twinveil.params import Params
+from twinveil.protocol.packed.powers import Machine
 from twinveil.rpc.rounds_pb2 import Round
 from twinveil.services.keys import KnownKey
 from twinveil.services.rounds import GrpcPeer
@@ -29,6 +30,19 @@ class S2Address:
     wait: float
     round_deadline: float
     s2_key: KnownKey
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What S1 computes with: S2's key, and its own workers."""
+
+    key: PublicKey
+    workers: Workers
+    params: Params
+
+    @property
+    def machine(self) -> Machine:
+        return Machine(self.key, self.workers)
 
 
 class _Way:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hmac import compare_digest
@@ -10,14 +11,19 @@ from hmac import compare_digest
 from cloud_s2.models import ModelsS2
 from cloud_s2.provision import PendingImport, ProvisionS2
 from cloud_s2.queries import PendingQuery, QueriesS2
+from twinveil.cloud.budget import Budget
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import BadInput, BrokenOff, OutOfOrder, PeerMismatch
 from twinveil.parallel import Workers
 from twinveil.params import Params
-from twinveil.protocol.meter import Meter
-from twinveil.protocol.textbook.model.s2 import import_model
 from twinveil.protocol.binding import QueryHead
-from twinveil.protocol.query.engines_s2 import query_s2
+from twinveil.protocol.meter import Meter
+from twinveil.protocol.model.s2 import import_model
+from twinveil.protocol.packed.item.conversation import items_s2
+from twinveil.protocol.packed.item.shelves import Shelves
+from twinveil.protocol.packed.online.s2 import query_s2 as packed_query
+from twinveil.protocol.size import item_size
+from twinveil.protocol.textbook.query.s2 import query_s2 as textbook_query
 from twinveil.rounds.observed import ObservedConversation
 from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rounds.peer import Conversation
@@ -31,7 +37,7 @@ HALF_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Conversations:
-    """Opens conversations; given to RoundsServicer."""
+    """Opens conversations; given to RoundsServicer. budget: memory for items."""
 
     key: SecretKey
     params: Params
@@ -39,6 +45,8 @@ class Conversations:
     models: ModelsS2
     provision: ProvisionS2
     queries: QueriesS2
+    shelves: Shelves
+    budget: Budget
     observers: Callable[[], Observer] = lambda: NOBODY
 
     def open(self, caller: PeerIdentity) -> Conversation:
@@ -50,10 +58,14 @@ class Conversations:
         match message.WhichOneof("body"):
             case "open_import":
                 return self._import(message.open_import, observer)
+            case "open_items":
+                return self._items(message.open_items, observer)
+            case "spend":
+                return self._spend(message.spend, observer)
             case "open_query":
                 return self._query(message.open_query, observer)
             case other:
-                raise OutOfOrder(f"a conversation begins with an import or a query, not {other!r}")
+                raise OutOfOrder(f"a conversation begins with an import, items or a query, not {other!r}")
 
     def _import(self, opening: pb.OpenImport, observer: Observer) -> Script:
         def check(pending: PendingImport) -> None:
@@ -66,7 +78,7 @@ class Conversations:
         try:
             record = pending.record
             model = yield from import_model(
-                opening, record.layout, pending.half, self.key, self.workers, observer
+                opening, record.layouts, pending.halves, self.key, self.workers, observer
             )
             self.models.keep(record, model)
             pending.finish(record.entry())
@@ -74,12 +86,64 @@ class Conversations:
         finally:
             pending.fail(BrokenOff("the import was broken off: outsource the model again"))
 
+    def _items(self, opening: pb.OpenItems, observer: Observer) -> Script:
+        record, model = self.models.load(opening.import_id)
+        memory = item_size(record.plan, record.layouts.params).memory_s2
+
+        def room() -> Callable[[], None]:
+            held = ExitStack()
+            held.enter_context(self.budget.take(memory))
+            return held.close
+
+        return items_s2(
+            opening,
+            model.for_packed,
+            self.key,
+            self.shelves,
+            record.label_only,
+            room,
+            self.workers,
+            observer,
+        )
+
+    def _spend(self, spend: pb.Spend, observer: Observer) -> Script:
+        record, model = self.models.load(spend.import_id)
+        meter = Meter()
+        with self._claiming(meter) as claim:
+            yield from packed_query(
+                spend,
+                model.for_packed,
+                self.key.public_key,
+                self.shelves,
+                lambda query_id, check: claim(query_id, check).packed,
+                record.label_only,
+                meter,
+                observer,
+            )
+
     def _query(self, opening: pb.OpenQuery, observer: Observer) -> Script:
         record, model = self.models.load(opening.import_id)
-        if opening.engine not in record.engines:
-            raise BadInput(f"this model was outsourced for {' and '.join(record.engines)}")
-        claimed: list[PendingQuery] = []
         meter = Meter(tally=self.key.tally)
+        if "textbook" not in record.engines:
+            raise BadInput(f"this model was outsourced for {' and '.join(record.engines)}")
+        with self._claiming(meter) as claim:
+            yield from textbook_query(
+                opening,
+                model.layouts.textbook,
+                self.key,
+                self.workers,
+                lambda query_id, check: claim(query_id, check).textbook,
+                record.label_only,
+                meter,
+                observer=observer,
+            )
+
+    @contextmanager
+    def _claiming(
+        self, meter: Meter
+    ) -> Iterator[Callable[[bytes, Callable[[QueryHead], None]], PendingQuery]]:
+        """Takes users' halves; whoever waits for one at the end has waited in vain. meter: of their query."""
+        claimed: list[PendingQuery] = []
 
         def claim(query_id: bytes, check: Callable[[QueryHead], None]) -> PendingQuery:
             pending = self.queries.claim(query_id, HALF_SECONDS, check)
@@ -88,17 +152,7 @@ class Conversations:
             return pending
 
         try:
-            yield from query_s2(
-                opening,
-                model,
-                self.key,
-                self.workers,
-                self.params,
-                claim,
-                record.label_only,
-                meter,
-                observer=observer,
-            )
+            yield claim
         finally:
             for pending in claimed:
                 pending.fail(BrokenOff("the query was broken off: ask again"))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from twinveil.cloud.loaded import Loaded
-from twinveil.cloud.store import Forms, ModelStore, Record
+from twinveil.cloud.store import Arrays, Forms, ModelStore, Record
 from twinveil.errors import UnknownModel
-from twinveil.network.plan import Plan
-from twinveil.protocol.textbook.model.s2 import ModelS2
+from twinveil.protocol.model.layout import Layouts
+from twinveil.protocol.model.s2 import ModelS2
+from twinveil.protocol.packed.model import s2 as packed
 
 MAX_LOADED = 8
 
@@ -24,8 +26,7 @@ class ModelsS2:
 
     def keep(self, record: Record, model: ModelS2) -> None:
         """On disk, whole; only then is it there."""
-        arrays = {name: share.astype(np.uint32) for name, share in model.shares.items()}
-        with self.store.stage(record, arrays) as staged:
+        with self.store.stage(record, to_arrays(model)) as staged:
             staged.commit()
 
     def load(self, import_id: bytes) -> tuple[Record, ModelS2]:
@@ -36,11 +37,38 @@ class ModelsS2:
         return record, self.loaded.get(import_id, lambda: self._from_disk(record))
 
     def _from_disk(self, record: Record) -> ModelS2:
-        arrays = self.store.arrays(record, forms(record.plan))
-        shares = {name: share.astype(np.uint64) for name, share in arrays.items()}
-        return ModelS2(record.layout, shares)
+        layouts = replace(record.layouts)
+        return from_arrays(layouts, self.store.arrays(record, forms(layouts)))
 
 
-def forms(plan: Plan) -> Forms:
-    """What is kept of a model: its shares by layer."""
-    return {node.name: (np.uint32, plan.weight_shape(node)) for node in plan.linear_nodes}
+def to_arrays(model: ModelS2) -> Arrays:
+    """packed/WHAT/LAYER: K2 and b2 as kernel and bias."""
+    if model.packed is None:
+        return {}
+    kinds = (("kernel", model.packed.kernels), ("bias", model.packed.biases))
+    return {
+        f"packed/{what}/{name}": words.astype(np.uint32)
+        for what, kept in kinds
+        for name, words in kept.items()
+    }
+
+
+def forms(layouts: Layouts) -> Forms:
+    """What to_arrays gives for a model of these layouts."""
+    if "packed" not in layouts.engines:
+        return {}
+    shapes = {node.name: layouts.plan.weight_shape(node) for node in layouts.plan.linear_nodes}
+    kernels = {f"packed/kernel/{name}": (np.uint32, shape) for name, shape in shapes.items()}
+    return kernels | {f"packed/bias/{name}": (np.uint32, shape[:1]) for name, shape in shapes.items()}
+
+
+def from_arrays(layouts: Layouts, arrays: Arrays) -> ModelS2:
+    """Inverse of to_arrays."""
+    if "packed" not in layouts.engines:
+        return ModelS2(layouts)
+    nodes = layouts.plan.linear_nodes
+    kernels, biases = (
+        {node.name: arrays[f"packed/{what}/{node.name}"].astype(np.uint64) for node in nodes}
+        for what in ("kernel", "bias")
+    )
+    return ModelS2(layouts, packed.ModelS2(layouts.packed, kernels, biases))

@@ -10,7 +10,7 @@ from twinveil.cloud.rendezvous import Rendezvous
 from twinveil.cloud.requests import import_binding, read_header
 from twinveil.cloud.store import Record
 from twinveil.crypto.public_key import PublicKey
-from twinveil.halves.integers import Half, collect, model_half
+from twinveil.halves.model import Halves, collect, read_halves
 from twinveil.params import Params
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry, Progress
@@ -22,17 +22,28 @@ IMPORT_SECONDS = 3600.0
 class PendingImport(Pending[ModelEntry]):
     """One model's blindings on their way."""
 
-    def __init__(self, record: Record, half: Half, binding: bytes) -> None:
+    def __init__(self, record: Record, halves: Halves, binding: bytes) -> None:
         super().__init__("the import", "outsource the model again")
         self.record = record
-        self.half = half
+        self.halves = halves
         self.binding = binding
 
 
 class ProvisionS2:
-    """A ProvisionHandler. unclaimed: seconds that a half waits for S1 to begin its import."""
+    """A ProvisionHandler. unclaimed: seconds that a half waits for S1 to begin its import.
 
-    def __init__(self, models: ModelsS2, params: Params, key: PublicKey, unclaimed: float) -> None:
+    removed: told the import id of a model that is gone.
+    """
+
+    def __init__(
+        self,
+        models: ModelsS2,
+        params: Params,
+        key: PublicKey,
+        unclaimed: float,
+        removed: Callable[[bytes], None] = lambda import_id: None,
+    ) -> None:
+        self._removed = removed
         self._models = models
         self._params = params
         self._key = key
@@ -53,8 +64,8 @@ class ProvisionS2:
         record = read_header(header, caller, self._params, self._key)
         self._models.store.refuse_existing(record.model, record.version)
         self._models.store.refuse_known(record.import_id)
-        half = model_half(record.plan, self._params, self._key.n, collect(data))
-        pending = PendingImport(record, half, import_binding(record, caller))
+        halves = read_halves(record.plan, record.engines, self._params, self._key.n, collect(data))
+        pending = PendingImport(record, halves, import_binding(record, caller))
         self._pending.deposit(record.import_id, pending)
         try:
             return (yield from pending.outcome(self._unclaimed, IMPORT_SECONDS))
@@ -68,3 +79,4 @@ class ProvisionS2:
         record = self._models.store.remove(model, version, caller.name)
         if record is not None:
             self._models.loaded.forget(record.import_id)
+            self._removed(record.import_id)

@@ -11,9 +11,10 @@ from gmpy2 import mpz
 from cloud_s2.models import ModelsS2
 from cloud_s2.pending import Pending
 from twinveil.cloud.rendezvous import Rendezvous
-from twinveil.cloud.requests import read_query
+from twinveil.cloud.requests import Query, read_query
 from twinveil.params import Params
-from twinveil.protocol.binding import QueryHead
+from twinveil.protocol.binding import Claim, QueryHead
+from twinveil.ring import Words
 from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.types_pb2 import Progress
 from twinveil.transport.identity import PeerIdentity
@@ -22,16 +23,22 @@ ANSWER_SECONDS = 3600.0
 
 
 class PendingQuery(Pending[bytes]):
-    """One user's query and S2's half of its answer: a Claim of twinveil.protocol.textbook.query.s2."""
+    """One user's query and S2's half of its answer."""
 
-    def __init__(self, head: QueryHead, half: Sequence[mpz]) -> None:
+    def __init__(self, query: Query) -> None:
         super().__init__("this query", "ask again")
-        self.head = head
-        self.half = half
+        self.query = query
         self.figures: Callable[[], object] = dict
 
-    def deliver(self, answer: bytes) -> None:
-        self.finish(answer)
+    @property
+    def packed(self) -> Claim[Sequence[Words]]:
+        """As a conversation of this engine takes it."""
+        return Claim(self.query.head, self.query.words, self.finish)
+
+    @property
+    def textbook(self) -> Claim[Sequence[mpz]]:
+        """The same."""
+        return Claim(self.query.head, self.query.residues, self.finish)
 
 
 class QueriesS2:
@@ -51,14 +58,13 @@ class QueriesS2:
 
     def claim(self, query_id: bytes, seconds: float, check: Callable[[QueryHead], None]) -> PendingQuery:
         """The half of this query, for one conversation. What `check` raises leaves it where it is."""
-        pending = self._pending.claim(query_id, seconds, lambda pending: check(pending.head))
+        pending = self._pending.claim(query_id, seconds, lambda pending: check(pending.query.head))
         pending.claimed = True
         return pending
 
     def classify(self, query: QueryHalf, caller: PeerIdentity) -> Generator[Progress, None, AnswerHalf]:
         record = self._models.store.find(query.model, query.version)
-        head, half = read_query(query, caller, record, self._params, self._n)
-        pending = PendingQuery(head, half)
+        pending = PendingQuery(read_query(query, caller, record, self._params, self._n))
         self._pending.deposit(query.query_id, pending)
         with self._lock:
             self.running += 1

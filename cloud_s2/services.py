@@ -10,8 +10,11 @@ from cloud_s2.keys import own_key
 from cloud_s2.models import ModelsS2
 from cloud_s2.provision import ProvisionS2
 from cloud_s2.queries import QueriesS2
-from twinveil.parallel import Workers
+from twinveil.cloud.budget import Budget, half_of_memory
+from twinveil.crypto.native.level import describe
+from twinveil.crypto.shared import own_workers
 from twinveil.params import Params
+from twinveil.protocol.packed.item.shelves import Shelves
 from twinveil.services.inference import InferenceServicer
 from twinveil.services.keys import KeysServicer
 from twinveil.services.provision import ProvisionServicer
@@ -24,18 +27,31 @@ from twinveil.views.recorder import recorder
 
 def build(settings: CloudS2Settings) -> Sequence[Service]:
     """The services of this role, from its settings."""
-    params = Params(settings.key_bits, insecure_small_key=settings.insecure_small_key)
-    key = own_key(settings.state / "secret_key.json", params)
+    small = settings.insecure_small_key
+    key = own_key(settings.state / "secret_key.json", settings.key_bits, insecure_small_key=small)
     public = key.public_key
+    params = Params(public.bits, insecure_small_key=small)
     fingerprint = bytes.fromhex(public.fingerprint)
-    workers = Workers.processes(settings.workers or None)
+    workers = own_workers(settings.workers or None)
     models = ModelsS2(settings.state / "models")
-    provision = ProvisionS2(models, params, public, settings.unclaimed_half)
+    shelves = Shelves()
+    provision = ProvisionS2(models, params, public, settings.unclaimed_half, shelves.forget)
     queries = QueriesS2(models, params, public.n, settings.unclaimed_half)
-    conversations = Conversations(key, params, workers, models, provision, queries, recorder(settings))
+    memory = half_of_memory() if settings.max_query_memory is None else settings.max_query_memory
+    conversations = Conversations(
+        key,
+        params,
+        workers,
+        models,
+        provision,
+        queries,
+        shelves,
+        Budget("cloud_s2", memory),
+        recorder(settings),
+    )
 
     def facts() -> Facts:
-        return Facts(fingerprint, provision.list_models(), queries.running)
+        return Facts(fingerprint, provision.list_models(), queries.running, shelves.count, describe())
 
     return [
         StatusServicer(settings.role, facts),

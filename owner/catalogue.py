@@ -23,11 +23,16 @@ from twinveil.network.plan import Plan
 from twinveil.rpc.catalogue_pb2 import GetModelReply
 from twinveil.rpc.types_pb2 import ModelEntry
 from twinveil.values import read_json
+from twinveil.wording import outsource_again
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A model that both clouds hold, as users may know it. fingerprint: hex, of the key it went out under."""
+    """A model that both clouds hold, as users may know it.
+
+    fingerprint: hex, of the key it went out under; import_id: by which both clouds know what they hold, empty
+    in a record of an earlier version, whose model they cannot use any more.
+    """
 
     name: str
     version: str
@@ -36,8 +41,21 @@ class CatalogueEntry:
     engines: tuple[str, ...]
     label_only: bool
     fingerprint: str
+    import_id: bytes
+
+    @property
+    def trouble(self) -> str:
+        """Why users cannot be told of it, or empty."""
+        if self.import_id:
+            return ""
+        return (
+            f"model {self.name} {self.version} was outsourced by an earlier version of Twinveil: "
+            f"{outsource_again(f'{self.name}@{self.version}')}"
+        )
 
     def entry(self) -> ModelEntry:
+        if self.trouble:
+            return ModelEntry(model=self.name, version=self.version, trouble=self.trouble)
         return ModelEntry(
             model=self.name,
             version=self.version,
@@ -56,6 +74,7 @@ class CatalogueEntry:
                 "engines": self.engines,
                 "label_only": self.label_only,
                 "fingerprint": self.fingerprint,
+                "import_id": self.import_id.hex(),
             },
             indent=1,
         )
@@ -73,6 +92,7 @@ class CatalogueEntry:
                 tuple(data["engines"]),
                 bool(data["label_only"]),
                 data["fingerprint"],
+                bytes.fromhex(data.get("import_id", "")),
             )
             bytes.fromhex(entry.fingerprint)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -146,9 +166,12 @@ class Catalogue:
 
     def get_model(self, model: str, version: str) -> GetModelReply:
         found = self._file.find(model, version)
+        if found.trouble:
+            raise UnknownModel(found.trouble)
         return GetModelReply(
             entry=found.entry(),
             plan_json=found.plan.to_json(),
             card_json=found.card.to_json(),
             key_fingerprint=bytes.fromhex(found.fingerprint),
+            import_id=found.import_id,
         )

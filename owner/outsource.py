@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from owner.clouds import Clouds
 from twinveil.errors import BadInput, TwinveilError
-from twinveil.halves.integers import blind_model, model_plaintexts
+from twinveil.halves.model import blind_model
 from twinveil.network.plan import QuantisedModel
 from twinveil.params import Engine
+from twinveil.protocol.model.layout import ENGINES
 from twinveil.protocol.size import refuse_unrunnable
 from twinveil.rpc.provision_pb2 import ModelHeader
 from twinveil.rpc.types_pb2 import ModelEntry
@@ -24,12 +25,16 @@ DEADLINE = 7200.0
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Under which name a model goes out, for which engines, and what its users may ask."""
+    """Under which name a model goes out, for which engines, and what its users may ask.
+
+    import_id: of this one import; users name it in their queries. engines come in the order of ENGINES.
+    """
 
     name: str
     version: str
     engines: Sequence[str] = ("packed",)
     label_only: bool = False
+    import_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
     def __post_init__(self) -> None:
         """Raises BadInput, before anything is blinded."""
@@ -37,7 +42,10 @@ class Offer:
             raise BadInput(f"engines are several words, such as ({self.engines!r},)")
         for engine in self.engines:
             check_word("engine", engine, Engine)
+        if not self.engines:
+            raise BadInput("a model goes out for one engine at least")
         check_truth("label_only", self.label_only)
+        object.__setattr__(self, "engines", tuple(each for each in ENGINES if each in self.engines))
 
 
 def outsource(
@@ -46,20 +54,16 @@ def outsource(
     """Both clouds have the model when this returns, neither has it when it raises."""
     key = clouds.key
     refuse_unrunnable(model.plan, clouds.params, offer.engines)
-    halves = blind_model(model, clouds.params, key.n)
-    plan = model.plan
-    multiplied, added = model_plaintexts(plan, clouds.params)
+    halves = blind_model(model, offer.engines, clouds.params, key.n)
     header = ModelHeader(
         protocol_version=PROTOCOL_VERSION,
         model=offer.name,
         version=offer.version,
-        import_id=secrets.token_bytes(16),
-        plan_json=plan.to_json(),
+        import_id=offer.import_id,
+        plan_json=model.plan.to_json(),
         engines=offer.engines,
         label_only=offer.label_only,
         key_fingerprint=bytes.fromhex(key.fingerprint),
-        multiplied=multiplied,
-        added=added,
         data_bytes=len(halves[0]),
     )
     return _send(header, halves, clouds, report)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from owner.catalogue import CatalogueEntry, CatalogueFile
 from owner.clouds import Clouds
 from owner.outsource import Offer, outsource
+from twinveil.errors import UnknownModel
 from twinveil.network.card import check_name
 from twinveil.network.folder import StoredModel
+from twinveil.protocol.size import refuse_unrunnable
 from twinveil.wording import Telling
 
 
@@ -18,8 +21,13 @@ def publish(
     clouds: Clouds,
     state: Path,
     report: Telling = lambda done, layers, layer: None,
+    *,
+    again: bool = False,
 ) -> CatalogueEntry:
-    """Users are told of the model once this returns, and not at all when it raises."""
+    """Users are told of this import once this returns, and not at all when it raises.
+
+    again: in the place of what the clouds hold under this name and version, in whatever state that is.
+    """
     check_name(offer.name, offer.version)
     entry = CatalogueEntry(
         offer.name,
@@ -29,7 +37,12 @@ def publish(
         tuple(offer.engines),
         offer.label_only,
         clouds.key.fingerprint,
+        offer.import_id,
     )
     with CatalogueFile(state).adding(entry):
+        if again:
+            refuse_unrunnable(stored.model.plan, clouds.params, offer.engines)  # while the old one is there
+            with suppress(UnknownModel):
+                clouds.remove(offer.name, offer.version)
         outsource(stored.model, offer, clouds, report)
     return entry

@@ -60,13 +60,25 @@ def outsource(
     label_only: Annotated[
         bool, typer.Option("--label-only", help="Users get the class and nothing more, never the scores.")
     ] = False,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="In place of what the clouds hold under this name; for the engines and answers it was "
+            "outsourced for before, unless others are given.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Blind a trained model and give one half to each cloud; neither learns a weight."""
     stored = load_model(find_model(model, settings.state))
     name, version = name or stored.card.name, version or stored.card.version
     check_name(name, version)
-    engines = tuple(dict.fromkeys(each.value for each in engine or [Engine.PACKED]))
+    engines = [each.value for each in engine or [Engine.PACKED]]
+    if again:
+        before = CatalogueFile(settings.state).find(name, version)
+        engines, label_only = engines if engine else [*before.engines], label_only or before.label_only
+    offer = Offer(name, version, engines, label_only)
     started = time.monotonic()
     named = f"{name} {version}"
     with ExitStack() as stack:
@@ -76,14 +88,15 @@ def outsource(
         step(0, 0, f"blinding {len(stored.model.plan.linear_nodes)} layers")
         entry = publish(
             stored,
-            Offer(name, version, engines, label_only),
+            offer,
             clouds,
             settings.state,
             lambda done, layers, layer: step(done, layers, f"importing {layer}"),
+            again=again,
         )
     seconds = time.monotonic() - started
     if as_json:
-        made = {"model": name, "version": version, "engines": engines, "label_only": label_only}
+        made = {"model": name, "version": version, "engines": offer.engines, "label_only": label_only}
         made |= {
             "plan_hash": entry.plan.hash.hex(),
             "key_fingerprint": entry.fingerprint,
@@ -99,7 +112,7 @@ def models(settings: OwnerSettings, as_json: Json = False) -> None:
     """List the models that the clouds hold, and whether users are told of them."""
     with steps("asking both clouds"), reach(CloudAddresses.of(settings)) as clouds:
         placed = clouds.models()
-    offered = {(each.name, each.version) for each in CatalogueFile(settings.state).all()}
+    offered = {(each.name, each.version) for each in CatalogueFile(settings.state).all() if not each.trouble}
     rows = [_row(each, (each.entry.model, each.entry.version) in offered) for each in placed]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
@@ -123,8 +136,9 @@ def models(settings: OwnerSettings, as_json: Json = False) -> None:
     terminal.show(table)
     for row in rows:
         if not row["whole"]:
-            why = row["trouble"] or f"{row['model']} {row['version']} is at one cloud only and of no use"
-            terminal.say(f"{why}: {typed('twinveil', 'remove', row['model'], row['version'])}")
+            name, version = str(row["model"]), str(row["version"])
+            torn = f"{name} {version} is at one cloud only and of no use: "
+            terminal.say(str(row["trouble"]) or torn + typed("twinveil", "remove", name, version))
 
 
 @with_settings(OwnerSettings, *REACH)

@@ -14,10 +14,9 @@ from typing import Any
 
 import psutil
 import pytest
-from gmpy2 import mpz, powmod
 
 from twinveil.errors import LostWorkers, PeerUnavailable
-from twinveil.parallel import INLINE, Workers, powers
+from twinveil.parallel import INLINE, Workers
 
 
 def square(number: int) -> int:
@@ -42,6 +41,18 @@ def test_inline_and_other_executors() -> None:
     assert INLINE.map(square, range(5)) == [0, 1, 4, 9, 16]
     with Workers(ThreadPoolExecutor(2), 2) as workers:
         assert workers.map(square, range(5)) == [0, 1, 4, 9, 16]
+
+
+def test_where_work_is_done() -> None:
+    """On threads of this process, or apart."""
+    with Workers.threads(3) as threads, Workers.processes(2) as processes:
+        assert [(each.apart, each.here) for each in (INLINE, threads, processes)] == [
+            (False, 1),
+            (False, 3),
+            (True, 1),
+        ]
+        assert threads.map(square, range(3)) == [0, 1, 4]
+    assert not Workers(ThreadPoolExecutor(1), 1).apart  # one alone would only be waited for
 
 
 def test_processes_keep_order_and_pass_errors_on() -> None:
@@ -151,12 +162,3 @@ def test_workers_run_no_file_of_the_current_folder(tmp_path: Path) -> None:
         [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout, done.stderr) == ("[1, 2]\n", "")
-
-
-@pytest.mark.parametrize("constant_time", [True, False])
-@pytest.mark.parametrize("threads", [1, 3])
-def test_powers(threads: int, constant_time: bool) -> None:
-    modulus, exponent = mpz(10**60 + 7), mpz(10**29 + 3)
-    bases = [mpz(number) for number in range(2, 12)]
-    expected = [powmod(base, exponent, modulus) for base in bases]
-    assert powers(bases, exponent, modulus, threads, constant_time) == expected

@@ -2,6 +2,7 @@
 
 It does what a person would type (train, outsource), then gives held-out pictures to the user's process and
 compares every answer with the oracle, which runs the same integers in the clear. No role is imported here.
+With `--engine textbook` the published formulas run, on a network that is small enough for them.
 """
 
 from __future__ import annotations
@@ -9,24 +10,23 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from together import demo_report as report
-from together.bench.networks import default_plan
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal, styled
-from twinveil.errors import BadInput, BadPlan
+from twinveil.errors import BadInput
 from twinveil.files import PUBLIC, check_place, private_folder, write_report
 from twinveil.network import oracle
-from twinveil.network.folder import PLAN, StoredModel, load_model, load_plan
-from twinveil.params import Params
+from twinveil.network.folder import PLAN, StoredModel, load_model
+from twinveil.params import KEY_BITS, MIN_KEY_BITS, Engine, Params
 from twinveil.pictures.files import load_picture
 from twinveil.pictures.folders import pictures_in, visible
 from twinveil.protocol.textbook.steps import TextbookLayout
@@ -41,15 +41,28 @@ from twinveil.verbs.serve_all import SmallKey, cluster_options, watch
 from twinveil.views.collection import Asked, write_pictures
 from twinveil.wording import typed
 
-DATA = "mnist"
 PICTURE_SECONDS = 24 * 3600.0
-SMALL_NETWORK = (
-    "Take a small network for it: twinveil serve all, and in another terminal twinveil train "
-    "digits --width 0.2 --held-out digits --cluster .twinveil/local, then twinveil outsource digits --engine "
-    "textbook --cluster .twinveil/local, then twinveil classify digits/7/00006.png --model digits --engine "
-    "textbook --cluster .twinveil/local, which takes minutes a picture with a key of 2048 bits"
-)
-"""What to type where the demo's network is too large for the engine that was asked for."""
+
+
+@dataclass(frozen=True)
+class Programme:
+    """What the demo of an engine trains and runs, unless told otherwise. held_out: folder of the pictures."""
+
+    data: str
+    width: float
+    held_out: str
+    key_bits: int
+    images: int
+
+
+PROGRAMMES: Mapping[Engine, Programme] = {
+    "packed": Programme("mnist", 1.0, "held-out", KEY_BITS, 10),
+    "textbook": Programme("digits", 0.2, "digits-held-out", MIN_KEY_BITS, 2),
+}
+
+
+def _default(what: str) -> str:
+    return ", ".join(f"{getattr(each, what)} ({engine})" for engine, each in PROGRAMMES.items())
 
 
 @dataclass(frozen=True)
@@ -57,11 +70,12 @@ class Folders:
     """What one run leaves for the next."""
 
     root: Path
+    programme: Programme
     key_bits: int
 
     @property
     def model(self) -> Path:
-        return self.root / DATA
+        return self.root / self.programme.data
 
     @property
     def has_model(self) -> bool:
@@ -69,7 +83,7 @@ class Folders:
 
     @property
     def held_out(self) -> Path:
-        return self.root / "held-out"
+        return self.root / self.programme.held_out
 
     @property
     def cluster(self) -> Path:
@@ -77,20 +91,26 @@ class Folders:
 
 
 def demo(
-    images: Annotated[int, typer.Option(min=1, max=1000, help="Held-out digits to classify encrypted.")] = 10,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help=f"Held-out digits to classify. Default: {_default('images')}."),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
     engine: Annotated[
-        Literal["packed", "textbook"],
-        typer.Option(help="packed, or the published formulas one ciphertext a value (small networks only)."),
+        Engine,
+        typer.Option(help="packed, or the published formulas, one ciphertext a value, on a small network."),
     ] = "packed",
     key_bits: Annotated[
-        int, typer.Option(envvar=variable("key_bits"), help="Length of the Paillier modulus.")
-    ] = 2048,
+        int | None,
+        typer.Option(
+            envvar=variable("key_bits"), help=f"Length of the modulus. Default: {_default('key_bits')}."
+        ),
+    ] = None,
     insecure_small_key: SmallKey = False,
     folder: Annotated[
         Path, typer.Option(help="What a run makes and the next one finds: model, key, pictures, logs.")
     ] = Path(".twinveil/demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Which held-out digits are taken.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Which held-out digits are taken.")] = 2,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the processes running until Ctrl-C.")] = False,
     record: Annotated[
         Path | None,
@@ -103,15 +123,17 @@ def demo(
     """Train, outsource and classify digits through four processes; every answer is checked."""
     if json_file is not None:
         check_place(json_file)
-    params = Params(key_bits, insecure_small_key=insecure_small_key)  # refused before minutes of training
+    programme = PROGRAMMES[engine]
+    bits = programme.key_bits if key_bits is None else key_bits
+    params = Params(bits, insecure_small_key=insecure_small_key)  # refused before minutes of training
+    images = images or programme.images
     terminal = Terminal()
-    folders = Folders(folder, key_bits)
-    if engine == "textbook":
-        _refuse_large(folders, params)
+    folders = Folders(folder, programme, params.key_bits)
     _train(folders, terminal)
     stored = load_model(folders.model)
+    products = _products(stored, params, terminal) if engine == "textbook" else {}
     chosen = choose(folders.held_out, images, seed)
-    with _running(folders, key_bits, insecure_small_key, terminal, record) as cluster:
+    with _running(folders, insecure_small_key, terminal, record) as cluster:
         name = _outsource(folders, stored, engine, insecure_small_key, terminal)
         answers: list[report.Answer] = []
         asked: list[Asked] = []
@@ -121,15 +143,17 @@ def demo(
             answers.append(_classify(cluster, title, file, stored, name, engine))
             asked.append(answers[-1].asked(begin, time.time()))
             terminal.print(report.picture(answers[-1], title, stored.card, terminal.is_terminal))
-        figures = report.figures(answers, stored.card, engine, key_bits, dict(cluster.pids))
+        figures = report.figures(answers, stored.card, engine, params.key_bits, dict(cluster.pids), products)
         terminal.show(report.functions_table(figures))
+        if products:
+            terminal.show(report.formulas_table(figures))
         terminal.show(report.summary(figures, answers))
         if json_file is not None:
             write_report(json_file, json.dumps(figures, indent=2) + "\n", PUBLIC)
         if record is not None:
             write_pictures(record, asked)
         if keep:
-            _wait(cluster, folders, terminal)
+            _wait(cluster, [chosen[0], "--model", name, "--engine", engine], terminal)
     if record is not None:
         test = typed("twinveil", "views", record, "--report", "views.html")
         terminal.say(f"recorded; test it with: {test}")
@@ -150,13 +174,14 @@ def choose(folder: Path, count: int, seed: int) -> list[Path]:
     return found[:count]
 
 
-def _refuse_large(folders: Folders, params: Params) -> None:
-    """Raises BadInput, before anything is trained, where the textbook engine would refuse the model."""
-    plan = load_plan(folders.model) if folders.has_model else default_plan()
-    try:
-        TextbookLayout(plan, params)
-    except BadPlan as error:
-        raise BadInput(f"{error}. {SMALL_NETWORK}") from None
+def _products(stored: StoredModel, params: Params, terminal: Terminal) -> Mapping[str, int]:
+    """SMPs of a picture by function, and a word on what they mean. Raises BadPlan if they are too many."""
+    products = TextbookLayout(stored.model.plan, params).smps
+    terminal.say(
+        f"the published formulas, one ciphertext a value: {sum(products.values()):,} secure products (SMP) "
+        f"a picture, under a key of {params.key_bits} bits (of a new key elsewhere: {KEY_BITS})"
+    )
+    return products
 
 
 def _train(folders: Folders, terminal: Terminal) -> None:
@@ -165,23 +190,30 @@ def _train(folders: Folders, terminal: Terminal) -> None:
         return
     private_folder(folders.root)
     made = _verb(
-        terminal, "train", DATA, "--out", str(folders.model), "--held-out", str(folders.held_out), "--replace"
+        terminal,
+        "train",
+        folders.programme.data,
+        f"--width={folders.programme.width}",
+        f"--out={folders.model}",
+        f"--held-out={folders.held_out}",
+        "--replace",
     )
     terminal.say(f"trained in {made['seconds']:.0f} s: {made['folder']}")
 
 
 @contextmanager
 def _running(
-    folders: Folders, key_bits: int, insecure_small_key: bool, terminal: Terminal, record: Path | None
+    folders: Folders, insecure_small_key: bool, terminal: Terminal, record: Path | None
 ) -> Iterator[LocalCluster]:
-    cluster = LocalCluster(folders.cluster, cluster_options(key_bits, insecure_small_key, record))
+    options = cluster_options(folders.key_bits, insecure_small_key, record)
+    cluster = LocalCluster(folders.cluster, options)
     if record is not None:
         terminal.say(
             styled(f"both clouds record what they see into {record}", "bold yellow"),
             ": together the recordings show pictures, weights and answers, so the demo's public digits only",
         )
     try:
-        with steps(f"starting four processes, {key_bits}-bit key, mutual TLS"):
+        with steps(f"starting four processes, {folders.key_bits}-bit key, mutual TLS"):
             cluster.start()
         pids = ", ".join(f"{role} {pid}" for role, pid in cluster.pids.items())
         terminal.say(f"four processes run: {pids}")
@@ -195,7 +227,7 @@ def _outsource(
     folders: Folders, stored: StoredModel, engine: str, insecure_small_key: bool, terminal: Terminal
 ) -> str:
     """The model's name at the clouds; outsources it unless they hold this very plan already."""
-    name, version = (DATA if engine == "packed" else f"{DATA}-{engine}"), stored.card.version
+    name, version = folders.programme.data, stored.card.version
     reach = ["--cluster", str(folders.cluster)] + (["--insecure-small-key"] if insecure_small_key else [])
     for row in _verb(terminal, "models", *reach):
         if (row["model"], row["version"]) != (name, version):
@@ -254,10 +286,9 @@ def _classify(
     )
 
 
-def _wait(cluster: LocalCluster, folders: Folders, terminal: Terminal) -> None:
+def _wait(cluster: LocalCluster, asked: Sequence[str | Path], terminal: Terminal) -> None:
     terminal.say("the four processes go on until Ctrl-C; in another terminal:")
-    near = ["--model", DATA, "--cluster", folders.cluster]
-    terminal.say(f"  {typed('twinveil', 'classify', folders.held_out / '7', *near)}")
+    terminal.say(f"  {typed('twinveil', 'classify', *asked, '--cluster', cluster.folder)}")
     try:
         watch(cluster)
     except KeyboardInterrupt:

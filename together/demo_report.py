@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text  # noqa: TID251 - of pixels only
 
 from twinveil.cli.terminal import styled
+from twinveil.crypto.native.level import describe
 from twinveil.network.card import ModelCard
 from twinveil.pictures.files import Picture, to_terminal
 from twinveil.views.collection import Asked, asked
@@ -18,6 +19,21 @@ CloudFigures = Mapping[str, Mapping[str, Any]]
 """cloud -> function -> figures"""
 
 COUNTED = ("seconds", "bytes", "messages")
+
+FORMULAS = {
+    "SCVL": "E(y) = prod SMP(E(d), E(K)) * E(b)",
+    "SACT": "E(max(x, 0)) = SMP(E(x), E(t)), t = (x > 0)",
+    "SMAP": "E(max R) = prod SMP(E(R), E(MR)), MR one-hot",
+    "SCT": "E(c) = prod SMP(E(v), E(w)) * E(b)",
+    "SMP": "E(ab) = E((a + ra)(b + rb)) * E(a)^-rb * E(b)^-ra * E(-ra rb)",
+}
+"""As published (twinveil/protocol/textbook/s1.py has them line by line); a product of ciphertexts adds."""
+
+WAYS = (
+    "By default every Paillier operation (SMP's products for SCVL and SCT) is done before the picture, on "
+    "random operands; the picture enters as two XOR shares; SACT and SMAP are garbled circuits. `--engine "
+    "textbook` runs the publication's own way: d*M, a ciphertext a value, SMP a product."
+)
 
 
 @dataclass(frozen=True)
@@ -65,12 +81,24 @@ def picture(answer: Answer, title: str, card: ModelCard, colour: bool) -> Table:
 
 
 def figures(
-    answers: Sequence[Answer], card: ModelCard, engine: str, key_bits: int, processes: Mapping[str, int]
+    answers: Sequence[Answer],
+    card: ModelCard,
+    engine: str,
+    key_bits: int,
+    processes: Mapping[str, int],
+    products: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The demo's JSON. functions: means a picture; seconds as S1 sees them, operations of both clouds."""
+    """The demo's JSON. functions: means a picture; seconds as S1 sees them, operations of both clouds.
+
+    products: SMPs of a picture by function, of an engine that has them.
+    """
+    functions = _functions(answers)
+    for name, count in products.items():
+        functions[name]["products"] = count
     return {
         "engine": engine,
         "key_bits": key_bits,
+        "arithmetic": describe() + ("; S1's formulas by phe, on gmpy2" if products else ""),
         "pictures": [
             {
                 "truth": each.truth,
@@ -85,26 +113,36 @@ def figures(
         "all_agree": all(each.agrees for each in answers),
         "accuracy": {"float": card.accuracy_float, "fixed": card.accuracy_fixed},
         "processes": dict(processes),
-        "functions": _functions(answers),
+        "functions": functions,
     }
 
 
 def functions_table(made: Mapping[str, Any]) -> Table:
     """What each function of the protocol costs a picture."""
     table = Table("function", title="Each function, mean of a picture", title_justify="left")
-    for column in ("seconds", "bytes", "messages", "big-integer products", "exponentiations, inverses"):
+    for column in ("seconds", "bytes", "messages", "big-integer products", "powers, inverses"):
         table.add_column(column, justify="right")
     for name, each in made["functions"].items():
-        products = sum(n for kind, n in each["operations"].items() if _is_product(kind))
-        others = sum(n for kind, n in each["operations"].items() if not _is_product(kind))
         table.add_row(
             name,
             f"{each['seconds']:.2f}",
             mega(each["bytes"]),
             f"{each['messages']:.0f}",
-            f"{products:,.0f}",
-            f"{others:,.0f}",
+            *_counted(each["operations"]),
         )
+    return table
+
+
+def formulas_table(made: Mapping[str, Any]) -> Table:
+    """What was published beside what it costs a picture; of SMP, one product of SCVL with its addition."""
+    table = Table("function", "as published", title="Each formula, mean of a picture", title_justify="left")
+    for column in ("SMPs", "seconds", "big-integer products", "powers, inverses"):
+        table.add_column(column, justify="right")
+    functions = {**made["functions"], "SMP": _one_product(made["functions"]["SCVL"])}
+    for name, formula in FORMULAS.items():
+        each = functions[name]
+        cells = (f"{each['products']:,}", f"{each['seconds']:.3f}", *_counted(each["operations"]))
+        table.add_row(name, formula, *cells)
     return table
 
 
@@ -118,6 +156,7 @@ def summary(made: Mapping[str, Any], answers: Sequence[Answer]) -> Table:
     accuracy = made["accuracy"]
     rows = (
         ("engine, key", f"{made['engine']}, {made['key_bits']} bits"),
+        ("arithmetic", made["arithmetic"]),
         ("equal to the oracle, bit for bit", styled(f"{agree} of {len(pictures)}", colour)),
         ("classified rightly", f"{right} of {len(pictures)}"),
         (
@@ -131,7 +170,7 @@ def summary(made: Mapping[str, Any], answers: Sequence[Answer]) -> Table:
         ),
         ("processes", ", ".join(f"{role} {pid}" for role, pid in made["processes"].items())),
     )
-    table = Table(title="Demo", title_justify="left", show_header=False)
+    table = Table(title="Demo", title_justify="left", show_header=False, caption=WAYS, caption_justify="left")
     for row in rows:
         table.add_row(*row)
     return table
@@ -163,6 +202,18 @@ def _operations(parts: Sequence[Mapping[str, Any]], pictures: int) -> dict[str, 
         for kind, count in each.get("operations", {}).items():
             total[kind] = total.get(kind, 0) + count / pictures
     return total
+
+
+def _one_product(function: Mapping[str, Any]) -> dict[str, Any]:
+    count = function["products"]
+    operations = {kind: n / count for kind, n in function["operations"].items()}
+    return {"products": 1, "seconds": function["seconds"] / count, "operations": operations}
+
+
+def _counted(operations: Mapping[str, float]) -> tuple[str, str]:
+    """Multiplications; powers and inverses."""
+    products = sum(n for kind, n in operations.items() if _is_product(kind))
+    return f"{products:,.0f}", f"{sum(operations.values()) - products:,.0f}"
 
 
 def _is_product(kind: str) -> bool:

@@ -14,15 +14,29 @@ from together.bench.networks import default_plan
 from twinveil.cli.options import key_sizes
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
+from twinveil.crypto.native.level import GMPY2, level
+from twinveil.errors import BadPlan, InvalidKey, TooMuch, TwinveilError
 from twinveil.estimate.bounds import bounds
-from twinveil.estimate.cost import Costs, total
+from twinveil.estimate.cost import Cost, Costs, total
 from twinveil.estimate.machine import Machine, measure
+from twinveil.estimate.memory import memory
+from twinveil.estimate.query import ahead, import_cost, online
 from twinveil.estimate.query import estimate as query_cost
-from twinveil.estimate.seconds import Link, Seconds, latency, memory, of_query, rounds, sustained
+from twinveil.estimate.seconds import (
+    USER_MESSAGES,
+    Link,
+    Seconds,
+    of_function,
+    of_functions,
+    pace,
+    rounds,
+    wall,
+)
 from twinveil.network.folder import find_model, load_plan
 from twinveil.network.plan import Plan
 from twinveil.params import MAX_PICTURES, Params
-from twinveil.protocol.packed.layout import PackedLayout
+from twinveil.protocol.model.layout import Layouts
+from twinveil.protocol.size import import_size, query_size, refuse_unrunnable
 from twinveil.start.config import variable
 from twinveil.wording import count_text, time_text
 
@@ -48,7 +62,7 @@ def estimate(
         bool, typer.Option("--label-only", help="The user gets the label, not the class vector.")
     ] = False,
     workers: Annotated[
-        int, typer.Option(min=0, envvar=variable("workers"), help="Processes of each cloud; 0: one a core.")
+        int, typer.Option(min=0, envvar=variable("workers"), help="Of each cloud; 0: one a core.")
     ] = 0,
     latency_ms: Annotated[
         float, typer.Option("--latency", min=0, help="Of the link between the clouds, one way, milliseconds.")
@@ -63,8 +77,10 @@ def estimate(
 ) -> None:
     """Say what a classification costs before it is paid: bytes, messages, operations, memory, seconds.
 
-    Bytes, messages and operations are exact. Seconds follow from a calibration of this machine, which takes
-    a second or two for each key size, and hold where both clouds run on it; no core is used without a worker.
+    Apart for a model's import, for what is made ahead of a picture, and for the picture itself. Bytes,
+    messages and operations are exact. Seconds follow from a calibration of this machine, which takes a few
+    seconds for each key size, and hold where both clouds run on it. What the clouds would refuse is said,
+    with the reason; if that is all there is, this verb fails.
     """
     plan = default_plan() if model is None else load_plan(find_model(model, state))
     link = Link(latency_ms / 1e3, bandwidth * 1e6 if bandwidth else None)
@@ -88,13 +104,10 @@ def estimate(
         ]
     if as_json:
         typer.echo(json.dumps(made, indent=2))
-        return
-    terminal = Terminal()
-    for each in made:
-        terminal.show(_functions(each))
-        if each["best_known"]:
-            terminal.show(_bounds(each))
-    terminal.show(_summary(made))
+    else:
+        _show(Terminal(), made)
+    if all(each["refused"] for each in made):
+        raise BadPlan(f"no cloud would run this: {made[0]['refused']}")
 
 
 def figures(
@@ -108,78 +121,136 @@ def figures(
     workers: int = 0,
     label_only: bool = False,
 ) -> dict[str, Any]:
-    """Everything about one engine and key size, JSON-ready. workers: 0 is one a core."""
+    """Everything about one engine and key size, JSON-ready; workers: 0 is one a core.
+
+    Where there is not even a layout of such a network, `refused` alone says why.
+    """
     workers = workers or machine.cores
-    costs = query_cost(plan, params, engine, pictures=pictures, workers=workers, label_only=label_only)
-    seconds = of_query(costs, replace(machine, cores=min(machine.cores, workers)), link)
-    whole = total(costs)
-    return {
+    said: dict[str, Any] = {
         "engine": engine,
         "key_bits": params.key_bits,
         "pictures": pictures,
-        "functions": {name: _function(costs, name, seconds[name]) for name in costs},
-        "bytes": whole.bytes,
-        "messages": whole.messages,
-        "rounds": rounds(costs),
-        "operations": {"cloud_s1": whole.s1.as_dict(), "cloud_s2": whole.s2.as_dict()},
-        "memory_bytes": memory(costs, plan, params.key_bits, engine, workers),
-        "latency_seconds": latency(seconds, link),
-        "sustained_seconds": sustained(seconds, link),
-        "processor_seconds": sum(each.processor for each in seconds.values()),
-        "d_seconds": machine.decryption,
-        "best_known": _best_known(plan, params, engine, pictures, workers),
+        "label_only": label_only,
         "cores": machine.cores,
         "workers": workers,
-        "label_only": label_only,
         "link": asdict(link),
+        "d_seconds": machine.decryption,
+        "refused": refusal(plan, params, engine, pictures),
+    }
+    try:
+        costs = query_cost(plan, params, engine, pictures=pictures, label_only=label_only)
+        imported = import_cost(plan, params, engine)
+    except (BadPlan, InvalidKey, TooMuch):
+        return said
+    machine = replace(machine, cores=min(machine.cores, workers))
+    seconds = of_functions(costs, machine, link)
+    before, after = ahead(costs, engine), online(costs, engine)
+    answered = wall({name: seconds[name] for name in after}) + USER_MESSAGES * link.latency
+    whole = total(costs)
+    apart = workers if level() == GMPY2 else 1
+    places = memory(plan, params, engine, pictures, apart)
+    said |= {
+        "import": _function(imported, of_function(imported, machine, link))
+        | {"owner_bytes": 2 * import_size(plan, params, engine).data},
+        "ahead": _functions(before, seconds) | {"pace_seconds": pace(before, machine, link) / pictures},
+        "online": _functions(after, seconds) | {"rounds": rounds(after)},
+        "bytes": whole.bytes,
+        "messages": whole.messages,
+        "products": whole.products,
+        "operations": {"cloud_s1": whole.s1.as_dict(), "cloud_s2": whole.s2.as_dict()},
+        "memory_bytes": {role: asdict(place) | {"peak": place.peak} for role, place in places.items()},
+        "latency_seconds": answered,
+        "sustained_seconds": answered + wall({name: seconds[name] for name in before}),
+        "processor_seconds": sum(each.processor for each in seconds.values()),
+        "best_known": _best_known(plan, params, engine),
+    }
+    return said
+
+
+def refusal(plan: Plan, params: Params, engine: str, pictures: int) -> str | None:
+    """Why the clouds would not run this, or None: the import is refused, or such a query."""
+    try:
+        refuse_unrunnable(plan, params, (engine,))
+    except TwinveilError as error:
+        return str(error)
+    fault = query_size(plan, params, engine, pictures).fault
+    return fault and f"{pictures} pictures in one query have {fault}: ask for fewer"
+
+
+def _best_known(plan: Plan, params: Params, engine: str) -> list[dict[str, object]]:
+    if engine != "packed":
+        return []
+    return [bound.as_dict() for bound in bounds(Layouts(plan, params, ("packed",)).packed.item)]
+
+
+def _functions(costs: Costs, seconds: dict[str, Seconds]) -> dict[str, Any]:
+    whole = total(costs)
+    return {
+        "functions": {name: _function(cost, seconds[name]) for name, cost in costs.items()},
+        "bytes": whole.bytes,
+        "messages": whole.messages,
+        "seconds": wall({name: seconds[name] for name in costs}),
     }
 
 
-def _best_known(
-    plan: Plan, params: Params, engine: str, pictures: int, workers: int
-) -> list[dict[str, object]]:
-    if engine != "packed":
-        return []
-    layout = PackedLayout(plan, params.key_bits, params.sigma, pictures)
-    return [bound.as_dict() for bound in bounds(layout, workers)]
+def _function(cost: Cost, seconds: Seconds) -> dict[str, Any]:
+    return cost.as_dict() | {"seconds": seconds.wall, "processor_seconds": seconds.processor}
 
 
-def _function(costs: Costs, name: str, seconds: Seconds) -> dict[str, Any]:
-    return costs[name].as_dict() | {"seconds": seconds.wall, "processor_seconds": seconds.processor}
+def _show(terminal: Terminal, made: list[dict[str, Any]]) -> None:
+    told = [each for each in made if "online" in each]
+    for each in told:
+        terminal.show(_sections(each))
+        if each["best_known"]:
+            terminal.show(_bounds(each))
+    if told:
+        terminal.show(_summary(told))
+        terminal.show(_memory(told))
+    for each in made:
+        if each["refused"]:
+            terminal.say(f"{each['engine']}, {each['key_bits']} bits: {each['refused']}")
 
 
-def _functions(made: dict[str, Any]) -> Table:
+def _sections(made: dict[str, Any]) -> Table:
     many = "picture" if made["pictures"] == 1 else f"{made['pictures']} pictures in one query"
-    names = ("bytes", "messages", "ops S1", "ops S2", "ANDs", "time")
+    names = ("bytes", "messages", "ops S1", "ops S2", "SMPs", "ANDs", "time")
     table = Table(
+        "when",
         "function",
         *(Column(name, justify="right") for name in names),
         title=f"{made['engine']}, {made['key_bits']} bits, {many}",
         title_justify="left",
     )
-    for name, each in made["functions"].items():
-        table.add_row(
-            name,
-            count_text(each["bytes"]),
-            f"{each['messages']:,}",
-            count_text(sum(each["cloud_s1"].values())),
-            count_text(sum(each["cloud_s2"].values())),
-            count_text(each["and_gates"]),
-            time_text(each["seconds"]),
-        )
+    sections = {"import": {"import": made["import"]}}
+    sections |= {when: made[when]["functions"] for when in ("ahead", "online")}
+    for when, functions in sections.items():
+        for name, each in functions.items():
+            table.add_row(
+                when,
+                name,
+                count_text(each["bytes"]),
+                f"{each['messages']:,}",
+                count_text(sum(each["cloud_s1"].values())),
+                count_text(sum(each["cloud_s2"].values())),
+                count_text(each["products"]),
+                count_text(each["and_gates"]),
+                time_text(each["seconds"]),
+            )
+            when = ""
+        table.add_section()
     return table
 
 
 def _bounds(made: dict[str, Any]) -> Table:
     columns = ("ours", "best known", "ratio")
-    table = Table("all layers", *(Column(name, justify="right") for name in columns), title_justify="left")
+    table = Table("an item", *(Column(name, justify="right") for name in columns), title_justify="left")
     for each in made["best_known"]:
         table.add_row(each["what"], f"{each['ours']:,}", f"{each['best']:,}", f"{each['ratio']:.2f}")
     return table
 
 
 def _summary(made: list[dict[str, Any]]) -> Table:
-    names = ("latency", "unprepared", "bytes", "rounds", "MiB S1", "MiB S2")
+    names = ("online", "rounds", "bytes", "ahead", "an item every", "bytes ahead", "nothing ahead", "import")
     table = Table(
         "engine",
         Column("key", justify="right"),
@@ -188,17 +259,36 @@ def _summary(made: list[dict[str, Any]]) -> Table:
         title_justify="left",
     )
     for each in made:
-        memory_of = each["memory_bytes"]
+        before, after = each["ahead"], each["online"]
         table.add_row(
             each["engine"],
             str(each["key_bits"]),
             time_text(each["latency_seconds"]),
+            f"{after['rounds']:,}",
+            count_text(after["bytes"]),
+            time_text(before["seconds"]),
+            time_text(before["pace_seconds"]),
+            count_text(before["bytes"]),
             time_text(each["sustained_seconds"]),
-            count_text(each["bytes"]),
-            f"{each['rounds']:,}",
-            f"{memory_of['cloud_s1'] / MIB:,.0f}",
-            f"{memory_of['cloud_s2'] / MIB:,.0f}",
+            time_text(each["import"]["seconds"]),
         )
+    return table
+
+
+def _memory(made: list[dict[str, Any]]) -> Table:
+    names = ("process", "nonces", "tables", "model", "item", "making", "query", "peak")
+    table = Table(
+        "MiB at",
+        "engine",
+        Column("key", justify="right"),
+        *(Column(name, justify="right") for name in names),
+        title="memory, about: process, tables, one model; an item ready, one in the making; a query",
+        title_justify="left",
+    )
+    for each in made:
+        for role, place in each["memory_bytes"].items():
+            sizes = (f"{place[name] / MIB:,.1f}" for name in names)
+            table.add_row(role, each["engine"], str(each["key_bits"]), *sizes)
     return table
 
 

@@ -1,8 +1,8 @@
-"""Work on all cores: processes for chains of small multiplications, threads for long powers.
+"""Work on all cores: threads where it runs without Python's lock, processes or machines where it does not.
 
-Python's lock is held through gmpy2's multiplications, so that chains of them scale over processes only; a
-power of a thousand bits is one call that runs without the lock, and two threads do it 1.93 times as fast
-(measured). Threads have a second merit: the secret key never crosses a process boundary.
+Native arithmetic releases the lock, and so does gmpy2 in a long power, but not through its multiplications:
+chains of them scale over processes only. The secret key never crosses a process boundary: its powers run on
+threads always.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from multiprocessing import connection
 from typing import TypeVar
-
-import gmpy2
-from gmpy2 import mpz
 
 from twinveil.container import processors
 
@@ -31,9 +28,10 @@ RETRIES = 1
 class Workers:
     """Maps pure module-level functions over items, in order.
 
-    Workers(): in this process (tests, small work). Workers.processes(n): n spawned processes, which end with
-    this one however it ends. Workers(executor, count): any executor, such as Dask's, of the cloud's own
-    trust domain. A broken pool costs a retry where it can be made again.
+    Workers(): in this process (tests, small work). Workers.threads(n): likewise, and what runs without
+    Python's lock uses n threads. Workers.processes(n): n spawned processes, which end with this one however
+    it ends. Workers(executor, count): any executor, such as Dask's, of the cloud's own trust domain. A broken
+    pool costs a retry where it can be made again.
     """
 
     def __init__(
@@ -43,6 +41,11 @@ class Workers:
         self._renew = renew
         self._lock = threading.Lock()
         self.count = count
+
+    @classmethod
+    def threads(cls, count: int | None = None) -> Workers:
+        """`count` threads (default: one for each processor that this process may use)."""
+        return cls(count=count or processors())
 
     @classmethod
     def processes(cls, count: int | None = None) -> Workers:
@@ -55,6 +58,16 @@ class Workers:
             return ProcessPoolExecutor(number, mp_context=context, initializer=_start_worker)
 
         return cls(renew(), number, renew)
+
+    @property
+    def apart(self) -> bool:
+        """Whether there are some in other processes or on other machines, to which work goes as bytes."""
+        return self._executor is not None and self.count > 1
+
+    @property
+    def here(self) -> int:
+        """Threads of this process that compute: all workers, or one where they are apart."""
+        return 1 if self.apart else self.count
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """[function(item) for item in items]; the first exception is raised as it is."""
@@ -105,26 +118,3 @@ def _start_worker() -> None:
 def _follow(sentinel: int) -> None:
     connection.wait([sentinel])
     os._exit(1)
-
-
-def powers(
-    bases: Sequence[mpz], exponent: mpz, modulus: mpz, threads: int = 1, constant_time: bool = False
-) -> list[mpz]:
-    """[base^exponent mod modulus], odd modulus, positive exponent, on `threads` threads.
-
-    With `constant_time` gmpy2's powmod_sec: time and memory access independent of the exponent's bits.
-    """
-    power = gmpy2.powmod_sec if constant_time else gmpy2.powmod
-
-    def run(part: Sequence[mpz]) -> list[mpz]:
-        with gmpy2.context(gmpy2.get_context(), allow_release_gil=True):
-            return [power(base, exponent, modulus) for base in part]
-
-    if threads == 1 or len(bases) < 2:
-        return run(bases)
-    parts = [bases[start::threads] for start in range(threads)]
-    results: list[mpz] = [mpz(0)] * len(bases)
-    with ThreadPoolExecutor(threads) as executor:
-        for start, part in enumerate(executor.map(run, parts)):
-            results[start::threads] = part
-    return results

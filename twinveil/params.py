@@ -14,7 +14,11 @@ PACKED_SIGMA = 64
 """Statistical security in bits of the packed engine's masks, one a plaintext: items are made all day, used or
 not, and it costs nothing."""
 
+KEY_BITS = 3072
+"""Of a new key, where nobody says otherwise: the 128-bit level, as KAPPA."""
+
 MIN_KEY_BITS = 2048
+"""The 112-bit level."""
 
 Engine = Literal["packed", "textbook"]
 """How a query is computed."""
@@ -28,12 +32,12 @@ the import, and serves queries of any size."""
 class Params:
     """What both clouds agree on before any message.
 
-    key_bits: length of the Paillier modulus N. Below 2048 it is refused unless `insecure_small_key` is set,
-        which exists for tests only.
+    key_bits: length of the Paillier modulus N. Below MIN_KEY_BITS it is refused unless `insecure_small_key`
+        is set, which exists for tests only.
     sigma: statistical security of every additive mask, in bits, for a whole conversation: a query, an import.
     """
 
-    key_bits: int = 2048
+    key_bits: int = KEY_BITS
     sigma: int = 40
     insecure_small_key: bool = False
 

@@ -77,6 +77,11 @@ def typed(*words: object) -> str:
     return " ".join(_quoted(str(word)) for word in words)
 
 
+def outsource_again(place: str) -> str:
+    """What an owner is told of a model that is of no use as it lies at a cloud. place: NAME@VERSION."""
+    return f"outsource it again by {typed('twinveil', 'outsource', place, '--again')}"
+
+
 def _quoted(word: str) -> str:
     if word.isprintable():
         return shlex.quote(word)

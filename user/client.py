@@ -1,4 +1,4 @@
-"""Classification as a Python call: the picture is cropped and blinded here, each cloud gets one half.
+"""Classification as a Python call: the picture is cropped and cut in two here, each cloud gets one half.
 
     [result] = user.classify(["digit.png"], "mnist", cluster=".twinveil/local")
     result.class_name, result.vector
@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.crypto.public_key import PublicKey
-from twinveil.errors import BadConfiguration, BadImage, BadInput, PeerMismatch
+from twinveil.errors import BadConfiguration, BadImage, BadInput, PeerMismatch, TwinveilError
 from twinveil.halves import answers
-from twinveil.halves.blinding import blind_values, picture_segment
+from twinveil.halves.integers import blind_pictures
+from twinveil.halves.ring import share_pictures
 from twinveil.network.card import ModelCard, check_name
 from twinveil.network.plan import Plan
 from twinveil.params import MAX_PICTURES, Engine
@@ -40,16 +41,18 @@ from user.contact import Contact
 
 DEADLINE = 3600.0
 CATALOGUE_DEADLINE = 20.0
+IMPORT_ID_BYTES = 16
 BATCH = 4
-"""Pictures that share a query's ciphertexts; with so many, seconds a picture are least (docs/cost.md)."""
+"""Pictures that share a query's messages. Each takes an item; where none is ready, two are made at a time."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """What the owner publishes of a model."""
+    """What the owner publishes of a model. import_id: by which both clouds know it."""
 
     name: str
     version: str
+    import_id: bytes
     plan: Plan
     card: ModelCard
     label_only: bool
@@ -74,12 +77,13 @@ class Classification:
 
 
 class Client:
-    """Connections to the owner and both clouds; S2's key is pinned at the first contact."""
+    """Connections to the owner and both clouds; which key S2 has is pinned at the first contact."""
 
     def __init__(self, contact: Contact) -> None:
         self._contact = contact
         self._open = ExitStack()
         self._models: dict[tuple[str, str], Model] = {}
+        self._key: PublicKey | None = None
 
     def __enter__(self) -> Self:
         contact = self._contact
@@ -92,7 +96,7 @@ class Client:
                     ("cloud_s2", contact.cloud_s2),
                 )
             )
-            self._key = contact.s2_key.fetch(self._s2.channel)
+            self._fingerprint = contact.s2_key.meet(self._s2.status.key_fingerprint)
             self._open = stack.pop_all()
         return self
 
@@ -101,6 +105,9 @@ class Client:
 
     @property
     def key(self) -> PublicKey:
+        """S2's: of use to the textbook engine only."""
+        if self._key is None:
+            self._key = self._contact.s2_key.fetch(self._s2.channel)
         return self._key
 
     def model(self, name: str, version: str = "") -> Model:
@@ -111,7 +118,7 @@ class Client:
         check_name(name, version or "1")
         if (name, version) not in self._models:
             reply = get_model(self._owner, name, version, CATALOGUE_DEADLINE)
-            if reply.key_fingerprint and reply.key_fingerprint.hex() != self._key.fingerprint:
+            if reply.key_fingerprint and reply.key_fingerprint.hex() != self._fingerprint:
                 raise PeerMismatch("the owner and this user have pinned different keys of cloud_s2")
             self._models[name, version] = _published(reply, name, version)
         return self._models[name, version]
@@ -153,7 +160,7 @@ class Client:
         for start in range(0, len(pictures), batch):
             group = np.stack(pictures[start : start + batch])
             told = _of_group(report, start, len(group), len(pictures))
-            told(0, 0, "blinding")
+            told(0, 0, "asking both clouds")
             taken.append(self._query(group, found, label_only or found.label_only, engine, told))
         return [made for answer in taken for made in answer.read(found)]
 
@@ -165,14 +172,17 @@ class Client:
             return source
         return load_picture(source, model.card.picture, invert)
 
+    def _halves(self, pictures: npt.NDArray[np.uint8], plan: Plan, engine: str) -> tuple[bytes, bytes]:
+        if engine == "packed":
+            return share_pictures(pictures, plan)
+        return blind_pictures(pictures, plan, self._contact.s2_key.params(self.key), self.key.n)
+
     def _query(
         self, pictures: npt.NDArray[np.uint8], model: Model, label_only: bool, engine: str, report: Telling
     ) -> _Answer:
         plan, count = model.plan, len(pictures)
-        params = self._contact.s2_key.params(self._key)
-        layout = picture_segment(plan, count, key_bits=params.key_bits, sigma=params.sigma)
         started = time.perf_counter()
-        halves = blind_values(pictures.reshape(-1).astype(np.uint64), layout, self._key.n)
+        halves = self._halves(pictures, plan, engine)
         query_id = secrets.token_bytes(16)
         requests = [
             QueryHalf(
@@ -185,10 +195,15 @@ class Client:
                 label_only=label_only,
                 pictures=count,
                 half=half,
+                import_id=model.import_id,
             )
             for half in halves
         ]
-        first, second = classify_at_both((self._s1, self._s2), requests, DEADLINE, report)
+        try:
+            first, second = classify_at_both((self._s1, self._s2), requests, DEADLINE, report)
+        except TwinveilError:
+            self._models.clear()  # the owner may have replaced the model
+            raise
         seconds = time.perf_counter() - started
         traffic = sum(message.ByteSize() for message in (*requests, first, second))
         return _Answer(first, second, count, label_only, seconds, traffic)
@@ -260,7 +275,9 @@ def _published(reply: GetModelReply, name: str, version: str) -> Model:
         raise PeerMismatch(f"what the owner says of model {name} cannot be used: {error}") from None
     if entry.model != name or version not in ("", entry.version) or entry.plan_hash != plan.hash:
         raise PeerMismatch(f"asked for model {name} {version}".rstrip() + ", the owner told of another one")
-    return Model(entry.model, entry.version, plan, card, entry.label_only)
+    if len(reply.import_id) != IMPORT_ID_BYTES:
+        raise PeerMismatch(f"the owner does not say which import of model {name} the clouds hold")
+    return Model(entry.model, entry.version, reply.import_id, plan, card, entry.label_only)
 
 
 def _of_group(report: Telling, start: int, size: int, count: int) -> Telling:

@@ -156,4 +156,3 @@ def _words(values: npt.NDArray[np.generic]) -> Tensor:
     return torch.from_numpy(
         np.concatenate([whole.astype(np.float32), (whole & 255).astype(np.float32)], axis=1)
     )
-

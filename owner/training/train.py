@@ -34,7 +34,7 @@ from twinveil.network import oracle
 from twinveil.network.card import MAX_TEXT, ModelCard, Polarity, check_class_names, check_name
 from twinveil.network.fixed_point import PIXEL_FRACTION_BITS, Precision
 from twinveil.network.folder import FloatTensors, load_float_tensors, save_model
-from twinveil.network.plan import QuantisedModel, Shape
+from twinveil.network.plan import Plan, QuantisedModel, Shape
 from twinveil.pictures.files import CROP
 from twinveil.pictures.masks import Mask
 from twinveil.version import VERSION
@@ -116,6 +116,12 @@ class Trained:
 def train(options: TrainOptions, on_progress: Callable[[TrainProgress], None] | None = None) -> Trained:
     """Train, compile and measure an ICNN. Raises BadInput for an unusable data set or option."""
     return train_on(load_data_set(options.data, options.image_shape, options.polarity), options, on_progress)
+
+
+def network_plan(data: DataSet, options: TrainOptions) -> Plan:
+    """The plan of the network that training on this data gives; it needs no training to be known."""
+    network = ICNN(data.image_shape, len(data.class_names), options.widths)
+    return trace(network, data.image_shape, options.precision).plan
 
 
 def train_on(

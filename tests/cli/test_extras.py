@@ -91,7 +91,6 @@ OWNERS = (
     ["sealing", "train"],
     ["estimate"],
     ["bench", "--folder", "bench"],
-    ["demo", "--folder", "demo", "--engine", "textbook"],
 )
 
 

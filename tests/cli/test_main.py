@@ -96,21 +96,6 @@ def test_the_demo_refuses_a_key_before_it_trains(
     assert not (tmp_path / "demo").exists()
 
 
-def test_the_demo_says_at_once_what_the_textbook_engine_cannot_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    assert run(monkeypatch, "demo", "--engine", "textbook", f"--folder={tmp_path / 'demo'}") == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: a picture takes 989,952 products: the textbook engine runs up to 8,192 ")
-    for command in (
-        "twinveil train digits --width 0.2 ",
-        "twinveil outsource digits --engine textbook ",
-        "twinveil classify digits/7/00006.png --model digits --engine textbook ",
-    ):
-        assert command in said
-    assert not (tmp_path / "demo").exists()
-
-
 def test_status_without_anyone_there() -> None:
     addresses = [f"--{role}=127.0.0.1:1" for role in ("owner", "cloud-s1", "cloud-s2", "user")]
     shown = twinveil("status", "--insecure-plaintext", *addresses, TWINVEIL_CONNECT_WAIT="300ms")

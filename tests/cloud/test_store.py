@@ -82,7 +82,9 @@ def test_a_model_laid_out_in_another_way_is_refused(
     monkeypatch.setattr(place, name, value)
     model_layout.digest_of.cache_clear()
     for refused in (lambda: store.find("digits", "1"), lambda: store.arrays(RECORD, FORMS)):
-        with pytest.raises(BadInput, match=r"another version of Twinveil .* remove and outsource it again"):
+        with pytest.raises(
+            BadInput, match=r"another version of Twinveil .* outsource it again by twinveil outsource "
+        ):
             refused()
     assert not store.records()
     [entry] = store.entries()
@@ -164,10 +166,10 @@ def test_a_missing_or_damaged_file_is_said_and_can_be_removed(
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
-    with pytest.raises(BadInput, match="remove and outsource it again"):
+    with pytest.raises(BadInput, match="outsource it again by twinveil outsource "):
         store.arrays(RECORD, FORMS)
     file.unlink()
-    with pytest.raises(BadInput, match="remove and outsource it again"):
+    with pytest.raises(BadInput, match="outsource it again by twinveil outsource "):
         store.arrays(RECORD, FORMS)
     store.remove("digits", "1", "alice")
     with pytest.raises(UnknownModel):
@@ -192,7 +194,7 @@ def test_numbers_of_another_form_are_damaged(tmp_path: Path, arrays: Arrays) -> 
     store = ModelStore(tmp_path)
     with store.stage(RECORD, arrays) as staged:
         staged.commit()
-    with pytest.raises(BadInput, match="its numbers are damaged: remove and outsource it again"):
+    with pytest.raises(BadInput, match="its numbers are damaged: outsource it again by twinveil outsource "):
         store.arrays(RECORD, FORMS)
 
 

@@ -108,7 +108,7 @@ def test_products_from_tables(on: Arithmetic) -> None:
     squared, rng = n * n, random.Random(n)
     good = [*units(n, extremes(n))[:14], 1]
     forms = normal_rows(on, good)
-    table = on.table(np.concatenate([on.multiply_normal(forms, forms[::-1].copy()), forms]))
+    table = on.table([on.multiply_normal(forms, forms[::-1].copy()), forms], 2 * len(forms))
     entries = [x * y for x, y in zip(good, reversed(good), strict=True)] + good
     for steps, count in ((1, 1), (2, 3), (13, 1), (9, 2), (5, 19)):
         index = np.array(
@@ -126,7 +126,7 @@ def test_long_products_of_normal_forms(on: Arithmetic) -> None:
     start = forms = normal_rows(on, good)
     for _ in range(20):
         forms = on.multiply_normal(forms, start)
-    rows = on.gather(on.table(forms), np.arange(len(good), dtype=np.uint32)[np.newaxis])
+    rows = on.gather(on.table([forms], len(forms)), np.arange(len(good), dtype=np.uint32)[np.newaxis])
     assert to_numbers(on, rows) == [pow(x, 21, n * n) for x in good]
 
 
@@ -135,7 +135,7 @@ def test_buckets(on: Arithmetic, size: int) -> None:
     n = int(on.n)
     squared, rng = n * n, random.Random(n)
     good = units(n, extremes(n))[:6]
-    factors = on.table(normal_rows(on, good))
+    factors = on.table([normal_rows(on, good)], len(good))
     for count in (1, 9):
         digits = np.array([[rng.randrange(size) for _ in range(count)] for _ in good], np.uint8)
         digits[:, 0] = size - 1
@@ -194,7 +194,7 @@ def test_many_terms_in_one_sum(level: str) -> None:
     n = (1 << 256) - 1
     on = at_level(n, level)
     number = pow(7, 1000, n * n)
-    factors = on.table(on.normal(to_rows(on, [number])))
+    factors = on.table([on.normal(to_rows(on, [number]))], 1)
     steps = np.zeros((20_000, 3), np.uint32)
     assert to_numbers(on, on.gather(factors, steps)) == [pow(number, 20_000, n * n)] * 3
     digits = np.full((5000, 2), 255, np.uint8)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, ClassVar
 
 import gmpy2
 import numpy as np
 import pytest
+from gmpy2 import mpz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.crypto.native import LEVELS, at_level
+from twinveil.crypto.native import tables as tables_module
+from twinveil.crypto.native.arithmetic import Rows
+from twinveil.crypto.native.gmp import Gmp, _column
 from twinveil.crypto.native.residues import Modulus
 from twinveil.crypto.native.tables import FixedBase, Tables, best, in_buckets, multi_exponentiate
 
@@ -79,9 +83,10 @@ def test_any_shape(name: str, bases: int, outputs: int, bits: int) -> None:
     assert multi_exponentiate(residues, exponents, bits).to_ints() == reference(units(bases), exponents)
 
 
+@pytest.mark.parametrize("window", [1, 7, 8, 11])
 @pytest.mark.parametrize("bits", [1, 8, 63, 300])
-def test_fixed_base(modulus: Modulus, bits: int) -> None:
-    base = FixedBase(modulus.residues(units(1)), bits)
+def test_fixed_base(modulus: Modulus, bits: int, window: int) -> None:
+    base = FixedBase(modulus.residues(units(1)), bits, window)
     rng = random.Random(bits)
     exponents = [0, 1, (1 << bits) - 1, *(rng.getrandbits(bits) for _ in range(10))]
     for count in (0, 1, 2, len(exponents)):
@@ -94,11 +99,78 @@ def test_no_entry_is_one(modulus: Modulus, bases: int) -> None:
     """A multiplication by 1 is short: an entry that is 1 would tell digits that are 0 by the time."""
     on = modulus.many
     tables = Tables(modulus.residues(units(bases)))
-    entries = np.arange(len(tables._table) - 1, dtype=np.uint32)  # the last row is for padding alone
+    entries = np.arange(len(tables._entries.rows) - 1, dtype=np.uint32)  # the last row is for padding alone
     entries = entries[np.newaxis]
-    data = on.store(on.gather(tables._table, entries))
+    data = on.store(on.gather(tables._entries.rows, entries))
     shortest = min(int.from_bytes(data[at : at + on.size], "big") for at in range(0, len(data), on.size))
     assert shortest.bit_length() > 2 * N.bit_length() - 40
+
+
+class Measured:
+    """A number whose products write down how long both factors were, in words."""
+
+    seen: ClassVar[set[tuple[int, int]]]
+
+    def __init__(self, number: mpz) -> None:
+        self.number = number
+
+    def __mul__(self, other: Measured | mpz) -> Measured:
+        right = other.number if isinstance(other, Measured) else other
+        self.seen.add((words(self.number), words(right)))
+        return Measured(self.number * right)
+
+    def __rmul__(self, other: mpz) -> Measured:
+        return Measured(other) * self
+
+    def __mod__(self, modulus: mpz) -> Measured:
+        return Measured(self.number % modulus)
+
+
+def words(number: mpz) -> int:
+    return -(-int(number.bit_length()) // 64)
+
+
+class Measuring(Gmp):
+    """Writes down the lengths of all factors of the long loops."""
+
+    def gather(self, table: Rows, index: NDArray[np.uint32]) -> Rows:
+        return super().gather(self._measured(table), index)
+
+    def buckets(self, factors: Rows, digits: NDArray[np.uint8], size: int) -> Rows:
+        return super().buckets(self._measured(factors), digits, size)
+
+    def _measured(self, table: Rows) -> Rows:
+        return np.stack([_column([Measured(u) for u in table[:, 0].tolist()]), table[:, 1]], axis=1)
+
+    def _value(self, u: Measured | mpz, k: mpz) -> mpz:
+        return super()._value(u.number if isinstance(u, Measured) else u, k)
+
+
+@pytest.mark.parametrize("way", ["tables", "buckets"])
+def test_no_digit_makes_a_multiplication_short(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """By gmpy2, of exponents that are all 0, and few of them not: time would tell them.
+
+    Lanes have no short numbers. Found where masks are 1.
+    """
+
+    def short() -> bool:
+        on, exponents = Measuring(mpz(N)), np.zeros((3, 13), np.uint64)
+        exponents[1, 4] = 1
+        exponents[2] = 1
+        bases, Measured.seen = Modulus(mpz(N), on, on).residues(units(13)), set()
+        if way == "tables":
+            made = Tables(bases, 3).products(exponents, 6)
+        else:
+            made = in_buckets(bases, exponents, 6, 3)
+        assert made.to_ints() == reference(units(13), exponents)
+        least = words(mpz(N))
+        # The first product of table entries has two factors below n, whatever the digits.
+        return any(min(pair) < least or (way == "buckets" and pair[0] < 2 * least) for pair in Measured.seen)
+
+    assert not short()
+    if way == "tables":
+        monkeypatch.setattr(tables_module, "_masks", lambda m, on, n: m.residues([1] * n).on(on).rows)
+        assert short()
 
 
 def test_which_way_is_best() -> None:
@@ -135,6 +207,8 @@ def test_what_does_not_fit_is_refused(modulus: Modulus) -> None:
         FixedBase(bases, 10)
     with pytest.raises(ValueError, match=r"fixed base"):
         FixedBase(bases[:1], 0)
+    with pytest.raises(ValueError, match=r"fixed base"):
+        FixedBase(bases[:1], 10, 0)
     for exponent in (-1, 1 << 10):
         with pytest.raises(ValueError, match=r"exponent"):
             FixedBase(bases[:1], 10).powers([exponent])

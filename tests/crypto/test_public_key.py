@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import pickle
 import secrets
 from collections import Counter
@@ -22,11 +21,12 @@ from hypothesis import strategies as st
 from tests.crypto.crypto_keys import secret_key, toy
 from twinveil.crypto import nonces
 from twinveil.crypto.keygen import generate
-from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NoncePool, Rerandomiser, nonce_counts
+from twinveil.crypto.native.tables import base_counts
+from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, Rerandomiser, nonce_counts
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N2, Tally
-from twinveil.errors import AlreadyUsed, InvalidCiphertext, InvalidKey
+from twinveil.errors import InvalidCiphertext, InvalidKey
 from twinveil.parallel import Workers
 from twinveil.params import Params
 
@@ -55,6 +55,8 @@ def test_malformed_ciphertexts_are_refused(case: dict[str, Any]) -> None:
     data = bytes.fromhex(case["data"])
     with pytest.raises(InvalidCiphertext, match=case["error"]):
         key.public_key.parse(data, case["count"])
+    with pytest.raises(InvalidCiphertext, match=case["error"]):
+        key.public_key.parse_array(data, case["count"], Tally())
     width = key.public_key.ciphertext_bytes
     if len(data) == case["count"] * width:
         values = [mpz.from_bytes(data[at : at + width], "big") for at in range(0, len(data), width)]
@@ -151,16 +153,29 @@ def test_rerandomising_keeps_plaintexts_and_changes_bytes(plaintexts: list[int])
     assert tally == expected
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 9])
+def test_arrays_are_what_lists_are(count: int) -> None:
+    data = Encryptor(PUBLIC, Tally()).encrypt(range(count)).to_bytes()
+    tallies = Tally(), Tally()
+    listed = PUBLIC.parse(data, count, tallies[0])
+    array = PUBLIC.parse_array(data, count, tallies[1])
+    assert array.to_ints() == listed
+    assert tallies[0] == tallies[1]
+    assert array.add_plain(range(count)).to_ints() == PUBLIC.add_plain(listed, range(count))
+    fresh = [Rerandomiser(PUBLIC, Tally()).freshen(each).to_bytes() for each in (array, listed)]
+    assert [KEY.decrypt(PUBLIC.parse(each, count)) for each in fresh] == [list(range(count))] * 2
+
+
 class TestFreshCiphertexts:
     fresh = Encryptor(PUBLIC, Tally()).encrypt([1, 2, 3])
 
     def test_cannot_be_forged(self) -> None:
         with pytest.raises(TypeError):
-            FreshCiphertexts(object(), [mpz(1)], 64)
+            FreshCiphertexts(object(), PUBLIC.modulus().residues([1]))
         with pytest.raises(TypeError):
-            FreshCiphertexts(None, [mpz(1)], 64)
+            FreshCiphertexts(None, PUBLIC.modulus().residues([1]))
         with pytest.raises(AttributeError):
-            self.fresh._values = (mpz(1),)
+            self.fresh._values = PUBLIC.modulus().residues([1])
         with pytest.raises(TypeError):
             list(self.fresh)
 
@@ -201,59 +216,25 @@ def test_exponents_of_nonces_have_the_lengths_that_security_rests_on(monkeypatch
         Rerandomiser(PUBLIC, Tally(), more=-1)
 
 
-class TestNoncePool:
-    def test_hands_each_out_once(self) -> None:
-        pool = Rerandomiser(PUBLIC, Tally()).nonces(5)
-        taken = pool.take(2) + pool.take_up_to(9)
-        assert len(set(taken)) == 5
-        with pytest.raises(AlreadyUsed):
-            pool.take(1)
-        assert len(pool) == 0
-
-    def test_is_not_confused_with_another_kind(self) -> None:
-        short, other = KEY.nonces(1), Rerandomiser(secret_key(512).public_key, Tally()).nonces(1)
-        longer = Rerandomiser(PUBLIC, Tally(), more=9).nonces(1)
-        for pool in (short, other, longer):
-            with pytest.raises(ValueError, match="pool"):
-                Rerandomiser(PUBLIC, Tally()).freshen([PUBLIC.raw(1)], pool)
-            assert len(pool) == 1
-        with pytest.raises(ValueError, match="pool"):
-            KEY.encrypt([1], Rerandomiser(PUBLIC, Tally()).nonces(1))
-
-    def test_runs_dry_without_harm(self) -> None:
-        source = Rerandomiser(PUBLIC, Tally())
-        pool = source.nonces(1)
-        fresh = source.freshen([PUBLIC.raw(m) for m in range(3)], pool)
-        assert KEY.decrypt(PUBLIC.parse(fresh.to_bytes(), 3)) == [0, 1, 2]
-        assert len(pool) == 0
-
-    def test_stays_in_its_process(self) -> None:
-        pool = Rerandomiser(PUBLIC, Tally()).nonces(1)
-        with pytest.raises(TypeError):
-            pickle.dumps(pool)
-        with pytest.raises(TypeError):
-            bool(pool)
-        child = os.fork()
-        if child == 0:
-            try:
-                pool.take(1)
-            except AlreadyUsed:
-                os._exit(0)
-            os._exit(1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
 def test_workers_draw_disjoint_nonces() -> None:
-    tally = Tally()
+    tally, values = Tally(), [PUBLIC.raw(0)] * 40
     with Workers.processes(2) as workers:
-        source = Rerandomiser(PUBLIC, tally)
-        source.prepare(workers)
-        before = tally.as_dict()
-        pool = source.nonces(40, workers)
-        assert len(set(pool.take(40))) == 40
-        expected = Tally(before)
-        expected += nonce_counts(PUBLIC.bits, "full", 40)
-        assert tally == expected
+        sent = Rerandomiser(PUBLIC, tally).freshen(values, workers).to_bytes()
+    assert len(set(PUBLIC.parse(sent, 40))) == 40
+    expected = Tally(nonce_counts(PUBLIC.bits, "full", 40))
+    expected.add(MODMUL_N2, 40)
+    assert tally == expected
+
+
+def test_a_process_makes_each_table_once() -> None:
+    """And counts it where it makes it."""
+    public, tally = generate(toy()).public_key, Tally()
+    made = nonces.table(public, "short", tally)
+    assert tally == Tally(base_counts(256, nonces.WINDOW["short"]))
+    assert nonces.table(public, "short", tally) is made
+    assert tally == Tally(base_counts(256, nonces.WINDOW["short"]))
+    others = [nonces.table(public, "full", tally), nonces.table(public, "short", tally, more=1)]
+    assert made not in others
 
 
 def smooth_key() -> SecretKey:
@@ -325,4 +306,3 @@ def test_key_is_shown_by_its_fingerprint_only() -> None:
     assert str(PUBLIC.n) not in repr(PUBLIC)
     assert PUBLIC.fingerprint[:16] in repr(PUBLIC)
     assert pickle.loads(pickle.dumps(PUBLIC)) == PUBLIC  # noqa: S301 - public, to our own workers
-    assert isinstance(KEY.nonces(1), NoncePool)

@@ -7,9 +7,9 @@ import json
 import os
 import pickle
 import secrets
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gmpy2
@@ -19,13 +19,14 @@ from gmpy2 import mpz
 
 import twinveil.crypto.secret_key as module
 from tests.crypto.crypto_keys import secret_key, toy
-from twinveil import parallel
 from twinveil.crypto.keygen import generate
+from twinveil.crypto.native.residues import Residues, powers
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N2, Tally
 from twinveil.errors import InvalidKey, TwinveilError
-from twinveil.parallel import Workers, powers
+from twinveil.native import VARIABLE
+from twinveil.parallel import Workers
 from twinveil.params import Params
 
 KEY = secret_key()
@@ -41,10 +42,9 @@ def ciphertexts(key: SecretKey, plaintexts: list[int]) -> list[mpz]:
 
 
 @pytest.mark.parametrize("bits", [256, 512, 2048])
-@pytest.mark.parametrize("constant_time", [True, False])
-def test_decrypts_what_it_encrypts(bits: int, constant_time: bool) -> None:
+def test_decrypts_what_it_encrypts(bits: int) -> None:
     shared = secret_key(bits)
-    key = SecretKey(shared._p, shared._q, shared.public_key, constant_time=constant_time)
+    key = SecretKey(shared._p, shared._q, shared.public_key)
     n = int(key.public_key.n)
     plaintexts = [0, 1, n - 1, *(secrets.randbelow(n) for _ in range(5))]
     assert key.decrypt(ciphertexts(key, plaintexts)) == plaintexts
@@ -55,19 +55,51 @@ def test_decrypts_what_it_encrypts(bits: int, constant_time: bool) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(
-    ("options", "used"), [({}, "powmod_sec"), ({"constant_time": False}, "powmod")], ids=["default", "shared"]
-)
-def test_secret_exponents_go_through_the_constant_time_power(
-    monkeypatch: pytest.MonkeyPatch, options: dict[str, bool], used: str, threads: int
+def test_secret_exponents_go_through_the_constant_time_power_only(
+    monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    """Decryption has the one power at hand; with the other it would fail."""
-    own = SimpleNamespace(context=gmpy2.context, get_context=gmpy2.get_context)
-    setattr(own, used, getattr(gmpy2, used))
-    key, values = own_key(**options), ciphertexts(KEY, [1, 2, 3])
-    monkeypatch.setattr(parallel, "gmpy2", own)
-    with Workers(ThreadPoolExecutor(threads), threads) as workers:
+    """Both exponents, in this process, for ciphertexts and for the check."""
+    key, values, seen = own_key(), ciphertexts(KEY, [1, 2, 3]), []
+    real = powers
+
+    def watched(works: Any, bits: int) -> Any:
+        seen.append([(len(numbers), set(exponents)) for numbers, exponents in works])
+        assert all(numbers.modulus.many.threads == threads or len(numbers) == 1 for numbers, _ in works)
+        return real(works, bits)
+
+    powmod = gmpy2.powmod
+
+    def public(base: mpz, exponent: int, modulus: mpz) -> mpz:
+        assert exponent.bit_length() < 64, "this power's time tells its exponent"
+        return powmod(base, exponent, modulus)
+
+    monkeypatch.setattr(module, "powers", watched)
+    monkeypatch.setattr(gmpy2, "powmod", public)
+    with Workers.processes(threads) as workers:
         assert key.decrypt(values, workers) == [1, 2, 3]
+    assert seen == [[(count, {p - 1}) for p in (KEY._p, KEY._q)] for count in (3, 1)]
+
+
+def test_both_levels_decrypt_the_same(tmp_path: Path) -> None:
+    """In another process, by gmpy2 alone."""
+    KEY.save(tmp_path / "secret_key.json")
+    plaintexts = [secrets.randbelow(int(KEY.public_key.n)) for _ in range(9)]
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from twinveil.crypto.native.level import level; from twinveil.crypto.secret_key import SecretKey\n"
+        "key = SecretKey.load(Path(sys.argv[1]), insecure_small_key=True)\n"
+        "print(level(), *key.decrypt(key.public_key.parse(bytes.fromhex(sys.argv[2]), 9)))"
+    )
+    sent = KEY.encrypt(plaintexts).to_bytes().hex()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "secret_key.json"), sent],
+        env=os.environ | {VARIABLE: "off", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == ["gmpy2", *map(str, plaintexts)]
 
 
 def test_plaintexts_are_taken_modulo_n() -> None:
@@ -87,7 +119,7 @@ def test_operations_are_counted_exactly() -> None:
     assert key.tally == Tally(SecretKey.decrypt_counts(20))
     assert SecretKey.decrypt_counts(0) == {}
     key = own_key()
-    key.encrypt([1, 2, 3], key.nonces(3))
+    key.encrypt([1, 2, 3])
     assert key.tally[MODMUL_N2] == 6
 
 
@@ -96,7 +128,16 @@ def test_threads_give_the_same() -> None:
     with Workers.processes(2) as workers:
         key = own_key()
         assert key.decrypt(ciphertexts(key, plaintexts), workers) == plaintexts
-        assert len(key.nonces(5, workers)) == 5
+        assert (
+            KEY.decrypt(KEY.public_key.parse(key.encrypt(plaintexts, workers).to_bytes(), 37)) == plaintexts
+        )
+
+
+def flipped(numbers: Residues, victim: int, bit: int) -> Residues:
+    """With one bit of one number wrong."""
+    wrong = numbers.to_ints()
+    wrong[victim] = wrong[victim].bit_flip(bit) % numbers.modulus.n_squared
+    return numbers.modulus.residues(wrong)
 
 
 class TestFaults:
@@ -114,10 +155,10 @@ class TestFaults:
         key, calls = own_key(), iter(range(9))
         real = powers
 
-        def faulty(bases: list[mpz], *rest: Any) -> list[mpz]:
-            results = real(bases, *rest)
-            if next(calls) == half:
-                results[victim] = results[victim].bit_flip(200)
+        def faulty(works: Any, bits: int) -> list[Residues]:
+            results = real(works, bits)
+            if not next(calls):
+                results[half] = flipped(results[half], victim, 200)
             return results
 
         monkeypatch.setattr(module, "powers", faulty)
@@ -129,18 +170,43 @@ class TestFaults:
         key, calls = own_key(), iter(range(9))
         real = powers
 
-        def faulty(bases: list[mpz], *rest: Any) -> list[mpz]:
-            if next(calls) == half:
-                bases = [bases[0].bit_flip(3), *bases[1:]]
-            return real(bases, *rest)
+        def faulty(works: Any, bits: int) -> list[Residues]:
+            if not next(calls):
+                works[half] = flipped(works[half][0], 0, 3), works[half][1]
+            return real(works, bits)
 
         monkeypatch.setattr(module, "powers", faulty)
         self.refused(key)
 
+    @pytest.mark.parametrize("half", [0, 1])
+    def test_in_an_exponent(self, half: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that is 0 gives the plaintexts 0, of which sums are right: the check has a power of its own."""
+        key, calls = own_key(), iter(range(9))
+        real = powers
+
+        def faulty(works: Any, bits: int) -> list[Residues]:
+            if not next(calls):
+                works[half] = works[half][0], [0] * len(works[half][1])
+            return real(works, bits)
+
+        monkeypatch.setattr(module, "powers", faulty)
+        self.refused(key)
+
+    def test_in_a_reduction(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        key, calls = own_key(), iter(range(9))
+        real = SecretKey._reduced
+
+        def faulty(self: SecretKey, *arguments: Any) -> list[Residues]:
+            p_side, q_side = real(self, *arguments)
+            return [p_side if next(calls) else flipped(p_side, 1, 17), q_side]
+
+        monkeypatch.setattr(SecretKey, "_reduced", faulty)
+        self.refused(key)
+
     def test_in_a_constant(self) -> None:
         key = own_key()
-        (p, square, factor), other = key._halves
-        key._halves = ((p, square, factor + 1), other)
+        (p, factor), other = key._halves
+        key._halves = ((p, factor + 1), other)
         self.refused(key)
         key = own_key()
         key._p_inverse += 1
@@ -148,7 +214,7 @@ class TestFaults:
 
     def test_in_the_check_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
         key = own_key()
-        monkeypatch.setattr(module, "multi_exponentiate", lambda *_: [mpz(2)])
+        monkeypatch.setattr(module, "multi_exponentiate", lambda bases, *_: bases[:1])
         self.refused(key)
 
 
@@ -170,7 +236,7 @@ class TestFiles:
         KEY.save(path)
         assert path.stat().st_mode & 0o777 == 0o600
         assert [p.name for p in tmp_path.iterdir()] == [path.name]
-        loaded = SecretKey.load(path, toy())
+        loaded = SecretKey.load(path, insecure_small_key=True)
         assert loaded.public_key == KEY.public_key
         assert loaded.decrypt(ciphertexts(KEY, [11])) == [11]
 
@@ -194,7 +260,7 @@ class TestFiles:
         path = tmp_path / "secret_key.json"
         (tmp_path / f".{path.name}.{os.getpid()}").touch()  # in a container every start has the same number
         KEY.save(path)
-        assert SecretKey.load(path, toy()).public_key == KEY.public_key
+        assert SecretKey.load(path, insecure_small_key=True).public_key == KEY.public_key
 
     def test_is_whole_or_absent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(_: int) -> None:
@@ -211,7 +277,7 @@ class TestFiles:
         KEY.save(path)
         path.chmod(mode)
         with pytest.raises(InvalidKey, match="open to others"):
-            SecretKey.load(path, toy())
+            SecretKey.load(path, insecure_small_key=True)
 
     def test_is_not_left_where_no_permissions_are_kept(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -235,7 +301,7 @@ class TestFiles:
         path.write_text(text)
         path.chmod(0o600)
         with pytest.raises(InvalidKey):
-            SecretKey.load(path, toy())
+            SecretKey.load(path, insecure_small_key=True)
 
 
 def broken() -> dict[str, tuple[int, int, PublicKey]]:

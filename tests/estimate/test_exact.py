@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from tests.crypto.crypto_keys import secret_key, toy
-from tests.networks import few_of, random_model, small_icnn_model
-from tests.protocol.test_engines import images, small_random
-from twinveil.crypto.multiexp_fixed import FIXED_GROUP
-from twinveil.crypto.multiexp_schedule import Tables
-from twinveil.crypto.tally import MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2, Tally
-from twinveil.estimate.bounds import bounds
-from twinveil.estimate.cost import Costs, total
-from twinveil.estimate.query import estimate
-from twinveil.estimate.wire import round_bytes
-from twinveil.network.plan import Plan, QuantisedModel
-from twinveil.parallel import INLINE, Workers
-from twinveil.params import Params
-from twinveil.protocol.packed.layout import PackedLayout
+from tests.crypto.crypto_keys import secret_key
+from tests.networks import few_of, random_image, random_model, small_icnn_model
+from tests.protocol.packed.default import default_plan
+from twinveil.crypto.tally import Tally
+from twinveil.estimate.cost import Cost, Costs
+from twinveil.estimate.query import estimate, import_cost
+from twinveil.network.plan import QuantisedModel
+from twinveil.protocol.meter import Meter
+from twinveil.protocol.turns import COMMIT
 from twinveil.rehearsal.clouds import Answered, Clouds
+from twinveil.rounds.counted import CountedPeer, Traffic
+from twinveil.rounds.observer import Observer
+from twinveil.rounds.peer import Peer
+from twinveil.rounds.scripted import Script
+from twinveil.rounds.wire import round_bytes
 from twinveil.rpc import rounds_pb2 as pb
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def two_workers() -> Iterator[Workers]:
-    with Workers.processes(2) as workers:
-        yield workers
+class CountedClouds(Clouds):
+    """traffic: of each conversation, in the order in which they began."""
+
+    def __post_init__(self) -> None:
+        self.counted: list[CountedPeer] = []
+        self._before = Tally(self.secret.tally.as_dict())
+        super().__post_init__()
+        self.imported = Tally(self.machine.tally.as_dict()), _difference(self.secret.tally, self._before)
+
+    def peer(self, script: Callable[[pb.Round], Script], s1: Observer, s2: Observer) -> Peer:
+        self.counted.append(CountedPeer(super().peer(script, s1, s2)))
+        return self.counted[-1]
+
+
+def _difference(after: Tally, before: Tally) -> Tally:
+    return Tally({kind: count - before[kind] for kind, count in after.as_dict().items()})
 
 
 def agree(costs: Costs, answered: Answered) -> None:
@@ -40,34 +52,44 @@ def agree(costs: Costs, answered: Answered) -> None:
     assert set(costs) == set(s1.functions)
     assert set(s2.functions) <= set(costs)
     for name, cost in costs.items():
-        traffic = s1.peer.by_label[name]
-        found = (traffic.sent, traffic.received, traffic.messages)
-        assert (name, cost.sent, cost.received, cost.messages) == (name, *found)
+        assert (name, *_traffic(cost)) == (name, *_seen(s1.peer.by_label.get(name, Traffic())))
         assert (name, cost.s1) == (name, s1.functions[name].operations)
-        at_s2 = s2.functions[name].operations if name in s2.functions else Tally()
-        assert (name, cost.s2) == (name, at_s2)
+        assert (name, cost.s2) == (name, _operations(s2, name))
+
+
+def _traffic(cost: Cost) -> tuple[int, int, int]:
+    return cost.sent, cost.received, cost.messages
+
+
+def _seen(traffic: Traffic) -> tuple[int, int, int]:
+    return traffic.sent, traffic.received, traffic.messages
+
+
+def _operations(meter: Meter, name: str) -> Tally:
+    return meter.functions[name].operations if name in meter.functions else Tally()
 
 
 def compare(
-    model: QuantisedModel,
-    engine: str = "packed",
-    pictures: int = 1,
-    label_only: bool = False,
-    workers: Workers | None = None,
-    key_bits: int = 512,
+    model: QuantisedModel, engine: str, pictures: int = 1, label_only: bool = False, key_bits: int = 512
 ) -> None:
-    clouds = Clouds(model, secret_key(key_bits), (engine,), workers or INLINE)
-    count = workers.count if workers else 1
-    options = {"pictures": pictures, "workers": count, "label_only": label_only}
-    costs = estimate(model.plan, clouds.params, engine, **options)
-    for seed in (0, 1):
-        batch = images(model, pictures, seed)
-        agree(costs, clouds.classify(batch, engine, label_only))
+    clouds = CountedClouds(model, secret_key(key_bits), (engine,))
+    made = import_cost(model.plan, clouds.params, engine)
+    assert _traffic(made) == _seen(clouds.counted[0].total())
+    assert (made.s1, made.s2) == clouds.imported
+    batch = np.stack([random_image(model.plan, seed) for seed in range(pictures)])
+    costs = estimate(model.plan, clouds.params, engine, pictures=pictures, label_only=label_only)
+    agree(costs, clouds.classify(batch, engine, label_only))
+
+
+def small_random(seed: int) -> QuantisedModel:
+    """A random network of at most 300 products."""
+    models = (random_model(1000 * seed + attempt) for attempt in range(1000))
+    return next(m for m in models if sum(m.plan.products(node) for node in m.plan.linear_nodes) <= 300)
 
 
 @pytest.mark.parametrize("seed", few_of(12, 6))
 def test_packed_on_random_networks(seed: int) -> None:
-    compare(random_model(seed), pictures=1 + seed % 3, label_only=seed % 2 == 1)
+    compare(random_model(seed), "packed", 1 + seed % 3, label_only=seed % 2 == 1)
 
 
 @pytest.mark.parametrize("seed", few_of(6, 4))
@@ -76,84 +98,51 @@ def test_textbook_on_random_networks(seed: int) -> None:
 
 
 def test_packed_inception_at_another_size() -> None:
-    compare(small_icnn_model(3), key_bits=768)
+    compare(small_icnn_model(3), "packed", key_bits=768)
 
 
-def test_packed_on_two_workers(two_workers: Workers) -> None:
-    compare(small_icnn_model(5), workers=two_workers)
+def test_a_model_for_both_engines() -> None:
+    """One conversation, one commitment."""
+    model = small_random(0)
+    clouds = CountedClouds(model, secret_key(512), ("packed", "textbook"))
+    packed, textbook = (import_cost(model.plan, clouds.params, engine) for engine in ("packed", "textbook"))
+    traffic, commit = clouds.counted[0].total(), (COMMIT.sent, COMMIT.received, 2)
+    whole = zip(_traffic(packed), _traffic(textbook), commit, strict=True)
+    assert _seen(traffic) == tuple(first + second - once for first, second, once in whole)
+
+
+def test_the_default_network_at_2048_bits() -> None:
+    """Random integers in the published network's plan; label only."""
+    plan, source = default_plan(), np.random.default_rng(0)
+    weights = {node.name: source.integers(-128, 128, plan.weight_shape(node)) for node in plan.linear_nodes}
+    biases = {node.name: source.integers(-999, 999, plan.weight_shape(node)[0]) for node in plan.linear_nodes}
+    compare(QuantisedModel(plan, weights, biases), "packed", label_only=True, key_bits=2048)
 
 
 def test_a_wrong_plan_does_not_agree() -> None:
     model, other = random_model(0), random_model(1)
     clouds = Clouds(model, secret_key(512))
-    answered = clouds.classify(images(model, 1, 0))
+    answered = clouds.classify(random_image(model.plan, 0)[None])
+    agree(estimate(model.plan, clouds.params), answered)
     with pytest.raises(AssertionError):
         agree(estimate(other.plan, clouds.params), answered)
-
-
-def test_tables_are_made_once_a_model() -> None:
-    model = random_model(2)
-    clouds = Clouds(model, secret_key(512))
-    wanted = Tally()
-    for layer in PackedLayout(model.plan, 512, 40).layers.values():
-        chunks, bases, _ = layer.kernel_slots.shape
-        for _ in range(chunks):
-            wanted += Tables(min(FIXED_GROUP, bases), 1).table_counts(bases)
-    for seed in (0, 1):
-        clouds.classify(images(model, 1, seed))
-        assert clouds.s1.tables.tally == wanted
-
-
-@pytest.mark.heavy
-def test_the_default_network_at_2048_bits() -> None:
-    """One real query of the published network, in memory."""
-    compare(default_model(), key_bits=2048)
-
-
-def default_model() -> QuantisedModel:
-    """The default ICNN with random integers in its plan."""
-    from owner.training.icnn import ICNN
-    from owner.training.tracing import trace
-
-    plan: Plan = trace(ICNN((1, 28, 28), 10), (1, 28, 28)).plan
-    source = np.random.default_rng(0)
-    weights = {node.name: source.integers(-3, 4, plan.weight_shape(node)) for node in plan.linear_nodes}
-    biases = {node.name: source.integers(-9, 9, plan.weight_shape(node)[0]) for node in plan.linear_nodes}
-    return QuantisedModel(plan, weights, biases)
-
-
-def test_the_default_network_before_anything_runs() -> None:
-    model = default_model()
-    costs = estimate(model.plan, Params(2048))
-    assert total(costs).bytes < 90e6
-    online = sum(cost.messages for name, cost in costs.items() if name != "ahead")
-    assert online + 2 <= 40  # with the user's request and its answer
 
 
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 16383, 16384, 1 << 21])
 def test_sizes_on_the_wire(length: int) -> None:
     made = pb.Round(masked_sums=pb.MaskedSums(ciphertexts=bytes(length)))
     assert round_bytes("masked_sums", ciphertexts=length) == made.ByteSize()
-    opening = pb.OpenQuery(protocol_version=length, engine="e" * (length % 300), pictures=3)
-    sizes = {"protocol_version": length, "engine": length % 300, "pictures": 3}
-    assert round_bytes("open_query", **sizes) == pb.Round(open_query=opening).ByteSize()
+    spend = pb.Spend(
+        protocol_version=length,
+        bind=pb.Bind(query_id=bytes(length % 300), label_only=bool(length)),
+        items=[pb.Spend.Item(session_id=bytes(3), number=number) for number in (0, length)],
+    )
+    sizes = round_bytes(
+        "spend",
+        protocol_version=length,
+        bind={"query_id": length % 300, "label_only": int(bool(length))},
+        items=[{"session_id": 3, "number": number} for number in (0, length)],
+    )
+    assert sizes == pb.Round(spend=spend).ByteSize()
     with pytest.raises(KeyError):
         round_bytes("masked_sums", labels=length)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_bounds_count_what_is_performed(seed: int) -> None:
-    model = random_model(seed)
-    layout = PackedLayout(model.plan, 512, 40)
-    found = {bound.what: bound for bound in bounds(layout)}
-    sums = found["decryptions ahead"].ours + found["decryptions online"].ours
-    performed = total(estimate(model.plan, toy(512))).s1
-    products = found["multiplications ahead"].ours + found["multiplications online"].ours
-    # The rest of S1's multiplications: masks, nonces, checks.
-    assert products < sum(performed[kind] for kind in (MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2))
-    assert sums == layout_sums(layout)
-    assert all(bound.ratio >= 1 for name, bound in found.items() if name.startswith("decryptions"))
-
-
-def layout_sums(layout: PackedLayout) -> int:
-    return sum(layer.ahead_sums + layer.online_sums for layer in layout.layers.values())

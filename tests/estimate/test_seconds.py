@@ -1,30 +1,18 @@
-"""Seconds and memory that follow from a cost: what workers share, what one core does, what stays live."""
+"""Seconds that follow from a cost: what workers share, what one core does, what the link takes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from tests.crypto import crypto_keys
-from tests.estimate.two_processes import growth
 from tests.networks import small_icnn_model
-from tests.protocol.test_engines import images, small_random
-from twinveil.crypto import secret_key
-from twinveil.crypto.multiexp_fixed import _run_fixed
-from twinveil.crypto.tally import KINDS, POWER_P2, Tally
+from twinveil.crypto.tally import KINDS
 from twinveil.estimate.cost import total
 from twinveil.estimate.machine import Machine
-from twinveil.estimate.query import estimate
-from twinveil.estimate.seconds import of_query, query_memory
-from twinveil.network.plan import IMAGE, Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
-from twinveil.parallel import Workers
+from twinveil.estimate.query import ahead, estimate, online
+from twinveil.estimate.seconds import USER_MESSAGES, Link, of_function, of_functions, pace, rounds, wall
 from twinveil.params import Params
-from twinveil.rehearsal.clouds import Clouds
-
-pytestmark = pytest.mark.slow
 
 MACHINE = Machine(
     cores=2,
@@ -34,61 +22,17 @@ MACHINE = Machine(
     prepare=1e-7,
     transfer=1e-7,
     base=1e-2,
+    product=1e-9,
     byte=1e-9,
 )
-
-
-class Spy(Workers):
-    """Two workers in this process; tally: what they were handed."""
-
-    def __init__(self) -> None:
-        super().__init__(count=2)
-        self.tally = Tally()
-
-    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        items = list(items)
-        results = super().map(function, items)
-        for item, result in zip(items, results, strict=True):
-            if function is _run_fixed:
-                _, schedule, parcel = item
-                bases = len(parcel.bases) // len(parcel.modulus)
-                self.tally += schedule.power_counts(bases, parcel.outputs, parcel.bits)
-            else:
-                self.tally += result[1]
-        return results
-
-
-@pytest.mark.parametrize(
-    ("engine", "model", "pictures"),
-    [
-        ("packed", small_icnn_model(3), 1),
-        ("packed", small_random(0), 3),
-        ("textbook", small_random(0), 1),
-        ("textbook", small_random(4), 1),
-    ],
-)
-def test_what_workers_share(
-    monkeypatch: pytest.MonkeyPatch, engine: str, model: QuantisedModel, pictures: int
-) -> None:
-    s1, s2, powers, own = Spy(), Spy(), secret_key.powers, crypto_keys.secret_key(512)
-
-    def watched(values: Any, exponent: Any, modulus: Any, threads: int = 1, *rest: Any) -> Any:
-        s2.tally.add(POWER_P2, len(values) if threads > 1 and len(values) > 1 else 0)
-        return powers(values, exponent, modulus, threads, *rest)
-
-    clouds = Clouds(model, own, (engine,), s1, s2)
-    monkeypatch.setattr(secret_key, "powers", watched)
-    clouds.classify(images(model, pictures, 0), engine)
-    whole = total(estimate(model.plan, clouds.params, engine, pictures=pictures, workers=2))
-    assert (s1.tally, s2.tally) == (whole.s1_shared, whole.s2_shared)
+PLAN = small_icnn_model(3).plan
 
 
 @pytest.mark.parametrize("engine", ["packed", "textbook"])
 def test_more_cores_do_not_help_what_one_core_does(engine: str) -> None:
-    plan = small_icnn_model(3).plan
-    costs = estimate(plan, Params(2048), engine)
+    costs = estimate(PLAN, Params(2048), engine)
     for cores in (1, 2, 1000):
-        seconds = of_query(costs, replace(MACHINE, cores=cores))
+        seconds = of_functions(costs, replace(MACHINE, cores=cores))
         for name, cost in costs.items():
             integers = cost.s1.seconds(MACHINE.costs) + cost.s2.seconds(MACHINE.costs)
             shared = cost.s1_shared.seconds(MACHINE.costs) + cost.s2_shared.seconds(MACHINE.costs)
@@ -97,33 +41,38 @@ def test_more_cores_do_not_help_what_one_core_does(engine: str) -> None:
 
 
 def test_s1_of_the_textbook_works_alone() -> None:
-    costs = estimate(small_icnn_model(3).plan, Params(2048), "textbook")
-    seconds = of_query(costs, replace(MACHINE, cores=1000))
-    for name in ("SCVL", "SACT", "SACT+SMAP", "SCT"):
+    costs = estimate(PLAN, Params(2048), "textbook")
+    seconds = of_functions(costs, replace(MACHINE, cores=1000))
+    for name in ("SCVL", "SACT", "SCT"):
         assert seconds[name].wall >= costs[name].s1.seconds(MACHINE.costs) > 0
 
 
-def small(*nodes: Conv | Relu | MaxPool | Dense) -> Plan:
-    return Plan((1, 14, 14), 8, nodes, 0)
+def test_a_picture_of_the_packed_engine_takes_no_big_integer() -> None:
+    costs = online(estimate(PLAN, Params(2048), label_only=True), "packed")
+    assert total(costs).s1.total == total(costs).s2.total == 0
+    assert set(ahead(costs, "packed")) == set()
 
 
-@pytest.mark.parametrize(
-    "plan",
-    [
-        pytest.param(small(Dense("dense", IMAGE, 72, 8, 22)), marks=pytest.mark.heavy),
-        small(
-            Conv("conv", IMAGE, 6, (3, 3), 1, 0, 8, 20),
-            Relu("relu", "conv", 5, 8),
-            MaxPool("pool", "relu", 3, 3, 0),
-            Dense("dense", "pool", 3, 8, 22),
-        ),
-    ],
-    ids=["products", "circuits"],
-)
-def test_memory_of_a_textbook_query(plan: Plan) -> None:
-    """Measured in a process of each cloud's own; what is loaded late is allowed for."""
-    params = Params(1024, insecure_small_key=True)
-    forecast = query_memory(estimate(plan, params, "textbook"), plan, params.key_bits, "textbook")
-    for role, measured in growth(plan, params.key_bits).items():
-        assert forecast[role] < 1.5 * measured, role
-        assert measured < 1.5 * forecast[role] + (4 << 20), role
+def test_a_link_takes_latency_a_message_and_bytes_over_bandwidth() -> None:
+    cost = total(online(estimate(PLAN, Params(2048)), "packed"))
+    here, there = (of_function(cost, MACHINE, link).wall for link in (Link(), Link(0.02, 1e6)))
+    assert there - here == pytest.approx(0.02 * cost.messages + 8 * cost.bytes / 1e6)
+
+
+def test_items_come_as_fast_as_the_link_or_the_cores() -> None:
+    costs = ahead(estimate(PLAN, Params(2048)), "packed")
+    alone = of_functions(costs, MACHINE)
+    work = sum(each.processor for each in alone.values())
+    assert pace(costs, MACHINE) == pytest.approx(work / 2)
+    assert pace(costs, MACHINE) < wall(alone)
+    assert pace(costs, MACHINE, Link(1.0)) == pace(costs, MACHINE)
+    slow, sent = pace(costs, MACHINE, Link(0.0, 1e3)), total(costs).sent
+    assert slow == pytest.approx(8 * sent / 1e3)
+    assert slow > work
+
+
+def test_rounds_are_those_of_the_picture_and_the_users() -> None:
+    costs = estimate(PLAN, Params(2048))
+    after = online(costs, "packed")
+    assert rounds(after) == USER_MESSAGES + total(after).messages
+    assert total(after).messages < total(costs).messages

@@ -115,7 +115,7 @@ def _services(folder: Path, world: World, rig: Rig, contact: Contact) -> Mapping
     plan, public = tiny_plan(), world.public
     catalogue = CatalogueFile(folder / "owner")
     with catalogue.adding(
-        CatalogueEntry("tiny", "1", plan, tiny_card(), ("packed",), False, public.fingerprint)
+        CatalogueEntry("tiny", "1", plan, tiny_card(), ("packed",), False, public.fingerprint, bytes(16))
     ):
         pass
     # Models that may be removed.

@@ -22,7 +22,7 @@ from owner.catalogue import CatalogueEntry, CatalogueFile
 from owner.sealing.rig import Rig
 from owner.sealing.unseal import opened
 from owner.training.datasets import _idx, load_data_set
-from tests.crypto.crypto_keys import secret_key, toy
+from tests.crypto.crypto_keys import secret_key
 from tests.fuzz import mutate
 from tests.fuzz.fuzz_files import PICTURE, Target, tiny_card
 from tests.security.world import World, tiny_model, tiny_plan
@@ -219,7 +219,7 @@ def _pins(folder: Path) -> Read:
 def _secret_key(folder: Path) -> Read:
     file = folder / "secret_key.json"
     secret_key().save(file)
-    return lambda: own_key(file, toy())
+    return lambda: own_key(file, None, insecure_small_key=True)
 
 
 def _model(folder: Path) -> Read:
@@ -260,7 +260,7 @@ def _catalogue_files(folder: Path) -> Read:
     catalogue = CatalogueFile(folder)
     fingerprint = secret_key().public_key.fingerprint
     with catalogue.adding(
-        CatalogueEntry("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, fingerprint)
+        CatalogueEntry("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, fingerprint, bytes(16))
     ):
         pass
     [file] = folder.rglob("*.json")

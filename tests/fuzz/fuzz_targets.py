@@ -18,7 +18,7 @@ from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
 from twinveil.protocol.textbook.circuits import label
-from twinveil.rounds.chunks import Assembler, MessageLimits, cut, parse
+from twinveil.rounds.chunks import Assembler, cut, parse
 from twinveil.rounds.scripted import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -62,7 +62,7 @@ def _wire(world: World) -> Iterator[tuple[str, Target]]:
         conversation.handle(mutate.of_message(pb.Round(prepare=pb.Prepare(base_ot=bytes(4096))), source))
 
     def stream(source: random.Random) -> None:
-        assembler = Assembler(MessageLimits(1 << 16, 1 << 17))
+        assembler = Assembler(1 << 16)
         data = opening.SerializeToString()
         chunks = [chunk for sequence in range(3) for chunk in cut(data, sequence)]
         at = source.randrange(3)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.garbling.garbled import session
+from tests.garbling.implementations import use
 from twinveil.errors import AlreadyUsed, InvalidMessage, OutOfOrder
 from twinveil.garbling import garbler
 from twinveil.garbling.ahead import Circuit, EvaluatorHalf, GarblerHalf, Offer
@@ -26,6 +27,7 @@ from twinveil.garbling.hashing import Hash
 from twinveil.garbling.labels import words, xor_all
 from twinveil.garbling.ot_extension import ExtensionSender
 from twinveil.garbling.outputs import Integers
+from twinveil.garbling.portable import Portable
 from twinveil.ring import modulo, pack_words, packed_bytes, unpack_words
 
 Inputs = Mapping[str, Wires]
@@ -164,6 +166,7 @@ def test_both_shares_are_uniform_whatever_the_value() -> None:
 
 def test_masks_that_are_the_bits_of_the_labels_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A twin without a hash: shares are right, and sums of labels that S2 has."""
+    use(monkeypatch, Portable)
     monkeypatch.setattr(
         "twinveil.garbling.hashing.Hash.labels", lambda self, first, half, labels: labels.copy()
     )
@@ -194,6 +197,7 @@ def same_masks() -> bool:
 def test_every_output_has_its_own_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not same_masks()
     # A twin that counts no instances, as if a tweak could serve twice.
+    use(monkeypatch, Portable)
     labels = Hash.labels
     monkeypatch.setattr(Hash, "labels", lambda hash_, first, half, own: labels(hash_, 0, half, own))
     assert same_masks()

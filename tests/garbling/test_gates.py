@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.garbling.garbled import run_both, shapes
+from tests.garbling.implementations import use
 from twinveil.errors import AlreadyUsed, InvalidMessage
 from twinveil.garbling import hashing, ideal
 from twinveil.garbling.circuit import Counts, Program, count, flatten, split
@@ -22,6 +23,7 @@ from twinveil.garbling.evaluator import Evaluator, evaluate
 from twinveil.garbling.garbler import Garbler, garble
 from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.labels import random_labels, words
+from twinveil.garbling.portable import Portable
 
 Inputs = Mapping[str, Wires]
 BLOCK, CHUNK = hashing.BLOCK, hashing.CHUNK
@@ -237,7 +239,7 @@ def test_permute_bits_of_inputs_are_balanced() -> None:
 def test_secrets_stay_out_of_repr_and_pickle() -> None:
     garbling = garble(two_layers, *SHAPES)
     backend = Garbler(os.urandom(16), np.zeros(0, np.uint64))
-    reader = Evaluator(hashing.Keys(os.urandom(16)), np.zeros(0, np.uint64))
+    reader = Evaluator(Portable(os.urandom(16)), np.zeros(0, np.uint64))
     assert repr(garbling) == "Garbling(42 AND gates)"
     assert repr(backend) == "Garbler(0 gates)"
     assert repr(reader) == "Evaluator(0 gates)"
@@ -252,6 +254,7 @@ Ledger = list[tuple[int, bytes]]
 def record(monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """What each key encrypts from now on: the key as an integer, and 16 bytes."""
     ledger: Ledger = []
+    use(monkeypatch, Portable)
     aes = hashing.aes
 
     def cipher(key: bytes) -> hashing.Encrypt:
@@ -308,7 +311,7 @@ def test_tweaks_are_two_for_each_instance_of_a_block(monkeypatch: pytest.MonkeyP
     """With all labels 0 the second word of what AES gets is the tweak; calls go on counting instances."""
     seen = record(monkeypatch)
     sizes = (2 * CHUNK + 7, 1, 50)
-    backend = Evaluator(hashing.Keys(bytes(16)), np.zeros(4 * sum(sizes), np.uint64))
+    backend = Evaluator(Portable(bytes(16)), np.zeros(4 * sum(sizes), np.uint64))
     for size in sizes[:2]:
         wires = backend.constant(np.zeros((1, size), np.bool_))
         backend.and_(wires, wires)

@@ -7,32 +7,19 @@ import pickle
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from tests.garbling.implementations import (
+    IMPLEMENTATIONS,
+    here,
+    instance_hash,
+    integers,
+    reference_sigma,
+)
 from twinveil.garbling import hashing
 from twinveil.garbling.hashing import BLOCK, CHUNK, Hash, Keys, block_key, next_block
-from twinveil.garbling.labels import LABEL, Choice, random_labels, words
-
-
-def reference_sigma(label: int) -> int:
-    """On 128-bit integers whose low 64 bits are xL, the first word."""
-    left, right = label & (1 << 64) - 1, label >> 64
-    return (left ^ right) | left << 64
-
-
-def reference_hash(key: bytes, label: int, tweak: int) -> int:
-    x = reference_sigma(label) ^ tweak << 64
-    cipher = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305
-    return int.from_bytes(cipher.update(x.to_bytes(16, "little")), "little") ^ x
-
-
-def label_array(values: list[int]) -> np.ndarray:
-    return np.frombuffer(b"".join(value.to_bytes(16, "little") for value in values), LABEL)
-
-
-def integers(labels: np.ndarray) -> list[int]:
-    return [int.from_bytes(word.tobytes(), "little") for word in words(labels)]
-
+from twinveil.garbling.labels import LABEL, random_labels, words
+from twinveil.garbling.portable import Choice
+from twinveil.garbling.primitives import Primitives
 
 ZERO, SOME, ONES = "00" * 16, "000102030405060708090a0b0c0d0e0f", "ff" * 16
 KNOWN = [
@@ -46,26 +33,29 @@ KNOWN = [
 ]
 
 
+@pytest.mark.parametrize("made", IMPLEMENTATIONS)
 @pytest.mark.parametrize(("start", "instance", "half", "label", "expected"), KNOWN)
-def test_known_answers(start: str, instance: int, half: int, label: str, expected: str) -> None:
+def test_known_answers(
+    start: str, instance: int, half: int, label: str, expected: str, made: type[Primitives]
+) -> None:
     labels = words(np.frombuffer(bytes.fromhex(label), LABEL))
-    assert Hash(Keys(bytes.fromhex(start))).labels(instance, half, labels).tobytes().hex() == expected
+    assert here(made)(bytes.fromhex(start)).hash(instance, half, labels).tobytes().hex() == expected
 
 
+@pytest.mark.parametrize("made", IMPLEMENTATIONS)
 @pytest.mark.parametrize("first", [0, 1, BLOCK - 1, 7 * BLOCK, 7 * BLOCK + 5])
 @pytest.mark.parametrize("count", [0, 1, 7, BLOCK, BLOCK + 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
-def test_equals_the_reference_across_blocks_and_chunks(first: int, count: int) -> None:
+def test_equals_the_reference_across_blocks_and_chunks(
+    first: int, count: int, made: type[Primitives]
+) -> None:
     start, labels = os.urandom(16), random_labels(count)
-    made = Hash(Keys(start))
+    under_test = here(made)(start)
     for half in (0, 1):
-        result = integers(made.labels(first, half, words(labels)).reshape(-1).view(LABEL))
+        result = integers(under_test.hash(first, half, words(labels)))
         assert len(result) == count
         edges = {edge + step for edge in (0, BLOCK, CHUNK, count) for step in range(-2, 2)}
         for at in (edges | {edge - first % BLOCK for edge in edges}) & {*range(count)}:
-            number, place = divmod(first + at, BLOCK)
-            key = (int.from_bytes(start, "little") ^ number).to_bytes(16, "little")
-            label = integers(labels[at : at + 1])[0]
-            assert result[at] == reference_hash(key, label, 2 * place + half)
+            assert result[at] == instance_hash(start, first + at, half, integers(labels[at : at + 1])[0])
 
 
 def test_keys_set_up_ahead_kept_and_forgotten_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.garbling.garbled import run_garbled
+from tests.garbling.implementations import use
 from twinveil.errors import InvalidMessage, OutOfOrder
 from twinveil.garbling import gadgets, hashing, ideal, ot_extension
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
-from twinveil.garbling.bit_matrix import transpose
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.circuit import flatten
 from twinveil.garbling.hashing import BLOCK, Encrypt, Hash, Keys
@@ -28,6 +28,7 @@ from twinveil.garbling.ot_extension import (
     masked_bytes,
     prepare_bytes,
 )
+from twinveil.garbling.portable import Portable
 
 SESSION = b"session"
 
@@ -163,6 +164,7 @@ def test_keys_never_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
         used.append(key)
         return aes(key)
 
+    use(monkeypatch, Portable)
     monkeypatch.setattr(hashing, "aes", recorded)
     for session in (b"one", b"two"):
         receiver, _ = pair(session)
@@ -282,14 +284,6 @@ def reference_pads(
         np.frombuffer(label.to_bytes(16, "little"), np.uint64).reshape(1, 2) for label in (q, q ^ delta)
     ]
     return b"".join(Hash(Keys(start)).labels(index, 0, label).tobytes() for label in labels)
-
-
-@pytest.mark.parametrize("size", [1, 3, 16, 4095, 4096, 4097, 9000])
-def test_transpose(size: int) -> None:
-    rows = np.frombuffer(os.urandom(128 * size), np.uint8).reshape(128, size)
-    bits = np.unpackbits(rows, axis=1, bitorder="little")
-    expected = np.packbits(bits.T, axis=1, bitorder="little")
-    np.testing.assert_array_equal(transpose(rows), expected)
 
 
 def test_secrets_stay_out_of_repr_and_pickle() -> None:

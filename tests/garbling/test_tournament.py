@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.garbling.garbled import run_both
+from tests.garbling.pools import max_windows
 from twinveil.garbling import ideal
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.gates import Counter, Plain, blank
 from twinveil.garbling.tournament import Tournament, run
-from twinveil.garbling.windows import max_windows
 
 Pool = tuple[int, int, int]
 

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.garbling.garbled import run_both
+from tests.garbling.pools import max_windows
 from tests.garbling.signed import from_signed_bits
 from twinveil.errors import InvalidMessage
 from twinveil.garbling import ideal
 from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.circuit import count
 from twinveil.garbling.gates import Gates, Wires
-from twinveil.garbling.windows import max_windows, schedule, windows
+from twinveil.garbling.windows import schedule, windows
 
 Inputs = Mapping[str, Wires]
 

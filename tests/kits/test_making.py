@@ -101,6 +101,17 @@ def test_keys_are_private(kits: Path) -> None:
     assert not list(kits.rglob(".*"))
 
 
+def test_a_kit_asks_for_a_key_size_only_where_the_project_does(kits: Path, tmp_path: Path) -> None:
+    """A kit of old may say 2048, and so do its key and its models, whatever new keys have by now."""
+    file = tmp_path / "silent.toml"
+    file.write_text((tmp_path / "project.toml").read_text().replace("key_bits = 512\n", ""))
+    silent = read_project(file)
+    assert settings_of(kits / "cloud_s2" / "config.toml")["key_bits"] == 512
+    make_kits(silent, tmp_path / "new")
+    assert "key_bits" not in settings_of(tmp_path / "new" / "cloud_s2" / "config.toml")
+    assert {each.what for each in make_kits(silent, kits)} == {"kept as it is"}
+
+
 def test_nothing_is_overwritten(kits: Path, project: Project) -> None:
     before = contents(kits)
     made = make_kits(project, kits)

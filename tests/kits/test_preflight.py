@@ -12,9 +12,12 @@ import pytest
 
 from tests.kits.breaks import FAILURES, Break
 from tests.kits.deployment import KEY, PEERS, Deployment
+from twinveil.crypto.native import level as levels
 from twinveil.errors import BadConfiguration
 from twinveil.kits.making import make_kits
 from twinveil.kits.project import Project
+from twinveil.native import VARIABLE
+from twinveil.preflight import here
 from twinveil.preflight.kit import open_kit
 from twinveil.transport.certificates import issue, load_authority
 
@@ -82,6 +85,25 @@ def test_a_role_that_runs_holds_its_own_port(deployment: Deployment) -> None:
     deployment.kit = deployment.kits / "cloud_s1"
     member = deployment.project.members["cloud_s1"]
     assert deployment.look()[f"port {member.port}"].seen == "cloud_s1 runs here already"
+
+
+@pytest.mark.parametrize(
+    ("asked", "level", "state"),
+    [("auto", "ifma", "ok"), ("off", "gmpy2", "note"), ("fast", "gmpy2", "failure")],
+)
+def test_a_cloud_says_what_it_computes_with(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, asked: str, level: str, state: str
+) -> None:
+    """Where it is slow, a person should know; the others have nothing to compute."""
+    assert "arithmetic" not in deployment.look()
+    deployment.kit = deployment.kits / "cloud_s1"
+    monkeypatch.setenv(VARIABLE, asked)
+    chosen = levels.level.__wrapped__ if asked == "fast" else lambda: level
+    monkeypatch.setattr(levels, "level", chosen)
+    monkeypatch.setattr(here, "level", chosen)
+    found = deployment.look()["arithmetic"]
+    assert (found.state, bool(found.remedy)) == (state, state != "ok")
+    assert (asked if state == "failure" else level) in found.seen
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ from twinveil.errors import BadInput, UnknownModel
 
 def entry(version: str = "1", seed: int = 0) -> CatalogueEntry:
     made = stored(small_model(seed))
-    return CatalogueEntry("digits", version, made.model.plan, made.card, ("packed",), False, "ab" * 32)
+    return CatalogueEntry(
+        "digits", version, made.model.plan, made.card, ("packed",), False, "ab" * 32, bytes(range(16))
+    )
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -109,8 +112,28 @@ def test_a_record_that_cannot_be_kept_is_known_before_the_model_goes_out(tmp_pat
     assert sent == []
 
 
-def test_users_are_told_the_key_that_the_owner_pinned(tmp_path: Path) -> None:
+def test_users_are_told_the_key_that_the_owner_pinned_and_the_import(tmp_path: Path) -> None:
     catalogue = CatalogueFile(tmp_path)
     with catalogue.adding(entry()):
         pass
-    assert Catalogue(catalogue).get_model("digits", "").key_fingerprint.hex() == "ab" * 32
+    told = Catalogue(catalogue).get_model("digits", "")
+    assert told.key_fingerprint.hex() == "ab" * 32
+    assert told.import_id == bytes(range(16))
+
+
+def test_a_record_of_an_earlier_version_says_what_to_type(tmp_path: Path) -> None:
+    """It names no import; name, engines and policy stay."""
+    catalogue = CatalogueFile(tmp_path)
+    with catalogue.adding(entry()):
+        pass
+    file = tmp_path / "released" / "digits@1.json"
+    file.write_text(
+        json.dumps({key: v for key, v in json.loads(file.read_text()).items() if key != "import_id"})
+    )
+    assert catalogue.find("digits") == replace(entry(), import_id=b"")
+    service = Catalogue(catalogue)
+    with pytest.raises(UnknownModel, match=r": outsource it again by twinveil outsource digits@1 --again$"):
+        service.get_model("digits", "")
+    [listed] = service.list_models()
+    assert (listed.model, listed.version, listed.plan_hash) == ("digits", "1", b"")
+    assert listed.trouble.startswith("model digits 1 was outsourced by an earlier version")

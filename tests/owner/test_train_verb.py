@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -53,10 +54,27 @@ def test_a_folder_that_cannot_be_written_is_found_before_training(
 def test_a_held_out_folder_of_other_pictures_is_found_before_training(
     refused: Refused, tmp_path: Path
 ) -> None:
-    for name in ("set/train/cat", "set/train/dog", "set/test/cat", "set/test/dog", "held/cat"):
-        (tmp_path / name).mkdir(parents=True)
-        Image.new("L", (9, 9)).save(tmp_path / name / "0.png")
+    _set(tmp_path / "set")
+    (tmp_path / "held" / "cat").mkdir(parents=True)
+    Image.new("L", (9, 9)).save(tmp_path / "held" / "cat" / "0.png")
     said = refused(tmp_path, 2, "set", "--out", "model", "--held-out", "held")
     assert "pictures: set/train to learn from, set/test held out" in said
     assert "held is there and does not hold the pictures" in said
     assert [path.name for path in (tmp_path / "held" / "cat").iterdir()] == ["0.png"]
+
+
+def test_a_network_that_no_cloud_would_run_is_found_before_training(refused: Refused, tmp_path: Path) -> None:
+    _set(tmp_path / "set")
+    said = refused(tmp_path, 2, "set", "--out", "model", "--image-size", "176")
+    assert re.search(
+        r"the network cannot be run: .* has a message of \d+ MiB, 128 are the most: take smaller pictures",
+        said,
+    )
+    assert not (tmp_path / "model").exists()
+
+
+def _set(folder: Path) -> None:
+    """Two classes of one picture each to learn from, and one each that is held out."""
+    for name in ("train/cat", "train/dog", "test/cat", "test/dog"):
+        (folder / name).mkdir(parents=True)
+        Image.new("L", (9, 9)).save(folder / name / "0.png")

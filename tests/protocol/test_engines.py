@@ -1,4 +1,4 @@
-"""Both engines against the integer oracle, bit for bit, on every layer."""
+"""Both engines of one outsourced model against the integer oracle, bit for bit."""
 
 from __future__ import annotations
 
@@ -7,78 +7,69 @@ import numpy.typing as npt
 import pytest
 
 from tests.crypto.crypto_keys import secret_key
-from tests.networks import few_of, random_model, small_icnn_model
+from tests.networks import edge_images, few_of, random_image, random_model, small_icnn_model
+from twinveil.errors import BadInput
 from twinveil.network import oracle
 from twinveil.network.plan import QuantisedModel
-from twinveil.protocol.packed.s1 import PackedS1
-from twinveil.protocol.packed.s2 import PackedS2
-from twinveil.rehearsal.clouds import Answered, Clouds
-from twinveil.ring import modulo
+from twinveil.protocol.model.layout import ENGINES
+from twinveil.protocol.textbook.s1 import TextbookS1
+from twinveil.rehearsal.clouds import Clouds
 
 pytestmark = pytest.mark.slow
 
 
-def images(model: QuantisedModel, count: int, seed: int) -> npt.NDArray[np.uint8]:
-    """Random, all-zero, all-255, two-valued (ties) pictures of the model's shape."""
-    generator = np.random.default_rng(seed)
-    shape, top = model.plan.image_shape, (1 << model.plan.image_bits) - 1
-    kinds = [
-        generator.integers(0, top + 1, shape),
-        np.zeros(shape),
-        np.full(shape, top),
-        generator.integers(0, 2, shape) * top,
-    ]
-    return np.stack([kinds[index % 4] for index in range(count)]).astype(np.uint8)
+def images(model: QuantisedModel, seed: int) -> npt.NDArray[np.uint8]:
+    """A random one, all zero, all at the maximum, few levels (ties in every pool)."""
+    return np.stack([random_image(model.plan, seed), *edge_images(model.plan)[:3]])
 
 
-def layers_agree(model: QuantisedModel, batch: npt.NDArray[np.uint8], got: Answered) -> None:
-    """Both clouds' shares put together are the oracle's activations and sums."""
-    s1, s2 = got.engine_s1, got.engine_s2
-    if not (isinstance(s1, PackedS1) and isinstance(s2, PackedS2)):
-        raise TypeError("the packed engine is looked at here")
-    traces = [oracle.trace(model, image) for image in batch]
-    pieces = s1._layout.schedule.pieces
-    for name, share in s1._shares.items():
-        joined = modulo(share + s2._shares[name], pieces[name].share_bits).transpose(1, 0, 2, 3)
-        if name in traces[0]:
-            want = np.stack([trace[name] for trace in traces])
-            assert (joined.astype(np.int64) == want).all(), name
+@pytest.mark.parametrize("seed", few_of(6, 3))
+def test_both_equal_the_oracle(seed: int) -> None:
+    model = small_random(seed)
+    clouds, batch = Clouds(model, secret_key(512), ENGINES), images(model, seed)
+    vectors, labels = oracle.run_batch(model, batch), oracle.classify_batch(model, batch)
+    assert (clouds.classify(batch).values == vectors).all()
+    assert (clouds.classify(batch, label_only=True).values == labels).all()
+    for place, image in enumerate(batch[:2]):
+        looked_at: list[TextbookS1] = []
+        got = clouds.classify(image[None], "textbook", watch=looked_at.append)
+        assert (got.values == vectors[place]).all()
+        # A bar over a picture's products ends where they do.
+        assert looked_at[0]._smps_done == looked_at[0]._layout.smps > 0
+        assert clouds.classify(image[None], "textbook", label_only=True).values == labels[place]
 
 
-@pytest.mark.parametrize("seed", few_of(20, 10))
-def test_packed_equals_the_oracle_on_every_layer(seed: int) -> None:
+@pytest.mark.parametrize("seed", few_of(20, 6))
+def test_packed_of_any_size(seed: int) -> None:
     model = random_model(seed)
-    clouds = Clouds(model, secret_key(512))
-    for pictures in (1, 3):
-        batch = images(model, pictures, seed + pictures)
-        got = clouds.classify(batch)
-        layers_agree(model, batch, got)
-        assert (got.values == oracle.run_batch(model, batch)).all()
+    clouds, batch = Clouds(model, secret_key(512)), images(model, seed)
+    for pictures in (batch[:1], batch):
+        assert (clouds.classify(pictures).values == oracle.run_batch(model, pictures)).all()
+        labels = clouds.classify(pictures, label_only=True).values
+        assert (labels == oracle.classify_batch(model, pictures)).all()
 
 
-def test_packed_inception() -> None:
+@pytest.mark.parametrize("label_only", [False, True])
+def test_under_the_owners_policy(label_only: bool) -> None:
+    model = small_random(1)
+    clouds = Clouds(model, secret_key(512), ENGINES, label_only=label_only)
+    image = images(model, 1)[:1]
+    for engine in ENGINES:
+        assert clouds.classify(image, engine, label_only=True).values == oracle.classify_batch(model, image)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_model_that_is_not_here_for_an_engine(engine: str) -> None:
+    model = small_random(2)
+    clouds = Clouds(model, secret_key(512), tuple(each for each in ENGINES if each != engine))
+    with pytest.raises(BadInput, match=f"not here for the {engine} engine"):
+        clouds.classify(images(model, 2)[:1], engine)
+
+
+def test_a_narrow_icnn_at_a_key_of_real_size() -> None:
     model = small_icnn_model(3)
-    batch = images(model, 2, 3)
-    got = Clouds(model, secret_key(512)).classify(batch)
-    layers_agree(model, batch, got)
-    assert (got.values == oracle.run_batch(model, batch)).all()
-
-
-@pytest.mark.parametrize("seed", few_of(6, 3))
-@pytest.mark.parametrize("engine", ["packed", "textbook"])
-def test_label_only(seed: int, engine: str) -> None:
-    model = small_random(seed)
-    batch = images(model, 1, seed)
-    got = Clouds(model, secret_key(512), (engine,)).classify(batch, engine, label_only=True)
-    assert got.values[0] == oracle.argmax(oracle.run(model, batch[0]))
-
-
-@pytest.mark.parametrize("seed", few_of(6, 3))
-def test_textbook_equals_the_oracle(seed: int) -> None:
-    model = small_random(seed)
-    for image in images(model, 2, seed):
-        got = Clouds(model, secret_key(512), ("textbook",)).classify(image[None], "textbook")
-        assert (got.values[0] == oracle.run(model, image)).all()
+    image = images(model, 3)[:1]
+    assert (Clouds(model, secret_key(2048)).classify(image).values == oracle.run_batch(model, image)).all()
 
 
 def small_random(seed: int) -> QuantisedModel:

@@ -10,7 +10,6 @@ import grpc
 import pytest
 
 from twinveil.errors import BadInput, InvalidKey, TooMuch
-from twinveil.rounds.chunks import MessageLimits
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Peer
 from twinveil.rpc.rounds_pb2 import Bind, Done, MaskedPlaintexts, Round
@@ -18,7 +17,7 @@ from twinveil.services.rounds import GrpcPeer, RoundsServicer
 from twinveil.transport.authorisation import Doorkeeper
 from twinveil.transport.identity import INSECURE_ROLE_KEY, PeerIdentity
 
-LIMITS = MessageLimits(message_bytes=5 << 20, conversation_bytes=12 << 20)
+MESSAGE_BYTES = 5 << 20
 
 
 class Scripted:
@@ -84,7 +83,7 @@ class RoundsServer:
         self.conversations: list[Scripted] = []
         self.callers: list[PeerIdentity] = []
         self.server = grpc.server(ThreadPoolExecutor(8), interceptors=[Doorkeeper(insecure=True)])
-        RoundsServicer(self._open, LIMITS).register(self.server)
+        RoundsServicer(self._open, MESSAGE_BYTES).register(self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()
 
@@ -119,13 +118,13 @@ def make_peer(request: pytest.FixtureRequest) -> Iterator[MakePeer]:
 
     def memory() -> tuple[Peer, Callable[[], Scripted]]:
         conversation = Scripted()
-        peers.append(MemoryPeer(conversation, LIMITS))
+        peers.append(MemoryPeer(conversation, MESSAGE_BYTES))
         return peers[-1], lambda: conversation
 
     def over_grpc() -> tuple[Peer, Callable[[], Scripted]]:
         server: RoundsServer = request.getfixturevalue("rounds_server")
         at = len(server.conversations)
-        peers.append(GrpcPeer(server.channel(), deadline=10, limits=LIMITS))
+        peers.append(GrpcPeer(server.channel(), deadline=10, most=MESSAGE_BYTES))
         return peers[-1], lambda: server.conversations[at]
 
     if request.param == "grpc":

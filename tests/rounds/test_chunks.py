@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinveil.errors import InvalidMessage, OutOfOrder, TooMuch, TwinveilError
-from twinveil.rounds.chunks import CHUNK_BYTES, Assembler, MessageLimits, cut
+from twinveil.rounds.chunks import CHUNK_BYTES, Assembler, cut
 from twinveil.rpc.rounds_pb2 import Bind, Chunk, Round
 
 FULL = bytes(CHUNK_BYTES)
@@ -19,7 +19,7 @@ def message(size: int) -> bytes:
 
 @given(st.lists(st.integers(0, 3 * CHUNK_BYTES), max_size=3))
 def test_round_trip(sizes: list[int]) -> None:
-    assembler = Assembler(MessageLimits())
+    assembler = Assembler()
     for sequence, size in enumerate(sizes):
         *early, last = [assembler.add(chunk) for chunk in cut(message(size), sequence)]
         assert all(nothing is None for nothing in early)
@@ -46,20 +46,18 @@ def test_round_trip(sizes: list[int]) -> None:
     ],
 )
 def test_malformed_runs(chunks: list[Chunk], error: type[TwinveilError]) -> None:
-    assembler = Assembler(MessageLimits(message_bytes=2 * CHUNK_BYTES))
+    assembler = Assembler(2 * CHUNK_BYTES)
     with pytest.raises(error):
         for chunk in chunks:
             assembler.add(chunk)
 
 
-def test_the_conversation_limit_counts_every_message() -> None:
-    assembler = Assembler(MessageLimits(message_bytes=1000, conversation_bytes=1000))
-    for sequence in range(3):
-        for chunk in cut(message(300), sequence):
-            assembler.add(chunk)
-    with pytest.raises(TooMuch, match="conversation"):
-        for chunk in cut(message(300), 3):
-            assembler.add(chunk)
+def test_a_conversation_goes_on_whatever_it_has_carried() -> None:
+    """Items are made in one all day: 1.5 GiB here."""
+    assembler, full = Assembler(), Chunk(data=message(CHUNK_BYTES - 9), last=True)
+    for sequence in range(1536):
+        full.sequence = sequence
+        assert assembler.add(full) is not None
 
 
 small = st.integers(0, 2)
@@ -68,7 +66,7 @@ any_chunk = st.builds(Chunk, sequence=small, part=small, data=st.binary(max_size
 
 @given(st.lists(any_chunk))
 def test_anything_else_is_a_typed_error(chunks: list[Chunk]) -> None:
-    assembler = Assembler(MessageLimits())
+    assembler = Assembler()
     try:
         for chunk in chunks:
             assembler.add(chunk)

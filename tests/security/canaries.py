@@ -47,7 +47,7 @@ def holds(text: str, wanted: set[str]) -> set[str]:
 
 def of_key(key: SecretKey) -> Iterator[str]:
     """The factors, and what decryption keeps of them."""
-    for number in (key._p, key._q, (key._p - 1) * (key._q - 1), *(half[2] for half in key._halves)):
+    for number in (key._p, key._q, (key._p - 1) * (key._q - 1), *(half[1] for half in key._halves)):
         yield from of_number(int(number))
 
 

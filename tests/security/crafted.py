@@ -7,6 +7,7 @@ import secrets
 from tests.security.world import World, blinding_of
 from twinveil.halves.blinding import picture_segment
 from twinveil.halves.integers import model_segments
+from twinveil.halves.ring import kernel_segments, model_bytes
 from twinveil.network.plan import Plan
 
 CRAFTED = (
@@ -52,15 +53,19 @@ def encoded(pairs: list[tuple[int, int]], world: World) -> tuple[bytes, bytes]:
 
 
 def crafted_query(kind: str, world: World, plan: Plan) -> tuple[bytes, bytes]:
+    """Of the textbook engine; for the packed one any bytes are halves of some picture."""
     layout = picture_segment(plan, 1, key_bits=world.params.key_bits, sigma=world.params.sigma)
     return encoded([crafted(kind, world, layout.packed_bits) for _ in range(layout.plaintexts)], world)
 
 
-def crafted_model(kind: str, world: World, plan: Plan) -> tuple[bytes, bytes]:
-    """Weights and biases alike; a bias's halves b', r are any two numbers below N."""
-    pairs = [
-        crafted(kind, world, layout.packed_bits)
-        for _, _, layout in model_segments(plan, world.params)
-        for _ in range(layout.plaintexts)
-    ]
-    return encoded(pairs, world)
+def crafted_model(kind: str, world: World, plan: Plan, engine: str = "packed") -> tuple[bytes, bytes]:
+    """Weights and biases alike; a bias's halves b', r are any two numbers of their size."""
+    if engine == "textbook":
+        segments = [segment for _, _, segment in model_segments(plan, world.params)]
+        pairs = [crafted(kind, world, each.packed_bits) for each in segments for _ in range(each.plaintexts)]
+        return encoded(pairs, world)
+    segments = list(kernel_segments(plan, world.params.key_bits).values())
+    pairs = [crafted(kind, world, each.packed_bits) for each in segments for _ in range(each.plaintexts)]
+    kernels = encoded(pairs, world)
+    biases = model_bytes(plan, world.params) - len(kernels[0])
+    return kernels[0] + secrets.token_bytes(biases), kernels[1] + secrets.token_bytes(biases)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from twinveil.crypto import slots
 from twinveil.crypto.nonces import Encryptor, Rerandomiser, draw
-from twinveil.crypto.packing import draw_masks
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import Tally
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
@@ -32,11 +32,11 @@ def draw_all(key: PublicKey) -> dict[str, bytes]:
     width = key.ciphertext_bytes
     return {
         "labels": random_labels(4).tobytes(),
-        "slot masks": b"".join(int(m).to_bytes(64, "big") for m in draw_masks(2, 2, 16, 100)[0]),
+        "slot masks": b"".join(int(mask).to_bytes(64, "big") for mask in slots.draw(2, 500)),
         "wide masks": np.packbits(random_bits(200, 4)).tobytes(),
         "shares": uniform((40,), 20).tobytes(),
         "blindings": b"".join(int(each).to_bytes(width, "big") for each in (*blinded, *factors)),
-        "full nonces": b"".join(int(each).to_bytes(width, "big") for each in draw(key, "full", 2, Tally())),
+        "full nonces": draw(key, "full", 2, Tally()).to_bytes(),
         "short nonces": Encryptor(key, Tally()).encrypt([1]).to_bytes(),
         "published nonces": Rerandomiser(key, Tally()).freshen_fully([key.raw(1)]).to_bytes(),
         "start point": garbling.tables[:16],

@@ -28,12 +28,14 @@ SMALL_ORDER = {
 REQUESTS = (
     *("open_import", "commit", "open_query", "prepare", "bind"),
     *("masked_plaintexts", "garbled_batch", "masked_sums", "smp_operands"),
+    *("masked_kernel", "open_items", "make_item", "item_offer", "spend", "labels"),
 )
 REPLIES = (
     *("import_opened", "done", "query_opened", "prepared", "import_factors"),
     *("corrections", "encrypted_shares", "answered", "smp_products", "record_bits"),
+    *("shared_kernel", "items_opened", "item_inputs", "item_words", "shared_turn"),
 )
-"""What a Round can be, from S1 and from S2."""
+"""What a Round can be, from S1 and from S2; S2 may also withhold."""
 
 
 def sizes(unit: int = 1) -> Iterator[tuple[str, Change]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from gmpy2 import mpz
 
-from tests.crypto.unpacking import unpack_wide
-from twinveil.crypto.packing import draw_masks
 from twinveil.crypto.secret_key import SecretKey
+from twinveil.crypto.slots import draw
+from twinveil.garbling.ahead import EvaluatorHalf, GarblerHalf
 from twinveil.garbling.bits import bits_to_integers, from_bits
 from twinveil.garbling.ot_extension import ExtensionSender
+from twinveil.garbling.products import PixelsGiven, PixelsHeld
 from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.textbook.garbled import EvaluatorSide, GarblerSide
 from twinveil.protocol.textbook.wide import Bits, random_bits
@@ -24,31 +25,12 @@ from twinveil.ring import Words, uniform
 from twinveil.rpc import rounds_pb2 as pb
 
 
-@dataclass(frozen=True)
-class Masked:
-    """One plaintext that S2 saw: z modulo N, S1's mask, and how the mask was drawn."""
+class Masked(NamedTuple):
+    """A plaintext of slots that S2 saw: seen = value + mask modulo N, the mask drawn of `bits` bits."""
 
     seen: int
     mask: int
-    slots: int
-    slot_bytes: int
-    mask_bits: int
-    offset: int
-
-    def values(self) -> list[int]:
-        """What lies under the mask, slot by slot. Raises ValueError unless every slot is value + mask."""
-        if self.seen >> (8 * self.slots * self.slot_bytes):
-            raise ValueError("something lies above the top slot")
-        (seen,) = unpack_wide([mpz(self.seen)], self.slots, self.slot_bytes)
-        masks = self.masks()
-        if not all(self.offset <= mask < self.offset + (1 << self.mask_bits) for mask in masks):
-            raise ValueError("a mask is not of the planned bits")
-        return [z - s for z, s in zip(seen, masks, strict=True)]
-
-    def masks(self) -> list[int]:
-        """Of every slot."""
-        (masks,) = unpack_wide([mpz(self.mask)], self.slots, self.slot_bytes)
-        return list(masks)
+    bits: int
 
 
 class Whole(NamedTuple):
@@ -68,7 +50,7 @@ class Factor(NamedTuple):
 
 
 class Hidden(NamedTuple):
-    """An output of a circuit under a perfect mask, value by value: seen = value + mask modulo 2^width, or
+    """An output of a circuit under a perfect mask, value by value: seen = value - mask modulo 2^width, or
     value xor mask.
 
     bits: those of the mask as it was drawn; 0 if the circuit's mask is none that was drawn, or serves again.
@@ -81,15 +63,12 @@ class Hidden(NamedTuple):
     bits: int
 
 
-FLIPPED = ("t", "mr", "label")
-"""Outputs of circuits that are xored with their masks."""
-
-
 @dataclass
 class Ledger:
-    """sums: packed sums; wholes: a client's plaintexts and the textbook engine's values; factors: of its
-    products; all in the order in which S2 decrypts them. outputs: of circuits that hide them statistically;
-    shares, flips: of those that hide them perfectly.
+    """What S2 decrypts, in its order, and circuits give out.
+
+    sums: the packed engine's plaintexts; wholes: the textbook engine's, of clients and of values; factors: of
+    its products. outputs: hidden statistically; shares, flips: hidden perfectly.
     """
 
     sums: list[Masked] = field(default_factory=list)
@@ -102,14 +81,15 @@ class Ledger:
     _hidden: list[Bits] = field(default_factory=list)
     _uniform: list[tuple[Words, int]] = field(default_factory=list)
     _inputs: Mapping[str, Bits] = field(default_factory=dict)
+    _answered: list[Mapping[str, Words]] = field(default_factory=list)
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr("twinveil.protocol.packed.s1.draw_masks", self._slots)
-        for module in ("packed", "query"):
-            patch.setattr(f"twinveil.protocol.{module}.s1.uniform", self._words)
-        for module in ("query", "model", "textbook"):
+        patch.setattr("twinveil.protocol.packed.masking.draw", self._sheet)
+        patch.setattr("twinveil.protocol.textbook.query.s1.uniform", self._words)
+        for module in ("textbook.query", "textbook.model", "textbook"):
             patch.setattr(f"twinveil.protocol.{module}.s1.random_bits", partial(self._bits, module))
         patch.setattr("twinveil.protocol.textbook.s1.secrets", self)
+        self._watch_circuits(patch)
         decrypt, send, evaluate = SecretKey.decrypt, GarblerSide.send, EvaluatorSide.evaluate
 
         def decrypting(key: SecretKey, values: Sequence[mpz], workers: Workers = INLINE) -> list[mpz]:
@@ -132,9 +112,41 @@ class Ledger:
         patch.setattr(GarblerSide, "send", sending)
         patch.setattr(EvaluatorSide, "evaluate", evaluating)
 
+    def _watch_circuits(self, patch: pytest.MonkeyPatch) -> None:
+        """Of the packed engine: S1's masks of each circuit as it answers, S2's outputs as it opens it."""
+        for given in (GarblerHalf, PixelsGiven):
+            patch.setattr(given, "answer", self._answering(given.answer))
+        for held in (EvaluatorHalf, PixelsHeld):
+            patch.setattr(held, "open", self._opening(held.open))
+
+    def _answering(self, answer: Callable[..., bytes]) -> Callable[..., bytes]:
+        def answering(half: GarblerHalf | PixelsGiven, masked: Mapping[str, Words]) -> bytes:
+            self._answered.append({name: mask.copy() for name, mask in half.masks.items()})
+            return answer(half, masked)
+
+        return answering
+
+    def _opening(self, opened: Callable[..., dict[str, Words]]) -> Callable[..., dict[str, Words]]:
+        def opening(half: EvaluatorHalf | PixelsHeld, answer: bytes) -> dict[str, Words]:
+            outputs, masks = opened(half, answer), self._answered.pop(0)
+            widths = (
+                {half._pixels.name: half._pixels.width}
+                if isinstance(half, PixelsHeld)
+                else half._circuit.widths
+            )
+            for name, seen in outputs.items():
+                if name in widths:
+                    self.shares.append(Hidden(name, seen.copy(), masks[name], widths[name], widths[name]))
+                else:
+                    bits = dict(half._circuit.counts.outputs)[name][0]
+                    self.flips.append(Hidden(name, seen.copy(), masks[name], bits, bits))
+            return outputs
+
+        return opening
+
     def settled(self) -> bool:
         """Every mask that was drawn met its plaintext or its output."""
-        return not self._drawn and not self._hidden and not self._uniform
+        return not self._drawn and not self._hidden and not self._uniform and not self._answered
 
     def clear(self) -> None:
         for kept in (self.sums, self.wholes, self.factors, self.outputs, self.shares, self.flips):
@@ -152,9 +164,9 @@ class Ledger:
         self._drawn.append(Factor(0, made, below))
         return made
 
-    def _slots(self, count: int, slots: int, slot_bytes: int, mask_bits: int, offset: int) -> object:
-        made = draw_masks(count, slots, slot_bytes, mask_bits, offset)
-        self._drawn += [Masked(0, int(m), slots, slot_bytes, mask_bits, offset) for m in made[0]]
+    def _sheet(self, count: int, bits: int) -> list[mpz]:
+        made = draw(count, bits)
+        self._drawn += [Masked(0, int(mask), bits) for mask in made]
         return made
 
     def _words(self, shape: tuple[int, ...], bits: int) -> Words:
@@ -179,7 +191,7 @@ class Ledger:
         for z, each in zip(map(int, plaintexts), drawn, strict=True):
             match each:
                 case Masked():
-                    self.sums.append(replace(each, seen=z))
+                    self.sums.append(each._replace(seen=z))
                 case Whole():
                     self.wholes.append(each._replace(seen=z))
                 case Factor():
@@ -195,8 +207,7 @@ class Ledger:
                 self.outputs += [Whole(z, m, len(made) - 1) for z, m in pairs]
             else:
                 mask = from_bits(self._inputs[f"mask.{name}"])
-                kept = self.flips if name in FLIPPED else self.shares
-                kept.append(Hidden(name, from_bits(made), mask, len(made), self._drawn_bits(mask)))
+                self.flips.append(Hidden(name, from_bits(made), mask, len(made), self._drawn_bits(mask)))
 
     def _drawn_bits(self, mask: Words) -> int:
         """Of the draw that is this mask, which is then taken; 0 if there is none."""

@@ -19,26 +19,31 @@ from twinveil.params import Params
 from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb
 
-ONE_TIME = ("session_id", "base_ot", "extension", "tables", "garbler_labels", "masked_labels")
-CIPHERTEXTS = ("masked_sums", "ciphertexts", "factors", "differences")
+ONE_TIME = (
+    *("session_id", "base_ot", "base_ot_reply", "extension", "tables", "garbler_labels", "masked_labels"),
+    *("labels", "words", "shares"),
+)
+CIPHERTEXTS = ("ciphertexts", "factors", "differences", "kernels")
 PARAMS = Params(256, insecure_small_key=True)
 
 
 class Telling(Between):
-    """Prints what passes; ends the process after message `step`."""
+    """Prints what passes; ends the process after message `step` of all."""
+
+    count = 0
 
     def __init__(self, inner: Peer, step: int) -> None:
         super().__init__(inner)
-        self._left = step
+        self._step = step
 
     def ask(self, message: pb.Round) -> pb.Round:
         reply = self.inner.ask(message)
         for each in (message, reply):
             tell(each)
-        if self._left == 0:
+        if Telling.count == self._step:
             sys.stdout.flush()
             os.kill(os.getpid(), signal.SIGKILL)
-        self._left -= 1
+        Telling.count += 1
         return reply
 
 
@@ -54,7 +59,8 @@ def digest(piece: bytes) -> str:
 def one_time(message: pb.Round) -> list[bytes]:
     """What serves once in a message: labels, transfers and tables by 16 bytes, ciphertexts by 64."""
     part, pieces = getattr(message, str(message.WhichOneof("body"))), []
-    for field, value in part.ListFields():
+    parts = [part, *part.circuits] if isinstance(part, pb.ItemOffer) else [part]
+    for field, value in (each for part in parts for each in part.ListFields()):
         if field.name in ONE_TIME or field.name in CIPHERTEXTS:
             size = 64 if field.name in CIPHERTEXTS else 16
             pieces += [value[at : at + size] for at in range(0, len(value) - size + 1, size)]
@@ -65,7 +71,7 @@ def main() -> None:
     folder, step = Path(sys.argv[1]), int(sys.argv[2])
     key_file = folder / "key.json"
     if key_file.exists():
-        world = World(folder, SecretKey.load(key_file, PARAMS))
+        world = World(folder, SecretKey.load(key_file, insecure_small_key=True))
     else:
         world = World(folder)
         world.secret.save(key_file)

@@ -60,6 +60,11 @@ class Watching(Between):
         self.replies.append(self.inner.ask(message))
         return self.replies[-1]
 
+    @property
+    def kind(self) -> str:
+        """Of the conversation, by its first message."""
+        return str(self.requests[0].WhichOneof("body"))
+
     def shape(self) -> list[tuple[str, int]]:
         """What an onlooker sees: kinds and sizes, in order, both ways."""
         both = [each for pair in zip(self.requests, self.replies, strict=True) for each in pair]

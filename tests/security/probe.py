@@ -106,6 +106,8 @@ class Probe:
         if child == 0:
             os.close(here)
             self._report, self._mark = there, self._operations()
+            # What serves once serves only the process that made it, which this one stands for.
+            os.getpid = os.getppid
             # The disk is shared: a conversation that fails here must not sweep up the honest one's files.
             shutil.rmtree = lambda *_, **__: None  # type: ignore[assignment]
             return True

@@ -3,52 +3,46 @@ bits. Ranges and widths are worked out here, from the plan and sigma alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tests.protocol.textbook.values import products, textbook_values
 from tests.security.ledger import Ledger, Whole
 from tests.security.world import World
 from twinveil.halves.blinding import COUNT_BITS, GUARD_BITS, Segment, picture_segment
+from twinveil.halves.ring import kernel_segments
 from twinveil.network.plan import Plan
 from twinveil.network.schedule import schedule
+from twinveil.params import PACKED_SIGMA
+from twinveil.protocol.packed.model.layout import ModelLayout
 from twinveil.protocol.textbook.model.layout import ImportLayout
-from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
-from twinveil.protocol.textbook.steps import pool_windows
 
 
 def settle(ledger: Ledger, world: World, plan: Plan) -> None:
-    """A packed query: every slot of every sum, every share."""
-    layout = PackedLayout(plan, world.params.key_bits, world.params.sigma)
+    """An item and the query that spent it: every slot of every sum, every share.
+
+    A sum is one of products of shares; whatever is in a slot, wanted or not, leaves its top bit alone.
+    """
     assert ledger.settled()
-    sums = iter(ledger.sums)
-    due = [(layer, False) for layer in layout.layers.values()]
-    due += [(layout.step(step), True) for stage in layout.schedule.stages for step in stage.linear]
-    for layer, online in due:
-        slots = layer.online if online else layer.ahead
-        low, high = reach(layer, plan, online)
-        for _ in range(layer.online_sums if online else layer.ahead_sums):
+    layout = ModelLayout(plan, world.params.key_bits)
+    sums, count = iter(ledger.sums), len(ledger.sums)
+    for node in (step.node for stage in layout.item.schedule.stages for step in stage.linear):
+        bits = 2 * node.accumulator_bits + (plan.taps(node) - 1).bit_length() + 1
+        layer = layout.item.layers[node.name]
+        for _ in range(layer.kernel.sums + layer.inputs.sums):
             masked = next(sums)
-            values = masked.values()
-            assert (masked.slots, masked.mask_bits) == (slots.count, slots.mask_bits)
-            assert all(low <= value <= high for value in values)
-            assert masked.offset + low >= 0
-            assert high + masked.offset + (1 << masked.mask_bits) <= 1 << (8 * masked.slot_bytes)
-            assert (high - low + 1) << world.params.sigma <= 1 << masked.mask_bits
+            value = masked.seen - masked.mask
+            slots = layer.slots.count
+            assert layer.slots.bits == bits
+            assert 0 <= value < 1 << (bits * slots - 1)
+            assert not any(value >> (bits * slot + bits - 1) & 1 for slot in range(slots))
+            assert masked.bits >= bits * slots - 1 + PACKED_SIGMA + (count - 1).bit_length()
+            assert masked.seen < world.public.n >> 1
     assert next(sums, None) is None
     _settle_distinct(masked.mask for masked in ledger.sums)
-    _settle_distinct(mask for masked in ledger.sums for mask in masked.masks())
     _settle_shares(ledger, plan)
     _settle_flips(ledger, plan)
-
-
-def reach(layer: LayerLayout, plan: Plan, online: bool) -> tuple[int, int]:
-    """Least and largest sum of a layer, from public data."""
-    taps, top = plan.taps(layer.node), (1 << layer.bits) - 1
-    if online:
-        return 0, taps * top * top
-    most = taps * top * (1 << (layer.node.weight_bits - 1)) + (1 << (layer.bits - 1))
-    return -most, most
 
 
 def settle_picture(ledger: Ledger, world: World, plan: Plan, honest: bool) -> None:
@@ -88,52 +82,35 @@ def settle_textbook(ledger: Ledger, world: World, plan: Plan, honest: bool = Tru
     _settle_flips(ledger, plan)
 
 
-def textbook_values(plan: Plan) -> Iterator[tuple[int, int]]:
-    """Least and largest of every value that S2 decrypts masked, in order: SACT's twice, SMAP's by window."""
-    stages = schedule(plan)
-    for stage in stages.stages:
-        for relu in stage.relus:
-            most = _largest_sum(plan, relu.source)
-            yield from [(-most, most)] * (2 * int(np.prod(plan.shapes[relu.source])))
-        for pool in stage.pools:
-            source = stages.pieces[pool.source]
-            for members in pool_windows(pool, source.shape):
-                yield from [(0, (1 << source.bits) - 1)] * (members.size if len(members) > 1 else 0)
-    most = _largest_sum(plan, plan.output.name)
-    yield from [(-most, most)] * plan.output.out_features
-
-
-def _largest_sum(plan: Plan, name: str) -> int:
-    """Whatever weights, biases and inputs their circuits let through."""
-    (node,) = (node for node in plan.linear_nodes if node.name == name)
-    product = ((1 << plan.bits[node.source]) - 1) * (1 << (node.weight_bits - 1))
-    return plan.taps(node) * product + (1 << (node.accumulator_bits - 1))
-
-
-def products(plan: Plan) -> int:
-    """SMP's of a textbook query: layers, x t of SACT, R MR of SMAP."""
-    stages = schedule(plan)
-    linear = sum(plan.products(node) for node in plan.linear_nodes)
-    records = sum(int(np.prod(plan.shapes[relu.source])) for stage in stages.stages for relu in stage.relus)
-    pooled = sum(
-        members.size
-        for stage in stages.stages
-        for pool in stage.pools
-        for members in pool_windows(pool, stages.pieces[pool.source].shape)
-        if len(members) > 1
-    )
-    return linear + records + pooled
-
-
-def settle_import(ledger: Ledger, world: World, plan: Plan, honest: bool) -> None:
-    """An import: the whole plaintexts, and every weight and bias as the circuits give it out."""
+def settle_import(
+    ledger: Ledger, world: World, plan: Plan, honest: bool, engines: tuple[str, ...] = ("packed",)
+) -> None:
+    """An import: whole plaintexts; for textbook every weight and bias as the circuits give it out, too."""
     assert ledger.settled()
-    layout = ImportLayout(plan, world.params, ("packed",))
-    parts = [part for node in plan.linear_nodes for part in layout.parts(node)]
-    _settle_plaintexts(ledger.wholes, [each for part in parts for each in part], world, honest)
-    sorted_parts = [sorted(part, key=lambda each: each.name) for part in parts]
-    widths = [each.bits for part in sorted_parts for each in part for _ in range(each.count)]
-    _settle_outputs(ledger, widths, world.params.sigma + (len(widths) - 1).bit_length())
+    if "packed" in engines:
+        _settle_kernels(ledger, world, plan, honest)
+    if "textbook" in engines:
+        layout = ImportLayout(plan, world.params)
+        parts = [part for node in plan.linear_nodes for part in layout.parts(node)]
+        _settle_plaintexts(ledger.wholes, [each for part in parts for each in part], world, honest)
+        sorted_parts = [sorted(part, key=lambda each: each.name) for part in parts]
+        widths = [each.bits for part in sorted_parts for each in part for _ in range(each.count)]
+        _settle_outputs(ledger, widths, world.params.sigma + (len(widths) - 1).bit_length())
+
+
+def _settle_kernels(ledger: Ledger, world: World, plan: Plan, honest: bool) -> None:
+    """z = P + mask modulo N, wider than an honest P by sigma and the plaintexts of a largest import."""
+    segments = kernel_segments(plan, world.params.key_bits)
+    due = [segments[node.name] for node in plan.linear_nodes for _ in range(segments[node.name].plaintexts)]
+    for (seen, mask, bits), segment in zip(ledger.sums, due, strict=True):
+        assert bits == segment.packed_bits + GUARD_BITS + PACKED_SIGMA + COUNT_BITS
+        assert mask < 1 << bits < world.public.n >> 1
+        value = (seen - mask) % int(world.public.n)
+        assert not honest or value >> segment.packed_bits == 1
+        assert not honest or not any(
+            value >> (segment.bits * slot + segment.bits - 1) & 1 for slot in range(segment.per_plaintext)
+        )
+    _settle_distinct(masked.mask for masked in ledger.sums)
 
 
 def _settle_plaintexts(
@@ -158,15 +135,17 @@ def _settle_outputs(ledger: Ledger, widths: Sequence[int], margin: int) -> None:
 
 
 def _settle_shares(ledger: Ledger, plan: Plan) -> None:
-    """Every piece under a mask of its own, uniform over all that the circuit's output can be."""
+    """Every piece under a mask of its own, modulo the largest ring of its readers."""
     stages = schedule(plan)
     due = [name for stage in stages.stages for name in stage.outputs]
     assert sorted(each.name for each in ledger.shares) == sorted(due)
     for piece, seen, mask, width, bits in ledger.shares:
-        assert bits == width
+        assert bits == width == stages.pieces[piece].share_bits
         assert not (mask >> np.uint64(bits)).any()
-        values = (seen - mask) & np.uint64((1 << width) - 1)
-        assert not (values >> np.uint64(stages.pieces[piece].bits)).any()
+        values = (seen + mask) & np.uint64((1 << width) - 1)
+        assert not (values >> np.uint64(min(width, stages.pieces[piece].bits))).any()
+    masks = [each.mask.tobytes() for each in ledger.shares if each.mask.size * each.width >= 40]
+    assert len(set(masks)) == len(masks)
 
 
 def _settle_flips(ledger: Ledger, plan: Plan) -> None:

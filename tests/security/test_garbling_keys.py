@@ -13,7 +13,7 @@ from tests.garbling.garbled import session
 from tests.networks import small_icnn_model
 from tests.security.peers import Watching
 from tests.security.world import World, tiny_model, tiny_plan
-from twinveil.garbling import evaluator, garbler, hashing, ot_extension
+from twinveil.garbling import ahead, evaluator, garbler, hashing, ot_extension, portable
 from twinveil.garbling.circuit import START_POINT_BYTES
 from twinveil.garbling.products import HeldBits, multiply
 from twinveil.network.schedule import schedule
@@ -39,8 +39,7 @@ class Calls:
         self.start_points: list[bytes] = []
         patch.setattr(hashing, "BLOCK", BLOCK)
         patch.setattr(hashing, "CHUNK", CHUNK)
-        for module in (garbler, evaluator):
-            patch.setattr(module, "CHUNK", CHUNK)
+        patch.setattr(portable, "CHUNK", CHUNK)
         now: tuple[Used, hashing.Words, int, int]
         aes, calls = hashing.aes, self
 
@@ -57,14 +56,19 @@ class Calls:
 
             return call
 
-        def watching(used: Used) -> type[hashing.Hash]:
+        def watching(used: Used) -> type[portable.Portable]:
             class Hash(hashing.Hash):
                 def _chunk(self, first: int, half: int, labels: hashing.Words) -> hashing.Words:
                     nonlocal now
                     now = used, labels, first % BLOCK, address(self._plain.data)
                     return super()._chunk(first, half, labels)
 
-            return Hash
+            class Watched(portable.Portable):
+                def __init__(self, start_point: bytes) -> None:
+                    super().__init__(start_point)
+                    self._hash = Hash(self._hash.keys)
+
+            return Watched
 
         class Garbler(garbler.Garbler):
             def __init__(self, start_point: bytes, tables: np.ndarray) -> None:
@@ -73,10 +77,11 @@ class Calls:
 
         patch.setattr(hashing, "aes", recorded)
         patch.setattr(garbler, "Garbler", Garbler)
-        patch.setattr("twinveil.garbling.ahead.Garbler", Garbler)
-        patch.setattr(garbler, "Hash", watching(self.garblers))
-        patch.setattr(evaluator, "Hash", watching(self.evaluators))
-        patch.setattr(ot_extension, "Hash", watching(self.transfers))
+        patch.setattr(ahead, "Garbler", Garbler)
+        patch.setattr(garbler, "primitives", watching(self.garblers))
+        for module in (ahead, evaluator):
+            patch.setattr(module, "primitives", watching(self.evaluators))
+        patch.setattr(ot_extension, "primitives", watching(self.transfers))
 
     def check(self) -> None:
         """Two uses of a (key, tweak) at S1, of both labels of one wire, and one of them at S2's; of a

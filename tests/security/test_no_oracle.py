@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from cloud_s2.queries import PendingQuery
 from tests.networks import random_image, random_model
 from tests.security.faults import of_body
-from tests.security.peers import At, Between, Twice
+from tests.security.peers import At, Between, Twice, Watching
 from tests.security.world import OWNER, S1, USER, World, finish, other_caller, tiny_model, tiny_plan
-from twinveil.errors import AlreadyUsed, NotAllowed, OutOfOrder, PeerMismatch, PeerUnavailable
+from twinveil.cloud.requests import Query as UserQuery
+from twinveil.crypto.native.residues import Residues
+from twinveil.crypto.nonces import NonceSource
+from twinveil.crypto.secret_key import SecretKey
+from twinveil.errors import (
+    AlreadyUsed,
+    BrokenOff,
+    InvalidMessage,
+    NotAllowed,
+    OutOfOrder,
+    PeerMismatch,
+    PeerUnavailable,
+)
+from twinveil.garbling import ahead
+from twinveil.garbling.base_ot import BaseReceiver, BaseSender
+from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.halves import answers
-from twinveil.halves.blinding import picture_segment
-from twinveil.halves.integers import model_plaintexts
+from twinveil.halves.ring import kernel_segments
 from twinveil.network import oracle
 from twinveil.network.plan import Plan, QuantisedModel
-from twinveil.protocol.packed.layout import PackedLayout
 from twinveil.protocol.binding import QueryHead
+from twinveil.protocol.packed.model.layout import ModelLayout
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Peer
 from twinveil.rpc import rounds_pb2 as pb
@@ -29,8 +45,6 @@ from twinveil.transport.identity import ROLES, PeerIdentity
 
 IMAGE = np.arange(9, dtype=np.uint8).reshape(1, 3, 3) * 28
 BOTH = ("packed", "textbook")
-STEPS = 8
-"""Messages of the tiny network's query."""
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +62,9 @@ def world(shared: World) -> World:
 
 
 def budget(world: World, plan: Plan) -> int:
-    """Decryptions of one packed query, from public data alone."""
-    layout = PackedLayout(plan, world.params.key_bits, world.params.sigma)
-    picture = picture_segment(plan, 1, key_bits=world.params.key_bits, sigma=world.params.sigma)
-    return picture.plaintexts + sum(each.ahead_sums + each.online_sums for each in layout.layers.values())
+    """Decryptions of one item, from public data alone; a query that spends it has none."""
+    layers = ModelLayout(plan, world.params.key_bits).item.layers.values()
+    return sum(layer.kernel.sums + layer.inputs.sums for layer in layers)
 
 
 def textbook_budget(plan: Plan) -> int:
@@ -72,10 +85,59 @@ def test_the_budget_is_the_plans(tmp_path: Path, seed: int) -> None:
     world, model = World(tmp_path), roomy_model(seed)
     before = world.secret.operations
     world.outsource(model)
-    assert world.secret.operations - before == sum(model_plaintexts(model.plan, world.params))
+    kernels = kernel_segments(model.plan, world.params.key_bits).values()
+    assert world.secret.operations - before == sum(each.plaintexts for each in kernels)
     before, image = world.secret.operations, random_image(model.plan, seed)
+    world.make_items(2)
+    assert world.secret.operations - before == 2 * budget(world, model.plan)
+    before = world.secret.operations
     assert (world.classify(model, image) == oracle.run(model, image)).all()
-    assert world.secret.operations - before == budget(world, model.plan)
+    assert world.secret.operations == before
+
+
+def test_a_query_takes_no_power_no_encryption_no_transfer(
+    world: World,
+) -> None:
+    """Everything that needs a ciphertext, or makes a transfer, was done ahead of the picture."""
+    image, used = random_image(tiny_plan(), 1), list[str]()
+    for label_only in (False, True):
+        world.make_items()
+        query = world.query(tiny_plan(), image, label_only=label_only)
+        with pytest.MonkeyPatch.context() as patch:
+            for place, name in COSTLY:
+                patch.setattr(place, name, counted(getattr(place, name), name, used))
+            before = world.secret.tally.as_dict()
+            world.ask(query)
+            assert world.secret.tally.as_dict() == before
+        assert not used
+    with pytest.MonkeyPatch.context() as patch:
+        for place, name in COSTLY:
+            patch.setattr(place, name, counted(getattr(place, name), name, used))
+        while world.queries1.stock.give_way():
+            """A new conversation has base transfers, too."""
+        world.make_items()
+    assert set(used) == {name for _, name in COSTLY}
+
+
+COSTLY: list[tuple[Any, str]] = [
+    (Residues, "__init__"),
+    (NonceSource, "_draw"),
+    (SecretKey, "decrypt"),
+    (ExtensionSender, "accept"),
+    (ExtensionReceiver, "prepare"),
+    (BaseSender, "first"),
+    (BaseReceiver, "__init__"),
+    (ahead, "Garbler"),
+]
+"""Where numbers modulo N^2 are made, plaintexts encrypted, transfers extended, circuits garbled."""
+
+
+def counted(honest: Callable[..., Any], name: str, used: list[str]) -> Callable[..., Any]:
+    def call(*arguments: Any, **options: Any) -> Any:
+        used.append(name)
+        return honest(*arguments, **options)
+
+    return call
 
 
 def test_the_budget_of_the_textbook_engine(world: World) -> None:
@@ -87,12 +149,22 @@ def test_the_budget_of_the_textbook_engine(world: World) -> None:
 @pytest.mark.parametrize("engine", ["packed", "textbook"])
 def test_the_same_bytes_again_get_the_stored_reply(world: World, engine: str) -> None:
     peers: list[Twice] = []
+    world.make_items()
     world.wrap = lambda inner: peers.append(Twice(inner)) or peers[-1]  # type: ignore[func-returns-value]
     before = world.secret.operations
     assert (world.classify(tiny_model(), IMAGE, engine) == oracle.run(tiny_model(), IMAGE)).all()
     assert all(first == second for first, second in peers[0].replies)
-    due = budget(world, tiny_plan()) if engine == "packed" else textbook_budget(tiny_plan())
-    assert world.secret.operations - before == due
+    assert world.secret.operations - before == (0 if engine == "packed" else textbook_budget(tiny_plan()))
+
+
+def test_items_may_be_asked_for_message_by_message_twice(world: World) -> None:
+    with driven(world, "items") as drive:
+        world.wrap = Twice
+        before = world.secret.operations
+        drive()
+    assert world.secret.operations - before == 2 * budget(world, tiny_plan())
+    world.wrap = lambda peer: peer
+    assert (world.classify(tiny_model(), IMAGE) == oracle.run(tiny_model(), IMAGE)).all()
 
 
 def test_an_import_may_be_repeated_message_by_message(tmp_path: Path) -> None:
@@ -103,23 +175,39 @@ def test_an_import_may_be_repeated_message_by_message(tmp_path: Path) -> None:
     assert (world.classify(tiny_model(), IMAGE) == oracle.run(tiny_model(), IMAGE)).all()
 
 
-def ends_with(world: World, number: int, act: Callable[[Peer, pb.Round], pb.Round]) -> int:
-    """A query whose message `number` meets `act` is refused; returns S2's decryptions from then on."""
+@contextmanager
+def driven(world: World, kind: str) -> Iterator[Callable[[], object]]:
+    """A conversation that is ready to begin: two items, or a query with an engine, at whose end it fails."""
+    if kind == "items":
+        while world.queries1.stock.give_way():
+            """Items are made in a conversation that stands, if there is one."""
+        yield lambda: world.make_items(2)
+        return
+    world.make_items()
+    query = world.query(tiny_plan(), IMAGE, engine=kind)
+    with closing(world.queries2.classify(query.s2, USER)) as waiting:
+        next(waiting)
+        yield lambda: finish(world.queries1.classify(query.s1, USER))
+
+
+def ends_with(
+    world: World,
+    kind: str,
+    number: int,
+    act: Callable[[Peer, pb.Round], pb.Round],
+    error: type[Exception] = OutOfOrder,
+) -> int:
+    """A conversation whose message `number` meets `act` is refused; returns S2's decryptions from then on."""
     marks: list[int] = []
 
     def marked(inner: Peer, message: pb.Round) -> pb.Round:
         marks.append(world.secret.operations)
         return act(inner, message)
 
-    world.wrap = lambda inner: At(inner, number, marked)
-    query = world.query(tiny_plan(), IMAGE)
-    waiting = world.queries2.classify(query.s2, USER)
-    next(waiting)
-    with pytest.raises(OutOfOrder):
-        finish(world.queries1.classify(query.s1, USER))
-    if 2 < number < STEPS - 1:
-        with pytest.raises(PeerUnavailable):
-            finish(waiting)
+    with driven(world, kind) as drive:
+        world.wrap = lambda inner: At(inner, number, marked)
+        with pytest.raises(error):
+            drive()
     world.wrap = lambda peer: peer
     return world.secret.operations - marks[0]
 
@@ -134,23 +222,55 @@ def again_with_another_byte(inner: Peer, message: pb.Round) -> pb.Round:
     return inner.ask(message)
 
 
-@pytest.mark.parametrize("number", range(STEPS))
-def test_other_bytes_at_a_step_that_is_over(world: World, number: int) -> None:
-    operations = ends_with(world, number, again_with_another_byte)
-    assert operations <= budget(world, tiny_plan())
+STEPS = {
+    "items": ("open_items", "make_item", "item_offer", "make_item"),
+    "packed": ("spend", "labels", "labels"),
+    "textbook": (
+        *("open_query", "prepare", "bind", "masked_plaintexts"),
+        *("garbled_batch", "smp_operands", "masked_sums", "garbled_batch"),
+    ),
+}
+"""S1's messages of two items, of the tiny network's query, and the first of its textbook query."""
+NUMBERED = [(kind, number) for kind, steps in STEPS.items() for number in range(len(steps))]
 
 
-@pytest.mark.parametrize("number", range(1, STEPS))
-def test_a_message_that_was_dropped(world: World, number: int) -> None:
+def test_these_are_the_steps(world: World) -> None:
+    for kind, steps in STEPS.items():
+        peers: list[Watching] = []
+        with driven(world, kind) as drive:
+            world.wrap = lambda inner, peers=peers: peers.append(Watching(inner)) or peers[-1]  # type: ignore[misc]
+            drive()
+        assert [each.WhichOneof("body") for each in peers[0].requests][: len(steps)] == list(steps)
+
+
+@pytest.mark.parametrize(("kind", "number"), [each for each in NUMBERED if each != ("items", 3)])
+def test_other_bytes_at_a_step_that_is_over(world: World, kind: str, number: int) -> None:
+    error = (
+        InvalidMessage if (kind, number) == ("packed", 1) else OutOfOrder
+    )  # a stage's labels have its size
+    operations = ends_with(world, kind, number, again_with_another_byte, error)
+    due = textbook_budget(tiny_plan()) if kind == "textbook" else budget(world, tiny_plan())
+    assert operations <= (0 if kind == "packed" else due)
+
+
+@pytest.mark.parametrize(("kind", "number"), [each for each in NUMBERED if each[1] + 1 < len(STEPS[each[0]])])
+def test_a_message_that_was_dropped(world: World, kind: str, number: int) -> None:
     """The next one comes in its place."""
-    following = {1: "bind", 2: "masked_plaintexts", 3: "garbled_batch", 4: "masked_sums"}.get(number)
-    if following is None:
-        following = "masked_sums" if number == 6 else "garbled_batch"
-    assert ends_with(world, number, lambda inner, _: inner.ask(of_body(following))) == 0
+    alike = STEPS[kind][number] == STEPS[kind][number + 1]
+    following = of_body(STEPS[kind][number + 1])
+    error = InvalidMessage if alike else OutOfOrder
+    assert ends_with(world, kind, number, lambda inner, _: inner.ask(following), error) == 0
 
 
-@pytest.mark.parametrize(("number", "old_number"), [(2, 0), (4, 1), (5, 3), (6, 4), (7, 5), (7, 0)])
-def test_an_old_message_again(world: World, number: int, old_number: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "number", "old_number"),
+    [
+        *(("items", number, old) for number, old in ((2, 0), (3, 1), (4, 2), (4, 0))),
+        ("packed", 2, 0),
+        *(("textbook", number, old) for number, old in ((2, 0), (4, 1), (5, 3), (6, 4), (7, 5), (7, 0))),
+    ],
+)
+def test_an_old_message_again(world: World, kind: str, number: int, old_number: int) -> None:
     """Older than the last one: its reply has arrived, so nobody may want it again."""
     old: list[pb.Round] = []
 
@@ -161,17 +281,28 @@ def test_an_old_message_again(world: World, number: int, old_number: int) -> Non
                 return self.inner.ask(old[old_number])
             return self.inner.ask(message)
 
-    world.wrap = Keeping
+    with driven(world, kind) as drive:
+        world.wrap = Keeping
+        with pytest.raises(OutOfOrder):
+            drive()
+
+
+def test_a_query_that_is_broken_off_is_over_for_its_user_at_s2(world: World) -> None:
+    world.make_items()
     query = world.query(tiny_plan(), IMAGE)
-    waiting = world.queries2.classify(query.s2, USER)
-    next(waiting)
-    with pytest.raises(OutOfOrder):
-        finish(world.queries1.classify(query.s1, USER))
+    with closing(world.queries2.classify(query.s2, USER)) as waiting:
+        next(waiting)
+        world.wrap = lambda inner: At(inner, 0, again_with_another_byte)
+        with pytest.raises(OutOfOrder):
+            finish(world.queries1.classify(query.s1, USER))
+        with pytest.raises(BrokenOff, match="broken off: ask again"):
+            finish(waiting)
 
 
-@pytest.mark.parametrize("body", ["masked_sums", "garbled_batch", "open_query"])
+@pytest.mark.parametrize("body", ["labels", "spend", "make_item", "masked_sums", "open_query"])
 def test_operation_n_plus_1(world: World, body: str) -> None:
     """After its last step a conversation answers nothing, and never again."""
+    world.make_items()
     conversation = world.conversations.open(S1)
     world.wrap = lambda _: MemoryPeer(conversation)
     world.classify(tiny_model(), IMAGE)
@@ -242,51 +373,73 @@ class TestSplices:
         found = answers.class_vectors(half, finish(waiting).half, tiny_plan(), 1)[0]
         assert (found == oracle.run(tiny_model(), IMAGE)).all()
 
-    @pytest.mark.parametrize("change", [{"engine": "textbook"}, {"label_only": True}, {"model": "other"}])
-    def test_halves_that_disagree(self, world: World, change: dict[str, object]) -> None:
-        query = world.query(tiny_plan(), IMAGE)
-        for field, value in change.items():
-            setattr(query.s2, field, value)
-        waiting = world.queries2.classify(query.s2, USER)
-        next(waiting)
-        before = world.secret.operations
-        with pytest.raises(PeerMismatch):
-            finish(world.queries1.classify(query.s1, USER))
-        assert world.secret.operations - before <= budget(world, tiny_plan())
+    @pytest.mark.parametrize("change", [{"engine": "textbook"}, {"label_only": True}, {"name": "other"}])
+    def test_halves_that_disagree(self, world: World, change: dict[str, Any]) -> None:
+        world.make_items()
+        ready = world.queries1.stock.count
+        query, other = world.query(tiny_plan(), IMAGE), world.query(tiny_plan(), IMAGE, **change)
+        other.s2.query_id = query.s1.query_id
+        with closing(world.queries2.classify(other.s2, USER)) as waiting:
+            next(waiting)
+            before = world.secret.operations
+            with pytest.raises(PeerMismatch):
+                finish(world.queries1.classify(query.s1, USER))
+            assert world.secret.operations == before
+            assert world.queries1.stock.count == ready
 
-    @pytest.mark.parametrize("change", [{"engine": "textbook"}, {"import_id": "other"}])
-    def test_a_conversation_for_another_kind_of_query(self, world: World, change: dict[str, str]) -> None:
-        """The binding is right, but the conversation was opened for something else."""
-        other = world.models1.store.find("other", "1")
+    @pytest.mark.parametrize("wrong", ["import_id", "items"])
+    def test_items_of_another_model(self, world: World, wrong: str) -> None:
+        """The binding is right, but the items are another model's, or said to be: they are burnt, at both."""
+        world.make_items()
+        world.make_items(name="other")
+        free = world.shelves.count
+        (other,) = [held for held in world.queries1.stock._ready if held.lane.record.model == "other"]
         query = world.query(tiny_plan(), IMAGE)
-        waiting = world.queries2.classify(query.s2, USER)
-        next(waiting)
 
         def act(inner: Peer, message: pb.Round) -> pb.Round:
-            if "engine" in change:
-                message.open_query.engine = change["engine"]
+            if wrong == "import_id":
+                message.spend.import_id = other.lane.record.import_id
             else:
-                message.open_query.import_id = other.import_id
+                message.spend.items[0].CopyFrom(other.item.name)
             return inner.ask(message)
 
-        def empty_prepare(inner: Peer, message: pb.Round) -> pb.Round:
-            if "engine" in change:
-                message.prepare.masked_sums = b""
-            reply = inner.ask(message)
-            bind = pb.Round()
-            bind.bind.query_id = query.s1.query_id
-            record = world.models1.store.find("tiny", "1")
-            bind.bind.binding = self._binding(world, query.s1.query_id, record.import_id)
-            inner.ask(bind)
-            return reply
+        with closing(world.queries2.classify(query.s2, USER)) as waiting:
+            next(waiting)
+            world.wrap = lambda inner: At(inner, 0, act)
+            with pytest.raises(AlreadyUsed, match="of another model"):
+                finish(world.queries1.classify(query.s1, USER))
+        assert world.shelves.count < free
+        while world.queries1.stock.give_way():
+            """S1 does not know which items S2 has burnt: only a wrong S1 names others than its query's."""
 
-        world.wrap = lambda inner: At(At(inner, 1, empty_prepare), 0, act)
+    @pytest.mark.parametrize("change", [{"engine": "textbook"}, {"import_id": "other"}, {"pictures": 2}])
+    def test_a_conversation_for_another_kind_of_query(self, world: World, change: dict[str, Any]) -> None:
+        """The halves belong together, but the conversation is for something else: nothing is spent."""
+        other = world.models1.store.find("other", "1").import_id
+        query, record = world.query(tiny_plan(), IMAGE), world.models1.store.find("tiny", "1")
+        fields = {"import_id": record.import_id, "engine": "packed", "pictures": 1} | change
+        fields |= {"import_id": other} if "import_id" in change else {}
+        head = QueryHead(
+            query.s1.query_id,
+            USER.fingerprint.hex(),
+            fields["import_id"],
+            record.plan.hash,
+            fields["engine"],
+            False,
+            fields["pictures"],
+        )
+        world.queries2._pending.deposit(query.s2.query_id, PendingQuery(UserQuery(head)))
+        world.make_items()
+        ready = world.queries1.stock.count
+
+        def act(inner: Peer, message: pb.Round) -> pb.Round:
+            message.spend.bind.binding = head.binding()
+            return inner.ask(message)
+
+        world.wrap = lambda inner: At(inner, 0, act)
         with pytest.raises(PeerMismatch, match="another kind"):
             finish(world.queries1.classify(query.s1, USER))
-
-    def _binding(self, world: World, query_id: bytes, import_id: bytes) -> bytes:
-        plan = tiny_plan()
-        return QueryHead(query_id, USER.fingerprint.hex(), import_id, plan.hash, "packed", False, 1).binding()
+        assert world.queries1.stock.count == world.shelves.count == ready
 
     def test_a_claimed_query_is_not_claimed_again(self, world: World) -> None:
         query = world.query(tiny_plan(), IMAGE)

@@ -17,6 +17,7 @@ from tests.security.peers import Watching
 from tests.security.smooth import SmoothKey, smooth_key
 from tests.security.world import World, filled, tiny_model
 from twinveil.crypto import nonces as module
+from twinveil.crypto.native.residues import Residues
 from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NonceSource, Rerandomiser
 from twinveil.network.plan import Conv, Dense, Plan, QuantisedModel, Relu
 from twinveil.parallel import INLINE, Workers
@@ -131,7 +132,7 @@ class TestControls:
         self, tmp_path: Path, key: SmoothKey, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def stale(self: Rerandomiser, values: Sequence[mpz], *_: object, **__: object) -> FreshCiphertexts:
-            return FreshCiphertexts(module._MINT, values, self.public_key.ciphertext_bytes)
+            return FreshCiphertexts(module._MINT, self.public_key.modulus().residues(values))
 
         monkeypatch.setattr(Rerandomiser, "freshen", stale)
         nonces, halves = conversations(tmp_path, key, wide_model(), queries=1)
@@ -155,7 +156,7 @@ class TestControls:
             for m in plaintexts:
                 r = mpz(secrets.randbelow(int(public.n) - 1) + 1)
                 values.append(public.raw(m) * gmpy2.powmod(r, public.n, public.n_squared) % public.n_squared)
-            return FreshCiphertexts(module._MINT, values, public.ciphertext_bytes)
+            return FreshCiphertexts(module._MINT, public.modulus().residues(values))
 
         monkeypatch.setattr(Encryptor, "encrypt", mixed)
         nonces, halves = conversations(tmp_path, key, wide_model(), queries=1)
@@ -165,9 +166,9 @@ class TestControls:
     def test_one_nonce_for_all(self, tmp_path: Path, key: SmoothKey, monkeypatch: pytest.MonkeyPatch) -> None:
         once = NonceSource._draw
 
-        def same(self: NonceSource, count: int, workers: Workers) -> list[mpz]:
+        def same(self: NonceSource, count: int, workers: Workers) -> Residues:
             wrong = isinstance(self, Rerandomiser)
-            return once(self, 1, workers) * count if wrong else once(self, count, workers)
+            return Residues.joined([once(self, 1, workers)] * count) if wrong else once(self, count, workers)
 
         monkeypatch.setattr(NonceSource, "_draw", same)
         nonces, halves = conversations(tmp_path, key, wide_model(), queries=1)

@@ -50,7 +50,7 @@ def held_out(folder: Path) -> None:
 
 def published(folder: Path) -> None:
     with CatalogueFile(folder).adding(
-        CatalogueEntry("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, "ab" * 32)
+        CatalogueEntry("tiny", "1", tiny_plan(), tiny_card(), ("packed",), False, "ab" * 32, bytes(16))
     ):
         pass
 

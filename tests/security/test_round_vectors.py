@@ -21,12 +21,13 @@ from twinveil.rpc import rounds_pb2 as pb
 
 pytestmark = pytest.mark.slow
 
-CONVERSATIONS = ("import", "packed", "label", "textbook")
+CONVERSATIONS = ("import", "items", "packed", "label", "textbook")
 """label: only what comes after the class vector. textbook: each kind of message once, in one network."""
 
 BOTH = ("packed", "textbook")
-LABEL_STEP = 8
-FIRST_DECRYPTION = {"import": 1, "packed": 1, "textbook": 3}
+LABEL_STEP = 3
+"""Number of the message that only a query for the label has."""
+FIRST_DECRYPTION = {"import": 1, "items": 2, "packed": 1000, "textbook": 3}
 """Number of the first message whose ciphertexts S2 decrypts."""
 
 
@@ -47,11 +48,15 @@ class Trial:
         world, model = self._world, tiny_model()
         if self._conversation == "import":
             header = world.header(model.plan, "probed", BOTH)
-            halves = world.halves(model)
+            halves = world.halves(model, BOTH)
             waiting = world.provision2.outsource(header, iter([halves[1]]), OWNER)
             next(waiting)
             work = lambda: finish(world.provision1.outsource(header, iter([halves[0]]), OWNER))  # noqa: E731
+        elif self._conversation == "items":
+            waiting = iter(())  # type: ignore[assignment]
+            work = lambda: world.make_items(2)  # noqa: E731
         else:
+            world.make_items()
             engine = "textbook" if self._conversation == "textbook" else "packed"
             query = world.query(tiny_plan(), engine=engine, label_only=self._conversation == "label")
             waiting = world.queries2.classify(query.s2, USER)
@@ -74,7 +79,7 @@ class Trial:
         self._seen.add(body)
         found: dict[str, Vector] = {
             f"{self._conversation}, {side} {step}, {body}: {name}": vector
-            for name, vector in vectors(self._world.secret, body, message)
+            for name, vector in vectors(self._world.secret, body, message, first=step == 0)
             if not (side == "reply" and name == "no body")
         }
         self.expected |= {name: vector.error for name, vector in found.items()}
@@ -109,7 +114,7 @@ def test_every_malformed_round_is_refused(conversation: str) -> None:
     assert outcomes.keys() == expected.keys()
 
 
-@pytest.mark.parametrize("conversation", ["import", "packed", TEXTBOOK])
+@pytest.mark.parametrize("conversation", ["import", "items", "packed", TEXTBOOK])
 def test_no_secret_key_operation_for_them(conversation: str) -> None:
     outcomes, _ = trial(conversation)
     assert not {name for name, outcome in outcomes.items() if outcome.operations}

@@ -7,6 +7,7 @@ from math import log2
 from pathlib import Path
 
 from twinveil.garbling.hashing import BLOCK
+from twinveil.params import KAPPA, KEY_BITS, MIN_KEY_BITS, PACKED_SIGMA, Params
 
 TESTS = Path(__file__).parents[1]
 TEXT = (TESTS.parent / "SECURITY.md").read_text()
@@ -34,5 +35,13 @@ def test_every_test_that_a_file_is_named_with_exists() -> None:
 
 
 def test_the_bits_of_garbling_and_transfers_follow_from_the_block() -> None:
-    assert f"127 - log2(2 · {BLOCK}) = {127 - log2(2 * BLOCK):g} bits" in TEXT
-    assert f"128 - log2({BLOCK}) = {128 - log2(BLOCK):g}." in TEXT
+    assert f"127 - log2(2 · {BLOCK}) = {127 - log2(2 * BLOCK):g} |" in TEXT
+    assert f"128 - log2({BLOCK}) = {128 - log2(BLOCK):g} |" in TEXT
+
+
+def test_keys_and_masks_are_as_long_as_the_page_says() -> None:
+    assert f"**{KEY_BITS} bits (default)**; at least {MIN_KEY_BITS}." in TEXT
+    assert f"N of {KEY_BITS} bits (default) | 128 |" in TEXT
+    assert f"N of {MIN_KEY_BITS} bits, on request; of 4096 bits | 112;" in TEXT
+    assert f"AES keys | {KAPPA} |" in TEXT
+    assert f"| {Params().sigma} a conversation, {PACKED_SIGMA} an item |" in TEXT

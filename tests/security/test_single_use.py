@@ -3,42 +3,40 @@
 from __future__ import annotations
 
 import copy
-import gc
 import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
-import time
-import weakref
 from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
-from cloud_s1.queries import QueriesS1
+from cloud_s1.stock import Held
 from tests.crypto.crypto_keys import secret_key
 from tests.security.draws import draw_all
 from tests.security.peers import At
-from tests.security.world import OWNER, S1, USER, World, finish, tiny_model, tiny_plan
+from tests.security.world import MEMORY, OWNER, S1, USER, World, finish, tiny_model, tiny_plan
 from tests.system.town import wait_until
-from twinveil.cloud.requests import read_query
 from twinveil.crypto.nonces import Encryptor, Rerandomiser
 from twinveil.crypto.tally import Tally
-from twinveil.errors import AlreadyUsed, OutOfOrder, PeerUnavailable
+from twinveil.errors import AlreadyUsed, OutOfOrder, PeerUnavailable, TooMuch, TwinveilError
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
-from twinveil.parallel import INLINE, Workers
+from twinveil.parallel import Workers
+from twinveil.protocol.packed.item.s2 import ItemS2
 from twinveil.protocol.textbook.circuits import label
-from twinveil.protocol.textbook.engine import Circuits, Exchange
+from twinveil.protocol.textbook.exchange import Circuits, Exchange
 from twinveil.protocol.textbook.garbled import EvaluatorSide, GarblerSide
-from twinveil.protocol.query.engines_s1 import query_s1
-from twinveil.protocol.textbook.query.s1 import QueryS1
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Peer
+from twinveil.rounds.scripted import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 
 pytestmark = pytest.mark.slow
@@ -107,84 +105,195 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return made
 
 
-def prepared(world: World, watch: Callable[[object], None] = lambda engine: None) -> QueryS1:
-    record = world.models1.store.find("tiny", "1")
-    model = world.models1.load(record, world.public)
-    peer = MemoryPeer(world.conversations.open(S1))
-    tools = world.queries1._cloud_s2.tools(Workers())
-    return query_s1(model, record.import_id, "packed", tools, peer, watch=watch)
+def ready(world: World, count: int = 1) -> list[Held]:
+    """Items of the model as S1 has them, nothing else lying ready."""
+    while world.queries1.stock.give_way():
+        """Those of other tests."""
+    world.make_items(count)
+    return list(world.queries1.stock._ready)
 
 
-def test_a_prepared_query_serves_once(world: World) -> None:
-    query, user = prepared(world), world.query(tiny_plan())
-    query.prepare()
-    with pytest.raises(OutOfOrder):
-        query.prepare()
-    waiting = world.queries2.classify(user.s2, USER)
-    next(waiting)
-    record = world.models1.store.find("tiny", "1")
-    head, half = read_query(user.s1, USER, record, world.params, world.public.n)
-    finish(query.classify(head, half))
-    with pytest.raises(OutOfOrder, match="serves once"):
-        finish(query.classify(head, half))
+def kept(world: World) -> ItemS2:
+    """The one item that S2 has."""
+    ((item, _),) = (each for shelf in world.shelves._shelves.values() for each in shelf.items.values())
+    return item
 
 
-def test_a_query_that_broke_off_serves_never_again(world: World) -> None:
-    query, user = prepared(world), world.query(tiny_plan())
-    query.prepare()
-    record = world.models1.store.find("tiny", "1")
-    head, half = read_query(user.s1, USER, record, world.params, world.public.n)
-    with pytest.raises(Exception, match="did not arrive"):
-        finish(query.classify(head, half))
-    with pytest.raises(OutOfOrder, match="serves once"):
-        finish(query.classify(head, half))
-
-
-def test_a_prepared_query_keeps_no_model_in_memory(world: World) -> None:
-    """Its ciphertexts and their tables have more bytes than all else together."""
-    query, record = prepared(world), world.models1.store.find("tiny", "1")
-    query.prepare()
-    model = weakref.ref(world.models1.load(record, world.public))
-    world.models1.loaded.forget(record.import_id)
-    gc.collect()
-    assert model() is None
-    assert query.prepared
-
-
-def test_the_next_query_is_prepared_after_an_answer_only(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else one that cannot be done would be prepared again and again, at both clouds' expense."""
-    opened: list[Peer] = []
-
-    def wrap(peer: Peer) -> Peer:
-        opened.append(peer)
-        return peer
-
-    monkeypatch.setattr(world, "wrap", wrap)
-    ahead = QueriesS1(world.models1, world.queries1._cloud_s2, INLINE, ahead=1)
-    monkeypatch.setattr(world, "queries1", ahead)
-    user = world.query(tiny_plan())
-    with pytest.raises(PeerUnavailable, match="did not arrive"):
-        finish(ahead.classify(user.s1, USER))
-    left = ahead.classify(world.query(tiny_plan()).s1, USER)
-    next(left)
-    left.close()
-    time.sleep(0.1)
-    assert len(opened) == 2
+def test_an_item_serves_one_query(world: World) -> None:
+    (held,) = ready(world)
+    item = kept(world)
     world.ask(world.query(tiny_plan()))
-    assert wait_until(lambda: len(opened) == 4)
+    assert world.queries1.stock.count == world.shelves.count == 0
+    for half in (held.item, item):
+        with pytest.raises(AlreadyUsed, match="serves one picture"):
+            half.spend()
+    held.lane.out += 1
+    world.queries1.stock._keep_ready(held)  # as no honest S1 does
+    query = world.query(tiny_plan())
+    with closing(world.queries2.classify(query.s2, USER)) as waiting:
+        next(waiting)
+        with pytest.raises(AlreadyUsed, match="does not hold these items"):
+            finish(world.queries1.classify(query.s1, USER))
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_query_that_broke_off_has_burnt_its_item(world: World, number: int) -> None:
+    """Lost on its way to S2, or after it: S1 cannot tell which, and S2 keeps nothing of it."""
+
+    def lost(inner: Peer, message: pb.Round) -> pb.Round:
+        if number:
+            inner.ask(message)
+        raise PeerUnavailable("cloud_s2 is gone")
+
+    (held,) = ready(world)
+    query = world.query(tiny_plan())
+    world.wrap = lambda inner: At(inner, max(number - 1, 0), lost)
+    with closing(world.queries2.classify(query.s2, USER)) as waiting:
+        next(waiting)
+        with pytest.raises(PeerUnavailable, match="is gone"):
+            finish(world.queries1.classify(query.s1, USER))
+    world.wrap = lambda peer: peer
+    assert world.queries1.stock.count == world.shelves.count == 0
+    assert world.budget2._taken == world.queries1._budget._taken == 0
+    with pytest.raises(AlreadyUsed):
+        held.item.spend()
+
+
+def test_an_item_whose_query_s2_did_not_begin_serves_another(world: World) -> None:
+    """The user never sent S2 its half: nothing of the item was opened, and no new one has to be made."""
+    ready(world)
+    operations = world.secret.operations
+    for _ in range(3):
+        with pytest.raises(PeerUnavailable, match="did not arrive"):
+            finish(world.queries1.classify(world.query(tiny_plan()).s1, USER))
+    assert world.queries1.stock.count == world.shelves.count == 1
+    world.ask(world.query(tiny_plan()))
+    assert world.secret.operations == operations
+
+
+@pytest.mark.parametrize("change", [{"plan_hash": bytes(32)}, {"pictures": 17}, {"half": b"short"}])
+def test_a_query_that_was_never_valid_takes_no_item(world: World, change: dict[str, object]) -> None:
+    ready(world)
+    query = world.query(tiny_plan())
+    for half in (query.s1, query.s2):
+        for field, value in change.items():
+            setattr(half, field, value)
+    for attempt in (
+        lambda: finish(world.queries1.classify(query.s1, USER)),
+        lambda: next(world.queries2.classify(query.s2, USER)),
+    ):
+        with pytest.raises(TwinveilError):
+            attempt()
+    assert world.queries1.stock.count == world.shelves.count == 1
+
+
+def test_two_queries_never_have_one_item(world: World) -> None:
+    """While one waits for its user's half, S2 has taken the item out of every other's reach."""
+    (held,) = ready(world)
+    record, found = world.models1.store.find("tiny", "1"), list[str]()
+
+    def spend_too(*_: object) -> NoReturn:
+        peer = MemoryPeer(world.conversations.open(S1))
+        spend = pb.Spend(protocol_version=ROUNDS_VERSION, import_id=record.import_id, items=[held.item.name])
+        try:
+            peer.ask(pb.Round(spend=spend))
+        except TwinveilError as error:
+            found.append(type(error).__name__)
+        raise PeerUnavailable("the half is not there")
+
+    query = world.query(tiny_plan())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.queries2._pending, "claim", spend_too)
+        with pytest.raises(PeerUnavailable):
+            finish(world.queries1.classify(query.s1, USER))
+    assert found == ["AlreadyUsed"]
+    assert world.queries1.stock.count == world.shelves.count == 1
+
+
+def test_items_die_with_their_conversation(world: World) -> None:
+    """As when S2 begins anew, or the connection is lost: S1 has none ready, and makes others."""
+    (held,) = ready(world)
+    held.lane.wire.inner.close()  # type: ignore[attr-defined]
+    assert world.queries1.stock.count == world.shelves.count == world.budget2._taken == 0
+    world.ask(world.query(tiny_plan()))
+    assert held.item.spend()  # was never handed to a query
+    assert world.queries1._budget._taken == 0
+
+
+@pytest.mark.parametrize("cloud", ["provision1", "provision2"])
+def test_items_die_with_their_model(tmp_path: Path, cloud: str) -> None:
+    """At the cloud that is told, and at S2 also where S1 is."""
+    world = World(tmp_path)
+    world.outsource(tiny_model())
+    world.make_items(2)
+    getattr(world, cloud).remove_model("tiny", "1", OWNER)
+    assert world.shelves.count == world.budget2._taken == 0
+    if cloud == "provision1":
+        assert world.queries1.stock.count == world.queries1._budget._taken == 0
+
+
+def test_a_session_id_names_one_conversation(world: World) -> None:
+    (held,) = ready(world)
+    openings = list[pb.Round]()
+
+    def named(inner: Peer, message: pb.Round) -> pb.Round:
+        message.open_items.session_id = held.item.name.session_id
+        openings.append(message)
+        return inner.ask(message)
+
+    world.wrap = lambda inner: At(inner, 0, named)
+    held.lane.busy = True  # another conversation is begun
+    try:
+        with pytest.raises(AlreadyUsed, match="has this session id"):
+            world.make_items(2)
+    finally:
+        held.lane.busy, world.wrap = False, lambda peer: peer
+    assert len(openings) == 1
+    assert world.shelves.count == 1
+
+
+def test_items_are_made_after_an_answer_only(world: World) -> None:
+    """Else one that cannot be done would be prepared again and again, at both clouds' expense."""
+    ready(world)
+    stock = world.queries1.stock
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stock, "_keep", 2)
+        with pytest.raises(PeerUnavailable, match="did not arrive"):
+            finish(world.queries1.classify(world.query(tiny_plan()).s1, USER))
+        assert not stock._makers
+        assert stock.count == 1
+        world.ask(world.query(tiny_plan()))
+        assert wait_until(lambda: stock.count == 2 and not stock._makers)
+    assert world.shelves.count == 2
+
+
+@pytest.mark.parametrize("full", ["cloud_s1", "cloud_s2"])
+def test_items_that_have_no_memory_are_not_made(tmp_path: Path, full: str) -> None:
+    """What is there stays, and the conversation stands: it goes on when there is memory again."""
+    world = World(tmp_path)
+    world.outsource(tiny_model())
+    (held,) = ready(world)
+    budget = world.queries1._budget if full == "cloud_s1" else world.budget2
+    with budget.take(MEMORY - budget._taken), pytest.raises(TooMuch, match=f"{full}'s memory"):
+        world.make_items(2)
+    assert world.queries1.stock.count == world.shelves.count == 1
+    world.make_items(2)
+    assert {each.lane for each in world.queries1.stock._ready} == {held.lane}
 
 
 def secrets_of(world: World) -> dict[str, object]:
-    engines: list[object] = []
-    query = prepared(world, engines.append)
-    pair = Pair()
-    public = world.public
+    (held,) = ready(world)
+    pair, public = Pair(), world.public
+    (shelf,) = world.shelves._shelves.values()
+    circuits, _ = held.item._held or ((), {})
     return {
         "secret key": world.secret,
-        "query": query,
-        "engine": engines[0],
+        "item, S1": held.item,
+        "item, S2": kept(world),
+        "maker": held.lane.maker,
+        "shelf": shelf,
+        "item's picture": circuits[0],
+        "item's circuit": circuits[1],
         "garbler": pair.garbler,
         "garbling": pair.garbler._garbling,
         "evaluator": pair.evaluator,
@@ -199,7 +308,8 @@ def secrets_of(world: World) -> dict[str, object]:
 
 
 NAMES = (
-    *("secret key", "query", "engine", "garbler", "garbling", "evaluator", "transfers, S1", "transfers, S2"),
+    *("secret key", "item, S1", "item, S2", "maker", "shelf", "item's picture", "item's circuit"),
+    *("garbler", "garbling", "evaluator", "transfers, S1", "transfers, S2"),
     *("base transfers", "link", "circuits", "nonces", "ciphertexts"),
 )
 
@@ -215,6 +325,22 @@ def test_secrets_are_neither_copied_nor_pickled_nor_printed(world: World, name: 
     text = f"{secret!r} {secret!s}"
     assert len(text) < 200
     assert not any(len(word) > 8 and word.isdigit() for word in text.split())
+
+
+def test_items_do_not_survive_a_fork(world: World) -> None:
+    (held,) = ready(world)
+
+    def spend() -> dict[str, bytes]:
+        refused = {}
+        for name, half in (("S1", held.item), ("S2", kept(world))):
+            try:
+                half.spend()
+            except AlreadyUsed:
+                refused[name] = b"yes"
+        return refused
+
+    assert in_forks(1, spend) == [{"S1": b"yes", "S2": b"yes"}]
+    assert held.item.spend()
 
 
 def in_forks(count: int, task: Callable[[], dict[str, bytes]]) -> list[dict[str, bytes]]:
@@ -300,7 +426,7 @@ def run_until_killed(folder: Path, step: int) -> set[str]:
 
 def test_nothing_one_time_comes_again_after_a_crash(tmp_path: Path) -> None:
     """Killed before masks, labels or transfers are used; models stay, everything else is drawn anew."""
-    lives = [run_until_killed(tmp_path, step) for step in (2, 5)] + [run_until_killed(tmp_path, -1)]
+    lives = [run_until_killed(tmp_path, step) for step in (2, 4)] + [run_until_killed(tmp_path, -1)]
     assert all(len(life) > 10 for life in lives)
     seen: set[str] = set()
     for life in lives:
@@ -312,6 +438,7 @@ def test_nothing_one_time_comes_again_after_a_crash(tmp_path: Path) -> None:
 def test_a_query_leaves_nothing_on_disk(world: World) -> None:
     """No mask, label or transfer is ever written, so none can be read again."""
     before = {path: path.stat().st_mtime_ns for path in world.root.rglob("*")}
+    ready(world)
     world.ask(world.query(tiny_plan()))
     assert {path: path.stat().st_mtime_ns for path in world.root.rglob("*")} == before
 

@@ -14,7 +14,7 @@ from tests.crypto.crypto_keys import secret_key
 from tests.security.stand_ins import Serving, called
 from tests.security.world import S1, World, tiny_model
 from twinveil.errors import TwinveilError
-from twinveil.rounds.chunks import CHUNK_BYTES, MessageLimits, cut
+from twinveil.rounds.chunks import CHUNK_BYTES, cut
 from twinveil.rounds.scripted import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 from twinveil.services.keys import KnownKey
@@ -87,9 +87,7 @@ def test_malformed_streams(tmp_path: Path) -> None:
     world.outsource(tiny_model())
     record = world.models1.store.find("tiny", "1")
     OPENING.open_query.import_id, OPENING.open_query.layout = record.import_id, record.layout.digest
-    servicer = RoundsServicer(
-        world.conversations.open, MessageLimits(message_bytes=4 << 20, conversation_bytes=8 << 20)
-    )
+    servicer = RoundsServicer(world.conversations.open, 4 << 20)
     before, wrong, count = world.secret.operations, {}, 0
     for name, chunks, expected in streams(OPENING.SerializeToString()):
         found = ended(lambda chunks=chunks: list(servicer.Converse(iter(chunks), called(S1))))

@@ -21,26 +21,29 @@ from gmpy2 import mpz
 from cloud_s1.models import ModelsS1
 from cloud_s1.provision import ProvisionS1
 from cloud_s1.queries import QueriesS1
-from cloud_s1.way_to_s2 import CloudS2
+from cloud_s1.stock import Wish
+from cloud_s1.way_to_s2 import CloudS2, Tools
 from cloud_s2.conversations import Conversations
 from cloud_s2.models import ModelsS2
 from cloud_s2.provision import ProvisionS2
 from cloud_s2.queries import QueriesS2
 from tests.crypto.crypto_keys import secret_key
+from twinveil.cloud.budget import Budget
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.halves import answers
-from twinveil.halves.blinding import blind_values, picture_segment
-from twinveil.halves.integers import model_plaintexts, model_segments
+from twinveil.halves.model import blind_model, half_sizes
+from twinveil.halves.pictures import split_pictures
 from twinveil.network.plan import Conv, Dense, MaxPool, Plan, QuantisedModel, Relu
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import Params
-from twinveil.protocol.textbook.query.s1 import Tools
+from twinveil.protocol.packed.item.shelves import Shelves
 from twinveil.rehearsal.clouds import finish
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.peer import Peer
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelHeader
+from twinveil.rpc.rounds_pb2 import Round
 from twinveil.transport.identity import PeerIdentity
 from twinveil.version import PROTOCOL_VERSION
 
@@ -52,6 +55,9 @@ USER = PeerIdentity("user", "main", b"u" * 32, True)
 
 UNCLAIMED = 60.0
 """Seconds that a half waits for S1."""
+
+MEMORY = 1 << 30
+"""Bytes for items and queries at each cloud."""
 
 KEY_BITS = 256
 """Enough for the networks here; what is shown does not depend on it."""
@@ -108,7 +114,27 @@ class Way:
         return Tools(self._world.public, workers, self._world.params)
 
     def peer(self) -> Peer:
-        return self._world.wrap(MemoryPeer(self._world.conversations.open(S1)))
+        inner = MemoryPeer(self._world.conversations.open(S1))
+        return Wire(self._world.wrap(inner), inner)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Stands for cloud_s1.way_to_s2.PeerS2."""
+
+    outer: Peer
+    inner: MemoryPeer
+
+    def ask(self, message: Round) -> Round:
+        return self.outer.ask(message)
+
+    def close(self) -> None:
+        self.outer.close()
+
+    @property
+    def left(self) -> bool:
+        """Nothing ends a conversation but an error or a close."""
+        return self.inner._closed
 
 
 @dataclass(frozen=True)
@@ -133,19 +159,28 @@ class World:
 
     def start(self) -> None:
         """Both clouds as after a start: what they hold comes from their disks."""
-        self.models2 = ModelsS2(self.root / "s2")
-        self.provision2 = ProvisionS2(self.models2, self.params, self.public, UNCLAIMED)
+        self.models2, self.shelves = ModelsS2(self.root / "s2"), Shelves()
+        self.provision2 = ProvisionS2(self.models2, self.params, self.public, UNCLAIMED, self.shelves.forget)
         self.queries2 = QueriesS2(self.models2, self.params, self.public.n, UNCLAIMED)
+        self.budget2 = Budget("cloud_s2", MEMORY)
         self.conversations = Conversations(
-            self.secret, self.params, INLINE, self.models2, self.provision2, self.queries2
+            self.secret,
+            self.params,
+            INLINE,
+            self.models2,
+            self.provision2,
+            self.queries2,
+            self.shelves,
+            self.budget2,
         )
         self.models1 = ModelsS1(self.root / "s1")
-        way = cast("CloudS2", Way(self))
-        self.provision1 = ProvisionS1(self.models1, way, INLINE)
-        self.queries1 = QueriesS1(self.models1, way, INLINE)
+        self.way = cast("CloudS2", Way(self))
+        self.queries1 = QueriesS1(self.models1, self.way, INLINE, memory=MEMORY)
+        self.provision1 = ProvisionS1(
+            self.models1, self.way, INLINE, removed=lambda import_id: self.queries1.stock.forget(import_id)
+        )
 
     def header(self, plan: Plan, name: str = "tiny", engines: tuple[str, ...] = ("packed",)) -> ModelHeader:
-        multiplied, added = model_plaintexts(plan, self.params)
         return ModelHeader(
             protocol_version=PROTOCOL_VERSION,
             model=name,
@@ -154,18 +189,12 @@ class World:
             plan_json=plan.to_json(),
             engines=engines,
             key_fingerprint=bytes.fromhex(self.public.fingerprint),
-            multiplied=multiplied,
-            added=added,
-            data_bytes=(multiplied + added) * self.public.bits // 8,
+            data_bytes=sum(half_sizes(plan, engines, self.params)),
         )
 
-    def halves(self, model: QuantisedModel) -> tuple[bytes, bytes]:
+    def halves(self, model: QuantisedModel, engines: tuple[str, ...] = ("packed",)) -> tuple[bytes, bytes]:
         """An honest owner's halves for S1 and S2."""
-        pairs = []
-        for name, which, segment in model_segments(model.plan, self.params):
-            values = (model.weights, model.biases)[which][name].reshape(-1) + (1 << (segment.bits - 1))
-            pairs.append(blind_values(values.astype(np.uint64), segment, self.public.n))
-        return b"".join(pair[0] for pair in pairs), b"".join(pair[1] for pair in pairs)
+        return blind_model(model, engines, self.params, self.public.n)
 
     def outsource(
         self,
@@ -180,7 +209,7 @@ class World:
         header = self.header(model.plan, name, engines)
         header.import_id = import_id or header.import_id
         header.label_only = label_only
-        for_s1, for_s2 = halves or self.halves(model)
+        for_s1, for_s2 = halves or self.halves(model, engines)
         waiting = self.provision2.outsource(header, iter([for_s2]), OWNER)
         next(waiting)
         finish(self.provision1.outsource(header, iter([for_s1]), OWNER))
@@ -196,14 +225,14 @@ class World:
         engine: str = "packed",
         label_only: bool = False,
     ) -> Query:
-        pixels = np.zeros(plan.image_shape) if image is None else image
-        layout = picture_segment(plan, 1, key_bits=self.params.key_bits, sigma=self.params.sigma)
-        for_s1, for_s2 = halves or blind_values(pixels.reshape(-1).astype(np.uint64), layout, self.public.n)
+        pictures = np.zeros((1, *plan.image_shape), np.uint8) if image is None else image[np.newaxis]
+        for_s1, for_s2 = halves or split_pictures(pictures, plan, engine, self.params, self.public.n)
         shared = QueryHalf(
             protocol_version=PROTOCOL_VERSION,
             query_id=secrets.token_bytes(16),
             model=name,
             version="1",
+            import_id=self.models1.store.find(name, "1").import_id,
             plan_hash=plan.hash,
             engine=engine,
             label_only=label_only,
@@ -215,8 +244,17 @@ class World:
             half.half = data
         return Query(*made)
 
+    def make_items(self, count: int = 1, name: str = "tiny") -> None:
+        """So many lie ready, made in this thread."""
+        record = self.models1.store.find(name, "1")
+        stock = self.queries1.stock
+        while sum(held.lane.record.import_id == record.import_id for held in stock._ready) < count:
+            stock._keep_ready(stock._make(Wish(record, ahead=True)))
+
     def ask(self, query: Query, caller: PeerIdentity = USER) -> tuple[bytes, bytes]:
         """Both calls of a user, through both clouds: the halves of the answer."""
+        if query.s1.engine == "packed":
+            self.make_items(query.s1.pictures, query.s1.model)
         waiting = self.queries2.classify(query.s2, caller)
         next(waiting)
         half = finish(self.queries1.classify(query.s1, caller)).half
@@ -227,7 +265,8 @@ class World:
     ) -> npt.NDArray[np.int64]:
         """An honest user's class vector."""
         halves = self.ask(self.query(model.plan, image, name=name, engine=engine))
-        return answers.class_vectors(*halves, model.plan, 1)[0]
+        vectors: npt.NDArray[np.int64] = answers.class_vectors(*halves, model.plan, 1)
+        return vectors[0]
 
 
 def other_caller(caller: PeerIdentity) -> PeerIdentity:

@@ -61,3 +61,32 @@ def test_first_contacts_at_once_pin_one_key(
             found = list(threads.map(fetched, [pin] * len(keys), keys))
             assert {each for each in found if each} == {pin.read_text().strip()}
             assert found.count(None) == 2
+
+
+MET = bytes(range(32))
+
+
+def test_the_fingerprint_that_s2_tells_is_pinned_and_no_other_taken(tmp_path: Path) -> None:
+    """Who needs no key of S2's, as the packed engine's users, still meets no other S2."""
+    known = KnownKey(tmp_path / "state" / "pin")
+    assert known.meet(MET) == MET.hex() == known.meet(MET) == known.known()
+    with pytest.raises(PeerMismatch, match=r"^cloud_s2 has key 0{16}\.\.\., but 00010203"):
+        known.meet(bytes(32))
+    assert known.known() == MET.hex()
+
+
+def test_the_fingerprint_from_outside_wins_and_is_pinned_only_if_met(tmp_path: Path) -> None:
+    known = KnownKey(tmp_path / "pin", MET.hex())
+    with pytest.raises(PeerMismatch, match="is pinned"):
+        known.meet(bytes(32))
+    assert not known.pin.exists()
+    known.meet(MET)
+    assert known.pin.read_text().strip() == MET.hex()
+
+
+@pytest.mark.parametrize("told", [b"", bytes(31), bytes(64)])
+def test_an_s2_without_a_fingerprint_is_refused(tmp_path: Path, told: bytes) -> None:
+    known = KnownKey(tmp_path / "pin")
+    with pytest.raises(PeerMismatch, match="does not say which key it has"):
+        known.meet(told)
+    assert not known.pin.exists()

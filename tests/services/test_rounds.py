@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.rounds.conversations import LIMITS, RoundsServer, bind, done
+from tests.rounds.conversations import MESSAGE_BYTES, RoundsServer, bind, done
 from twinveil.errors import BadInput, NotAllowed, OutOfOrder, PeerUnavailable
 from twinveil.rpc.rounds_pb2 import Chunk
 from twinveil.rpc.rounds_pb2_grpc import RoundsStub
@@ -14,7 +14,7 @@ from twinveil.services.rounds import GrpcPeer
 
 
 def test_a_silent_peer_is_given_up_at_the_deadline(rounds_server: RoundsServer) -> None:
-    peer = GrpcPeer(rounds_server.channel(), deadline=0.5, limits=LIMITS)
+    peer = GrpcPeer(rounds_server.channel(), deadline=0.5, most=MESSAGE_BYTES)
     begin = time.monotonic()
     with pytest.raises(PeerUnavailable, match=r"cloud_s2 did not answer within 0\.5 s"):
         peer.ask(bind(b"hang"))
@@ -24,7 +24,7 @@ def test_a_silent_peer_is_given_up_at_the_deadline(rounds_server: RoundsServer) 
 
 
 def test_a_peer_that_goes_away_is_noticed_before_the_deadline(rounds_server: RoundsServer) -> None:
-    peer = GrpcPeer(rounds_server.channel(), deadline=30, limits=LIMITS)
+    peer = GrpcPeer(rounds_server.channel(), deadline=30, most=MESSAGE_BYTES)
     peer.ask(done())
     rounds_server.server.stop(0)
     with pytest.raises(PeerUnavailable):
@@ -40,7 +40,7 @@ def test_nobody_there(rounds_server: RoundsServer) -> None:
 
 def test_a_vanished_client_frees_its_conversation(rounds_server: RoundsServer) -> None:
     channel = rounds_server.channel()
-    GrpcPeer(channel, deadline=30, limits=LIMITS).ask(done())
+    GrpcPeer(channel, deadline=30, most=MESSAGE_BYTES).ask(done())
     channel.close()
     assert rounds_server.conversations[0].closed.wait(5)
     assert rounds_server.conversations[0].closings == 1

@@ -16,6 +16,7 @@ from twinveil.errors import BadConfiguration
 from twinveil.start.command_line import load
 from twinveil.start.config import duration, number, path, setting, settle, size, truth
 from twinveil.start.settings import EVERY_SETTING, CloudS1Settings, CloudS2Settings, UserSettings
+from twinveil.verbs.serve_all import cluster_options
 
 READ = """
 import sys
@@ -72,6 +73,16 @@ def test_flag_over_environment_over_file_over_default(file: Path) -> None:
 
 def test_settings_of_other_roles_may_stand_in_the_environment() -> None:
     assert settings([], {"TWINVEIL_KEY_BITS": "3072"}).role == "cloud_s1"
+
+
+def test_no_key_size_is_asked_for_unless_somebody_does() -> None:
+    """By a setting that always had a value, S2 would refuse the shorter key that it has had for years."""
+    told = cluster_options(None, False)["cloud_s2"]
+    assert load(CloudS2Settings, "cloud_s2", [*told], {}, EVERY_SETTING).key_bits is None
+    told = cluster_options(2048, False)["cloud_s2"]
+    assert load(CloudS2Settings, "cloud_s2", [*told], {}, EVERY_SETTING).key_bits == 2048
+    shown = load(CloudS2Settings, "cloud_s2", [], {"TWINVEIL_KEY_BITS": "4096"}, EVERY_SETTING)
+    assert shown.key_bits == 4096
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,17 @@ def test_roles_listen_on_loopback_only(cluster: LocalCluster) -> None:
         assert hosts == {"127.0.0.1"}
 
 
+def test_roles_compute_as_they_are_told_and_take_no_settings_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWINVEIL_NATIVE", "off")
+    monkeypatch.setenv("TWINVEIL_MAX_CALLS", "3")
+    with LocalCluster(tmp_path, roles=["owner"]) as running:
+        given = psutil.Process(running.pids["owner"]).environ()
+    assert given["TWINVEIL_NATIVE"] == "off"
+    assert "TWINVEIL_MAX_CALLS" not in given
+
+
 def test_one_cluster_a_folder(cluster: LocalCluster) -> None:
     with pytest.raises(BadInput, match="another cluster is running there"):
         LocalCluster(cluster.folder).start()

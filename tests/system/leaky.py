@@ -28,13 +28,13 @@ def of_cloud_s2() -> None:
 
 
 def of_user() -> None:
-    before("user.client:blind_values", lambda pixels, *_: log.debug("%s", pixels))
+    before("user.client:share_pictures", lambda pixels, *_: log.debug("%s", pixels.reshape(-1)))
     after("twinveil.halves.answers:class_vectors", lambda vectors: log.debug("%s", vectors.tolist()))
 
 
 def of_commands() -> None:
     """Lines on stderr; logs are not set up there, and tell warnings only."""
-    before("user.client:blind_values", lambda pixels, *_: log.warning("%s", pixels))
+    before("user.client:share_pictures", lambda pixels, *_: log.warning("%s", pixels.reshape(-1)))
     before("owner.verbs:publish", lambda stored, *_: print(stored.model.weights))
 
 

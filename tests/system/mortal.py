@@ -19,25 +19,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tests.security.life import digest, one_time
 
 PLACES = {
     "cloud_s1": {
         "beginning": "cloud_s1.queries:QueriesS1.classify",
-        "preparing": "twinveil.protocol.packed.s1:PackedS1.prepare",
-        "online": "twinveil.protocol.packed.s1:PackedS1.sact_smap",
-        "before the answer": "twinveil.protocol.textbook.query.s1:QueryS1._answer",
-        "importing": "twinveil.protocol.textbook.model.s1:_keep",
+        "making an item": "twinveil.protocol.packed.item.s1:MakerS1._sums",
+        "online": "twinveil.protocol.packed.online.s1:PicturesS1.answer",
+        "before the answer": "twinveil.protocol.packed.online.s1:answer_half",
+        "importing": "twinveil.protocol.packed.masking:Masks.open",
         "before its commit": "twinveil.cloud.store:Staged.commit",
     },
     "cloud_s2": {
         "beginning": "cloud_s2.queries:QueriesS2.classify",
-        "preparing": "twinveil.protocol.packed.s2:PackedS2.prepare",
-        "online": "twinveil.protocol.packed.s2:PackedS2.sums",
-        "before the answer": "cloud_s2.queries:PendingQuery.deliver",
-        "importing": "twinveil.protocol.textbook.garbled:EvaluatorSide.evaluate",
+        "making an item": "twinveil.protocol.packed.item.s2:MakerS2._shared",
+        "online": "twinveil.protocol.packed.online.s2:PicturesS2.answer",
+        "before the answer": "twinveil.protocol.packed.online.s2:answer_half",
+        "importing": "twinveil.protocol.packed.model.s2:share",
         "before its commit": "twinveil.cloud.store:Staged.commit",
         "after its commit": "cloud_s2.provision:PendingImport.finish",
     },
@@ -116,8 +114,8 @@ class Teller:
             lambda found: self.pieces([str(each).encode() for each in found]),
         )
         after(
-            "twinveil.protocol.textbook.garbled:EvaluatorSide.evaluate",
-            lambda outputs: self.pieces([np.packbits(bits).tobytes() for bits in outputs.values()]),
+            "twinveil.garbling.ahead:EvaluatorHalf.open",
+            lambda outputs: self.pieces([words.tobytes() for words in outputs.values()]),
         )
 
 

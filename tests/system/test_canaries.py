@@ -20,7 +20,6 @@ from tests.system.town import Town, by_way_of, stored
 from tests.views.small import PLAN, model
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.network import oracle
-from twinveil.params import Params
 from twinveil.rpc.gateway_pb2 import Picture
 from twinveil.rpc.gateway_pb2_grpc import GatewayStub
 from twinveil.rpc.inference_pb2 import QueryHalf
@@ -76,7 +75,7 @@ class Visit:
             self.town = Town(cluster, 512)
             self._run()
             path = cluster.state("cloud_s2") / "secret_key.json"
-            self.key = SecretKey.load(path, Params(512, insecure_small_key=True))
+            self.key = SecretKey.load(path, insecure_small_key=True)
         for log in (folder / "town").rglob("*.log"):
             self.texts[log.stem] += log.read_text()
 
@@ -114,18 +113,19 @@ class Visit:
         return list(last.result.vector)
 
     def _bare(self, role: str) -> grpc.StatusCode:
-        """What a cloud says to a client that sends its picture as it is."""
+        """What a cloud says to a client that sends its picture as it is, and a byte too many."""
         with self.town.client() as client:
-            version = client.model(NAME).version
+            found = client.model(NAME)
         query = QueryHalf(
             protocol_version=PROTOCOL_VERSION,
             query_id=secrets.token_bytes(16),
             model=NAME,
-            version=version,
+            version=found.version,
             plan_hash=PLAN.hash,
             engine="packed",
             pictures=1,
-            half=PICTURE.tobytes(),
+            half=PICTURE.tobytes() + b"\0",
+            import_id=found.import_id,
         )
         with self._link(role) as link, pytest.raises(grpc.RpcError) as told:
             list(InferenceStub(link.channel).Classify(query, timeout=60))

@@ -30,14 +30,14 @@ from tests.transport.tls import accept
 from together.bench.networks import write
 from together.bench.session import session
 from twinveil.cloud.dask_workers import dask_workers
-from twinveil.crypto.multiexp import Job, multi_exponentiate_all
-from twinveil.crypto.nonces import Rerandomiser
+from twinveil.crypto.nonces import Encryptor
+from twinveil.crypto.shared import FixedBases, Job, multi_exponentiate_all
 from twinveil.crypto.tally import Tally
 from twinveil.errors import PeerUnavailable
 from twinveil.kits.dask import make_certificates
 from twinveil.network import oracle
 from twinveil.network.folder import load_model
-from twinveil.parallel import Workers
+from twinveil.parallel import INLINE, Workers
 from twinveil.rehearsal.clouds import Clouds
 from twinveil.transport.certificates import issue, make_authority
 from twinveil.transport.credentials import TlsFiles
@@ -198,17 +198,19 @@ def test_the_same_powers(workers: Workers) -> None:
     assert workers.count == 2
     key = secret_key(512).public_key
     source = np.random.default_rng(0)
-    bases = Rerandomiser(key, Tally()).nonces(9).take(9)
+    bases = key.parse_array(Encryptor(key, Tally()).encrypt(range(9)).to_bytes(), 9, Tally())
     jobs = [Job(bases, source.integers(0, 1 << 20, (5, 9), np.uint64), 20) for _ in range(3)]
-    wanted = multi_exponentiate_all(jobs, key.n_squared, Tally())
-    assert multi_exponentiate_all(jobs, key.n_squared, Tally(), workers) == wanted
+    wanted, made = (multi_exponentiate_all(jobs, Tally(), each) for each in (INLINE, workers))
+    assert [each.to_ints() for each in made] == [each.to_ints() for each in wanted]
+    fixed = FixedBases(bases, Tally()).products(jobs[0].exponents, 20, Tally(), workers)
+    assert fixed.to_ints() == wanted[0].to_ints()
 
 
 def test_equal_orders_draw_different_nonces(workers: Workers) -> None:
     """Dask would give equal calls one answer, and both halves of a draw the same nonces."""
-    source = Rerandomiser(secret_key(512).public_key, Tally())
-    drawn = [nonce for _ in range(2) for nonce in source.nonces(4, workers).take(4)]
-    assert len(set(drawn)) == 8
+    key = secret_key(512).public_key
+    sent = [Encryptor(key, Tally()).encrypt([0] * 4, workers).to_bytes() for _ in range(2)]
+    assert len(set(key.parse(b"".join(sent), 8))) == 8
 
 
 def test_a_query_equals_the_oracle(workers: Workers) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from together.demo_report import FORMULAS
 
 pytestmark = pytest.mark.system
 
@@ -52,7 +56,7 @@ def test_demo_twice(folder: Path, tmp_path: Path) -> None:
         assert ("the clouds hold the model already" in shown.stdout) == (images == 1)
         made = json.loads(path.read_text())
         assert set(made) == {
-            "engine", "key_bits", "pictures", "all_agree", "accuracy", "processes", "functions",
+            "engine", "key_bits", "arithmetic", "pictures", "all_agree", "accuracy", "processes", "functions",
         }  # fmt: skip
         assert (made["engine"], made["key_bits"], made["all_agree"]) == ("packed", 512, True)
         assert len(made["pictures"]) == images
@@ -63,6 +67,28 @@ def test_demo_twice(folder: Path, tmp_path: Path) -> None:
         assert len(set(made["processes"].values())) == 4
         assert {"SCVL", "SCT"} <= made["functions"].keys()
         assert not any(psutil.pid_exists(pid) for pid in made["processes"].values())
+
+
+def test_the_published_way(folder: Path, tmp_path: Path) -> None:
+    """Every function by its formula, with its products in the figures, and progress while they run."""
+    shutil.copytree(folder / "mnist", folder / "digits")
+    shutil.copytree(folder / "held-out", folder / "digits-held-out")
+    path = tmp_path / "figures.json"
+    asked = demo(folder, "--engine", "textbook", "--images", "1", "--json", str(path))
+    wide = {**os.environ, "COLUMNS": "200"}
+    shown = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False, env=wide)
+    assert shown.returncode == 0, shown.stderr
+    assert "under a key of 512 bits" in shown.stdout
+    for name, formula in FORMULAS.items():
+        assert re.search(rf"│ {name} +│ {re.escape(formula)} ", shown.stdout)
+    made = json.loads(path.read_text())
+    assert (made["engine"], made["key_bits"], made["all_agree"]) == ("textbook", 512, True)
+    products = {name: each["products"] for name, each in made["functions"].items() if "products" in each}
+    assert products.keys() == FORMULAS.keys() - {"SMP"}
+    seen = [(int(done), int(total)) for done, total in re.findall(r" (\d+)/(\d+) S[A-Z]+ ", shown.stderr)]
+    assert {total for _, total in seen} == {sum(products.values())}
+    assert len(set(seen)) > 1
+    assert seen == sorted(seen)
 
 
 def test_demo_ends_at_once_and_leaves_no_orphan(folder: Path) -> None:

@@ -15,16 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import grpc
-import numpy as np
 import pytest
 
 from tests.networks import random_model
 from tests.system.town import Town, pictures, small_model, stored, town, wait_until
 from together.bench.processes import resident
 from twinveil.errors import PeerUnavailable
-from twinveil.halves.blinding import blind_values, picture_segment
+from twinveil.halves.ring import share_pictures
 from twinveil.network import oracle
-from twinveil.params import Params
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.inference_pb2_grpc import InferenceStub
 from twinveil.start.local_cluster import LocalCluster
@@ -197,19 +195,17 @@ def test_half_a_query_breaks_nobody_elses(shared: Town) -> None:
     shared.outsource(stored(model), "half", ["textbook", "packed"])
     picture = pictures(model, 6)[5]
     with shared.client() as client:
-        n, bits, plan = client.key.n, client.key.bits, model.plan
-    params = Params(bits, insecure_small_key=True)
-    layout = picture_segment(plan, 1, key_bits=params.key_bits, sigma=params.sigma)
-    half, _ = blind_values(np.zeros(picture.size, np.uint64), layout, n)
+        import_id = client.model("half").import_id
     query = QueryHalf(
         protocol_version=PROTOCOL_VERSION,
         query_id=secrets.token_bytes(16),
         model="half",
         version="1",
-        plan_hash=plan.hash,
+        plan_hash=model.plan.hash,
         engine="packed",
         pictures=1,
-        half=half,
+        half=share_pictures(picture[None], model.plan)[0],
+        import_id=import_id,
     )
 
     def ask() -> list[int]:

@@ -43,7 +43,7 @@ def test_a_client_that_pauses(tmp_path: Path) -> None:
             for image in pictures(model, 3):
                 [made] = client.classify([image], "m")
                 assert made.vector == tuple(int(each) for each in oracle.run(model, image))
-                assert wait_until(lambda: running.status("cloud_s1").prepared_queries == 1)
+                assert wait_until(lambda: running.status("cloud_s1").ready_items == 1)
                 time.sleep(4 * IDLE)
         files = [psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE) for pid in cluster.pids.values()]
         assert all(soft == hard for soft, hard in files)

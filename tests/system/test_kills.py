@@ -34,7 +34,7 @@ NAME = "whole"
 class MortalCluster(LocalCluster):
     """Its clouds end where they are told to, and can be started again one by one.
 
-    ahead: queries kept prepared; one that is passes the place "preparing" before it is asked for.
+    ahead: items kept ready; one that is passes the place "making an item" before it is asked for.
     """
 
     def __init__(self, folder: Path, ahead: int) -> None:
@@ -134,10 +134,10 @@ def test_a_query_prepared_ahead_is_lost_with_a_cloud(tmp_path: Path, role: str) 
         running.outsource(stored(MODEL), NAME)
         for _ in range(2):
             ask(running)
-            assert wait_until(lambda: running.status("cloud_s1").prepared_queries == 1)
+            assert wait_until(lambda: running.status("cloud_s1").ready_items == 1)
             cluster.kill(role)
             cluster.revive(role)
-            assert wait_until(lambda: running.status("cloud_s1").prepared_queries == 0)
+            assert wait_until(lambda: running.status("cloud_s1").ready_items == 0)
         ask(running)
         nothing_comes_again(cluster)
 

@@ -18,8 +18,16 @@ from owner.outsource import Offer, outsource
 from tests.networks import small_icnn_model
 from tests.system.town import Town, pictures, small_model, stored, town, wait_until
 from twinveil.cloud.store import ModelStore
-from twinveil.errors import ModelExists, NotAllowed, PeerUnavailable, TwinveilError, UnknownModel
+from twinveil.errors import (
+    ModelExists,
+    NotAllowed,
+    PeerMismatch,
+    PeerUnavailable,
+    TwinveilError,
+    UnknownModel,
+)
 from twinveil.network import oracle
+from twinveil.services.keys import PIN
 from twinveil.transport.certificates import issue
 from twinveil.transport.channel import Me
 
@@ -36,7 +44,7 @@ def test_the_owners_commands(shared: Town, tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert json.loads(made.stdout)["plan_hash"] == model.plan.hash.hex()
     rows = {row["model"]: row for row in json.loads(shared.twinveil("models", "--json").stdout)}
-    assert rows["listed"]["engines"] == ["textbook", "packed"]
+    assert rows["listed"]["engines"] == ["packed", "textbook"]
     assert [rows["listed"][what] for what in ("label_only", "whole", "offered")] == [True, True, True]
     shown = shared.twinveil("models").stdout
     assert "listed" in shown
@@ -82,23 +90,46 @@ def test_a_model_that_one_cloud_lost_is_marked_and_can_be_removed(shared: Town) 
 
 
 @pytest.mark.parametrize("role", ["cloud_s1", "cloud_s2"])
-def test_a_model_of_another_layout_is_named_refused_and_can_be_replaced(shared: Town, role: str) -> None:
+def test_a_model_of_another_layout_is_named_refused_and_outsourced_again_by_one_command(
+    shared: Town, tmp_path: Path, role: str
+) -> None:
+    """Engines and policy stay; its users' halves name the new import."""
     model, name = small_model(32), f"older-{role[-1]}"
-    shared.outsource(stored(model), name)
+    shared.outsource(stored(model, tmp_path / "model"), name, ["packed", "textbook"], label_only=True)
     record = shared.cluster.state(role) / "models" / f"{name}@1" / "record.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"layout_sha256": "00" * 32}))
     assert not shared.models()[name, "1"].whole
-    assert "another version of Twinveil" in shared.twinveil("models").stdout
+    shown = " ".join(shared.twinveil("models").stdout.split())
+    assert (
+        f"laid this model out in another way: outsource it again by twinveil outsource {name}@1 --again"
+        in shown
+    )
     with shared.client() as client, pytest.raises(TwinveilError, match=r"outsource"):
         client.classify(pictures(model, 1), name)
     with pytest.raises(ModelExists):
         shared.outsource(stored(model), name)
     assert shared.models()[name, "1"].trouble, "nothing was removed unasked"
-    assert shared.twinveil("remove", name, "1").returncode == 0
-    shared.outsource(stored(model), name)
+    pinned = (shared.cluster.state("owner") / PIN).read_text()
     with shared.client() as client:
+        outdated = client.model(name)
+        again = shared.twinveil("outsource", str(tmp_path / "model"), "--name", name, "--again", "--json")
+        assert json.loads(again.stdout)["engines"] == ["packed", "textbook"], again.stderr
+        assert client.model(name) is outdated
+        with pytest.raises(PeerMismatch, match="the model was replaced"):
+            client.classify(pictures(model, 1), name)
         [made] = client.classify(pictures(model, 1), name)
-    assert list(made.vector) == oracle.run(model, pictures(model, 1)[0]).tolist()
+    assert made.label == oracle.argmax(oracle.run(model, pictures(model, 1)[0]))
+    assert not made.vector
+    assert (shared.cluster.state("owner") / PIN).read_text() == pinned
+
+
+def test_nothing_is_outsourced_again_that_no_user_was_told_of(shared: Town, tmp_path: Path) -> None:
+    """Whether its users may ask for more than the label is known of none."""
+    stored(small_model(34), tmp_path / "model")
+    refused = shared.twinveil("outsource", str(tmp_path / "model"), "--name", "nameless", "--again")
+    assert refused.returncode == UnknownModel.exit_code
+    assert "the owner offers no model nameless" in refused.stderr
+    assert ("nameless", "1") not in shared.models()
 
 
 def leftovers(running: Town) -> list[str]:

@@ -177,4 +177,4 @@ def test_prepared_queries_give_way_where_s2_has_no_place(tmp_path: Path) -> None
                 running.outsource(stored(model), name)
             with running.client() as client:
                 assert [each.vector for each in client.classify(images, name)] == vectors(model, images)
-            assert wait_until(lambda: running.status("cloud_s1").prepared_queries == 1)
+            assert wait_until(lambda: running.status("cloud_s1").ready_items == 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,7 @@ from tests.system.town import stored
 from twinveil.errors import BadInput, InvalidMessage, PeerMismatch
 from twinveil.params import MAX_PICTURES
 from twinveil.rpc.catalogue_pb2 import GetModelReply
-from twinveil.rpc.inference_pb2 import AnswerHalf
+from twinveil.rpc.inference_pb2 import AnswerHalf, QueryHalf
 from twinveil.rpc.types_pb2 import ModelEntry
 from twinveil.services.keys import KnownKey
 from twinveil.transport.channel import Me
@@ -54,14 +54,14 @@ def test_progress_names_the_pictures_of_the_query_at_work(
         return SimpleNamespace(read=lambda model: [int(picture.flat[0]) for picture in group])
 
     model = random_model(1)
-    found = Model("mnist", "1", model.plan, stored(model).card, label_only=False)
+    found = Model("mnist", "1", bytes(16), model.plan, stored(model).card, label_only=False)
     monkeypatch.setattr(Client, "model", lambda *_: found)
     monkeypatch.setattr(Client, "_query", query)
     pictures = [np.full(model.plan.image_shape, number, np.uint8) for number in range(count)]
     told: list[tuple[int, int, str]] = []
     made = Client(NOBODY).classify(pictures, "mnist", report=lambda *each: told.append(each), **options)
     assert made == list(range(count))
-    wanted = [((0, 0, f"{which}blinding"), (0, 9, f"{which}stem7_conv")) for which in groups]
+    wanted = [((0, 0, f"{which}asking both clouds"), (0, 9, f"{which}stem7_conv")) for which in groups]
     assert told == [each for pair in wanted for each in pair]
 
 
@@ -79,9 +79,10 @@ class Owner:
             entry=ModelEntry(model="mnist", version="1", plan_hash=PLAN.hash),
             plan_json=PLAN.to_json(),
             card_json=CARD.to_json(),
+            import_id=bytes(16),
         )
         self.labels: Iterator[int] = iter(())
-        self.asked = 0
+        self.asked: list[Sequence[QueryHalf]] = []
         monkeypatch.setattr(user.client, "get_model", lambda *_: self.reply)
         monkeypatch.setattr(user.client, "classify_at_both", self._answer)
         contact = Contact(
@@ -90,10 +91,10 @@ class Owner:
         self.client = Client(contact)
         link: Any = SimpleNamespace(channel=None, peer="owner")
         self.client._owner = self.client._s1 = self.client._s2 = link
-        self.client._key = KEY
+        self.client._fingerprint = KEY.fingerprint
 
-    def _answer(self, *_: Any) -> tuple[AnswerHalf, AnswerHalf]:
-        self.asked += 1
+    def _answer(self, links: Any, requests: Sequence[QueryHalf], *_: Any) -> tuple[AnswerHalf, AnswerHalf]:
+        self.asked.append(requests)
         return AnswerHalf(half=bytes(4)), AnswerHalf(half=next(self.labels).to_bytes(4, "big"))
 
     def classify(self, *labels: int) -> list[str]:
@@ -151,7 +152,7 @@ def test_a_card_that_could_not_name_some_class_ends_it_before_any_query(
         PeerMismatch, match=r"^what the owner says of model mnist cannot be used: "
     ) as refused:
         owner.classify(*range(CLASSES))
-    assert owner.asked == 0
+    assert not owner.asked
     assert one_line(str(refused.value)) == str(refused.value)
 
 
@@ -165,6 +166,54 @@ def test_an_owner_that_tells_of_another_model_is_refused(owner: Owner, change: d
         owner.client.model("mnist", "1")
 
 
+def test_an_owner_that_names_no_import_or_another_key_is_refused(owner: Owner) -> None:
+    owner.reply.key_fingerprint = bytes.fromhex(KEY.fingerprint)
+    assert owner.client.model("mnist").import_id == bytes(16)
+    for change, message in (
+        ({"import_id": b""}, "does not say which import of model mnist the clouds hold"),
+        ({"key_fingerprint": bytes(32)}, "have pinned different keys of cloud_s2"),
+    ):
+        told = GetModelReply()
+        told.CopyFrom(owner.reply)
+        for field, value in change.items():
+            setattr(owner.reply, field, value)
+        with pytest.raises(PeerMismatch, match=message):
+            owner.client.model("mnist", "1")
+        owner.reply = told
+
+
+def test_the_packed_engine_gets_xor_halves_and_no_key_is_fetched(owner: Owner) -> None:
+    owner.reply.import_id = bytes(range(16))
+    pictures = np.random.default_rng(1).integers(0, 256, (2, *PLAN.image_shape), np.uint8)
+    owner.labels = iter([0])
+    with pytest.raises(InvalidMessage, match="an answer's half has 4 bytes"):
+        owner.client.classify(pictures, "mnist", label_only=True)
+    [(mine, theirs)] = owner.asked
+    assert mine.import_id == theirs.import_id == bytes(range(16))
+    assert mine.query_id == theirs.query_id
+    assert PLAN.image_bits == 8
+    assert bytes(a ^ b for a, b in zip(mine.half, theirs.half, strict=True)) == pictures.tobytes()
+    assert len({mine.half, theirs.half, bytes(pictures.size)}) == 3
+    with pytest.raises(AttributeError):  # there is no channel here to ask for one
+        owner.client.classify(pictures, "mnist", engine="textbook")
+
+
+def test_a_refusal_makes_the_client_ask_the_owner_anew(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model may have been replaced, and another import been told of."""
+    assert owner.classify(0) == ["class 0"]
+    owner.reply.import_id = bytes(range(16))
+
+    def refused(*_: Any) -> None:
+        raise PeerMismatch("the model was replaced")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(user.client, "classify_at_both", refused)
+        with pytest.raises(PeerMismatch):
+            owner.classify(0)
+    owner.classify(0)
+    assert [half.import_id for half in owner.asked[-1]] == [bytes(range(16))] * 2
+
+
 def test_a_name_that_no_model_has_is_not_asked_for(owner: Owner) -> None:
     for name, version in (("m\udcffnist", ""), ("mnist", "\udcff")):
         with pytest.raises(BadInput, match=r"^a model's "):
@@ -176,10 +225,10 @@ def test_whatever_the_class_all_queries_are_sent_and_named(owner: Owner, label: 
     names = [f"[/x] {index}[bold]" for index in range(CLASSES)]
     owner.reply.card_json = json.dumps(json.loads(CARD.to_json()) | {"class_names": names})
     assert owner.classify(label, 0, label) == [names[label], names[0], names[label]]
-    assert owner.asked == 3
+    assert len(owner.asked) == 3
 
 
 def test_what_an_answer_is_worth_shows_only_after_the_last_query(owner: Owner) -> None:
     with pytest.raises(InvalidMessage, match="do not belong together"):
         owner.classify(CLASSES, 0, 1)
-    assert owner.asked == 3
+    assert len(owner.asked) == 3

@@ -92,7 +92,7 @@ def picture(tmp_path: Path) -> Path:
 def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], int]:
     """How many pictures the clouds would be asked about."""
     model = random_model(1)
-    found = user.Model("mnist", "1", model.plan, stored(model).card, label_only=False)
+    found = user.Model("mnist", "1", bytes(16), model.plan, stored(model).card, label_only=False)
     monkeypatch.setattr(user.Client, "model", lambda *_: found)
     monkeypatch.setattr(
         user.Client, "_query", lambda self, group, *_: SimpleNamespace(read=lambda model: list(group))

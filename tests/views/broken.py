@@ -273,7 +273,7 @@ def no_rerandomisation() -> Iterator[None]:
     """What S1 sends carries the nonces that S2 made, or powers of them."""
 
     def stale(self: Rerandomiser, values: Sequence[mpz], *_: object, **__: object) -> FreshCiphertexts:
-        return FreshCiphertexts(nonces._MINT, values, self.public_key.ciphertext_bytes)
+        return FreshCiphertexts(nonces._MINT, self.public_key.modulus().residues(values))
 
     with patched((Rerandomiser, "freshen", stale), (Rerandomiser, "freshen_fully", stale)):
         yield

@@ -12,7 +12,6 @@ import pytest
 from tests.system.town import pictures, stored, town
 from tests.views.small import PLAN, model
 from twinveil.crypto.secret_key import SecretKey
-from twinveil.params import Params
 from twinveil.views.audit import audit
 from twinveil.views.collection import load, with_items
 
@@ -31,9 +30,7 @@ def test_the_structure_through_real_processes(tmp_path: Path) -> None:
                 for picture in pictures(network, QUERIES):
                     client.classify([picture], f"network{number}")
         log = running.cluster.log("cloud_s2").read_text()
-        key = SecretKey.load(
-            running.cluster.state("cloud_s2") / "secret_key.json", Params(512, insecure_small_key=True)
-        )
+        key = SecretKey.load(running.cluster.state("cloud_s2") / "secret_key.json", insecure_small_key=True)
     assert "this cloud RECORDS all it sees" in log
 
     found = load(record)

@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from twinveil.protocol.textbook.engine import Ask
 from twinveil.rounds.counted import CountedPeer, Traffic
 from twinveil.rounds.memory import MemoryPeer
-from twinveil.rounds.peer import Conversation
+from twinveil.rounds.peer import Ask, Conversation
 from twinveil.rounds.scripted import Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
 

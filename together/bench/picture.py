@@ -1,41 +1,34 @@
-"""What one picture costs, measured through real processes: latency, a stream, and where the time goes."""
+"""What one picture costs, measured through real processes: online, what is made ahead, and a stream."""
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from together.bench.networks import some_pictures
-from together.bench.processes import MIB, watched
+from together.bench.processes import MIB, processor_seconds, resident, watched
 from together.bench.session import Query, Session, session
-from together.bench.textbook import PRODUCTS, TextbookSmp, function_products, predicted_product
-from twinveil.crypto.keygen import generate
-from twinveil.crypto.nonces import Encryptor
-from twinveil.crypto.secret_key import SecretKey
-from twinveil.crypto.tally import Tally
-from twinveil.estimate.machine import Machine, measure, typical
-from twinveil.estimate.query import estimate
-from twinveil.estimate.seconds import (
-    AHEAD,
-    USER_MESSAGES,
-    latency,
-    memory,
-    of_query,
-    rounds,
-    sustained,
-)
+from together.bench.textbook import function_products
+from twinveil.errors import TwinveilError
+from twinveil.native import VARIABLE
 from twinveil.network.plan import Plan
 from twinveil.params import Params
+from twinveil.start.process import command
 
-DECRYPTIONS = 16
-"""Ciphertexts of one batch: the batch's own check is spread over them."""
+ITEMS = 20
+"""At least so many are made one after the other, for their mean."""
 WARM_UP = 2
-"""Queries before the first that counts: tables are made, workers started."""
+"""Queries before the first that counts: tables are made, connections warm."""
+AHEAD = ("ahead", "SMP", "garbling")
+"""Functions of items, before the picture: messages, products of SCVL and SCT, circuits of SACT and SMAP."""
 
 Say = Callable[[str], None]
 
@@ -53,8 +46,13 @@ class Wanted:
     stream: int
     workers: int
 
+    @property
+    def items(self) -> int:
+        """That are kept ready while single pictures are timed."""
+        return ITEMS if self.params.key_bits >= 2048 else 2
+
     def session(self, prepare: int = 0) -> AbstractContextManager[Session]:
-        """The system that is measured, with so many queries kept prepared."""
+        """The system that is measured, with so many items kept ready."""
         return session(
             self.folder,
             self.model_folder,
@@ -66,60 +64,70 @@ class Wanted:
         )
 
 
-@dataclass
-class PictureRuns:
-    """What was seen at one key size. prepared_peak, peaks: MiB by cloud, of the prepared pictures together
-    and of each picture of the stream. machines: calibrations before, between and after. product: processor
-    seconds of one product of the textbook protocol on one thread."""
+@dataclass(frozen=True)
+class Filled:
+    """Items made with nothing else to do. cpu: processor seconds by cloud; mib: by which its memory grew."""
 
-    prepared: Sequence[Query]
-    prepared_peak: Mapping[str, float]
+    items: int
+    seconds: float
+    cpu: Mapping[str, float]
+    mib: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PictureRuns:
+    """What was seen at one key size.
+
+    online: with an item ready. stream: one after the other, nothing ahead; peaks: MiB by cloud meanwhile.
+    product: processor seconds of one product of the textbook protocol on one thread, on gmpy2.
+    """
+
+    filled: Filled
+    online: Sequence[Query]
     stream: Sequence[Query]
     peaks: Sequence[Mapping[str, float]]
-    decryption: Sequence[float]
-    machines: Sequence[Machine]
     product: Sequence[float]
-
-    @property
-    def machine(self) -> Machine:
-        return typical(self.machines)
 
 
 def measure_picture(wanted: Wanted, say: Say) -> PictureRuns:
-    """The textbook's products; latency with all made ahead; a stream with nothing ahead; calibrated before,
-    between and after."""
-    key = generate(wanted.params)
-    say(f"{wanted.params.key_bits} bits: {PRODUCTS} products of the textbook protocol")
-    product = _products(key, wanted)
-    d: list[float] = []
-    machines: list[Machine] = []
-
-    def calibrate() -> None:
-        say(f"{wanted.params.key_bits} bits: calibrating")
-        d.extend(decryption_seconds(key))
-        machines.append(measure(wanted.params.key_bits))
-
-    calibrate()
-    say(f"{wanted.params.key_bits} bits: prepared queries")
-    with wanted.session(prepare=1) as running, watched(running.cluster.pids) as sampled:
-        prepared = _prepared(running, wanted, say)
-        prepared_peak = sampled.restart()
-    calibrate()
-    say(f"{wanted.params.key_bits} bits: one picture after the other")
+    """The textbook's products; items; pictures that spend them; a stream of pictures with nothing ahead."""
+    bits = wanted.params.key_bits
+    say(f"{bits} bits: products of the textbook protocol")
+    product = _products(wanted)
+    say(f"{bits} bits: {wanted.items} items")
+    with wanted.session(prepare=wanted.items) as running:
+        filled = _fill(running, wanted)
+        online = _online(running, wanted, say)
+    say(f"{bits} bits: one picture after the other")
     with wanted.session() as running:
         stream, peaks = _stream(running, wanted, say)
-    calibrate()
-    return PictureRuns(prepared, prepared_peak, stream, peaks, d, machines, product)
+    return PictureRuns(filled, online, stream, peaks, product)
 
 
-def _prepared(running: Session, wanted: Wanted, say: Say) -> list[Query]:
+def _fill(running: Session, wanted: Wanted) -> Filled:
+    """After the first picture, for which tables are made."""
+    pids = running.cluster.pids
+    running.classify(some_pictures(wanted.plan, 1))
+    before, memory, start = processor_seconds(pids), _memory(pids), time.perf_counter()
+    running.wait_ready(wanted.items)
+    seconds = time.perf_counter() - start
+    after, full = processor_seconds(pids), _memory(pids)
+    cpu = {role: after[role] - before[role] for role in after}
+    return Filled(wanted.items, seconds, cpu, {role: full[role] - memory[role] for role in full})
+
+
+def _memory(pids: Mapping[str, int]) -> dict[str, float]:
+    """MiB by cloud."""
+    return {role: resident(pids[role]) / MIB for role in ("cloud_s1", "cloud_s2")}
+
+
+def _online(running: Session, wanted: Wanted, say: Say) -> list[Query]:
     pictures = some_pictures(wanted.plan, WARM_UP + wanted.repeats)
     made = []
     for number, picture in enumerate(pictures):
-        if number:
-            running.wait_prepared()
+        running.wait_ready(wanted.items)
         made.append(running.classify([picture]))
-        say(f"prepared, picture {number + 1} of {len(pictures)}: {made[-1].seconds:.2f} s")
+        say(f"online, picture {number + 1} of {len(pictures)}: {1e3 * made[-1].seconds:.0f} ms")
     return made[WARM_UP:]
 
 
@@ -134,24 +142,15 @@ def _stream(running: Session, wanted: Wanted, say: Say) -> tuple[list[Query], li
     return made[min(WARM_UP, wanted.stream - 1) :], peaks
 
 
-def _products(key: SecretKey, wanted: Wanted) -> list[float]:
-    """Of a product: a figure for each run of PRODUCTS, after one that makes the table of nonces."""
-    smp = TextbookSmp(key, wanted.params)
-    return [smp.run(PRODUCTS).seconds / PRODUCTS for _ in range(1 + wanted.repeats)][1:]
-
-
-def decryption_seconds(key: SecretKey, batches: int = 9) -> list[float]:
-    """Seconds of one CRT decryption on one thread, one figure a batch."""
-    values = key.public_key.parse(
-        Encryptor(key.public_key, Tally()).encrypt(range(DECRYPTIONS)).to_bytes(), DECRYPTIONS
+def _products(wanted: Wanted) -> list[float]:
+    """Of a product, a figure a run; on gmpy2, as the published protocol would be written today."""
+    words = command("together.bench.textbook", str(wanted.params.key_bits), str(wanted.repeats))
+    done = subprocess.run(
+        words, capture_output=True, encoding="utf-8", check=False, env={**os.environ, VARIABLE: "off"}
     )
-    return [_wall(lambda: key.decrypt(values)) / DECRYPTIONS for _ in range(batches)]
-
-
-def _wall(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    if done.returncode:
+        raise TwinveilError("the textbook's products could not be measured: " + done.stderr.strip()[-200:])
+    return [float(each) for each in json.loads(done.stdout)]
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -166,124 +165,70 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 def summarise(measured: PictureRuns, wanted: Wanted) -> dict[str, Any]:
     """The figures by the names that the bars have, and those for people."""
-    machine, prepared, stream = measured.machine, measured.prepared, measured.stream
-    bits = wanted.params.key_bits
-    d = statistics.median(measured.decryption)
-    online = statistics.median(each.seconds for each in prepared)
-    steady = statistics.median(each.seconds for each in stream)
-    cpu = sum(sum(each.cpu.values()) for each in stream)
-    wall = sum(each.seconds for each in stream)
-    shares = [sum(each.operations().seconds(one.costs) for each in stream) / cpu for one in measured.machines]
-    circuits = sum(circuit_seconds(each) for each in stream)
+    filled, online, stream = measured.filled, measured.online, measured.stream
+    one = online[-1]
+    names = [name for name in one.figures["cloud_s1"] if name not in AHEAD]
+    seconds = statistics.median(each.seconds for each in online)
     product = statistics.median(measured.product)
     textbook = product * sum(function_products(wanted.plan, wanted.params).values())
-    parts = wanted.workers or machine.cores
-    costs = estimate(wanted.plan, wanted.params, workers=parts)
-    predicted = of_query(costs, replace(machine, cores=min(machine.cores, parts)))
-    processor = sum(each.processor for each in predicted.values())
-    peak = memory(costs, wanted.plan, bits, "packed", parts)
-    peaks = [measured.prepared_peak, *measured.peaks]
-    one = prepared[-1]
     return {
-        "d_seconds": d,
-        "latency_d": online / d,
-        "sustained_d": steady / d,
-        "textbook_ratio": textbook / online,
-        "bigint_share": sum(each.operations().seconds(machine.costs) for each in stream) / cpu,
-        "cpu_over_wall": cpu / wall,
-        "circuit_share": circuits / cpu,
-        "garble_ns": machine.garble * 1e9,
-        "evaluate_ns": machine.evaluate * 1e9,
-        "peak_mib": {role: max(peak[role] for peak in peaks) for role in peaks[0]},
-        "bytes": int(one.sum("bytes")),
-        "rounds": rounds_of(one),
-        "rounds_unprepared": rounds_of(stream[-1], ahead=()),
-        "predicted_over_measured": {
-            "latency": latency(predicted) / online,
-            "sustained": sustained(predicted) / steady,
-            "processor": processor / (cpu / len(stream)),
-        },
-        "textbook_predicted_over_measured": predicted_product(wanted.params, machine.costs) / product,
-        "predicted": {
-            "bytes": sum(cost.bytes for cost in costs.values()),
-            "rounds": rounds(costs),
-            "rounds_unprepared": rounds(costs) + sum(costs[name].messages for name in AHEAD),
-            "latency_seconds": latency(predicted),
-            "sustained_seconds": sustained(predicted),
-            "processor_seconds": processor,
-            "peak_mib": {role: size / MIB for role, size in peak.items()},
-        },
+        "online_s": seconds,
+        "online_messages": int(one.sum("messages", functions=names)),
+        "online_bytes": int(one.sum("bytes", functions=names)),
+        "item_cpu_s": sum(filled.cpu.values()) / filled.items,
+        "item_bytes": int(one.sum("bytes", functions=AHEAD)),
+        "item_mib": {role: grown / filled.items for role, grown in filled.mib.items()},
+        "sustained_s": statistics.median(each.seconds for each in stream),
+        "textbook_ratio": textbook / seconds,
+        "item_s": filled.seconds / filled.items,
+        "item_messages": int(one.sum("messages", functions=AHEAD)),
+        "item_cpu_by_cloud": {role: each / filled.items for role, each in filled.cpu.items()},
+        "online_cpu_s": statistics.median(sum(each.cpu.values()) for each in online),
+        "stream_cpu_s": statistics.fmean(sum(each.cpu.values()) for each in stream),
+        "peak_mib": {role: max(peak[role] for peak in measured.peaks) for role in measured.peaks[0]},
+        "grows": growing(measured.peaks),
         "seconds": {
-            "latency": spread([each.seconds for each in prepared]),
+            "online": spread([each.seconds for each in online]),
             "sustained": spread([each.seconds for each in stream]),
-            "ahead": spread([each.sum("seconds", functions=AHEAD) for each in prepared]),
-            "d": spread(measured.decryption),
-            "processor": spread([sum(each.cpu.values()) for each in stream]),
             "textbook_product": spread(measured.product),
             "textbook_picture": textbook,
         },
         "peak_mib_by_picture": measured.peaks,
-        "flat_from_second": is_flat(measured.peaks),
-        "functions": functions(stream, machine.costs),
+        "functions": functions(online),
         "operations": one.operations().as_dict(),
-        "calibrated_seconds": calibrations(measured.machines),
-        "bigint_share_by_calibration": spread(shares),
     }
 
 
-def calibrations(machines: Sequence[Machine]) -> dict[str, dict[str, float]]:
-    """Each calibrated figure over the calibrations: of an operation by kind, of an AND, of a transfer."""
-    made = {kind: spread([each.costs[kind] for each in machines]) for kind in machines[0].costs}
-    others = ("garble", "evaluate", "prepare", "transfer")
-    return made | {name: spread([getattr(each, name) for each in machines]) for name in others}
+def growing(peaks: Sequence[Mapping[str, float]], slack: float = 1.05) -> bool:
+    """Whether pictures of the last quarter took notably more memory than those of the second."""
+    quarter = len(peaks) // 4
+    if quarter < 2:
+        return False
+    early, late = peaks[quarter : 2 * quarter], peaks[-quarter:]
+    return any(
+        statistics.median(each[role] for each in late)
+        > slack * statistics.median(each[role] for each in early)
+        for role in peaks[0]
+    )
 
 
-CIRCUITS = ("garbling", "import", "SACT", "SACT+SMAP", "label")
-"""Functions that are garbling, oblivious transfer and evaluation; of the import everything is counted."""
-
-
-def circuit_seconds(query: Query) -> float:
-    """Processor seconds in circuits at both clouds, with what is packed and unpacked around them."""
-    return sum(query.sum("cpu_seconds", cloud, CIRCUITS) for cloud in query.figures)
-
-
-def rounds_of(query: Query, ahead: Sequence[str] = AHEAD) -> int:
-    """Longest chain of dependent messages: the user's request, the clouds' but those `ahead`, the answer."""
-    online = [name for name in query.figures["cloud_s1"] if name not in ahead]
-    return USER_MESSAGES + int(query.sum("messages", functions=online))
-
-
-def is_flat(peaks: Sequence[Mapping[str, float]], slack: float = 1.05) -> bool:
-    """Whether no picture after the second took notably more memory than the second."""
-    if len(peaks) < 3:
-        return True
-    return all(peak[role] <= slack * peaks[1][role] for peak in peaks[2:] for role in peak)
-
-
-def functions(queries: Sequence[Query], costs: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """Means a picture of each function: seconds, bytes, messages, operations.
-
-    s1_integers, s2_integers: operations at their calibrated cost, wherever they ran. rest: processor time of
-    both clouds' own processes beyond that; S2's integers run in its own process, S1's in its workers.
-    """
+def functions(queries: Sequence[Query]) -> dict[str, dict[str, Any]]:
+    """Means a picture of each function: seconds, processor seconds of each cloud, bytes, messages, operations."""
     made: dict[str, dict[str, Any]] = {}
     for name, first in queries[0].figures["cloud_s1"].items():
         own = [each.figures["cloud_s1"][name] for each in queries]
         other = [each.figures["cloud_s2"].get(name, {}) for each in queries]
-        tallies = Tally(first["operations"]), Tally(other[0].get("operations", {}))
-        integers = [tally.seconds(costs) for tally in tallies]
-        own_cpu = statistics.fmean(each["cpu_seconds"] for each in own)
-        other_cpu = statistics.fmean(each.get("cpu_seconds", 0.0) for each in other)
         made[name] = {
+            "ahead": name in AHEAD,
             "seconds": statistics.fmean(each["seconds"] for each in own),
-            "s1_integers": integers[0],
-            "s2_integers": integers[1],
-            "rest": own_cpu + max(0.0, other_cpu - integers[1]),
-            "s1_cpu_seconds": own_cpu,
-            "s2_cpu_seconds": other_cpu,
             "waiting_seconds": statistics.fmean(each["waiting_seconds"] for each in own),
+            "s1_cpu_seconds": statistics.fmean(each["cpu_seconds"] for each in own),
+            "s2_cpu_seconds": statistics.fmean(each.get("cpu_seconds", 0.0) for each in other),
             "bytes": first["bytes"],
             "messages": first["messages"],
-            "operations": (tallies[0] + tallies[1]).as_dict(),
+            "operations": {
+                cloud: each.get("operations", {})
+                for cloud, each in (("cloud_s1", first), ("cloud_s2", other[0]))
+            },
         }
     return made

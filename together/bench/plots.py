@@ -10,7 +10,7 @@ from typing import Any
 from twinveil.errors import BadConfiguration, BadInput
 from twinveil.start.extras import needs
 
-PARTS = (("s1_integers", "S1, big integers"), ("s2_integers", "S2, big integers"), ("rest", "all else"))
+PARTS = (("s1_cpu_seconds", "S1"), ("s2_cpu_seconds", "S2"))
 
 
 def draw(figures: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -65,9 +65,9 @@ def _save(figure: Any, path: Path) -> Path:
 
 
 def _one_picture(details: Mapping[str, Any], path: Path) -> Path:
-    """Processor seconds of each function, nothing made ahead, for the first key size."""
+    """Processor seconds of each function, ahead and online, for the first key size."""
     bits, detail = next(iter(details.items()))
-    names = list(detail["functions"])
+    names = sorted(detail["functions"], key=lambda name: not detail["functions"][name]["ahead"])
     figure, (axis,) = _axes()
     start = [0.0] * len(names)
     for part, label in PARTS:
@@ -83,7 +83,7 @@ def _one_picture(details: Mapping[str, Any], path: Path) -> Path:
 
 def _key_sizes(details: Mapping[str, Any], path: Path) -> Path:
     figure, (axis,) = _axes(width=5.0)
-    kinds = ("latency", "sustained")
+    kinds = ("online", "sustained")
     width = 0.8 / len(details)
     for index, (bits, detail) in enumerate(details.items()):
         values = [detail["seconds"][kind]["median"] for kind in kinds]
@@ -92,7 +92,7 @@ def _key_sizes(details: Mapping[str, Any], path: Path) -> Path:
         places = [place + index * width for place in range(len(kinds))]
         axis.bar(places, values, width, yerr=[low, high], capsize=3, label=f"{bits} bits")
     axis.set_xticks([place + width * (len(details) - 1) / 2 for place in range(len(kinds))])
-    axis.set_xticklabels(["prepared ahead", "nothing ahead"])
+    axis.set_xticklabels(["an item ready", "nothing ahead"])
     axis.set_ylabel("seconds a picture")
     axis.legend(frameon=False)
     return _save(figure, path)
@@ -117,12 +117,11 @@ def _growth(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     )
     for axis, (label, points) in zip(panels, lines, strict=True):
         found = [points[at] for at in sorted(points)]
-        axis.plot(sorted(points), [row["seconds_a_picture"] for row in found], "o-", label="measured")
-        predicted = [row["predicted_seconds"] / row["pictures"] for row in found]
-        axis.plot(sorted(points), predicted, "--", label="predicted")
+        axis.plot(sorted(points), [row["online_seconds_a_picture"] for row in found], "o-", label="online")
+        axis.plot(sorted(points), [row["item_seconds"] for row in found], "s--", label="an item")
         axis.set_xlabel(label)
         axis.set_xticks(sorted(points))
-        axis.set_ylim(bottom=0)
+        axis.set_yscale("log")
     panels[2].set_xscale("log", base=2)
     panels[2].set_xticks(sorted(lines[2][1]), [str(count) for count in sorted(lines[2][1])])
     panels[0].set_ylabel("seconds a picture")

@@ -1,4 +1,4 @@
-"""What security costs, as ratios in one run: mutual TLS, checks of ciphertexts, powers in constant time.
+"""What security costs, as ratios in one run: mutual TLS, checks of ciphertexts.
 
 Both clusters run at the same time and get the same pictures in turn, so that whatever else the machine does
 meets both alike.
@@ -11,27 +11,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from gmpy2 import mpz
-
 from together.bench.networks import some_pictures
 from together.bench.picture import Say, Wanted, spread
 from together.bench.session import Query, Session, verb
-from twinveil.crypto.calibration import calibrate, time_of
+from twinveil.crypto.calibration import calibrate
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import Tally
-from twinveil.estimate.packed import shares
-from twinveil.halves.blinding import picture_segment
 from twinveil.network.plan import Plan
-from twinveil.parallel import powers
 from twinveil.params import Params
-from twinveil.protocol.packed.layout import PackedLayout
+from twinveil.protocol.packed.model.layout import ModelLayout
 from twinveil.start.local_cluster import LocalCluster
 from twinveil.start.local_folder import NAME
 from twinveil.verbs.serve_all import cluster_options
 from user.client import Client
 from user.contact import Contact
 
-ROUNDS = 15
 PLAINTEXT = "insecure-plaintext"
 """The folder, beside the keys and models of the other cluster."""
 
@@ -39,13 +33,11 @@ PLAINTEXT = "insecure-plaintext"
 def measure_security(wanted: Wanted, say: Say) -> dict[str, Any]:
     """Ratios, each with what it is made of; 1.0 is free. One picture a query, nothing prepared ahead."""
     tls, plain = _queries(wanted, say)
-    say("powers in constant time")
     cpu = statistics.median(map(_cpu, tls))
     return {
         "mutual_tls": _ratio([each.seconds for each in tls], [each.seconds for each in plain]),
         "mutual_tls_processor": _ratio([_cpu(each) for each in tls], [_cpu(each) for each in plain]),
         "checks": _checks(wanted, cpu),
-        "powmod_sec": _constant_time(wanted, cpu),
     }
 
 
@@ -104,14 +96,9 @@ def _cpu(query: Query) -> float:
 
 
 def checked(plan: Plan, params: Params) -> dict[str, int]:
-    """Ciphertexts of one query that each cloud checks; S2 does so when they come and before it decrypts."""
-    layers = list(PackedLayout(plan, params.key_bits, params.sigma).layers.values())
-    segment = picture_segment(plan, 1, key_bits=params.key_bits, sigma=params.sigma)
-    sums = sum(layer.ahead_sums + layer.online_sums for layer in layers)
-    return {
-        "cloud_s1": segment.plaintexts + sum(map(shares, layers)),
-        "cloud_s2": 2 * (segment.plaintexts + sums),
-    }
+    """Ciphertexts of one item that each cloud checks; S2 does so when they come and before it decrypts."""
+    layout = ModelLayout(plan, params.key_bits).item
+    return {"cloud_s1": layout.encryptions, "cloud_s2": 2 * layout.sums}
 
 
 def _checks(wanted: Wanted, cpu: float) -> dict[str, Any]:
@@ -122,23 +109,3 @@ def _checks(wanted: Wanted, cpu: float) -> dict[str, Any]:
         tally += PublicKey.check_counts(count)
     seconds = tally.seconds(calibrate(wanted.params.key_bits))
     return {"ratio": cpu / (cpu - seconds), "ciphertexts": counts, "seconds": seconds, "of_seconds": cpu}
-
-
-def _constant_time(wanted: Wanted, cpu: float) -> dict[str, Any]:
-    """A decryption is two powers; the ratio is that of the whole query, `power` that of one power."""
-    power = _powers(wanted.params.key_bits)
-    count = checked(wanted.plan, wanted.params)["cloud_s2"]  # twice a ciphertext, as powers are
-    one = power["seconds"]["median"] - power["seconds_without"]["median"]
-    return {"ratio": cpu / (cpu - count * one), "powers": count, "power": power, "of_seconds": cpu}
-
-
-def _powers(key_bits: int) -> dict[str, Any]:
-    """One x^(p-1) mod p^2, by powmod_sec and by powmod in turn; any odd numbers of full size will do."""
-    half = key_bits // 2
-    p = (mpz(3) << (half - 2)) + (mpz(1) << (half // 3)) + 1
-    square, x = p * p, (mpz(5) << (key_bits - 4)) + 7
-    seconds: dict[bool, list[float]] = {True: [], False: []}
-    for _ in range(ROUNDS):
-        for constant_time, found in seconds.items():
-            found.append(time_of(lambda: powers([x], p - 1, square, 1, constant_time), 2, rounds=1))  # noqa: B023
-    return _ratio(seconds[True], seconds[False])

@@ -28,8 +28,8 @@ from twinveil.verbs.serve_all import cluster_options
 from user.client import Client
 from user.contact import Contact
 
-READY_SECONDS = 900.0
-POLL_SECONDS = 0.1
+READY_SECONDS = 1800.0
+POLL_SECONDS = 0.5
 
 Figures = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """cloud -> function -> what it cost"""
@@ -37,7 +37,7 @@ Figures = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Query:
-    """One measured query. seconds: from request to class. cpu: processor seconds by cloud meanwhile."""
+    """One measured query. seconds: from the client's call to the vector. cpu: processor seconds by cloud meanwhile."""
 
     pictures: int
     seconds: float
@@ -73,31 +73,31 @@ class Session:
 
     def classify(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> Query:
         """All pictures in one query."""
-        before = processor_seconds(self.cluster.pids)
+        before, start = processor_seconds(self.cluster.pids), time.perf_counter()
         made = self._client.classify(list(pictures), self._model, batch=len(pictures))
-        after = processor_seconds(self.cluster.pids)
+        seconds, after = time.perf_counter() - start, processor_seconds(self.cluster.pids)
         return Query(
             len(pictures),
-            made[0].seconds,
+            seconds,
             {role: after[role] - before[role] for role in after},
             made[0].figures,
             tuple(each.label for each in made),
             tuple(each.vector for each in made),
         )
 
-    def wait_prepared(self) -> None:
-        """Until S1 has a query ready that waits for its picture. Raises PeerUnavailable."""
+    def wait_ready(self, items: int) -> None:
+        """Until so many items wait for a picture. Raises PeerUnavailable."""
         end = time.monotonic() + READY_SECONDS
-        while not self._prepared():
+        while self._ready() < items:
             self.cluster.check()
             if time.monotonic() > end:
-                raise PeerUnavailable(f"cloud_s1 prepared no query within {READY_SECONDS:g} s")
+                raise PeerUnavailable(f"cloud_s1 made no {items} items within {READY_SECONDS:g} s")
             time.sleep(POLL_SECONDS)
 
-    def _prepared(self) -> int:
+    def _ready(self) -> int:
         me, address = self.cluster.me("user"), self.cluster.addresses["cloud_s1"]
         with connect(me, "cloud_s1", address) as link:
-            return int(link.status.prepared_queries)
+            return int(link.status.ready_items)
 
 
 @contextmanager
@@ -114,7 +114,7 @@ def session(
 ) -> Iterator[Session]:
     """Starts the roles in `folder` and outsources the model unless the clouds have this very plan already.
 
-    prepare: queries that S1 keeps prepared. workers: processes of each cloud, 0 is one a core. options: more
+    prepare: items that S1 keeps ready. workers: processes of each cloud, 0 is one a core. options: more
     command line options by role. The processes end with the block.
     """
     common = cluster_options(key_bits, insecure_small_key)

@@ -1,192 +1,152 @@
-"""Each protocol step by itself, for some sizes: processor seconds of each side, bytes and trips as counted.
+"""Each published function by itself, in both engines: processor seconds of each side, bytes and round trips.
 
-What a link adds is its latency for each message and bytes over its bandwidth; `StepRuns.on` says how much.
+A small network has the function as the one that counts; both clouds run in this thread, over memory. What a
+link adds is its latency for each round trip and bytes over its bandwidth; `StepRuns.on` says how much.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from together.bench.dialogue import Run, play
-from together.bench.packed_smp import PackedSmp
-from together.bench.picture import spread
+from together.bench.networks import any_model, some_pictures
+from together.bench.picture import AHEAD, spread
 from together.bench.textbook import TextbookSmp
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import TwinveilError
-from twinveil.estimate.machine import relu_layer
 from twinveil.estimate.seconds import Link
-from twinveil.garbling import ideal
-from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
-from twinveil.garbling.bits import to_bits
-from twinveil.garbling.circuit import Shapes, run_plain
-from twinveil.garbling.gates import Gates, Wires
-from twinveil.garbling.labels import LABEL_BYTES, Bools
-from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
-from twinveil.garbling.windows import max_windows
+from twinveil.network import oracle
+from twinveil.network.plan import IMAGE, Conv, Dense, MaxPool, Node, Plan, Relu
 from twinveil.params import Params
-from twinveil.protocol.textbook.engine import Ask
-from twinveil.protocol.textbook.garbled import EvaluatorSide, GarbledStep, GarblerSide
-from twinveil.rounds.scripted import SESSION_BYTES, Script, expect
-from twinveil.rpc import rounds_pb2 as pb
+from twinveil.rehearsal.clouds import Answered, Clouds
 
-ACCUMULATOR_BITS = 20
+BITS = 20
+"""Of accumulators."""
 CHANNELS = 8
 TEXTBOOK_PRODUCTS = (1, 20, 140)
 """The last are more than one message of the textbook's SMP holds."""
-CONVOLUTION_SIDES = (7, 14, 28)
-RELU_VALUES = (98, 1568)
-POOL_SIDES = (7, 14)
-TRANSFERS = (128, 1024, 1 << 17)
+TEXTBOOK_SIDE = 4
+"""Of the textbook engine's pictures: its functions take a ciphertext a value."""
+SIDES = (7, 14, 28)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class Side:
+    """Of one engine's function on a picture, before it and at it. cpu: seconds by cloud."""
+
+    cpu: Mapping[str, float]
+    bytes: int
+    round_trips: int
+
+
+@dataclass(frozen=True)
 class StepRuns:
-    """A step at one size. values: products, values or transfers."""
+    """A function at one size. values: products of SMP, SCVL and SCT, values of SACT and SMAP."""
 
     name: str
+    engine: str
     values: int
-    runs: Sequence[Run]
+    ahead: Sequence[Side]
+    online: Sequence[Side]
 
     def on(self, link: Link) -> float:
         """Median seconds from both sides' inputs to the result where the clouds are that far apart."""
-        traffic = self.runs[0].traffic
-        seconds: float = spread([run.seconds for run in self.runs])["median"]
-        return seconds + link.seconds(traffic.messages, traffic.bytes)
+        first = self.online[0]
+        seconds: float = spread([sum(each.cpu.values()) for each in self.online])["median"]
+        return seconds + link.seconds(2 * first.round_trips, first.bytes)
 
     def as_dict(self, link: Link) -> dict[str, Any]:
         """JSON-ready; bytes and round trips are the same in every run."""
-        first = self.runs[0]
-        return {
-            "name": self.name,
-            "values": self.values,
-            "ahead": spread([run.ahead for run in self.runs]),
-            "s1": spread([run.s1 for run in self.runs]),
-            "s2": spread([run.s2 for run in self.runs]),
-            "seconds": spread([run.seconds for run in self.runs]),
-            "ahead_bytes": first.traffic_ahead.bytes,
-            "ahead_round_trips": first.traffic_ahead.round_trips,
-            "bytes": first.traffic.bytes,
-            "round_trips": first.traffic.round_trips,
-            "link_seconds": self.on(link),
-        }
+        made: dict[str, Any] = {"name": self.name, "engine": self.engine, "values": self.values}
+        for when, sides in (("ahead", self.ahead), ("online", self.online)):
+            made[when] = {
+                "s1": spread([each.cpu["cloud_s1"] for each in sides]),
+                "s2": spread([each.cpu["cloud_s2"] for each in sides]),
+                "bytes": sides[0].bytes,
+                "round_trips": sides[0].round_trips,
+            }
+        return made | {"link_seconds": self.on(link)}
 
 
 def all_steps(key: SecretKey, params: Params, repeats: int, quick: bool = False) -> Iterator[StepRuns]:
-    """The steps that many come for, each `repeats` times after once that does not count."""
-
-    def measured(name: str, values: int, run: Callable[[], Run]) -> StepRuns:
-        return StepRuns(name, values, [run() for _ in range(1 + repeats)][1:])
-
-    textbook = TextbookSmp(key, params)
+    """Every function in both engines, each `repeats` times after once that does not count."""
     for products in TEXTBOOK_PRODUCTS[-1:] if quick else TEXTBOOK_PRODUCTS:
-        yield measured("SMP, textbook", products, lambda: textbook.run(products))  # noqa: B023
-    for side in (3,) if quick else CONVOLUTION_SIDES:
-        packed = PackedSmp(key, params, 2 if quick else CHANNELS, side)
-        yield measured("SMP, packed", packed.products, packed.run)
-    for values in RELU_VALUES[:1] if quick else RELU_VALUES:
-        relu = relu_layer(ACCUMULATOR_BITS, values)
-        yield measured("ReLU layer", values, lambda: garbled(relu))  # noqa: B023
-    for side in POOL_SIDES[:1] if quick else POOL_SIDES:
-        pool = pool_layer(8, CHANNELS, side)
-        yield measured("pool layer, 3x3", CHANNELS * side**2, lambda: garbled(pool))  # noqa: B023
-    for bits in TRANSFERS[:1] if quick else TRANSFERS:
-        yield measured("OT", bits, lambda: transfers(bits))  # noqa: B023
+        yield _smp(key, params, products, repeats)
+    for side in (TEXTBOOK_SIDE,) if quick else (TEXTBOOK_SIDE, *SIDES):
+        engines = ("packed", "textbook") if side == TEXTBOOK_SIDE else ("packed",)
+        for name in ("SCVL", "SACT", "SMAP", "SCT"):
+            plan = network(name, side, 1 if side == TEXTBOOK_SIDE else CHANNELS)
+            clouds = Clouds(any_model(plan), key, engines)
+            for engine in engines:
+                yield _function(clouds, name, engine, repeats)
 
 
-def pool_layer(bits: int, channels: int, side: int) -> GarbledStep:
-    """3x3 windows of stride 1 over `channels` pictures that S2 has masked."""
+def network(name: str, side: int, channels: int) -> Plan:
+    """A network in which the function of this name works on channels x side x side values and little else does.
 
-    def program(g: Gates, a: Mapping[str, Wires], b: Mapping[str, Wires]) -> dict[str, Wires]:
-        return {"y": g.xor(max_windows(g, b["x"], 3, 1, 1), a["r"])}
-
-    shape = (bits, channels, side, side)
-    return GarbledStep(program, {"r": shape}, {"x": shape})
-
-
-def garbled(step: GarbledStep) -> Run:
-    """A garbled step from S2's bits to S2's outputs, which are checked; circuit and transfers made ahead."""
-    masks, inputs = _random(step.garbler), _random(step.evaluator)
-    found: dict[str, Bools] = {}
-
-    def s1(ask: Ask) -> Iterator[None]:
-        sender, garbler = _sender(ask, step.choices), GarblerSide(step)
-        yield
-        corrections = _corrections(ask)
-        ask(pb.Round(garbled_batch=garbler.send(sender, masks, corrections)))
-
-    def s2(request: pb.Round) -> Script:
-        receiver = yield from _receiver(request, step.choices)
-        evaluator = EvaluatorSide(step, receiver)
-        request = yield pb.Round(corrections=pb.Corrections(bits=evaluator.choose(inputs)))
-        found.update(evaluator.evaluate(expect(request, "garbled_batch").garbled_batch))
-        yield pb.Round(answered=pb.Answered())
-
-    made = play(s1, s2)
-    wanted = run_plain(step.program, masks, inputs)
-    if not all(np.array_equal(found[name], wanted[name]) for name in wanted):
-        raise TwinveilError("a garbled step gave a wrong output")
-    return made
-
-
-def transfers(bits: int) -> Run:
-    """Oblivious transfers of labels for `bits` choice bits, from prepared ones; all strings are checked."""
-    flat = np.frombuffer(secrets.token_bytes(2 * bits * LABEL_BYTES), np.uint8)
-    pairs, chosen = flat.reshape(bits, 2, LABEL_BYTES), _random({"b": (bits,)})["b"]
-    got = np.zeros((bits, LABEL_BYTES), np.uint8)
-
-    def s1(ask: Ask) -> Iterator[None]:
-        sender = _sender(ask, bits)
-        yield
-        masked = sender.send(pairs, _corrections(ask))
-        ask(pb.Round(garbled_batch=pb.GarbledBatch(masked_labels=masked)))
-
-    def s2(request: pb.Round) -> Script:
-        receiver = yield from _receiver(request, bits)
-        request = yield pb.Round(corrections=pb.Corrections(bits=receiver.correct(chosen)))
-        got[:] = receiver.receive(expect(request, "garbled_batch").garbled_batch.masked_labels)
-        yield pb.Round(answered=pb.Answered())
-
-    made = play(s1, s2)
-    if not np.array_equal(got, ideal.transfer(pairs, chosen)):
-        raise TwinveilError("oblivious transfer gave a wrong string")
-    return made
-
-
-def _sender(ask: Ask, count: int) -> ExtensionSender:
-    """S1's side of `count` transfers made ahead: base transfers, then the extension."""
-    session, choices = secrets.token_bytes(SESSION_BYTES), random_choices()
-    opened = expect(ask(pb.Round(open_query=pb.OpenQuery(session_id=session))), "query_opened").query_opened
-    base = BaseReceiver(session, opened.base_ot, choices)
-    prepared = expect(ask(pb.Round(prepare=pb.Prepare(base_ot=base.reply))), "prepared").prepared
-    sender = ExtensionSender(base.keys, choices, session)
-    sender.accept(prepared.extension, count)
-    return sender
-
-
-def _receiver(request: pb.Round, count: int) -> Generator[pb.Round, pb.Round, ExtensionReceiver]:
-    """S2's side of `_sender`; the next request is S1's empty one."""
-    session = expect(request, "open_query").open_query.session_id
-    base = BaseSender(session)
-    request = yield pb.Round(query_opened=pb.QueryOpened(base_ot=base.first()))
-    receiver = ExtensionReceiver(base.keys(expect(request, "prepare").prepare.base_ot), session)
-    yield pb.Round(prepared=pb.Prepared(extension=receiver.prepare(count)))
-    return receiver
-
-
-def _corrections(ask: Ask) -> bytes:
-    """S2's choice bits. In a query they answer the masked sums; by itself the request is empty."""
-    bits: bytes = expect(ask(pb.Round(masked_sums=pb.MaskedSums())), "corrections").corrections.bits
-    return bits
-
-
-def _random(shapes: Shapes) -> dict[str, Bools]:
-    """Fresh uniform bits of these shapes."""
-    return {
-        name: to_bits(np.frombuffer(secrets.token_bytes(int(np.prod(shape))), np.uint8), 1).reshape(shape)
-        for name, shape in shapes.items()
+    SMAP stands on the picture itself, and so by itself: elsewhere it is one circuit with its SACT.
+    """
+    dense = Dense("dense", "pool", 2, 8, BITS)
+    pool = MaxPool("pool", "relu" if name in ("SCVL", "SACT") else IMAGE, side, side, 0)
+    relu = Relu("relu", "conv", 0, 8)
+    nodes: dict[str, tuple[Node, ...]] = {
+        "SCVL": (Conv("conv", IMAGE, channels, (3, 3), 1, 1, 8, BITS), relu, pool, dense),
+        "SACT": (Conv("conv", IMAGE, channels, (1, 1), 1, 0, 8, BITS), relu, pool, dense),
+        "SMAP": (pool, dense),
+        "SCT": (Dense("dense", IMAGE, 10, 8, BITS),),
     }
+    return Plan((channels, side, side), 8, nodes[name], 0)
+
+
+def _smp(key: SecretKey, params: Params, products: int, repeats: int) -> StepRuns:
+    smp = TextbookSmp(key, params)
+    runs = [smp.run(products) for _ in range(1 + repeats)][1:]
+    online = [
+        Side({"cloud_s1": run.s1, "cloud_s2": run.s2}, run.traffic.bytes, run.traffic.round_trips)
+        for run in runs
+    ]
+    nothing = Side({"cloud_s1": 0.0, "cloud_s2": 0.0}, 0, 0)
+    return StepRuns("SMP", "textbook", products, [nothing] * len(runs), online)
+
+
+def _function(clouds: Clouds, name: str, engine: str, repeats: int) -> StepRuns:
+    plan, model = clouds.model.plan, clouds.model
+    ahead, online = [], []
+    for picture in some_pictures(plan, 1 + repeats):
+        answered = clouds.classify(picture[np.newaxis], engine)
+        if (answered.values[0] != oracle.run(model, picture)).any():
+            raise TwinveilError(f"{name} of the {engine} engine gave a wrong value")
+        ahead.append(_side(answered, AHEAD if engine == "packed" else ()))
+        online.append(_side(answered, _names(name, engine)))
+    return StepRuns(name, engine, _values(plan, name), ahead[1:], online[1:])
+
+
+def _names(name: str, engine: str) -> tuple[str, ...]:
+    """Under which the clouds book it. On the picture, the packed engine's SMAP is the picture's circuit."""
+    if name == "SMAP":
+        return ("picture",) if engine == "packed" else ("SMAP",)
+    return ("SACT", "SACT+SMAP") if name == "SACT" else (name,)
+
+
+def _values(plan: Plan, name: str) -> int:
+    if name in ("SCVL", "SCT"):
+        return plan.products(plan.linear_nodes[0])
+    return int(np.prod(plan.image_shape))
+
+
+def _side(answered: Answered, names: Sequence[str]) -> Side:
+    """S2 works while S1 waits, in the same thread: S1's own is what is not waiting."""
+    figures = answered.meter_s1.as_dict()
+    found = [figures[name] for name in names if name in figures]
+    s2 = sum(float(each["cpu_seconds"]) for each in _named(answered.meter_s2.as_dict(), names))
+    both = sum(float(each["cpu_seconds"]) for each in found)
+    own = both - (s2 if any(each["messages"] for each in found) else 0.0)
+    messages = sum(int(each["messages"]) for each in found)
+    return Side({"cloud_s1": own, "cloud_s2": s2}, sum(int(each["bytes"]) for each in found), messages // 2)
+
+
+def _named(figures: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> list[Mapping[str, Any]]:
+    return [figures[name] for name in names if name in figures]

@@ -1,11 +1,22 @@
-"""The published SMP, measured: one thread, full-length r^N, real code of both sides over MemoryPeer."""
+"""The published SMP, measured: one thread, full-length r^N, real code of both sides over MemoryPeer.
+
+`python -m together.bench.textbook KEY_BITS RUNS` prints seconds of a product, a figure a run, as JSON.
+"""
 
 from __future__ import annotations
 
+from twinveil.start.process import leave_folder
+
+if __name__ == "__main__":
+    leave_folder()
+
+import json
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 
 from together.bench.dialogue import Run, play
+from twinveil.crypto.keygen import generate
 from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
@@ -13,14 +24,15 @@ from twinveil.errors import TwinveilError
 from twinveil.estimate.query import estimate
 from twinveil.network.plan import IMAGE, Conv, Dense, Plan, Relu
 from twinveil.parallel import INLINE
-from twinveil.params import Params
-from twinveil.protocol.textbook.engine import Ask
+from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.protocol.textbook.model.s1 import ModelS1
 from twinveil.protocol.textbook.s1 import TextbookS1
 from twinveil.protocol.textbook.s2 import TextbookS2
 from twinveil.protocol.textbook.steps import TextbookLayout
+from twinveil.rehearsal.clouds import finish
+from twinveil.rounds.peer import Ask
 from twinveil.rounds.scripted import Script
 from twinveil.rpc import rounds_pb2 as pb
 
@@ -34,8 +46,8 @@ class TextbookSmp:
         self._key = key
         self._layout = TextbookLayout(Plan((1, 1, 2), 8, (Dense("dense", IMAGE, 2, 8, 20),), 0), params)
         self.tally = Tally()
-        model = ModelS1(ImportLayout(self._layout.plan, params, ("textbook",)))
-        self._s1 = TextbookS1(model, self._layout, key.public_key, self.tally)
+        model = ModelS1(ImportLayout(self._layout.plan, params))
+        self._s1 = TextbookS1(model, self._layout, key.public_key, Meter(tally=self.tally))
 
     def run(self, products: int) -> Run:
         """That many products, nothing made ahead; every one is checked."""
@@ -47,7 +59,7 @@ class TextbookSmp:
 
         def ask_all(ask: Ask) -> Iterator[None]:
             yield
-            got.extend(self._s1.smp(ask, sent[:products], sent[products:]))
+            got.extend(finish(self._s1.smp(ask, "SMP", sent[:products], sent[products:])))
 
         def answer(request: pb.Round) -> Script:
             yield from s2.products("SMP", products, request)
@@ -70,7 +82,17 @@ def predicted_product(params: Params, costs: Mapping[str, float]) -> float:
     return (cost.s1.seconds(costs) + cost.s2.seconds(costs)) / PRODUCTS
 
 
-def function_products(plan: Plan, params: Params) -> dict[str, int]:
+def function_products(plan: Plan, params: Params) -> Mapping[str, int]:
     """SMPs of one picture by function: taps of every layer without padding, and those of SACT and SMAP."""
-    costs = estimate(plan, params, "textbook")
-    return {name: cost.products for name, cost in costs.items() if cost.products}
+    return TextbookLayout(plan, params, limit=None).smps
+
+
+def product_seconds(params: Params, runs: int) -> list[float]:
+    """Of a product: a figure for each run of PRODUCTS, after one that makes the table of nonces."""
+    smp = TextbookSmp(generate(params), params)
+    return [smp.run(PRODUCTS).seconds / PRODUCTS for _ in range(1 + runs)][1:]
+
+
+if __name__ == "__main__":
+    bits, runs = (int(each) for each in sys.argv[1:])
+    print(json.dumps(product_seconds(Params(bits, insecure_small_key=bits < MIN_KEY_BITS), runs)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +12,12 @@ import typer
 
 from together.bench.growth import growth as grow
 from together.bench.host import host, line
+from together.bench.hosts import measure_hosts
+from together.bench.native import native_ratios
 from together.bench.networks import default_plan, write
 from together.bench.picture import Say, Wanted, measure_picture, summarise
 from together.bench.plots import draw, ready
-from together.bench.report import by_name, tables
+from together.bench.report import by_name, of_hosts, tables
 from together.bench.security import measure_security
 from together.bench.steps import all_steps
 from together.bench.textbook import function_products
@@ -22,14 +25,18 @@ from twinveil.cli.options import key_sizes
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
 from twinveil.crypto.keygen import generate
-from twinveil.estimate.machine import measure, typical
+from twinveil.crypto.native.level import level
+from twinveil.errors import BadInput
 from twinveil.estimate.seconds import Link
 from twinveil.files import PUBLIC, check_place, write_report
 from twinveil.network.folder import find_model, load_card, load_plan
 from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.start.config import variable
+from twinveil.start.local_folder import settle_near
+from twinveil.start.settings import UserSettings
 
 QUICK_KEY_BITS = 512
+STEP_RUNS = 5
 
 
 def bench(
@@ -45,18 +52,14 @@ def bench(
             envvar=variable("key_bits"), help="Lengths of the Paillier modulus, with commas between."
         ),
     ] = "2048,3072",
-    repeats: Annotated[
-        int, typer.Option(min=1, help="Prepared pictures that are timed; runs of every step.")
-    ] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Pictures that are timed with an item ready.")] = 30,
     stream: Annotated[int, typer.Option(min=2, help="Pictures one after the other, nothing ahead.")] = 20,
     growth: Annotated[
         bool, typer.Option("--growth", help="Also other picture sizes and several pictures a query.")
     ] = False,
     security: Annotated[
         bool,
-        typer.Option(
-            "--security", help="Also what mutual TLS, checks and constant-time powers cost, as ratios."
-        ),
+        typer.Option("--security", help="Also what mutual TLS and checks cost, as ratios."),
     ] = False,
     latency_ms: Annotated[
         float, typer.Option("--latency", min=0, help="Of a link, one way, milliseconds: for the steps.")
@@ -71,14 +74,23 @@ def bench(
     folder: Annotated[Path, typer.Option(help="For keys, models and logs; found again.")] = Path(
         ".twinveil/bench"
     ),
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="config.toml of a user's kit: measure the clouds that it names, with the MODEL there."
+        ),
+    ] = None,
 ) -> None:
-    """Measure one picture, a stream of pictures, every step; compare with textbook and estimate.
+    """Measure items, pictures that spend them, a stream of pictures, every function; compare with the textbook.
 
     The clouds, the owner and the user run as four processes on this machine. With --json the figures have
     the names of the project's bars; those of a second key size end in _BITS.
     """
     if json_file is not None:
         check_place(json_file)
+    if config is not None:
+        _hosts(config, model, repeats, json_file)
+        return
     if plots is not None:
         ready(plots)
     if quick:
@@ -91,7 +103,8 @@ def bench(
     terminal = Terminal()
     facts = host()
     terminal.say(line(facts))
-    figures: dict[str, Any] = {"host": facts, "link": asdict(link), "details": {}, "steps": [], "growth": []}
+    figures: dict[str, Any] = {"host": facts, "native_level": level(), "link": asdict(link)}
+    figures |= {"details": {}, "steps": [], "growth": []}
     with steps("measuring") as step:
 
         def say(text: str) -> None:
@@ -106,12 +119,11 @@ def bench(
             figures |= by_name(figures["details"])
             keep()
         say("steps by themselves")
-        alone = all_steps(generate(first.params), first.params, repeats, quick)
+        alone = all_steps(generate(first.params), first.params, min(repeats, STEP_RUNS), quick)
         figures["steps"] = [each.as_dict(link) for each in alone]
         keep()
         if growth:
-            machine = typical([measure(first.params.key_bits) for _ in range(3)])
-            figures["growth"] = list(grow(first, machine, say, quick))
+            figures["growth"] = list(grow(first, say, quick))
         if security:
             figures["security"] = measure_security(first, say)
         keep()
@@ -121,6 +133,22 @@ def bench(
         terminal.say(f"{name}: {cost['ratio']:.3f} times the time without")
     for path in draw(figures, plots) if plots else ():
         terminal.say(f"drawn: {path}")
+
+
+def _hosts(config: Path, model: str | None, repeats: int, json_file: Path | None) -> None:
+    """The clouds of a kit, from this host."""
+    if model is None:
+        raise BadInput(
+            "say which model of the kit's owner is to be asked: twinveil bench MODEL --config FILE"
+        )
+    settings = settle_near(UserSettings, {"config": config}, None, os.environ)
+    with steps("measuring") as step:
+        figures = {"host": host(), **measure_hosts(settings, model, repeats, lambda text: step(0, 0, text))}
+    if json_file is not None:
+        write_report(json_file, json.dumps(figures, indent=2) + "\n", PUBLIC)
+    terminal = Terminal()
+    terminal.say(line(figures["host"]))
+    terminal.show(of_hosts(figures))
 
 
 def _wanted(
@@ -141,19 +169,19 @@ def _wanted(
 def _key_size(wanted: Wanted, say: Say) -> dict[str, Any]:
     """Every figure at one key size."""
     measured = measure_picture(wanted, say)
-    detail = summarise(measured, wanted)
+    detail = summarise(measured, wanted) | native_ratios(wanted.params.key_bits)
     products = function_products(wanted.plan, wanted.params)
     seconds = detail["seconds"]["textbook_product"]["median"]
-    for name, count in products.items():
+    for name in ("SCVL", "SCT"):  # the others are one circuit a stage here, and two functions there
         if name in detail["functions"]:
-            detail["functions"][name]["textbook_seconds"] = count * seconds
-    linear = ("ahead", "SCVL", "SCT")
+            detail["functions"][name]["textbook_seconds"] = products[name] * seconds
     bilinear = sum(wanted.plan.products(node) for node in wanted.plan.linear_nodes)
-    shown = [each for name, each in detail["functions"].items() if name in linear]
+    ahead = detail["functions"]["SMP"]
+    operations = sum(sum(kinds.values()) for kinds in ahead["operations"].values())
     detail["smp"] = {
         "products": bilinear,
-        "seconds": sum(each["seconds"] for each in shown) / bilinear,
-        "operations": sum(sum(each["operations"].values()) for each in shown) / bilinear,
+        "seconds": (ahead["s1_cpu_seconds"] + ahead["s2_cpu_seconds"]) / bilinear,
+        "operations": operations / bilinear,
         "textbook_products": sum(products.values()),
         "textbook_seconds": seconds,
     }

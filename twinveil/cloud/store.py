@@ -38,9 +38,10 @@ from twinveil.files import place_folder, private_folder, replace
 from twinveil.network.card import is_model_place
 from twinveil.network.plan import Plan
 from twinveil.params import MIN_KEY_BITS, Params
-from twinveil.protocol.textbook.model.layout import ImportLayout
+from twinveil.protocol.model.layout import Layouts
 from twinveil.rpc.types_pb2 import ModelEntry
 from twinveil.values import read_json
+from twinveil.wording import outsource_again
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Forms = Mapping[str, tuple[type[np.generic], tuple[int, ...]]]
@@ -62,7 +63,7 @@ class Record:
     """What a cloud knows of a model beside its numbers.
 
     import_id: 16 bytes that both clouds got from the owner; a query names it, so halves of different imports
-    of one name never meet. layout: the plan, the engines, and where each value sits.
+    of one name never meet. layouts: the plan, the engines, and where each value sits.
     fingerprint: hex, of the key that everything is encrypted under.
     owner: the name in the certificate of who outsourced it.
     """
@@ -70,18 +71,18 @@ class Record:
     model: str
     version: str
     import_id: bytes
-    layout: ImportLayout
+    layouts: Layouts
     label_only: bool
     fingerprint: str
     owner: str
 
     @property
     def plan(self) -> Plan:
-        return self.layout.plan
+        return self.layouts.plan
 
     @property
     def engines(self) -> tuple[str, ...]:
-        return self.layout.engines
+        return self.layouts.engines
 
     @property
     def folder(self) -> str:
@@ -107,8 +108,8 @@ class Record:
                 "label_only": self.label_only,
                 "fingerprint": self.fingerprint,
                 "owner": self.owner,
-                "key_bits": self.layout.params.key_bits,
-                "layout_sha256": self.layout.digest.hex(),
+                "key_bits": self.layouts.params.key_bits,
+                "layout_sha256": self.layouts.digest.hex(),
                 "arrays_sha256": digest,
             },
             indent=1,
@@ -129,9 +130,9 @@ class Record:
                 raise TypeError
             plan = Plan.from_json(json.dumps(data["plan"]))
             params = Params(key_bits, insecure_small_key=key_bits < MIN_KEY_BITS)
-            layout = ImportLayout(plan, params, tuple(engines))
+            layouts = Layouts(plan, params, tuple(engines))
             import_id = bytes.fromhex(data["import_id"])
-            digest = layout.digest.hex()
+            digest = layouts.digest.hex()
         except (ValueError, KeyError, TypeError, RecursionError, TwinveilError):
             raise BadInput("this is no record of a model of this version of Twinveil") from None
         if digest != data["layout_sha256"]:
@@ -140,7 +141,7 @@ class Record:
             data["model"],
             data["version"],
             import_id,
-            layout,
+            layouts,
             label_only,
             data["fingerprint"],
             data["owner"],
@@ -356,7 +357,7 @@ def _owner(folder: Path) -> str | None:
 
 
 def _refused(folder: Path, why: str) -> BadInput:
-    return BadInput(f"the stored model {folder.name} cannot be used, {why}: remove and outsource it again")
+    return BadInput(f"the stored model {folder.name} cannot be used, {why}: {outsource_again(folder.name)}")
 
 
 def _unread(folder: Path, error: OSError) -> HostFault:

@@ -17,7 +17,7 @@ CLOSENESS_BITS = 100
 """|p - q| > 2^(|p| - 100), against Fermat's factoring."""
 
 
-def generate(params: Params, *, constant_time: bool = True) -> SecretKey:
+def generate(params: Params) -> SecretKey:
     """A new key of exactly `params.key_bits` bits; half a second at 2048 bits, a few seconds at 3072."""
     half = params.key_bits // 2
     while True:
@@ -28,7 +28,7 @@ def generate(params: Params, *, constant_time: bool = True) -> SecretKey:
         if gmpy2.gcd(p - 1, q - 1) == 2 and gmpy2.gcd(n, phi) == 1:
             break
     public_key = PublicKey.checked(n, _h(n), params)
-    return SecretKey(p, q, public_key, constant_time=constant_time)
+    return SecretKey(p, q, public_key)
 
 
 def _prime(bits: int) -> mpz:

@@ -12,15 +12,14 @@ r^N   r uniform in Z*_N, in the textbook engine's steps: uniform on all N-th res
 The two never meet in one ciphertext: whatever S1 computes with came from S2 under powers of h, and what is
 fresh is sent and not computed with.
 
-Short exponents of h serve on the way to a party without the factors, where indistinguishability is enough;
-the two kinds of pools cannot be confused. Damgard, Jurik and Nielsen (2010, section 4.2) draw |N|/2 bits
+Short exponents of h serve on the way to a party without the factors, where indistinguishability is enough.
+Damgard, Jurik and Nielsen (2010, section 4.2) draw |N|/2 bits
 there; 2 kappa bits rest on the short-exponent assumption besides (Koshiba, Kurosawa, PKC 2004, for groups of
 prime order).
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from collections.abc import Sequence
@@ -29,16 +28,22 @@ from typing import ClassVar, Literal, NoReturn, final
 import gmpy2
 from gmpy2 import mpz
 
-from twinveil.crypto.fixed_base import FixedBase, fixed_base
+from twinveil.crypto.native.residues import Residues
+from twinveil.crypto.native.tables import FixedBase, base_counts, power_counts
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import INVERSE_N, MODMUL_N2, MUL_N, POWER_N2, Tally
-from twinveil.errors import AlreadyUsed
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import KAPPA
 
+Reach = Literal["full", "short"]
+"""Of a nonce's exponent: full towards the key holder, short towards a party without the factors."""
 SLACK_BITS = 64
 """Full nonce exponents are this much longer than N: 2^20 nonces a query stay within 2^-44 of uniform."""
 SHORT_EXPONENT_BITS = 2 * KAPPA
+WINDOW: dict[Reach, int] = {"full": 8, "short": 11}
+"""Bits of an exponent that a table serves at once. At 2048 bits: 43 MB for full nonces, where 10 bits would
+take 139 to save a fifth of the steps; 35 MB for short ones, of which an item has most, for 27 steps, not 37.
+"""
 
 _MINT = object()
 """What `FreshCiphertexts` asks for; it does not leave this module."""
@@ -51,22 +56,20 @@ class FreshCiphertexts:
     Made by a `Rerandomiser` or an `Encryptor`, by nothing else.
     """
 
-    __slots__ = ("_values", "_width")
-    _values: tuple[mpz, ...]
-    _width: int
+    __slots__ = ("_values",)
+    _values: Residues
 
-    def __init__(self, mint: object, values: Sequence[mpz], width: int) -> None:
+    def __init__(self, mint: object, values: Residues) -> None:
         if mint is not _MINT:
             raise TypeError("fresh ciphertexts are made by a Rerandomiser or by encryption only")
-        object.__setattr__(self, "_values", tuple(values))
-        object.__setattr__(self, "_width", width)
+        object.__setattr__(self, "_values", values)
 
     def to_bytes(self) -> bytes:
         """Fixed width, big endian, one after the other; read by `PublicKey.parse`."""
-        return b"".join([value.to_bytes(self._width, "big") for value in self._values])
+        return self._values.to_bytes()
 
     def __getitem__(self, part: slice) -> FreshCiphertexts:
-        return FreshCiphertexts(_MINT, self._values[part], self._width)
+        return FreshCiphertexts(_MINT, self._values[part])
 
     def __len__(self) -> int:
         return len(self._values)
@@ -81,70 +84,15 @@ class FreshCiphertexts:
         raise TypeError("a ciphertext is neither true nor false; ask for len()")
 
     def __repr__(self) -> str:
-        return f"FreshCiphertexts({len(self)} of {self._width} bytes)"
+        return f"FreshCiphertexts({len(self)} of {self._values.modulus.size} bytes)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("fresh ciphertexts have one wire form, to_bytes()")
 
 
-Reach = Literal["full", "short"]
-"""Of a nonce's exponent: full towards the key holder, short towards a party without the factors."""
-
-
 def exponent_bits(n_bits: int, reach: Reach, more: int = 0) -> int:
     """Length of the exponent of h."""
     return (n_bits + SLACK_BITS if reach == "full" else SHORT_EXPONENT_BITS) + more
-
-
-@final
-class NoncePool:
-    """Nonces drawn ahead for one key and one reach; each is handed out once, in this process only."""
-
-    __slots__ = ("_lock", "_nonces", "_process", "fingerprint", "more", "reach")
-
-    def __init__(self, fingerprint: str, reach: Reach, nonces: Sequence[mpz] = (), more: int = 0) -> None:
-        self.fingerprint = fingerprint
-        self.reach = reach
-        self.more = more
-        self._nonces = list(nonces)
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-
-    def take(self, count: int) -> list[mpz]:
-        """`count` nonces, gone from the pool; AlreadyUsed if it has fewer or was copied by a fork."""
-        with self._lock:
-            self._alive()
-            if count > len(self._nonces):
-                raise AlreadyUsed(f"{count} nonces are asked for and {len(self._nonces)} are left")
-            cut = len(self._nonces) - count
-            taken = self._nonces[cut:]
-            del self._nonces[cut:]
-            return taken
-
-    def take_up_to(self, count: int) -> list[mpz]:
-        """As many of `count` nonces as there are."""
-        with self._lock:
-            self._alive()
-            cut = max(len(self._nonces) - count, 0)
-            taken = self._nonces[cut:]
-            del self._nonces[cut:]
-            return taken
-
-    def _alive(self) -> None:
-        if os.getpid() != self._process:
-            raise AlreadyUsed("these nonces belong to the process that drew them")
-
-    def __len__(self) -> int:
-        return len(self._nonces)
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError("ask a nonce pool for its len()")
-
-    def __repr__(self) -> str:
-        return f"NoncePool({len(self)} {self.reach} nonces)"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("nonces do not leave their process")
 
 
 class NonceSource:
@@ -163,43 +111,25 @@ class NonceSource:
         self.tally = tally
         self.more = more
 
-    def prepare(self, workers: Workers = INLINE) -> None:
-        """Make the window table now, here and in every worker, and count it (once)."""
-        table(self.public_key, self.reach, self.tally, self.more)
-        if workers.count > 1:
-            workers.map(_draw_in_worker, [(self.public_key, self.reach, 1, self.more)] * workers.count)
-
-    def nonces(self, count: int, workers: Workers = INLINE) -> NoncePool:
-        """A pool of `count` new nonces."""
-        return NoncePool(self.public_key.fingerprint, self.reach, self._draw(count, workers), self.more)
-
-    def _draw(self, count: int, workers: Workers) -> list[mpz]:
+    def _draw(self, count: int, workers: Workers) -> Residues:
         key = self.public_key
         pieces = min(workers.count, count)
-        if pieces <= 1:
-            return draw(key, self.reach, count, self.tally, self.more)
+        if not workers.apart or pieces <= 1:
+            return draw(key, self.reach, count, self.tally, self.more, workers.here)
         shares = [count // pieces + (piece < count % pieces) for piece in range(pieces)]
-        width = key.ciphertext_bytes
-        drawn: list[mpz] = []
         orders = [(key, self.reach, share, self.more) for share in shares]
-        for data, counts in workers.map(_draw_in_worker, orders):
-            drawn += [mpz.from_bytes(data[at : at + width], "big") for at in range(0, len(data), width)]
-            self.tally += counts
+        drawn = key.modulus().from_bytes(b"".join(workers.map(_draw_in_worker, orders)))
+        self.tally += nonce_counts(key.bits, self.reach, count, self.more)
         return drawn
 
-    def _multiply(self, values: Sequence[mpz], pool: NoncePool | None, workers: Workers) -> FreshCiphertexts:
-        key = self.public_key
-        nonces: list[mpz] = []
-        if pool is not None:
-            if (pool.fingerprint, pool.reach, pool.more) != (key.fingerprint, self.reach, self.more):
-                raise ValueError(f"the pool has {pool.reach} nonces or nonces of another key or length")
-            nonces = pool.take_up_to(len(values))
-        if len(nonces) < len(values):
-            nonces += self._draw(len(values) - len(nonces), workers)
-        modulus = key.n_squared
-        fresh = [value * nonce % modulus for value, nonce in zip(values, nonces, strict=True)]
+    def _multiply(self, values: Residues | Sequence[mpz], workers: Workers) -> FreshCiphertexts:
+        if not isinstance(values, Residues):
+            values = self.public_key.modulus(workers.here).residues(values)
+        nonces = self._draw(len(values), workers)
+        if len(nonces) != len(values):
+            raise ValueError(f"{len(nonces)} nonces do not go with {len(values)} ciphertexts")
         self.tally.add(MODMUL_N2, len(values))
-        return FreshCiphertexts(_MINT, fresh, key.ciphertext_bytes)
+        return FreshCiphertexts(_MINT, values * nonces)
 
 
 @final
@@ -209,11 +139,9 @@ class Rerandomiser(NonceSource):
     reach: ClassVar[Reach] = "full"
     __slots__ = ()
 
-    def freshen(
-        self, values: Sequence[mpz], nonces: NoncePool | None = None, workers: Workers = INLINE
-    ) -> FreshCiphertexts:
-        """Each value times a nonce of its own: from the pool as far as it goes, else drawn now."""
-        return self._multiply(values, nonces, workers)
+    def freshen(self, values: Residues | Sequence[mpz], workers: Workers = INLINE) -> FreshCiphertexts:
+        """Each value times a nonce of its own."""
+        return self._multiply(values, workers)
 
     def freshen_fully(self, values: Sequence[mpz]) -> FreshCiphertexts:
         """Each value times r^N, r uniform in Z*_N: the published way, a full power each.
@@ -228,7 +156,7 @@ class Rerandomiser(NonceSource):
                 r = mpz(secrets.randbelow(int(key.n)))
             fresh.append(value * gmpy2.powmod(r, key.n, key.n_squared) % key.n_squared)
         self.tally += self.freshen_fully_counts(len(fresh))
-        return FreshCiphertexts(_MINT, fresh, key.ciphertext_bytes)
+        return FreshCiphertexts(_MINT, key.modulus().residues(fresh))
 
     @staticmethod
     def freshen_fully_counts(count: int) -> dict[str, int]:
@@ -241,46 +169,55 @@ class Encryptor(NonceSource):
     """Encrypts on the way to a party without the factors: short nonces, so never towards the key holder.
 
     The key holder encrypts with it, too: its nonces by CRT would be 15 % cheaper (67 us against 80 us at 2048
-    bits), at the price of tables that depend on p and q in memory and of no worker processes.
+    bits by gmpy2), at the price of tables that depend on p and q in memory.
     """
 
     reach: ClassVar[Reach] = "short"
     __slots__ = ()
 
-    def encrypt(
-        self, plaintexts: Sequence[int], nonces: NoncePool | None = None, workers: Workers = INLINE
-    ) -> FreshCiphertexts:
+    def encrypt(self, plaintexts: Sequence[int], workers: Workers = INLINE) -> FreshCiphertexts:
         """Fresh encryptions, two multiplications each once a nonce is there."""
-        self.tally.add(MUL_N, len(plaintexts))
-        return self._multiply([self.public_key.raw(m) for m in plaintexts], nonces, workers)
+        nonces = self._draw(len(plaintexts), workers)
+        self.tally += encrypt_counts(len(plaintexts))
+        return FreshCiphertexts(_MINT, nonces.add_plain(plaintexts))
 
 
-def table(public_key: PublicKey, reach: Reach, tally: Tally, more: int = 0) -> FixedBase:
-    """This process's window table on h; made on first use, which the tally counts."""
+_tables: dict[tuple[mpz, mpz, Reach, int, int], FixedBase] = {}
+_lock = threading.Lock()
+
+
+def table(public_key: PublicKey, reach: Reach, tally: Tally, more: int = 0, threads: int = 1) -> FixedBase:
+    """This process's window table on h; made on first use, which the tally counts, and kept for good."""
     bits = exponent_bits(public_key.bits, reach, more)
-    return fixed_base(public_key.h, public_key.n, bits, tally)
+    key = (public_key.n, public_key.h, reach, bits, threads)
+    with _lock:
+        if key not in _tables:
+            h = public_key.modulus(threads).residues([public_key.h])
+            _tables[key] = FixedBase(h, bits, WINDOW[reach])
+            tally += base_counts(bits, WINDOW[reach])
+        return _tables[key]
 
 
-def draw(public_key: PublicKey, reach: Reach, count: int, tally: Tally, more: int = 0) -> list[mpz]:
+def draw(
+    public_key: PublicKey, reach: Reach, count: int, tally: Tally, more: int = 0, threads: int = 1
+) -> Residues:
     """`count` nonces h^s, s uniform from the operating system."""
     bits = exponent_bits(public_key.bits, reach, more)
     exponents = [secrets.randbits(bits) for _ in range(count)]
-    return table(public_key, reach, Tally(), more).powers(exponents, tally)
+    tally += nonce_counts(public_key.bits, reach, count, more)
+    return table(public_key, reach, Tally(), more, threads).powers(exponents)
 
 
-def _draw_in_worker(order: tuple[PublicKey, Reach, int, int]) -> tuple[bytes, dict[str, int]]:
+def _draw_in_worker(order: tuple[PublicKey, Reach, int, int]) -> bytes:
     public_key, reach, count, more = order
-    tally = Tally()
-    width = public_key.ciphertext_bytes
-    drawn = draw(public_key, reach, count, tally, more)
-    return b"".join([nonce.to_bytes(width, "big") for nonce in drawn]), tally.as_dict()
+    return draw(public_key, reach, count, Tally(), more).to_bytes()
 
 
 def encrypt_counts(count: int) -> dict[str, int]:
-    """Operations of `Encryptor.encrypt` where the nonces are there."""
+    """Operations of `Encryptor.encrypt` beside those of its nonces."""
     return {MUL_N: count, MODMUL_N2: count}
 
 
 def nonce_counts(n_bits: int, reach: Reach, count: int, more: int = 0) -> dict[str, int]:
     """Operations of `count` nonces, without the table."""
-    return FixedBase.power_counts(exponent_bits(n_bits, reach, more), count)
+    return power_counts(count, exponent_bits(n_bits, reach, more), WINDOW[reach])

@@ -14,18 +14,22 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, final
 
 import gmpy2
 import phe
 from gmpy2 import mpz
 
+from twinveil.crypto.native.residues import Modulus, Residues
 from twinveil.crypto.tally import INVERSE_N, MODMUL_N2, MODMUL_N2_HALF, MUL_N, Tally
 from twinveil.errors import InvalidCiphertext, InvalidKey
 from twinveil.params import Params
 
 SMALL_PRIMES = gmpy2.primorial(1 << 16)
 """No honest modulus has a factor in common with it."""
+_OUT_OF_RANGE = "a ciphertext is not between 0 and N^2"
+_NO_UNIT = "a ciphertext is not coprime to N"
 _JWK_NUMBER = re.compile(r"[A-Za-z0-9_-]{1,4096}={0,2}")
 
 
@@ -98,6 +102,10 @@ class PublicKey:
         """1 + (m mod N) N: a ciphertext without a nonce. It hides nothing and cannot be sent."""
         return 1 + plaintext % self.n * self.n
 
+    def modulus(self, threads: int = 1) -> Modulus:
+        """Arithmetic modulo N^2 for arrays of ciphertexts, on that many threads of this process."""
+        return _modulus(self.n, threads)
+
     def add_plain(
         self, values: Sequence[mpz], plaintexts: Sequence[int], tally: Tally | None = None
     ) -> list[mpz]:
@@ -114,14 +122,31 @@ class PublicKey:
 
     def parse(self, data: bytes, count: int, tally: Tally | None = None) -> list[mpz]:
         """`count` ciphertexts of a peer; InvalidCiphertext unless each is a unit below N^2 at full width."""
+        self._check_size(data, count)
         width = self.ciphertext_bytes
-        if len(data) != count * width:
-            raise InvalidCiphertext(f"{count} ciphertexts take {count * width} bytes, not {len(data)}")
         values = [mpz.from_bytes(data[at : at + width], "big") for at in range(0, len(data), width)]
         self.check(values)
         if tally is not None:
             tally += self.check_counts(count)
         return values
+
+    def parse_array(self, data: bytes, count: int, tally: Tally, threads: int = 1) -> Residues:
+        """The same as an array to compute with."""
+        self._check_size(data, count)
+        try:
+            values = self.modulus(threads).from_bytes(data)
+        except ValueError:
+            raise InvalidCiphertext(_OUT_OF_RANGE) from None
+        if not values.coprime():
+            raise InvalidCiphertext(_NO_UNIT if all(values.to_ints()) else _OUT_OF_RANGE)
+        tally += self.check_counts(count)
+        return values
+
+    def _check_size(self, data: bytes, count: int) -> None:
+        if len(data) != count * self.ciphertext_bytes:
+            raise InvalidCiphertext(
+                f"{count} ciphertexts take {count * self.ciphertext_bytes} bytes, not {len(data)}"
+            )
 
     def check(self, values: Sequence[mpz]) -> None:
         """InvalidCiphertext unless 0 < c < N^2 and gcd(c, N) = 1 for each; one gcd for all of them.
@@ -132,10 +157,10 @@ class PublicKey:
         running = mpz(1)
         for value in values:
             if not 0 < value < modulus:
-                raise InvalidCiphertext("a ciphertext is not between 0 and N^2")
+                raise InvalidCiphertext(_OUT_OF_RANGE)
             running = running * value % n
         if gmpy2.gcd(running, n) != 1:
-            raise InvalidCiphertext("a ciphertext is not coprime to N")
+            raise InvalidCiphertext(_NO_UNIT)
 
     @staticmethod
     def check_counts(count: int) -> dict[str, int]:
@@ -163,6 +188,16 @@ class PublicKey:
     def to_phe(self) -> phe.PaillierPublicKey:
         """The same modulus for python-paillier."""
         return phe.PaillierPublicKey(int(self.n))
+
+
+@lru_cache(maxsize=16)
+def _modulus(n: mpz, threads: int) -> Modulus:
+    return Modulus.squared(n, threads)
+
+
+def params_of(jwk: Mapping[str, Any], insecure_small_key: bool) -> Params:
+    """Parameters for a key of the length that `jwk` has; InvalidKey for a small one, as by Params."""
+    return Params(from_base64(jwk.get("n"), "n").bit_length(), insecure_small_key=insecure_small_key)
 
 
 def to_base64(number: int) -> str:

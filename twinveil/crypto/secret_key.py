@@ -9,14 +9,13 @@ returned: with e_i uniform 64-bit integers,
 
 because (1 + mN)^(p-1) = 1 - mN mod p^2 and nonces vanish. Let a set of m_i be wrong modulo p: their errors
 d_i satisfy sum e_i d_i = 0 mod p with probability at most 2^-64. The check starts from the ciphertexts that
-were handed in and ends at the integers that are handed out, so it covers reductions, powers, L, and
-recombination; it costs one more power for each prime and batch, and 16 (long batches) to 30 short
-multiplications a ciphertext and prime, about 2 % of the time. So decrypt in batches: alone, a ciphertext
-costs twice as much.
+were handed in and ends at the integers that are handed out, so it covers reductions (each is done twice),
+powers, L, and recombination; it costs one more power for each prime and batch, and 13 (long batches) to 30
+short multiplications a ciphertext and prime. So decrypt in batches: alone, a ciphertext costs twice as much,
+and powers fill the lanes of native arithmetic, those modulo p^2 and q^2 side by side.
 
-The exponents p-1 and q-1 are secret. By default they go through gmpy2's powmod_sec, whose time and memory
-accesses do not depend on them; it takes 1.4 to 1.6 times as long as powmod (`twinveil bench --security`),
-runs without Python's lock as powmod does, and `constant_time=False` exists for machines that nobody shares.
+The exponents p-1 and q-1 are secret: neither time nor memory accesses of a power depend on them, and powers
+run in this process, on threads.
 """
 
 from __future__ import annotations
@@ -33,13 +32,14 @@ import gmpy2
 import numpy as np
 from gmpy2 import mpz
 
-from twinveil.crypto.multiexp import multi_exponentiate, operation_count
-from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NoncePool
-from twinveil.crypto.public_key import PublicKey, from_base64, to_base64
+from twinveil.crypto.native.residues import Modulus, Residues, powers
+from twinveil.crypto.native.tables import exponentiation_counts, multi_exponentiate
+from twinveil.crypto.nonces import Encryptor, FreshCiphertexts
+from twinveil.crypto.public_key import PublicKey, from_base64, params_of, to_base64
 from twinveil.crypto.tally import MODMUL_P2, POWER_P2, Tally
 from twinveil.errors import InvalidKey, TwinveilError
 from twinveil.files import create, open_to_others, sync_folder
-from twinveil.parallel import INLINE, Workers, powers
+from twinveil.parallel import INLINE, Workers
 from twinveil.params import Params
 from twinveil.values import read_json
 
@@ -63,25 +63,21 @@ class SecretKey:
         "_p",
         "_p_inverse",
         "_q",
-        "constant_time",
         "operations",
         "public_key",
         "tally",
     )
 
-    def __init__(
-        self, p: mpz, q: mpz, public_key: PublicKey, *, constant_time: bool = True, tally: Tally | None = None
-    ) -> None:
+    def __init__(self, p: mpz, q: mpz, public_key: PublicKey, *, tally: Tally | None = None) -> None:
         _check(p, q, public_key)
         self.public_key = public_key
-        self.constant_time = constant_time
         self.operations = 0
         self.tally = Tally() if tally is None else tally
         self._lock = threading.Lock()
         self._p, self._q = p, q
         self._p_inverse = gmpy2.invert(p, q)
         # L(g^(p-1)) = (p-1) q = -q mod p
-        self._halves = ((p, p * p, gmpy2.invert(-q, p)), (q, q * q, gmpy2.invert(-p, q)))
+        self._halves = ((p, gmpy2.invert(-q, p)), (q, gmpy2.invert(-p, q)))
         self._encryptor = Encryptor(public_key, self.tally)
 
     def decrypt(self, values: Sequence[mpz], workers: Workers = INLINE) -> list[mpz]:
@@ -96,36 +92,41 @@ class SecretKey:
         self.tally += self.public_key.check_counts(len(values))
         with self._lock:
             self.operations += len(values)
-        residues = []
-        for prime, square, factor in self._halves:
-            raised = self._raise([c % square for c in values], prime, square, workers)
-            residues.append([(y - 1) // prime * factor % prime for y in raised])
+        raised = self._raise(self._reduced(values, workers.count))
+        residues = [
+            [(y - 1) // prime * factor % prime for y in each.to_ints()]
+            for each, (prime, factor) in zip(raised, self._halves, strict=True)
+        ]
         p, q, p_inverse = self._p, self._q, self._p_inverse
         plaintexts = [a + (b - a) * p_inverse % q * p for a, b in zip(*residues, strict=True)]
         self._verify(values, plaintexts)
         return plaintexts
 
-    def encrypt(
-        self, plaintexts: Sequence[int], nonces: NoncePool | None = None, workers: Workers = INLINE
-    ) -> FreshCiphertexts:
+    def encrypt(self, plaintexts: Sequence[int], workers: Workers = INLINE) -> FreshCiphertexts:
         """Fresh encryptions of the plaintexts modulo N, for a party without the factors."""
-        return self._encryptor.encrypt(plaintexts, nonces, workers)
+        return self._encryptor.encrypt(plaintexts, workers)
 
-    def nonces(self, count: int, workers: Workers = INLINE) -> NoncePool:
-        """Nonces for `encrypt`, drawn ahead."""
-        return self._encryptor.nonces(count, workers)
+    def _reduced(self, values: Sequence[mpz], threads: int = 1) -> list[Residues]:
+        """The ciphertexts modulo p^2, and modulo q^2."""
+        moduli = [Modulus.squared(prime, threads) for prime, _ in self._halves]
+        return [modulus.residues([c % modulus.n_squared for c in values]) for modulus in moduli]
 
-    def _raise(self, values: Sequence[mpz], prime: mpz, square: mpz, workers: Workers) -> list[mpz]:
-        self.tally.add(POWER_P2, len(values))
-        return powers(values, prime - 1, square, workers.count, self.constant_time)
+    def _raise(self, numbers: Sequence[Residues]) -> list[Residues]:
+        """To p - 1 and to q - 1."""
+        works = [
+            (each, [int(prime - 1)] * len(each))
+            for each, (prime, _) in zip(numbers, self._halves, strict=True)
+        ]
+        self.tally.add(POWER_P2, sum(len(each) for each in numbers))
+        return powers(works, self.public_key.bits // 2)
 
     def _verify(self, values: Sequence[mpz], plaintexts: Sequence[mpz]) -> None:
         weights = np.frombuffer(os.urandom(CHECK_BITS // 8 * len(values)), dtype=np.uint64)[np.newaxis]
         total = sum((int(e) * m for e, m in zip(weights[0], plaintexts, strict=True)), mpz(0))
-        for prime, square, _ in self._halves:
-            products = multi_exponentiate(values, weights, CHECK_BITS, square, Tally())
-            self.tally.add(MODMUL_P2, operation_count(len(values), 1, CHECK_BITS))
-            if self._raise(products, prime, square, INLINE)[0] != (1 - self.public_key.n * total) % square:
+        products = [multi_exponentiate(each, weights, CHECK_BITS) for each in self._reduced(values)]
+        self.tally.add(MODMUL_P2, 2 * _check_count(len(values)))
+        for raised in self._raise(products):
+            if raised.to_ints()[0] != (1 - self.public_key.n * total) % raised.modulus.n_squared:
                 raise TwinveilError(
                     "a decryption did not pass its check, so nothing was returned: test this machine's memory"
                 )
@@ -135,8 +136,7 @@ class SecretKey:
         """Operations of one `decrypt`, check included."""
         if not count:
             return {}
-        checks = operation_count(count, 1, CHECK_BITS)
-        powers = {POWER_P2: 2 * (count + 1), MODMUL_P2: 2 * checks}
+        powers = {POWER_P2: 2 * (count + 1), MODMUL_P2: 2 * _check_count(count)}
         return powers | PublicKey.check_counts(count)
 
     def __repr__(self) -> str:
@@ -163,13 +163,13 @@ class SecretKey:
         }
 
     @classmethod
-    def from_jwk(cls, jwk: Mapping[str, Any], params: Params, *, constant_time: bool = True) -> SecretKey:
+    def from_jwk(cls, jwk: Mapping[str, Any], params: Params) -> SecretKey:
         """The inverse of `to_jwk`; InvalidKey if any number is not what it has to be."""
         if jwk.get("kty") != "DAJ" or not isinstance(jwk.get("pub"), Mapping):
             raise InvalidKey("this is no Paillier private key (kty DAJ)")
         public_key = PublicKey.from_jwk(jwk["pub"], params)
         p, q = from_base64(jwk.get("p"), "p"), from_base64(jwk.get("q"), "q")
-        return cls(p, q, public_key, constant_time=constant_time)
+        return cls(p, q, public_key)
 
     def save(self, path: Path) -> None:
         """Write the key to a new file of mode 0600, complete or not at all; an existing file is kept.
@@ -186,8 +186,8 @@ class SecretKey:
         sync_folder(path.parent)
 
     @classmethod
-    def load(cls, path: Path, params: Params, *, constant_time: bool = True) -> SecretKey:
-        """The key of a file; InvalidKey if others may read it or anything in it is wrong."""
+    def load(cls, path: Path, *, insecure_small_key: bool = False) -> SecretKey:
+        """The key of a file, of its own length; InvalidKey if others may read it or anything is wrong."""
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 raise InvalidKey(f"{open_to_others(path)}; or make a new key")
@@ -196,9 +196,14 @@ class SecretKey:
             jwk = read_json(data) if len(data) <= MAX_FILE_BYTES else None
         except (ValueError, RecursionError):
             jwk = None
-        if not isinstance(jwk, dict):
+        if not isinstance(jwk, dict) or not isinstance(jwk.get("pub"), dict):
             raise InvalidKey(f"{path.name} is no secret key file")
-        return cls.from_jwk(jwk, params, constant_time=constant_time)
+        return cls.from_jwk(jwk, params_of(jwk["pub"], insecure_small_key))
+
+
+def _check_count(count: int) -> int:
+    """Multiplications of whatever kind modulo p^2 that check so many decryptions; as many modulo q^2."""
+    return sum(exponentiation_counts(count, 1, CHECK_BITS).values())
 
 
 def _check(p: mpz, q: mpz, public_key: PublicKey) -> None:

@@ -29,6 +29,8 @@ from twinveil.ring import Words, modulo
 
 Bools = NDArray[np.bool_]
 LIMB = 64
+_ONE, _REST = np.uint64(1), np.uint64(LIMB - 1)
+"""Shifting by LIMB - n is shifting by one and by _REST - n: n may be 0, and words are not shifted by LIMB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,15 @@ def pack(values: Words, bits: int) -> list[mpz]:
     if int(values.max(initial=0)).bit_length() >= bits:
         raise ValueError(f"a value does not fit a slot of {bits} bits, the top one spare")
     rows, slots = values.shape
-    limbs = np.zeros((rows, -(-bits * slots // LIMB) + 1), np.uint64)
-    for slot in range(slots):
-        limb, shift = divmod(bits * slot, LIMB)
-        limbs[:, limb] |= values[:, slot] << np.uint64(shift)
-        if shift:
-            limbs[:, limb + 1] |= values[:, slot] >> np.uint64(LIMB - shift)
-    return [mpz.from_bytes(row.tobytes(), "little") for row in limbs.astype("<u8", copy=False)]
+    limbs = np.zeros((rows, _limbs(bits, slots)), "<u8")
+    at, shift = _begin(bits * np.arange(slots))
+    apart = max(1, -(-LIMB // bits))  # so many slots further on, another limb is begun
+    for first in range(apart):
+        part = slice(first, None, apart)
+        limbs[:, at[part]] |= values[:, part] << shift[part]
+        limbs[:, at[part] + 1] |= values[:, part] >> _ONE >> (_REST - shift[part])
+    data, size = limbs.tobytes(), limbs.shape[1] * LIMB // 8
+    return [mpz.from_bytes(data[start : start + size], "little") for start in range(0, len(data), size)]
 
 
 def draw(count: int, bits: int) -> list[mpz]:
@@ -85,22 +89,27 @@ class Digits:
 
 def cut(integers: Sequence[mpz], slots: Slots) -> Digits:
     """The digits of non-negative integers of any size; what lies above the top slot is left out."""
-    size = -(-slots.bits * slots.count // LIMB) + 1
+    size = _limbs(slots.bits, slots.count)
     kept = (mpz(1) << (slots.bits * slots.count)) - 1
     data = b"".join([(integer & kept).to_bytes(size * LIMB // 8, "little") for integer in integers])
-    limbs = np.frombuffer(data, "<u8").astype(np.uint64, copy=False).reshape(len(integers), size)
-    low = np.empty((len(integers), slots.count), np.uint64)
-    top = np.empty(low.shape, np.bool_)
-    for slot in range(slots.count):
-        limb, shift = divmod(slots.bits * slot, LIMB)
-        low[:, slot] = limbs[:, limb] >> np.uint64(shift)
-        if shift:
-            low[:, slot] |= limbs[:, limb + 1] << np.uint64(LIMB - shift)
-        limb, shift = divmod(slots.bits * (slot + 1) - 1, LIMB)
-        top[:, slot] = (limbs[:, limb] >> np.uint64(shift)) & np.uint64(1)
-    if slots.bits < LIMB:
-        low = modulo(low, slots.bits)
-    return Digits(low, top)
+    limbs = np.frombuffer(data, "<u8").reshape(len(integers), size)
+    begins = slots.bits * np.arange(slots.count)
+    at, shift = _begin(begins)
+    low = (limbs[:, at] >> shift) | (limbs[:, at + 1] << _ONE << (_REST - shift))
+    at, shift = _begin(begins + slots.bits - 1)
+    top = (limbs[:, at] >> shift) & _ONE
+    return Digits(modulo(low, min(slots.bits, LIMB)), top.astype(np.bool_))
+
+
+def _limbs(bits: int, slots: int) -> int:
+    """Of a plaintext, and one more, so that each has a next."""
+    return -(-bits * slots // LIMB) + 1
+
+
+def _begin(bits: NDArray[np.int64]) -> tuple[NDArray[np.int64], Words]:
+    """In which limb such bits are, and where in it."""
+    at, shift = np.divmod(bits, LIMB)
+    return at, shift.astype(np.uint64)
 
 
 def borrows_wanted(read: Bools, slots: Slots, ring: int) -> Bools:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 MODMUL_N2 = "modmul_n2"
 """x*y mod N^2, both of full size."""
 MODMUL_N2_HALF = "modmul_n2_half"
-"""x*u mod N^2, u below N: the step of every table kernel (see multiexp)."""
+"""x*u mod N^2, u below N: the step of tables and buckets (see native.tables)."""
 SQUARE_N2 = "square_n2"
 """x*x mod N^2."""
 MUL_N = "mul_n"

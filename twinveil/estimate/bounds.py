@@ -1,26 +1,24 @@
-"""How far the packed engine is from the best counts that are known for the same sums, masks and key.
+"""How far an item is from the best counts that are known for the same sums, masks and key.
 
-products        multiplications of p products of powers of q bases with B-bit exponents: Pippenger (SIAM J.
-                Comput. 9, 1980): min(p, q) B + p q B / log2(p q B), up to lower order. Ours: half and full
-                multiplications and squarings together; ahead, where the bases never change, the first term
-                falls away.
-decryptions     every accumulator needs bits(sum) + sigma + log2(slots) bits of some plaintext below N.
-encryptions     every activation once, in slots as wide as the sums; we encrypt it once for each tap that
-                reads it, because a shift by slots would cost S1 more than an encryption costs S2.
+multiplications   of p products of powers of q bases with B-bit exponents: Pippenger (SIAM J. Comput. 9,
+                  1980): min(p, q) B + p q B / log2(p q B), up to lower order. Ours: half and full
+                  multiplications and squarings together; on E(K2), which never changes, the first term falls
+                  away.
+decryptions       every accumulator twice, in slots as wide as they have to be, without a gap.
+encryptions       every input of a layer once, in such slots; we encrypt it once for each tap that reads it,
+                  because a shift by slots would cost S1 more than an encryption costs S2.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import ceil, log2
+from math import ceil, log2, prod
 
-import numpy as np
-
-from twinveil.crypto.tally import MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2, Tally
-from twinveil.estimate.packed import ahead_powers, fold_counts, online_powers, shares
-from twinveil.protocol.packed.layout import PackedLayout
-
-PRODUCT_KINDS = (MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2)
+from twinveil.crypto.native.tables import exponentiation_counts, fold_counts, product_counts
+from twinveil.crypto.tally import MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2
+from twinveil.protocol.packed.layout import ItemLayout, LayerLayout
+from twinveil.protocol.packed.powers import TABLE_BUDGET, table_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,34 +37,17 @@ class Bound:
         return asdict(self) | {"ratio": self.ratio}
 
 
-def bounds(layout: PackedLayout, workers: int = 1) -> list[Bound]:
-    """All linear layers of one query together."""
-    layers = list(layout.layers.values())
-    online, ahead, online_best, ahead_best = Tally(), Tally(), 0, 0
-    for stage in layout.schedule.stages:
-        stage_layers = [layout.step(step) for step in stage.linear]
-        if stage_layers:
-            online += online_powers(stage_layers, workers)
-            online += fold_counts(stage_layers)
-    for layer in layers:
-        ahead += ahead_powers(layer)
-        ahead.add(MODMUL_N2, layer.ahead_sums)
-        chunks, bases, _ = layer.kernel_slots.shape
-        ahead_best += chunks * pippenger(layer.groups, bases, layer.bits, fixed=True)
-        for block in range(layer.blocks):
-            online_best += pippenger(layer.out, int(layer.tap_blocks[:, block].sum()), layer.bits)
-    room = layout.key_bits - 1
-    online_bits = sum((layer.online.mask_bits + 1) * layer.out * layer.positions for layer in layers)
-    ahead_bits = sum((layer.ahead.mask_bits + 1) * layer.out * layer.positions for layer in layers)
-    read = sum(
-        (layer.online.mask_bits + 1) * layout.pictures * int(np.prod(layer.in_shape)) for layer in layers
-    )
+def bounds(layout: ItemLayout) -> list[Bound]:
+    """All linear layers of one item together."""
+    layers, group = list(layout.layers.values()), table_group(layout, TABLE_BUDGET)
+    room = layout.key_bits - 1 - layout.margin
+    sums = sum(2 * each.geometry.channels * each.geometry.positions * each.slots.bits for each in layers)
+    read = sum(prod(each.geometry.inputs) * each.slots.bits for each in layers)
     return [
-        Bound("multiplications ahead", _products(ahead), ahead_best),
-        Bound("multiplications online", _products(online), online_best),
-        Bound("decryptions ahead", sum(layer.ahead_sums for layer in layers), ceil(ahead_bits / room)),
-        Bound("decryptions online", sum(layer.online_sums for layer in layers), ceil(online_bits / room)),
-        Bound("encryptions", sum(map(shares, layers)), ceil(read / room)),
+        Bound("multiplications, E(K2)^r", *_sum([_of_kernel(layer, group) for layer in layers])),
+        Bound("multiplications, E(u)^K1", *_sum([_of_inputs(layer) for layer in layers])),
+        Bound("decryptions", layout.sums, ceil(sums / room)),
+        Bound("encryptions", layout.encryptions, ceil(read / (layout.key_bits - 1))),
     ]
 
 
@@ -77,5 +58,28 @@ def pippenger(outputs: int, bases: int, bits: int, fixed: bool = False) -> int:
     return chains + ceil(cells / max(1.0, log2(cells)))
 
 
-def _products(tally: Tally) -> int:
-    return sum(tally[kind] for kind in PRODUCT_KINDS)
+def _of_kernel(layer: LayerLayout, group: int) -> tuple[int, int]:
+    kernel = layer.kernel
+    bases, tiles = kernel.reads.shape
+    ours = _products(product_counts(bases, tiles, layer.ring, group))
+    return kernel.chunks * ours, kernel.chunks * pippenger(tiles, bases, layer.ring, fixed=True)
+
+
+def _of_inputs(layer: LayerLayout) -> tuple[int, int]:
+    ours, best, channels = 0, 0, layer.geometry.channels
+    for block in layer.inputs.blocks:
+        taps = len(block.taps)
+        ours += _products(exponentiation_counts(taps, channels, layer.ring))
+        whole, left = divmod(channels, block.folded)
+        for folded, count in ((block.folded, whole), (left, 1)):
+            ours += _products(fold_counts(folded, layer.slots.bits * block.size, count)) if folded else 0
+        best += pippenger(channels, taps, layer.ring)
+    return ours, best
+
+
+def _products(counts: Mapping[str, int]) -> int:
+    return sum(counts.get(kind, 0) for kind in (MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2))
+
+
+def _sum(pairs: list[tuple[int, int]]) -> tuple[int, int]:
+    return sum(ours for ours, _ in pairs), sum(best for _, best in pairs)

@@ -1,27 +1,25 @@
-"""What one function of a query costs, exactly: bytes, messages, big-integer operations, gates."""
+"""What one function costs, exactly: bytes, messages, big-integer operations, gates, transfers, products."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 
 from twinveil.crypto.nonces import encrypt_counts, nonce_counts
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import POWER_P2, Tally
-from twinveil.estimate.wire import round_bytes
-from twinveil.garbling.ot_extension import correction_bytes, masked_bytes
-from twinveil.protocol.textbook.garbled import GarbledStep
+from twinveil.protocol.turns import Turn
 
 
 @dataclass
 class Cost:
-    """One function. sent and received as S1 sees them, in serialised Rounds; s1 and s2: operations.
+    """One function. sent, received as S1 sees them, in serialised Rounds; asks: S1's messages, all answered.
 
-    s1_shared, s2_shared: of these what a cloud shares out between its workers; the rest is one core's.
-    largest, circuits: bytes of the longest message, and of all garbled circuits. garbled, evaluated: AND
-    gates over all instances. prepared, transfers: oblivious transfers made ready ahead, and used. products:
-    SMPs of single values, in the textbook engine.
+    s1, s2: operations; s1_shared, s2_shared: of these what a cloud shares out between its workers; the rest
+    is one core's. garbled, evaluated: AND gates over all instances. prepared, transfers: oblivious transfers
+    made, and used by somebody who chooses. products: SMPs of single values, in the textbook engine. sums:
+    products of integers that a cloud has in the clear, at both.
     """
 
     sent: int = 0
@@ -31,13 +29,12 @@ class Cost:
     s2: Tally = field(default_factory=Tally)
     s1_shared: Tally = field(default_factory=Tally)
     s2_shared: Tally = field(default_factory=Tally)
-    largest: int = 0
-    circuits: int = 0
     garbled: int = 0
     evaluated: int = 0
     prepared: int = 0
     transfers: int = 0
     products: int = 0
+    sums: int = 0
 
     @property
     def bytes(self) -> int:
@@ -47,71 +44,46 @@ class Cost:
     def messages(self) -> int:
         return 2 * self.asks
 
-    def ask(self, request: int, reply: int) -> None:
-        """One message of S1 and S2's answer, in bytes."""
-        self.sent += request
-        self.received += reply
-        self.asks += 1
-        self.largest = max(self.largest, request, reply)
+    def take(self, turn: Turn) -> None:
+        """A turn's messages."""
+        self.sent += turn.times * turn.sent
+        self.received += turn.times * turn.received
+        self.asks += turn.times
 
-    def share_out(self, counts: Tally | Mapping[str, int]) -> None:
+    def at_s1(self, counts: Tally | Mapping[str, int]) -> None:
         """Operations that S1's workers share."""
         self.s1 += counts
         self.s1_shared += counts
 
-    def draw(self, key_bits: int, count: int) -> None:
-        """S1's full nonces; one alone is nobody's to share."""
-        made = nonce_counts(key_bits, "full", count)
-        self.s1 += made
-        self.s1_shared += made if count > 1 else {}
+    def at_s2(self, counts: Tally | Mapping[str, int]) -> None:
+        """Operations that S2's workers share."""
+        self.s2 += counts
+        self.s2_shared += counts
 
-    def draw_short(self, key_bits: int, count: int) -> None:
-        """S2's short nonces."""
-        made = nonce_counts(key_bits, "short", count)
-        self.s2 += made
-        self.s2_shared += made if count > 1 else {}
-
-    def encrypt(self, key_bits: int, count: int) -> None:
-        """S2 encrypts, with nonces drawn now."""
-        self.draw_short(key_bits, count)
+    def encrypt(self, key_bits: int, count: int, more: int = 0) -> None:
+        """S2 encrypts, with short nonces drawn now."""
+        self.at_s2(nonce_counts(key_bits, "short", count, more))
         self.s2 += encrypt_counts(count)
 
     def decrypt(self, *counts: int) -> None:
         """S2 reads that many ciphertexts of each part of a message and decrypts all in one batch.
 
-        Threads share the powers; the batch's check is one thread's.
+        Workers share the powers; the batch's check is one thread's.
         """
         whole = sum(counts)
         for count in counts:
             self.s2 += PublicKey.check_counts(count)
         self.s2 += SecretKey.decrypt_counts(whole)
-        self.s2_shared.add(POWER_P2, 2 * whole if whole > 1 else 0)
-
-    def evaluate(self, step: GarbledStep) -> None:
-        """A garbled step's part that waits for inputs: transfers and evaluation."""
-        self.circuits += garbled_batch(step)
-        self.evaluated += step.counts.and_gates
-        self.transfers += step.choices
+        self.s2_shared.add(POWER_P2, 2 * whole)
 
     def include(self, other: Cost, times: int = 1) -> None:
         """Add another's cost, `times` times."""
-        self.sent += times * other.sent
-        self.received += times * other.received
-        self.asks += times * other.asks
-        self.largest = max(self.largest, other.largest if times else 0)
-        self.circuits += times * other.circuits
-        self.garbled += times * other.garbled
-        self.evaluated += times * other.evaluated
-        self.prepared += times * other.prepared
-        self.transfers += times * other.transfers
-        self.products += times * other.products
-        for mine, theirs in (
-            (self.s1, other.s1),
-            (self.s2, other.s2),
-            (self.s1_shared, other.s1_shared),
-            (self.s2_shared, other.s2_shared),
-        ):
-            mine += {kind: times * count for kind, count in theirs.as_dict().items()}
+        for each in fields(self):
+            mine, theirs = getattr(self, each.name), getattr(other, each.name)
+            if isinstance(theirs, Tally):
+                mine += {kind: times * count for kind, count in theirs.as_dict().items()}
+            else:
+                setattr(self, each.name, mine + times * theirs)
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -121,16 +93,25 @@ class Cost:
             "cloud_s2": self.s2.as_dict(),
             "and_gates": self.garbled + self.evaluated,
             "transfers": self.prepared + self.transfers,
+            "products": self.products,
         }
 
 
 Costs = dict[str, Cost]
-"""By function, named as in the meters: ahead, garbling, import, SCVL, SACT, SACT+SMAP, SCT, label."""
+"""By function, named as in the meters."""
 
 
 def function(costs: Costs, name: str) -> Cost:
     """The function's cost so far."""
     return costs.setdefault(name, Cost())
+
+
+def booked(turns: Iterable[Turn]) -> Costs:
+    """Messages by function."""
+    costs: Costs = {}
+    for turn in turns:
+        function(costs, turn.function).take(turn)
+    return costs
 
 
 def total(costs: Mapping[str, Cost]) -> Cost:
@@ -139,19 +120,3 @@ def total(costs: Mapping[str, Cost]) -> Cost:
     for cost in costs.values():
         whole.include(cost)
     return whole
-
-
-def corrections(step: GarbledStep) -> int:
-    """Bytes of S2's corrections for a step."""
-    return round_bytes("corrections", bits=correction_bytes(step.choices))
-
-
-def garbled_batch(step: GarbledStep) -> int:
-    """Bytes of S1's garbled circuit of a step."""
-    return round_bytes(
-        "garbled_batch",
-        tables=step.counts.table_bytes,
-        garbler_labels=step.counts.garbler_label_bytes,
-        masked_labels=masked_bytes(step.choices),
-        decode=step.counts.decode_bytes,
-    )

@@ -18,20 +18,31 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from twinveil.container import processors
 from twinveil.crypto.calibration import calibrate, time_of
 from twinveil.crypto.tally import POWER_P2
+from twinveil.garbling.ahead import Circuit
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
-from twinveil.garbling.evaluator import evaluate
-from twinveil.garbling.gadgets import add_mask, relu_requantise, subtract
-from twinveil.garbling.garbler import garble
-from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
-from twinveil.protocol.textbook.garbled import GarbledStep
-from twinveil.rpc.rounds_pb2 import Chunk
+from twinveil.network.plan import IMAGE, Conv, Dense, Plan, Relu
+from twinveil.network.schedule import schedule
+from twinveil.protocol.packed.linear import OwnWeights
+from twinveil.protocol.packed.stages import circuits
+from twinveil.ring import uniform
+from twinveil.rounds.chunks import Assembler, cut
+from twinveil.rpc.rounds_pb2 import Chunk, ItemWords, Round
 
-LAYER = (20, 1568)
-"""Bits and values of the ReLU layer on which garbling is timed: the first of the default network."""
-COPIES = 4
-"""How often a payload byte is handled at each side beside serialising and TLS: cut, joined, parsed, used."""
-MESSAGE_SECONDS = 1.5e-3
+LAYER = Plan(
+    (8, 14, 14),
+    8,
+    (
+        Conv("conv", IMAGE, 8, (3, 3), 1, 1, 8, 20),
+        Relu("relu", "conv", 11, 8),
+        Dense("dense", "relu", 2, 8, 24),
+    ),
+    8,
+)
+"""What a layer of the default network is like: 1,568 sums of 20 bits, and their ReLU."""
+COPIES = 8
+"""Of a payload byte at each side, beside serialising and encrypting: what gRPC and the kernel have of it."""
+MESSAGE_SECONDS = 2e-4
 """Handling one message at one side: gRPC, threads, waking up. Seen on two cores over loopback."""
 
 
@@ -39,9 +50,9 @@ MESSAGE_SECONDS = 1.5e-3
 class Machine:
     """Seconds on one thread, of both sides together where two take part.
 
-    costs: of one big-integer operation by kind, at one key size. garble, evaluate: of one AND. prepare,
-    transfer: of one oblivious transfer, ahead and online; base: of the base transfers. byte, message: of
-    handling one at one side.
+    costs: of one big-integer operation by kind, at one key size. garble, evaluate: of one AND, ahead and
+    online. prepare, transfer: of one oblivious transfer likewise; base: of the base transfers. product: of
+    two integers in the clear. byte, message: of handling one at one side.
     """
 
     cores: int
@@ -51,6 +62,7 @@ class Machine:
     prepare: float
     transfer: float
     base: float
+    product: float
     byte: float
     message: float = MESSAGE_SECONDS
 
@@ -65,7 +77,7 @@ class Machine:
 
 def measure(key_bits: int) -> Machine:
     """This machine at one key size, in a second or two."""
-    garbling, evaluation = gates(*LAYER)
+    garbling, evaluation = gates()
     prepare, transfer, base = transfers()
     return Machine(
         cores=processors(),
@@ -75,6 +87,7 @@ def measure(key_bits: int) -> Machine:
         prepare=prepare,
         transfer=transfer,
         base=base,
+        product=_product(),
         byte=_byte(),
     )
 
@@ -83,47 +96,39 @@ def typical(machines: Sequence[Machine]) -> Machine:
     """The median of each figure: one that was measured while the machine had other work does not count."""
     first = machines[0]
     costs = {kind: median(each.costs[kind] for each in machines) for kind in first.costs}
-    seconds = ("garble", "evaluate", "prepare", "transfer", "base", "byte")
+    seconds = ("garble", "evaluate", "prepare", "transfer", "base", "product", "byte")
     return replace(
         first, costs=costs, **{name: median(getattr(each, name) for each in machines) for name in seconds}
     )
 
 
-def relu_layer(bits: int, values: int) -> GarbledStep:
-    """A layer's ReLU: subtract the mask, requantise to 8 bits, mask again."""
+def gates(repeats: int = 7) -> tuple[float, float]:
+    """Seconds of one AND of LAYER's ReLU at both sides together, ahead and online; least of `repeats`.
 
-    def program(g: Gates, a: Mapping[str, Wires], b: Mapping[str, Wires]) -> dict[str, Wires]:
-        value = subtract(g, b["z"], a["s"])
-        return {"y": add_mask(g, relu_requantise(g, value, 7, 8), a["r"])}
-
-    return GarbledStep(program, {"s": (bits, values), "r": (bits, values)}, {"z": (bits, values)})
-
-
-def gates(bits: int, values: int, repeats: int = 7) -> tuple[float, float]:
-    """Seconds to garble and to evaluate one AND of one instance of a ReLU layer; least of `repeats`."""
-    step = relu_layer(bits, values)
-    counts = step.counts
-    made = garble(step.program, step.garbler, step.evaluator, counts)
-    own = made.garbler_labels({name: np.zeros(shape, np.bool_) for name, shape in step.garbler.items()})
-    labels = np.ascontiguousarray(made.evaluator_pairs()[:, 0])
-    tables, decode = made.tables, made.decode
-
-    def play() -> object:
-        return evaluate(step.program, step.garbler, step.evaluator, tables, own, labels, decode, counts)
-
-    garbled = least_seconds(lambda: garble(step.program, step.garbler, step.evaluator, counts), repeats)
-    return garbled / counts.and_gates, least_seconds(play, repeats) / counts.and_gates
+    Ahead it is garbled, S2 takes its labels and sets up keys; online S1 gives labels and S2 evaluates.
+    """
+    circuit = circuits(schedule(LAYER), label_only=False)[1]
+    if not isinstance(circuit, Circuit):
+        raise TypeError("a layer has a circuit")
+    count, clock = circuit.counts.and_gates, _Clock()
+    receiver, sender = _extensions()
+    found: list[tuple[float, float]] = []
+    for _ in range(repeats):
+        sender.accept(receiver.prepare(circuit.transfers), circuit.transfers)
+        clock.lap()
+        made = circuit.garble(sender)
+        held = circuit.hold(made.offer(), receiver)
+        ahead = clock.lap()
+        held.open(made.answer(held.drawn))
+        found.append((ahead / count, clock.lap() / count))
+    return min(ahead for ahead, _ in found), min(online for _, online in found)
 
 
 def transfers(count: int = 1 << 16) -> tuple[float, float, float]:
     """Seconds of one oblivious transfer ahead and online, and of the base transfers; both sides."""
     clock = _Clock()
-    session, s = secrets.token_bytes(16), random_choices()
-    base_sender = BaseSender(session)
-    base_receiver = BaseReceiver(session, base_sender.first(), s)
-    keys = base_sender.keys(base_receiver.reply)
+    receiver, sender = _extensions()
     base = clock.lap()
-    receiver, sender = ExtensionReceiver(keys, session), ExtensionSender(base_receiver.keys, s, session)
     chosen, pairs = np.zeros(count, np.bool_), np.zeros((count, 2, 16), np.uint8)
     clock.lap()
     sender.accept(receiver.prepare(count), count)
@@ -132,14 +137,36 @@ def transfers(count: int = 1 << 16) -> tuple[float, float, float]:
     return prepare / count, clock.lap() / count, base
 
 
+def _extensions() -> tuple[ExtensionReceiver, ExtensionSender]:
+    session, s = secrets.token_bytes(16), random_choices()
+    base_sender = BaseSender(session)
+    base_receiver = BaseReceiver(session, base_sender.first(), s)
+    keys = base_sender.keys(base_receiver.reply)
+    return ExtensionReceiver(keys, session), ExtensionSender(base_receiver.keys, s, session)
+
+
+def _product() -> float:
+    """Seconds of one product of integers in the clear, of LAYER's convolution."""
+    (node, *_) = LAYER.linear_nodes
+    ring = node.accumulator_bits
+    weights = OwnWeights(node, uniform(LAYER.weight_shape(node), ring))
+    values = uniform(LAYER.image_shape, ring)
+    return least_seconds(lambda: weights.sums(values), 7) / LAYER.products(node)
+
+
 def _byte() -> float:
-    """Seconds that one payload byte costs at one side: serialised, encrypted, copied."""
-    size = 1 << 20
-    payload, cipher = bytes(size), AESGCM(bytes(16))
-    serialise = time_of(lambda: Chunk(data=payload).SerializeToString(), 4, rounds=5)
-    encrypt = time_of(lambda: cipher.encrypt(bytes(12), payload, None), 4, rounds=5)
-    copy = time_of(lambda: bytearray(payload), 4, rounds=5)
-    return (serialise + encrypt + COPIES * copy) / size
+    """Seconds that one payload byte costs at one side: serialised, cut, put together, encrypted, copied."""
+    size, cipher = 1 << 22, AESGCM(bytes(16))
+    payload = bytes(size)
+    message = Round(item_words=ItemWords(words=payload))
+
+    def carry() -> None:
+        assembler = Assembler()
+        for chunk in cut(message.SerializeToString(), 0):
+            assembler.add(Chunk.FromString(chunk.SerializeToString()))
+
+    both = time_of(carry, 2, rounds=5) + 2 * time_of(lambda: cipher.encrypt(bytes(12), payload, None), 2, 5)
+    return (both / 2 + COPIES * time_of(lambda: bytearray(payload), 2, rounds=5)) / size
 
 
 def least_seconds(function: Callable[[], object], repeats: int) -> float:

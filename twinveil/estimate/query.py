@@ -1,105 +1,58 @@
-"""What one query costs, before it runs: the skeleton of protocol/query with an engine's cost in it.
+"""What a model's import and a query cost, before anything runs.
 
     costs = estimate(plan, Params(2048), "packed")
-    costs["SCVL"].bytes, costs["SCVL"].s1.as_dict(), total(costs).messages
+    costs["SMP"].bytes, costs["SMP"].s1.as_dict(), total(costs).messages
 
 Bytes, messages and operations are exactly those that the clouds' meters show; the plan decides all of them.
 """
 
 from __future__ import annotations
 
-from twinveil.crypto.public_key import PublicKey
-from twinveil.crypto.tally import MODMUL_N2, POWER_N2
-from twinveil.estimate.cost import Costs, corrections, function, garbled_batch
-from twinveil.estimate.packed import PackedCost
-from twinveil.estimate.textbook import TextbookCost
-from twinveil.estimate.wire import round_bytes
-from twinveil.garbling.base_ot import BASE_COUNT, POINT_BYTES
-from twinveil.garbling.ot_extension import prepare_bytes
+from twinveil.estimate import packed, textbook
+from twinveil.estimate.cost import Cost, Costs, function
 from twinveil.network.plan import Plan
 from twinveil.params import Params
-from twinveil.protocol.textbook.garbled import GarbledStep
-from twinveil.protocol.packed.layout import PackedLayout
-from twinveil.protocol.query.engines import QueryPlan, query_plan
-from twinveil.rounds.scripted import ROUNDS_VERSION
+from twinveil.protocol.model.layout import Layouts
+from twinveil.protocol.textbook.steps import TextbookLayout
+from twinveil.protocol.turns import COMMIT
 
-ID_BYTES = 16
-HASH_BYTES = 32
+AHEAD = ("ahead", "garbling", "SMP")
+"""Functions of the packed engine's items, which need no picture."""
 
 
 def estimate(
-    plan: Plan,
-    params: Params,
-    engine: str = "packed",
-    *,
-    pictures: int = 1,
-    workers: int = 1,
-    label_only: bool = False,
+    plan: Plan, params: Params, engine: str = "packed", *, pictures: int = 1, label_only: bool = False
 ) -> Costs:
-    """Costs by function. workers: S1's processes, which share a stage's outputs out and so change counts.
+    """By function, of one query with the items that it spends, which are their conversation's first.
 
-    Raises what query_plan does.
+    Raises BadPlan or TooMuch for a network without a layout in this engine; the textbook engine's limit of
+    products does not count here.
     """
-    planned = query_plan(plan, params, engine, pictures, limit=None)
-    chosen, steps = _engine_cost(planned, workers), planned.steps
-    costs: Costs = {}
-    _prepare(costs, chosen, planned)
-    rest = iter(steps)
-    _import(costs, chosen, next(rest), planned, label_only)
-    stages = planned.layout.schedule.stages
-    for stage in stages[1:-1]:
-        chosen.scvl(costs, rest, stage)
-        chosen.sact_smap(costs, stage)
-    answered = round_bytes("answered")
-    reply = corrections(steps[-1]) if label_only else answered
-    chosen.sct(costs, rest, stages[-1], reply)
-    label = function(costs, "label")
-    if label_only:
-        label.evaluate(steps[-1])
-        label.ask(garbled_batch(steps[-1]), answered)
-    return costs
+    if engine == "textbook":
+        return textbook.query_costs(TextbookLayout(plan, params, limit=None), label_only)
+    items, costs = Layouts(plan, params, ("packed",)).packed.items, Costs()
+    for number in range(pictures):
+        for name, cost in packed.item_costs(items, number).items():
+            function(costs, name).include(cost)
+    return costs | packed.query_costs(items, range(pictures), label_only)
 
 
-def _engine_cost(planned: QueryPlan, workers: int) -> PackedCost | TextbookCost:
-    layout = planned.layout
-    return PackedCost(layout, workers) if isinstance(layout, PackedLayout) else TextbookCost(layout)
+def import_cost(plan: Plan, params: Params, engine: str) -> Cost:
+    """Of a model for one engine. Raises as `estimate` does."""
+    layouts = Layouts(plan, params, (engine,))
+    if engine == "textbook":
+        cost = textbook.import_cost(layouts.textbook)
+    else:
+        cost = packed.import_cost(layouts.packed)
+    cost.take(COMMIT)
+    return cost
 
 
-def _prepare(costs: Costs, engine: PackedCost | TextbookCost, planned: QueryPlan) -> None:
-    cost = function(costs, "ahead")
-    opening = round_bytes(
-        "open_query",
-        protocol_version=ROUNDS_VERSION,
-        session_id=ID_BYTES,
-        import_id=ID_BYTES,
-        layout=HASH_BYTES,
-        engine=len(planned.engine.encode()),
-        pictures=planned.pictures,
-    )
-    cost.ask(opening, round_bytes("query_opened", base_ot=POINT_BYTES))
-    request = round_bytes("prepare", base_ot=BASE_COUNT * POINT_BYTES, masked_sums=engine.prepare(costs))
-    transfers = sum(step.choices for step in planned.steps)
-    cost.ask(request, round_bytes("prepared", extension=prepare_bytes(transfers)))
-    garbling = function(costs, "garbling")
-    garbling.garbled = sum(step.counts.and_gates for step in planned.steps)
-    garbling.prepared = transfers
+def ahead(costs: Costs, engine: str) -> Costs:
+    """Of these, what needs no picture."""
+    return {name: cost for name, cost in costs.items() if engine == "packed" and name in AHEAD}
 
 
-def _import(
-    costs: Costs, engine: PackedCost | TextbookCost, step: GarbledStep, planned: QueryPlan, label_only: bool
-) -> None:
-    cost, bits = function(costs, "import"), planned.params.key_bits
-    count = planned.picture.plaintexts
-    ciphertexts = count * 2 * bits // 8
-    bind = round_bytes("bind", query_id=ID_BYTES, binding=HASH_BYTES, label_only=int(label_only))
-    cost.ask(bind, round_bytes("import_factors", factors=ciphertexts))
-    cost.ask(round_bytes("masked_plaintexts", ciphertexts=ciphertexts), corrections(step))
-    cost.evaluate(step)
-    cost.ask(garbled_batch(step), engine.accept(costs))
-    cost.s1 += PublicKey.check_counts(count)
-    cost.s1.add(POWER_N2, count)
-    cost.s1 += PublicKey.add_plain_counts(count)
-    cost.draw(bits, count)
-    cost.s1.add(MODMUL_N2, count)
-    cost.encrypt(bits, count)
-    cost.decrypt(count)
+def online(costs: Costs, engine: str) -> Costs:
+    """Of these, what begins with the picture."""
+    return {name: cost for name, cost in costs.items() if engine == "textbook" or name not in AHEAD}

@@ -36,10 +36,11 @@ from twinveil.garbling.bits import from_bits, to_bits
 from twinveil.garbling.circuit import START_POINT_BYTES, Counts, Program, Shapes, count, split
 from twinveil.garbling.evaluator import Evaluator
 from twinveil.garbling.garbler import Garbler
-from twinveil.garbling.hashing import Keys, next_block
+from twinveil.garbling.hashing import next_block
 from twinveil.garbling.labels import LABEL, LABEL_BYTES, Words, random_labels, words, xor_labels, xor_where
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.outputs import Integers, Widths, read, share, split_words, words_bytes
+from twinveil.garbling.primitives import Primitives, primitives
 
 
 class Offer(NamedTuple):
@@ -159,16 +160,14 @@ class EvaluatorHalf:
         counts = circuit.counts
         choices, pads = transfers.take(circuit.transfers)
         self.drawn = {name: from_bits(bits) for name, bits in split(circuit.inputs, choices).items()}
-        labels = words(pads) ^ np.where(
-            choices[:, None], words(np.frombuffer(offer.labels, LABEL)), np.uint64(0)
-        )
+        labels = words(pads) ^ words(np.frombuffer(offer.labels, LABEL)) * choices[:, None]
         self._circuit = circuit
         self._labels = split(circuit.inputs, labels.reshape(-1).view(LABEL))
         self._words = split_words(offer.words, circuit.widths, dict(counts.outputs))
         tables = np.frombuffer(offer.tables, "<u8", offset=START_POINT_BYTES)
-        keys = Keys(offer.tables[:START_POINT_BYTES])
-        keys.set_up(range(next_block(counts.and_gates) + sum(each.size for each in self._words.values())))
-        self._garbled: tuple[Keys, Words] | None = keys, tables
+        own = primitives(offer.tables[:START_POINT_BYTES])
+        own.set_up(range(next_block(counts.and_gates) + sum(each.size for each in self._words.values())))
+        self._garbled: tuple[Primitives, Words] | None = own, tables
 
     def __repr__(self) -> str:
         return "EvaluatorHalf(...)"
@@ -183,8 +182,8 @@ class EvaluatorHalf:
         """
         if self._garbled is None:
             raise AlreadyUsed("this circuit is already evaluated")
-        (keys, tables), self._garbled = self._garbled, None
-        circuit, evaluator = self._circuit, Evaluator(keys, tables)
+        (own, tables), self._garbled = self._garbled, None
+        circuit, evaluator = self._circuit, Evaluator(own, tables)
         if len(answer) != circuit.answer_bytes:
             raise InvalidMessage(f"an answer has {len(answer)} bytes instead of {circuit.answer_bytes}")
         masked = split(circuit.inputs, np.frombuffer(answer, LABEL))

@@ -17,27 +17,24 @@ import numpy.typing as npt
 from twinveil.errors import InvalidMessage
 from twinveil.garbling.circuit import START_POINT_BYTES, Counts, Program, Shapes, count, join, split
 from twinveil.garbling.gates import Wires
-from twinveil.garbling.hashing import CHUNK, Hash, Keys, chunks
 from twinveil.garbling.labels import (
     LABEL,
     LABEL_BYTES,
     Bools,
     Bytes,
-    Choice,
-    Words,
     align,
     permute_bits,
     words,
     xor_labels,
 )
+from twinveil.garbling.primitives import Primitives, primitives
 
 
 class Evaluator:
     """The backend that opens garbled tables. Wires are active labels."""
 
-    def __init__(self, keys: Keys, tables: npt.NDArray[np.uint64]) -> None:
-        self.hash = Hash(keys)
-        self._choice = Choice(CHUNK)
+    def __init__(self, own: Primitives, tables: npt.NDArray[np.uint64]) -> None:
+        self.primitives = own
         self._tables = tables
         self._read = 0
 
@@ -69,32 +66,15 @@ class Evaluator:
     def and_(self, a: Wires, b: Wires) -> Wires:
         a, b = align(a, b)
         out = np.empty(a.shape, LABEL)
-        left, right, active = words(a), words(b), words(out)
-        first, (generator, own) = self._next_tables(len(active))
-        for part in chunks(0, len(active)):
-            opened = self._open(first + part.start, 0, left[part], generator[part])
-            opened ^= self._open(first + part.start, 1, right[part], own[part], left[part])
-            active[part] = opened
-        self.hash.keys.forget(self.instances)
+        first, tables = self._next_tables(out.size)
+        self.primitives.open(first, words(a), words(b), tables, words(out))
         return out
 
     def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
-        """What hangs on x xor y alone is opened for many bits at once, then the carry goes its way."""
         out = np.empty((len(x) + 1, *x.shape[1:]), LABEL)
-        left, right, carries, size = words(x), words(y), words(out), first.size
-        carries[:size] = words(first)
-        later = carries[size:]
-        start, (generator, own) = self._next_tables(len(left))
-        for bits in chunks(0, len(left), size * max(1, CHUNK // max(1, size))):
-            differ = left[bits] ^ right[bits]
-            for part in chunks(bits.start, bits.stop):
-                opened = self._open(start + part.start, 0, differ[_within(bits, part)], generator[part])
-                np.bitwise_xor(opened, left[part], out=later[part])
-            differ ^= own[bits]
-            for part in chunks(bits.start, bits.stop, min(size, CHUNK)):
-                arrived = left[part] ^ carries[part]
-                later[part] ^= self._open(start + part.start, 1, arrived, differ[_within(bits, part)])
-        self.hash.keys.forget(self.instances)
+        out[:1] = first
+        start, tables = self._next_tables(x.size)
+        self.primitives.open_ripple(start, words(x), words(y), tables, words(out))
         return out
 
     def _next_tables(self, count: int) -> tuple[int, npt.NDArray[np.uint64]]:
@@ -102,22 +82,6 @@ class Evaluator:
         first, start = self.instances, self._read
         self._read += 4 * count
         return first, self._tables[start : self._read].reshape(2, count, 2)
-
-    def _open(self, first: int, half: int, labels: Words, table: Words, other: Words | None = None) -> Words:
-        """H of at most CHUNK labels; where the permute bit is 1, xor table xor other: a fresh array."""
-        rows = self._choice.rows(len(labels))
-        if other is None:
-            rows[:] = table
-        else:
-            np.bitwise_xor(table, other, out=rows)
-        out = self.hash.labels(first, half, labels)
-        out ^= self._choice.by(labels)
-        return out
-
-
-def _within(whole: slice, part: slice) -> slice:
-    """A part, counted from where the whole begins."""
-    return slice(part.start - whole.start, part.stop - whole.start)
 
 
 def evaluate(
@@ -151,8 +115,8 @@ def evaluate(
     ):
         if len(received) != size:
             raise InvalidMessage(f"the circuit's {what} have {len(received)} bytes instead of {size}")
-    keys = Keys(tables[:START_POINT_BYTES])
-    evaluator = Evaluator(keys, np.frombuffer(tables, "<u8", offset=START_POINT_BYTES))
+    own_primitives = primitives(tables[:START_POINT_BYTES])
+    evaluator = Evaluator(own_primitives, np.frombuffer(tables, "<u8", offset=START_POINT_BYTES))
     outputs = program(
         evaluator,
         split(garbler_shapes, np.frombuffer(garbler_labels, LABEL)),

@@ -32,12 +32,10 @@ from twinveil.garbling.circuit import (
     split,
 )
 from twinveil.garbling.gates import Wires
-from twinveil.garbling.hashing import CHUNK, Hash, Keys, chunks
 from twinveil.garbling.labels import (
     LABEL,
     LABEL_BYTES,
     Bools,
-    Choice,
     Labels,
     Words,
     align,
@@ -48,6 +46,7 @@ from twinveil.garbling.labels import (
     xor_labels,
     xor_where,
 )
+from twinveil.garbling.primitives import primitives
 
 
 class Garbler:
@@ -60,9 +59,7 @@ class Garbler:
         delta = words(random_labels(1))
         delta[0, 0] |= np.uint64(1)
         self.delta = delta[0]
-        self._delta_rows = np.repeat(delta, CHUNK, axis=0)
-        self._choice = Choice(CHUNK)
-        self.hash = Hash(Keys(start_point))
+        self.primitives = primitives(start_point)
         self._tables = tables
         self._filled = 0
 
@@ -100,21 +97,14 @@ class Garbler:
         a, b = align(a, b)
         out = np.empty(a.shape, LABEL)
         first, tables = self._next_tables(out.size)
-        self._half_gates(first, words(a), words(b), tables, words(out))
-        self.hash.keys.forget(self.instances)
+        self.primitives.garble(first, self.delta, words(a), words(b), tables, words(out))
         return out
 
     def ripple(self, x: Wires, y: Wires, first: Wires) -> Wires:
         out = np.empty((len(x) + 1, *x.shape[1:]), LABEL)
-        values, carries, size = words(x), words(out), first.size
-        carries[:size] = words(first)
-        differ = values ^ words(y)
-        start, tables = self._next_tables(len(values))
-        for at in range(0, len(values), size or 1):
-            part, later = slice(at, at + size), carries[at + size : at + 2 * size]
-            self._half_gates(start + at, differ[part], values[part] ^ carries[part], tables[:, part], later)
-            later ^= values[part]
-        self.hash.keys.forget(self.instances)
+        out[:1] = first
+        start, tables = self._next_tables(x.size)
+        self.primitives.garble_ripple(start, self.delta, words(x), words(y), tables, words(out))
         return out
 
     def _next_tables(self, count: int) -> tuple[int, npt.NDArray[np.uint64]]:
@@ -122,29 +112,6 @@ class Garbler:
         first, start = self.instances, self._filled
         self._filled += 4 * count
         return first, self._tables[start : self._filled].reshape(2, count, 2)
-
-    def _half_gates(
-        self, first: int, a: Words, b: Words, tables: npt.NDArray[np.uint64], zero: Words
-    ) -> None:
-        """Tables and zero labels of instances `first` on."""
-        for part in chunks(0, len(a)):
-            left, right = a[part], b[part]
-            generator, own = tables[:, part]
-            delta = self._delta_rows[: len(left)]
-            rows = self._choice.rows(len(left))
-
-            hashed = self.hash.labels(first + part.start, 0, left)
-            np.bitwise_xor(hashed, self.hash.labels(first + part.start, 0, left ^ delta), out=generator)
-            rows[:] = delta
-            generator ^= self._choice.by(right)
-            rows[:] = generator
-            hashed ^= self._choice.by(left)
-
-            other = self.hash.labels(first + part.start, 1, right)
-            np.bitwise_xor(other, self.hash.labels(first + part.start, 1, right ^ delta), out=rows)
-            np.bitwise_xor(rows, left, out=own)
-            hashed ^= other
-            np.bitwise_xor(hashed, self._choice.by(right), out=zero[part])
 
 
 class Garbling:

@@ -13,12 +13,14 @@ k = S xor block, with S fresh for each batch.
 
 Bounds, in the ideal-cipher model, for circuits of any size and any number of batches: a gate hides two labels
 and an output bit one, Delta has 127 random bits, so circuits keep 127 - log2(2 BLOCK) = 118 bits; a
-transfer hides one label under the 128 bits of s: 128 - log2(BLOCK) = 120. (A Paillier key of 3072 bits: 128.)
+transfer hides one label under the 128 bits of s: 128 - log2(BLOCK) = 120. (The default Paillier key: 128.)
 
 Within one key the tweak separates the hashes: instance i of a block has the tweaks 2i and 2i + 1, one for
 each half of a gate; it is XORed after sigma. Two inputs of AES under one key coincide only if two labels,
 which are uniform or differ by 0 or by the secret Delta, differ by exactly sigma^-1(i xor i'): probability
 2^-128 for each pair.
+
+This module is the hash by numpy and `cryptography`; `native/gates.c` has the same.
 
 Byte order: xL is a label's first word, and i is XORed into the second word (little-endian) of what AES gets.
 """
@@ -34,8 +36,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from twinveil.garbling.labels import LABEL_BYTES, Words
 
 BLOCK = 256
-"""Instances under one AES key, a multiple of 128. Half as many would be one bit more; to set a key up takes
-as long as to encrypt some two thousand labels with it, which is paid ahead of the inputs."""
+"""Instances under one AES key, a multiple of 128. Half as many would be one bit more; to set a key up here
+takes as long as to encrypt some two thousand labels with it, which is paid ahead of the inputs."""
 
 CHUNK = 4096
 """Labels worked on at a time: what AES gets and gives stays in the second-level cache."""
@@ -129,6 +131,7 @@ class Hash:
 
     def labels(self, first: int, half: int, labels: Words) -> Words:
         """H(label, tweak), (n, 2): of instances `first` on, for one half (0, 1) of their gates."""
+        self.keys.forget(first)
         if len(labels) <= CHUNK:
             return self._chunk(first, half, labels)
         out = np.empty_like(labels)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 LABEL = np.dtype("V16")
 LABEL_BYTES = 16
+_WORD = np.dtype("<u8")
 
 _ZEROS = bytes(1 << 16)
 _ONE = np.uint8(1)
@@ -29,7 +30,7 @@ Bools = npt.NDArray[np.bool_]
 
 def words(labels: Labels) -> Words:
     """Labels of any shape as (n, 2) words in C order; shares memory where `labels` is contiguous."""
-    return np.ascontiguousarray(labels).reshape(-1).view("<u8").reshape(-1, 2)
+    return np.ascontiguousarray(labels).view(_WORD).reshape(-1, 2)
 
 
 def random_labels(count: int) -> Labels:
@@ -46,16 +47,23 @@ def align(a: Labels, b: Labels) -> tuple[Labels, Labels]:
     """Both arrays broadcast to one shape."""
     if a.shape == b.shape:
         return a, b
-    shape = np.broadcast_shapes(a.shape, b.shape)
-    return np.broadcast_to(a, shape), np.broadcast_to(b, shape)
+    shape = np.broadcast(a, b).shape
+    return _spread(a, shape), _spread(b, shape)
+
+
+def _spread(labels: Labels, shape: tuple[int, ...]) -> Labels:
+    """np.broadcast_to, a copy: it would be copied anyway, and a view takes longer to make."""
+    if labels.shape == shape:
+        return labels
+    out = np.empty(shape, LABEL)
+    out[...] = labels
+    return out
 
 
 def xor_labels(a: Labels, b: Labels) -> Labels:
     """Elementwise XOR with broadcasting."""
-    a, b = align(a, b)
-    out = np.empty(a.shape, LABEL)
-    np.bitwise_xor(words(a), words(b), out=words(out))
-    return out
+    a, b = (np.ascontiguousarray(each).view(_WORD) for each in align(a, b))
+    return np.bitwise_xor(a, b).view(LABEL)
 
 
 def xor_where(labels: Labels, offset: Words, bits: Bools) -> Labels:
@@ -79,28 +87,6 @@ def xor_all(labels: Labels, offset: Words) -> Labels:
 def colours(labels: Words) -> Bools:
     """Lowest bit of every label: (n, 2), contiguous -> bool (n,)."""
     return (labels.view(np.uint8)[:, 0] & _ONE).view(np.bool_)
-
-
-class Choice:
-    """Rows that are chosen where a label's lowest bit is 1, and zeros elsewhere.
-
-    By gathering, so that time does not hang on the bits: masking by comparison makes the processor guess.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._rows = np.zeros(most + 1, LABEL)
-        self._words = words(self._rows)[1:]
-        self._places = np.arange(1, most + 1)
-
-    def rows(self, size: int) -> Words:
-        """Room for as many rows (size, 2); to be filled before each `by`."""
-        return self._words[:size]
-
-    def by(self, labels: Words) -> Words:
-        """A fresh array (n, 2)."""
-        size = len(labels)
-        places = (labels.view(np.int64)[:, 0] & 1) * self._places[:size]
-        return self._rows.take(places).view(np.uint64).reshape(size, 2)
 
 
 def permute_bits(labels: Labels) -> Bools:

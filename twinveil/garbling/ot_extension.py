@@ -27,13 +27,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from twinveil.errors import InvalidMessage, OutOfOrder
 from twinveil.garbling.base_ot import BASE_COUNT
-from twinveil.garbling.bit_matrix import transpose
-from twinveil.garbling.hashing import Hash, Keys, next_block
+from twinveil.garbling.bit_matrix import ROWS
+from twinveil.garbling.hashing import next_block
 from twinveil.garbling.labels import LABEL, LABEL_BYTES, Bools, Bytes, Labels, words, xor_labels
+from twinveil.garbling.primitives import primitives
 
 COUNT_MAX = 1 << 24
 """OTs in one `prepare`: 256 MiB of u; more than any circuit of a plan wants."""
@@ -60,7 +60,7 @@ class ExtensionReceiver:
     def __init__(self, keys: Bytes, session: bytes) -> None:
         _check_array(keys, (BASE_COUNT, 2, LABEL_BYTES))
         self._keys = (keys[:, 0].copy(), keys[:, 1].copy())
-        self._hash = Hash(Keys(_start_point(session)))
+        self._primitives = primitives(_start_point(session))
         self._made = 0
         self._choices = np.zeros(0, np.bool_)
         self._pads = np.zeros(0, LABEL)
@@ -81,14 +81,12 @@ class ExtensionReceiver:
         """u for `count` more random OTs, `prepare_bytes(count)` long; ahead of any input."""
         size = _row_bytes(_checked_count(count))
         packed = np.frombuffer(secrets.token_bytes(size), np.uint8)
-        rows = _streams(self._keys[0], self._made, size)
-        u = _streams(self._keys[1], self._made, size)
+        rows, u = (self._primitives.streams(keys, self._made // ROWS, size) for keys in self._keys)
         u ^= rows
         u ^= packed
         choices = np.unpackbits(packed, count=count, bitorder="little").view(np.bool_)
-        pads = self._hash.labels(self._made, 0, words(transpose(rows)[:count]))
+        pads = self._primitives.hash(self._made, 0, words(self._primitives.transpose(rows)[:count]))
         self._made = next_block(self._made + count)
-        self._hash.keys.forget(self._made)
         self._choices = np.concatenate([self._choices, choices])
         self._pads = _joined(self._pads, pads.reshape(-1).view(LABEL))
         return u.tobytes()
@@ -140,7 +138,7 @@ class ExtensionSender:
         self._keys = keys.copy()
         self._s_rows = np.negative(s.astype(np.uint8))[:, None]
         self._s = np.packbits(s, bitorder="little").view("<u8")
-        self._hash = Hash(Keys(_start_point(session)))
+        self._primitives = primitives(_start_point(session))
         self._made = 0
         self._pads = np.zeros((0, 2), LABEL)
 
@@ -165,17 +163,16 @@ class ExtensionSender:
             raise InvalidMessage(
                 f"u for {count} oblivious transfers has {BASE_COUNT * size} bytes, not {len(u)}"
             )
-        rows = _streams(self._keys, self._made, size)
+        rows = self._primitives.streams(self._keys, self._made // ROWS, size)
         rows ^= np.frombuffer(u, np.uint8).reshape(BASE_COUNT, size) & self._s_rows
         pads = np.empty((count, 2), LABEL)
         both = words(pads).reshape(count, 2, 2)
-        labels = words(transpose(rows)[:count])
-        both[:, 0] = self._hash.labels(self._made, 0, labels)
+        labels = words(self._primitives.transpose(rows)[:count])
+        both[:, 0] = self._primitives.hash(self._made, 0, labels)
         for word in (0, 1):
             labels[:, word] ^= self._s[word]
-        both[:, 1] = self._hash.labels(self._made, 0, labels)
+        both[:, 1] = self._primitives.hash(self._made, 0, labels)
         self._made = next_block(self._made + count)
-        self._hash.keys.forget(self._made)
         self._pads = _joined(self._pads, pads)
 
     def take(self, count: int) -> Labels:
@@ -210,15 +207,6 @@ class ExtensionSender:
 
 def _row_bytes(count: int) -> int:
     return (count + 7) // 8
-
-
-def _streams(keys: Bytes, start: int, size: int) -> Bytes:
-    """`size` bytes of AES-CTR under each key from bit `start` on, a multiple of 128: (len(keys), size)."""
-    zeros, nonce = bytes(size), (start // 128).to_bytes(16, "big")
-    out = np.empty((len(keys), size + LABEL_BYTES), np.uint8)
-    for row, key in zip(out, keys, strict=True):
-        Cipher(algorithms.AES(key.tobytes()), modes.CTR(nonce)).encryptor().update_into(zeros, row.data)
-    return out[:, :size]
 
 
 def _joined(left: npt.NDArray[Any], made: npt.NDArray[Any]) -> npt.NDArray[Any]:

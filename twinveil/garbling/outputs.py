@@ -52,7 +52,7 @@ def share(
         zeros = words(wires)
         bits = colours(zeros)
         hashes = [
-            garbler.hash.labels(instance, 0, words(labels))[:, 0].reshape(wires.shape)
+            garbler.primitives.hash(instance, 0, words(labels))[:, 0].reshape(wires.shape)
             for labels in garbler.by_colour(wires)
         ]
         instance += len(zeros)
@@ -86,7 +86,7 @@ def read(
         if name not in widths:
             shares[name] = from_bits(bits)
             continue
-        hashed = evaluator.hash.labels(instance, 0, labels)[:, 0].reshape(wires.shape)
+        hashed = evaluator.primitives.hash(instance, 0, labels)[:, 0].reshape(wires.shape)
         instance += len(labels)
         shares[name] = modulo((hashed - received[name] * bits).sum(axis=0), widths[name])
     return shares

@@ -1,4 +1,4 @@
-"""Max-pooling on wires: SMAP's windows, with comparisons shared between windows.
+"""SMAP's windows, with comparisons shared between windows.
 
 The maximum over a square is the maximum along one axis, then along the other. Along an axis, outputs are
 taken two by two: the part that both windows cover is computed once. For 3x3 windows of stride 1 this takes
@@ -17,8 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from twinveil.errors import InvalidMessage
-from twinveil.garbling.gadgets import maximum
-from twinveil.garbling.gates import Gates, Wires
 
 Interval = tuple[int, int]
 Anything = npt.NDArray[Any]
@@ -41,11 +39,6 @@ class PoolOrder:
     @property
     def comparisons(self) -> int:
         return sum(len(left) for left, _ in self.rounds)
-
-
-def max_windows(g: Gates, values: Wires, size: int, stride: int, padding: int, signed: bool = False) -> Wires:
-    """Maximum over size x size windows: (n, ..., H, W) -> (n, ..., OH, OW). ANDs: 2n a comparison."""
-    return pooled(values, size, stride, padding, lambda a, b: maximum(g, a, b, signed))
 
 
 def pooled(values: Anything, size: int, stride: int, padding: int, larger: Larger) -> Anything:

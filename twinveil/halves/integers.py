@@ -1,10 +1,14 @@
-"""A model in two halves for the textbook engine: integers, every layer's weights, then every layer's biases."""
+"""What owner and user cut in two for the textbook engine: integers, packed and blinded (blinding.py).
+
+A model's half is every layer's weights, then every layer's biases; a query's d*M or M^-1 of every plaintext.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from gmpy2 import mpz
 
 from twinveil.halves.blinding import (
@@ -14,6 +18,7 @@ from twinveil.halves.blinding import (
     half_bytes,
     layer_segments,
     offset_binary,
+    picture_segment,
 )
 from twinveil.network.plan import Plan, QuantisedModel
 from twinveil.params import Params
@@ -54,3 +59,15 @@ def read_model_half(plan: Plan, params: Params, n: mpz, data: bytes) -> Half:
         found.setdefault(name, []).append(decode(data[start : start + size], segment, n))
         start += size
     return {name: (weights, biases) for name, (weights, biases) in found.items()}
+
+
+def blind_pictures(images: npt.NDArray[np.uint8], plan: Plan, params: Params, n: mpz) -> tuple[bytes, bytes]:
+    """The user's halves of its pictures (pictures, channels, height, width): d*M for S1, M^-1 for S2."""
+    layout = picture_segment(plan, len(images), key_bits=params.key_bits, sigma=params.sigma)
+    return blind_values(images.reshape(-1).astype(np.uint64), layout, n)
+
+
+def read_picture_half(plan: Plan, pictures: int, params: Params, n: mpz, data: bytes) -> list[mpz]:
+    """Raises InvalidMessage for another size, or a residue out of range."""
+    layout = picture_segment(plan, pictures, key_bits=params.key_bits, sigma=params.sigma)
+    return decode(data, layout, n)

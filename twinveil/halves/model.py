@@ -27,9 +27,7 @@ def half_sizes(plan: Plan, engines: Sequence[str], params: Params) -> list[int]:
     return [sizes[engine](plan, params) for engine in engines]
 
 
-def blind_model(
-    model: QuantisedModel, engines: Sequence[str], params: Params, n: mpz
-) -> tuple[bytes, bytes]:
+def blind_model(model: QuantisedModel, engines: Sequence[str], params: Params, n: mpz) -> tuple[bytes, bytes]:
     """The owner's halves, for S1 and for S2."""
     blind = {"packed": ring.blind_model, "textbook": integers.blind_model}
     pairs = [blind[engine](model, params, n) for engine in engines]

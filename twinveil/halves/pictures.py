@@ -1,4 +1,4 @@
-"""Pictures in two halves as they travel, in the form of the engine that classifies them."""
+"""Pictures in two halves as they travel, for whichever engine: for rehearsals, which play all roles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from gmpy2 import mpz
 
-from twinveil.halves.blinding import blind_values, decode, picture_segment
+from twinveil.halves.integers import blind_pictures, read_picture_half
 from twinveil.halves.ring import read_picture_halves, share_pictures
 from twinveil.network.plan import Plan
 from twinveil.params import Params
@@ -24,15 +24,11 @@ def split_pictures(
     """The user's halves of its pictures (pictures, channels, height, width), for S1 and for S2."""
     if engine == "packed":
         return share_pictures(images, plan)
-    layout = picture_segment(plan, len(images), key_bits=params.key_bits, sigma=params.sigma)
-    return blind_values(images.reshape(-1).astype(np.uint64), layout, n)
+    return blind_pictures(images, plan, params, n)
 
 
-def read_pictures(
-    plan: Plan, engine: str, pictures: int, params: Params, n: mpz, data: bytes
-) -> PictureHalf:
+def read_pictures(plan: Plan, engine: str, pictures: int, params: Params, n: mpz, data: bytes) -> PictureHalf:
     """Raises InvalidMessage for another size, or a residue out of range."""
     if engine == "packed":
         return read_picture_halves(plan, pictures, data)
-    layout = picture_segment(plan, pictures, key_bits=params.key_bits, sigma=params.sigma)
-    return decode(data, layout, n)
+    return read_picture_half(plan, pictures, params, n, data)

@@ -123,7 +123,7 @@ def project_settings(project: Project, member: Member) -> dict[str, object]:
         other.role: other.address for other in project.members.values() if other.role in PEERS[member.role]
     }
     made: dict[str, object] = {"name": member.name, "listen": member.listen, **others}
-    if member.role == "cloud_s2":
+    if member.role == "cloud_s2" and project.key_bits is not None:
         made["key_bits"] = project.key_bits
     if project.insecure_small_key:
         made["insecure_small_key"] = True

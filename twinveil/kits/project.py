@@ -69,7 +69,7 @@ class Project:
     members: Mapping[str, Member] = field(repr=False)
     role_days: int = ROLE_DAYS
     authority_days: int = AUTHORITY_DAYS
-    key_bits: int = 2048
+    key_bits: int | None = None
     insecure_small_key: bool = False
 
 
@@ -83,8 +83,9 @@ def read_project(file: Path) -> Project:
     validity.only("role_days", "authority_days")
     small = top.get("insecure_small_key", truth, False)
     roles = [_serving(role, name, top.table(role)) for role in SERVING]
-    bits = top.table("cloud_s2").get("key_bits", number, 2048)
-    _allowed(f"{file}: [cloud_s2] key_bits", lambda: Params(bits, insecure_small_key=small))
+    bits = top.table("cloud_s2").get("key_bits", number, None)
+    if bits is not None:
+        _allowed(f"{file}: [cloud_s2] key_bits", lambda: Params(bits, insecure_small_key=small))
     members = {each.kit: each for each in (*roles, *_users(top.table("users")))}
     _refuse_shared(file, list(members.values()))
     project = Project(

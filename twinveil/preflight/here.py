@@ -16,7 +16,9 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from twinveil.container import memory_free
+from twinveil.crypto.native.level import GMPY2, describe, level
 from twinveil.errors import BadConfiguration, NotAllowed, TwinveilError
+from twinveil.native import VARIABLE
 from twinveil.preflight.finding import Finding, failure, note, ok
 from twinveil.preflight.kit import Kit
 from twinveil.services.keys import read_pin
@@ -37,6 +39,9 @@ NEEDS = {
 }
 """Free memory and free disk that a role wants; what a model really takes, twinveil estimate tells."""
 
+CLOUDS = ("cloud_s1", "cloud_s2")
+"""Roles that compute with big integers."""
+
 OWN_SECONDS = 2.0
 BAD_PIN = "remove that file: the next contact pins again"
 RENEW = "twinveil kits --renew, and carry the new tls/ here"
@@ -53,6 +58,8 @@ def look_around(kit: Kit) -> Iterator[Finding]:
     yield pin(kit)
     yield port(kit)
     yield memory(kit.role)
+    if kit.role in CLOUDS:
+        yield computing()
     yield from state(kit)
 
 
@@ -173,6 +180,17 @@ def memory(role: str) -> Finding:
         remedy = f"{role} wants {wanted // MIB} MiB: end other programs or take a larger machine"
         return failure("free memory", f"{free // MIB} MiB", remedy)
     return ok("free memory", f"{free // MIB} MiB")
+
+
+def computing() -> Finding:
+    """The level of arithmetic that is in use."""
+    try:
+        found = describe()
+    except BadConfiguration as error:
+        return failure("arithmetic", str(error), f"unset {VARIABLE}, or say auto")
+    if level() == GMPY2:
+        return note("arithmetic", found, "pictures take five to ten times as long")
+    return ok("arithmetic", found)
 
 
 def state(kit: Kit) -> Iterator[Finding]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from twinveil.errors import NotAllowed, PeerMismatch
 from twinveil.rounds.scripted import binding
@@ -54,26 +54,24 @@ class QueryHead:
         )
 
 
-Half = TypeVar("Half", covariant=True)
+Half = TypeVar("Half")
 
 
-class Claim(Protocol[Half]):
-    """A user's query as it lies at S2, taken by exactly one conversation."""
+@dataclass(frozen=True)
+class Claim(Generic[Half]):
+    """A user's query as it lies at S2, taken by exactly one conversation.
 
-    @property
-    def head(self) -> QueryHead: ...
+    half: S2's of the pictures, checked. deliver: gives the waiting user S2's half of the answer.
+    """
 
-    @property
-    def half(self) -> Half:
-        """S2's half of the pictures, checked."""
-
-    def deliver(self, answer: bytes) -> None:
-        """S2's half of the answer, for the waiting user."""
+    head: QueryHead
+    half: Half = field(repr=False)
+    deliver: Callable[[bytes], None]
 
 
 Claiming = Callable[[bytes, Callable[[QueryHead], None]], Claim[Half]]
-"""Waits for the half of the query of this id, and takes it unless the check raises: then the half stays for the
-conversation that it belongs to."""
+"""Waits for the half of the query of this id, and takes it unless the check raises: then the half stays for
+the conversation that it belongs to."""
 
 
 def check_layout(opening: pb.OpenImport, engine: str, digest: bytes) -> None:

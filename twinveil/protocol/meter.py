@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 from twinveil.crypto.tally import Tally
 from twinveil.network.schedule import Stage
@@ -50,9 +51,20 @@ class Meter:
             for kind, count in self.tally.as_dict().items():
                 figures.operations.add(kind, count - before.get(kind, 0))
 
-    def as_dict(self) -> dict[str, dict[str, object]]:
+    def include(self, other: Meter) -> None:
+        """What was paid for this before it began: its items."""
+        for name, figures in other.functions.items():
+            own = self.functions.setdefault(name, Figures())
+            own.seconds += figures.seconds
+            own.cpu_seconds += figures.cpu_seconds
+            own.operations += figures.operations
+        if self.peer and other.peer:
+            for name, traffic in other.peer.by_label.items():
+                self.peer.by_label.setdefault(name, Traffic()).add(traffic)
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
         """JSON-ready figures of every function."""
-        made: dict[str, dict[str, object]] = {}
+        made: dict[str, dict[str, Any]] = {}
         for name, figures in self.functions.items():
             made[name] = {
                 "seconds": figures.seconds,

@@ -1,44 +1,92 @@
-"""What a query of a plan would send and hold, by formula, before anything of such a size is made.
+"""What conversations about a plan send and hold, by formula, before anything of such a size is made.
 
-A plan and a number of pictures come from clients, memory is the clouds'. S2's shares are counted as if no tap
-met padding only; everything else is exact but for tags, lengths and fields of fixed size.
+A plan and a number of pictures come from clients, memory is the clouds'. Nobody else counts these: clouds
+refuse by them, and estimates tell them. Bytes of messages are exact, memory is about what is seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 from twinveil.errors import BadPlan
+from twinveil.garbling.ahead import Circuit
+from twinveil.garbling.hashing import BLOCK
 from twinveil.garbling.labels import LABEL_BYTES
-from twinveil.garbling.ot_extension import correction_bytes, masked_bytes, prepare_bytes
-from twinveil.halves.blinding import picture_segment
+from twinveil.halves.model import half_sizes
 from twinveil.network.faults import over_limits
 from twinveil.network.plan import Plan
 from twinveil.params import Params
-from twinveil.protocol.textbook.garbled import GarbledStep
-from twinveil.protocol.packed.layout import PackedLayout
-from twinveil.protocol.query.engines import query_plan
-from twinveil.protocol.textbook.steps import BATCH, TextbookLayout
-from twinveil.rounds.chunks import MessageLimits
+from twinveil.protocol.model.layout import Layouts
+from twinveil.protocol.packed import turns as packed
+from twinveil.protocol.packed.plan import ItemPlan
+from twinveil.protocol.packed.powers import TABLE_BUDGET, table_group, tables_bytes
+from twinveil.protocol.textbook import moves as textbook
+from twinveil.protocol.textbook.steps import TextbookLayout, pool_windows
+from twinveil.protocol.turns import COMMIT, longest, messages, received, sent
+from twinveil.rounds.chunks import MESSAGE_BYTES
 
 COPIES = 4
-"""Of the longest message at S1: its parts, the message, its serialised form, what gRPC has of it."""
+"""Of the longest message at a cloud: its parts, the message, its serialised form, what gRPC has of it."""
 WORD_BYTES = 8
+CIPHER_BYTES = 1500
+"""Of AES with its key set up."""
+OWN_BYTES = 2 * WORD_BYTES
+"""Of a weight's share: a word as it came, and a double to multiply with."""
+NUMBER_BYTES = 56
+"""Of a big integer in memory beside its digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuerySize:
-    """Bytes. longest: of a message. sent, received: at most, by S1. memory: at S1 at the peak, roughly.
+    """Bytes. longest: of a message. sent, received: at most, by S1. fault: why no cloud begins it, or None.
 
-    fault: why no cloud begins such a query, or None.
+    memory, memory_s2: at S1 and at S2 at the peak, items left out.
     """
 
     longest: int
     sent: int
     received: int
     memory: int
+    memory_s2: int
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSize:
+    """One item of the packed engine, in bytes. messages: S1's and S2's. Others as in QuerySize, and
+
+    working: at either cloud while it is made. memory_s1, memory_s2: as long as it lies ready. fault: why no
+    cloud makes one, or None.
+    """
+
+    messages: int
+    longest: int
+    sent: int
+    received: int
+    working: int
+    memory_s1: int
+    memory_s2: int
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSize:
+    """A model's import for one engine, in bytes. Others as in QuerySize, and
+
+    data: of either half from the owner.
+    memory_s1, memory_s2: of the model once it is loaded; tables: of S1's on E(K2), beside that.
+    """
+
+    data: int
+    longest: int
+    sent: int
+    received: int
+    memory_s1: int
+    memory_s2: int
+    tables: int
     fault: str | None
 
 
@@ -46,63 +94,144 @@ class QuerySize:
 def query_size(plan: Plan, params: Params, engine: str, pictures: int = 1) -> QuerySize:
     """Raises BadPlan for a plan that the engine does not run at all."""
     if over := over_limits(plan, pictures):  # within the limits, counting is cheap
-        return QuerySize(0, 0, 0, 0, f"more than {over}")
-    query = query_plan(plan, params, engine, pictures)
-    layout = query.layout
-    sent, received, held = _packed(layout) if isinstance(layout, PackedLayout) else _textbook(layout)
-    transfers = sum(step.choices for step in query.steps)
-    garbled = [_batch_bytes(step) for step in query.steps]
-    sent += garbled
-    received += [prepare_bytes(transfers), *(correction_bytes(step.choices) for step in query.steps)]
-    longest = max(*sent, *received)
-    memory = sum(garbled) + transfers * 2 * LABEL_BYTES + COPIES * longest + held
-    return QuerySize(longest, sum(sent), sum(received), memory, _fault(longest, sum(sent), sum(received)))
+        return QuerySize(0, 0, 0, 0, 0, f"more than {over}")
+    if engine == "textbook":
+        return textbook_size(TextbookLayout(plan, params))
+    items = Layouts(plan, params, ("packed",)).packed.items
+    turns = packed.query_turns(items, range(pictures), label_only=True)
+    columns = max(layer.geometry.taps * layer.geometry.positions for layer in items.layout.layers.values())
+    opened = sum(prod(piece.shape) for piece in items.layout.schedule.pieces.values())
+    memory = COPIES * longest(turns) + WORD_BYTES * (3 * columns + pictures * opened)
+    return QuerySize(longest(turns), sent(turns), received(turns), memory, memory, _fault(longest(turns)))
 
 
-def refuse_unrunnable(plan: Plan, params: Params, engines: Sequence[str]) -> None:
-    """Raises BadPlan for a plan of which not even a query of one picture could come to its end."""
-    for engine in engines:
-        if fault := query_size(plan, params, engine).fault:
-            raise BadPlan(f"the network cannot be run: a query of one picture has {fault}")
-
-
-def _fault(longest: int, sent: int, received: int) -> str | None:
-    limits = MessageLimits()
-    if longest > limits.message_bytes:
-        return f"a message of {longest >> 20:,} MiB, {limits.message_bytes >> 20} are the most"
-    if max(sent, received) > limits.conversation_bytes:
-        most = limits.conversation_bytes >> 20
-        return f"messages of {max(sent, received) >> 20:,} MiB in one direction, {most:,} are the most"
-    return None
-
-
-def _batch_bytes(step: GarbledStep) -> int:
-    counts = step.counts
-    fixed = counts.table_bytes + counts.garbler_label_bytes + counts.decode_bytes
-    return fixed + masked_bytes(step.choices)
-
-
-def _packed(layout: PackedLayout) -> tuple[list[int], list[int], int]:
-    """Messages of ciphertexts of S1 and of S2, and what S1 holds of shares beside them."""
-    plan, ciphertext = layout.plan, 2 * layout.key_bits // 8
-    stages = [[layout.step(step) for step in stage.linear] for stage in layout.schedule.stages[1:]]
-    pixels = picture_segment(plan, layout.pictures, key_bits=layout.key_bits, sigma=layout.sigma)
-    layers = layout.layers.values()
-    sent = [sum(layer.ahead_sums for layer in layers), pixels.plaintexts]
-    sent += [sum(layer.online_sums for layer in stage) for stage in stages]
-    received = [pixels.plaintexts]
-    received += [sum(plan.taps(layer.node) * layer.blocks for layer in stage) for stage in stages]
-    columns = max(layer.bases * layer.groups for layer in layers)
-    return (
-        [count * ciphertext for count in sent],
-        [count * ciphertext for count in received],
-        3 * WORD_BYTES * columns,
+@lru_cache(256)
+def item_size(plan: Plan, params: Params) -> ItemSize:
+    """Raises BadPlan or TooMuch for a plan that the engine does not run at all."""
+    items = Layouts(plan, params, ("packed",)).packed.items
+    turns = packed.item_turns(items)
+    numbers = (params.key_bits // 4 + NUMBER_BYTES) * (items.layout.sums + items.layout.encryptions)
+    return ItemSize(
+        messages(turns),
+        longest(turns),
+        sent(turns),
+        received(turns),
+        COPIES * longest(turns) + 2 * LABEL_BYTES * items.transfers + numbers,
+        _item_s1(items),
+        _item_s2(items),
+        _fault(longest(turns)),
     )
 
 
-def _textbook(layout: TextbookLayout) -> tuple[list[int], list[int], int]:
-    """The same; every value that is masked, flipped or unmasked on its way is one of the products."""
-    ciphertext = 2 * layout.params.key_bits // 8
-    products, pixels = layout.products * ciphertext, layout.picture.count * ciphertext
-    batches = [2 * BATCH * ciphertext] * -(-layout.products // BATCH)
-    return [*batches, products, products, pixels], [products] * 3 + [pixels], pixels + 8 * products
+@lru_cache(256)
+def import_size(plan: Plan, params: Params, engine: str) -> ImportSize:
+    """Raises BadPlan or TooMuch for a plan that the engine does not run at all."""
+    layouts, number = Layouts(plan, params, (engine,)), params.key_bits // 4 + NUMBER_BYTES
+    (data,) = half_sizes(plan, (engine,), params)
+    shapes = [plan.weight_shape(node) for node in plan.linear_nodes]
+    if engine == "packed":
+        layout = layouts.packed
+        turns, item = packed.import_turns(layout), layout.item
+        kernels = [layer.kernel for layer in item.layers.values()]
+        memory_s2 = OWN_BYTES * sum(prod(shape) for shape in shapes)
+        memory_s1 = memory_s2 + number * sum(kernel.chunks * kernel.bases for kernel in kernels)
+        tables = tables_bytes(item, table_group(item, TABLE_BUDGET))
+    else:
+        turns = textbook.import_turns(layouts.textbook)
+        memory_s1 = number * sum(prod(shape) + shape[0] for shape in shapes)
+        memory_s2 = tables = 0
+    turns.append(COMMIT)
+    return ImportSize(
+        data,
+        longest(turns),
+        sent(turns),
+        received(turns),
+        memory_s1,
+        memory_s2,
+        tables,
+        _fault(longest(turns)),
+    )
+
+
+def refuse_unrunnable(plan: Plan, params: Params, engines: Sequence[str]) -> None:
+    """Raises BadPlan or TooMuch for a plan of which not even one picture could come to its end."""
+    for engine in engines:
+        for what, fault in _faults(plan, params, engine):
+            if fault:
+                raise BadPlan(f"the network cannot be run: {what} has {fault}")
+
+
+def textbook_size(layout: TextbookLayout) -> QuerySize:
+    """Of one query. At S1 every tensor stays, and all products of a layer; S2 answers message by message."""
+    turns = textbook.query_turns(layout, label_only=True)
+    steps, ciphertext = layout.steps(), layout.params.key_bits // 4 + NUMBER_BYTES
+    transfers = 2 * LABEL_BYTES * sum(step.choices for step in steps)
+    tables = sum(step.counts.table_bytes for step in steps)
+    at_s1 = tables + transfers + _live_numbers(layout) * ciphertext + COPIES * longest(turns)
+    at_s2 = transfers + (COPIES - 1) * longest(turns)
+    return QuerySize(longest(turns), sent(turns), received(turns), at_s1, at_s2, _fault(longest(turns)))
+
+
+def _faults(plan: Plan, params: Params, engine: str) -> Iterator[tuple[str, str | None]]:
+    yield "a query of one picture", query_size(plan, params, engine).fault
+    yield "its import", import_size(plan, params, engine).fault
+    if engine == "packed":
+        yield "what is made ahead of a picture", item_size(plan, params).fault
+
+
+def _fault(bytes_: int) -> str | None:
+    if bytes_ <= MESSAGE_BYTES:
+        return None
+    return f"a message of {bytes_ >> 20:,} MiB, {MESSAGE_BYTES >> 20} are the most"
+
+
+def _item_s1(items: ItemPlan) -> int:
+    """Zero labels of the inputs that wait for y1 + y2 - rho, masks of outputs, own sums."""
+    size = _sums_bytes(items)
+    for circuit in items.circuits:
+        if isinstance(circuit, Circuit):
+            size += circuit.counts.garbler_label_bytes
+            size += WORD_BYTES * sum(prod(shape[1:]) for _, shape in circuit.counts.outputs)
+        else:
+            size += WORD_BYTES * (2 * circuit.transfers + prod(circuit.shape[1:]))
+    return size
+
+
+def _item_s2(items: ItemPlan) -> int:
+    """Tables and keys that are set up for them, labels of rho, rho, words of outputs, u, own sums."""
+    pieces = items.layout.schedule.pieces.values()
+    size = _sums_bytes(items) + WORD_BYTES * sum(prod(piece.shape) for piece in pieces if piece.share_bits)
+    for circuit in items.circuits:
+        if isinstance(circuit, Circuit):
+            counts = circuit.counts
+            words = sum(prod(shape) for name, shape in counts.outputs if name in circuit.widths)
+            size += counts.table_bytes + LABEL_BYTES * counts.evaluator_bits + WORD_BYTES * words
+            size += WORD_BYTES * sum(prod(shape[1:]) for shape in circuit.inputs.values())
+            size += CIPHER_BYTES * (-(-counts.and_gates // BLOCK) - (-words // BLOCK))
+        else:  # its choices are a view of all that there are
+            size += WORD_BYTES * (circuit.transfers + prod(circuit.shape[1:])) + items.transfers
+    return size
+
+
+def _sums_bytes(items: ItemPlan) -> int:
+    """Of the shares of all layers' sums, at either cloud."""
+    layers = items.layout.layers.values()
+    return WORD_BYTES * sum(layer.geometry.channels * layer.geometry.positions for layer in layers)
+
+
+def _live_numbers(layout: TextbookLayout) -> int:
+    """Ciphertexts at S1 at the peak: every tensor, and all products of the largest SMP beside them.
+
+    Of SACT and SMAP, for each product, the record as it came and flipped as well.
+    """
+    planned, shapes = layout.schedule, layout.plan.shapes
+    layers = [step for stage in planned.stages for step in stage.linear]
+    tensors = sum(prod(piece.shape) for piece in planned.pieces.values())
+    tensors += sum(prod(shapes[step.node.name]) for step in layers)
+    working = [layout.layer_products(step) for step in layers]
+    working += [3 * prod(shapes[relu.source]) for stage in planned.stages for relu in stage.relus]
+    for stage in planned.stages:
+        for pool in stage.pools:
+            windows = pool_windows(pool, planned.pieces[pool.source].shape)
+            working += [3 * members.size for members in windows if members.shape[0] > 1]
+    return tensors + max(working)

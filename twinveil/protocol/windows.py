@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+import numpy.typing as npt
 
 from twinveil.network.plan import Conv, Dense, Linear
-from twinveil.ring import Words
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-def windows(x: Words, node: Linear) -> Words:
+def windows(x: npt.NDArray[Scalar], node: Linear) -> npt.NDArray[Scalar]:
     """Every tap of every output position: (channels, pictures, height, width) -> (taps, positions).
 
     Taps are in the order of the weights' flattening (channel, kernel row, kernel column); positions in the

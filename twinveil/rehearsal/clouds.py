@@ -23,7 +23,7 @@ from twinveil.halves.pictures import read_pictures, split_pictures
 from twinveil.network.plan import QuantisedModel
 from twinveil.parallel import INLINE, Workers
 from twinveil.params import Params
-from twinveil.protocol.binding import QueryHead
+from twinveil.protocol.binding import Claim, Claiming, QueryHead
 from twinveil.protocol.meter import Meter
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.model import s2 as model_s2
@@ -34,37 +34,22 @@ from twinveil.protocol.packed.item.shelves import Shelves
 from twinveil.protocol.packed.online import s1 as packed_s1
 from twinveil.protocol.packed.online import s2 as packed_s2
 from twinveil.protocol.packed.powers import Machine
+from twinveil.protocol.packed.withheld import Withheld
 from twinveil.protocol.textbook.query import s1 as textbook_s1
 from twinveil.protocol.textbook.query import s2 as textbook_s2
 from twinveil.protocol.textbook.s1 import TextbookS1
-from twinveil.rounds.chunks import MessageLimits
 from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer
 from twinveil.rounds.observer import NOBODY, Observer
+from twinveil.rounds.peer import Peer
 from twinveil.rounds.scripted import Script, Scripted
 from twinveil.rpc import rounds_pb2 as pb
 
-_LIMITS = MessageLimits(message_bytes=1 << 30, conversation_bytes=1 << 40)
+_MESSAGE_BYTES = 1 << 30
 """Nothing foreign arrives here; a model is as large as it is."""
 
 Result = TypeVar("Result")
-
-
-@dataclass
-class Claimed:
-    """The user's query as it lies at S2. half: as its engine reads it."""
-
-    head: QueryHead
-    half: Any
-    answer: bytes = b""
-
-    def claim(self, _: bytes, check: Callable[[QueryHead], None]) -> Claimed:
-        check(self.head)
-        return self
-
-    def deliver(self, answer: bytes) -> None:
-        self.answer = answer
 
 
 @dataclass(frozen=True)
@@ -78,7 +63,10 @@ class Answered:
 
 @dataclass
 class Clouds:
-    """A model at both clouds. observer: each cloud's, by role, for every conversation that begins."""
+    """A model at both clouds. observer: each cloud's, by role, for every conversation that begins.
+
+    label_only: the owner's policy.
+    """
 
     model: QuantisedModel
     secret: SecretKey
@@ -87,6 +75,7 @@ class Clouds:
     workers_s2: Workers = INLINE
     observer: Callable[[str], Observer] = lambda role: NOBODY
     import_id: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    label_only: bool = False
 
     def __post_init__(self) -> None:
         self.public = self.secret.public_key
@@ -97,6 +86,15 @@ class Clouds:
         self.s1, self.s2 = self._import()
         self._items: list[ItemS1] = []
         self._maker: MakerS1 | None = None
+        self._making: Peer | None = None
+
+    def blinded(self) -> tuple[bytes, bytes]:
+        """The owner's halves of the model, for S1 and for S2."""
+        return blind_model(self.model, self.engines, self.params, self.public.n)
+
+    def peer(self, script: Callable[[pb.Round], Script], s1: Observer, s2: Observer) -> Peer:
+        """S1's end of a new conversation."""
+        return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _MESSAGE_BYTES), s1)
 
     def make_items(self, count: int) -> None:
         """So many more, which queries to come will spend; all in one conversation."""
@@ -112,16 +110,28 @@ class Clouds:
                     of_s2,
                     self.secret,
                     self.shelves,
-                    False,
+                    self.label_only,
                     workers=self.workers_s2,
                     observer=s2,
                 )
 
-            peer = _between(script, s1, s2)
+            self._making = self.peer(script, s1, s2)
             self._maker = MakerS1(
-                peer.ask, self.import_id, of_s1, of_s1.layout.items, self.machine, observer=s1
+                self._making,
+                self.import_id,
+                of_s1,
+                of_s1.layout.items,
+                self.machine,
+                self.label_only,
+                s1,
             )
         self._items += [self._maker.make() for _ in range(count)]
+
+    def end_items(self) -> None:
+        """Ends the conversation by which items live: all that are left are gone at S2."""
+        if self._making:
+            self._making.close()
+        self._making, self._maker, self._items = None, None, []
 
     def classify(
         self,
@@ -140,23 +150,33 @@ class Clouds:
         head = QueryHead(
             secrets.token_bytes(16), "user", self.import_id, plan.hash, engine, label_only, pictures
         )
-        claimed, meter_s2 = Claimed(head, theirs), Meter(tally=self.secret.tally)
+        answer: list[bytes] = []
+        meter_s2 = Meter(tally=self.secret.tally)
+
+        def claim(query_id: bytes, check: Callable[[QueryHead], None]) -> Claim[Any]:
+            check(head)  # it is there, and it is this query's: there is no other
+            return Claim(head, theirs, answer.append)
+
         s1, s2 = self.observer("cloud_s1"), self.observer("cloud_s2")
         if engine == "packed":
             self.make_items(pictures - len(self._items))
             items, self._items = self._items[:pictures], self._items[pictures:]
-            half, meter = self._packed(head, mine, items, claimed, meter_s2, s1, s2)
+            try:
+                half, meter = self._packed(head, mine, items, claim, meter_s2, s1, s2)
+            except Withheld as withheld:
+                self._items = items + self._items
+                raise withheld.error from None
         else:
-            half, meter = self._textbook(head, mine, claimed, meter_s2, s1, s2, watch)
+            half, meter = self._textbook(head, mine, claim, meter_s2, s1, s2, watch)
         combine = answers.labels if label_only else answers.class_vectors
-        return Answered(combine(half, claimed.answer, plan, pictures), meter, meter_s2)
+        return Answered(combine(half, answer[0], plan, pictures), meter, meter_s2)
 
     def _packed(
         self,
         head: QueryHead,
         half: Any,
         items: Sequence[ItemS1],
-        claimed: Claimed,
+        claim: Claiming[Any],
         meter_s2: Meter,
         s1: Observer,
         s2: Observer,
@@ -167,10 +187,17 @@ class Clouds:
 
         def script(opening: pb.Round) -> Script:
             return packed_s2.query_s2(
-                opening.spend, of_s2, self.public, self.shelves, claimed.claim, False, meter_s2, s2
+                opening.spend,
+                of_s2,
+                self.public,
+                self.shelves,
+                claim,
+                self.label_only,
+                meter_s2,
+                s2,
             )
 
-        with closing(_between(script, s1, s2)) as peer:
+        with closing(self.peer(script, s1, s2)) as peer:
             counted = CountedPeer(peer)
             meter = Meter(counted)
             return packed_s1.query_s1(counted.ask, of_s1, head, half, items, self.public.n, meter, s1), meter
@@ -179,7 +206,7 @@ class Clouds:
         self,
         head: QueryHead,
         half: Any,
-        claimed: Claimed,
+        claim: Claiming[Any],
         meter_s2: Meter,
         s1: Observer,
         s2: Observer,
@@ -194,13 +221,13 @@ class Clouds:
                 self.layouts.textbook,
                 self.secret,
                 self.workers_s2,
-                claimed.claim,
-                False,
+                claim,
+                self.label_only,
                 meter_s2,
                 observer=s2,
             )
 
-        with closing(_between(script, s1, s2)) as peer:
+        with closing(self.peer(script, s1, s2)) as peer:
             counted = CountedPeer(peer)
             meter = Meter(counted)
             work = textbook_s1.query_s1(
@@ -210,10 +237,7 @@ class Clouds:
 
     def _import(self) -> tuple[model_s1.ModelS1, model_s2.ModelS2]:
         plan, n = self.model.plan, self.public.n
-        mine, theirs = (
-            read_halves(plan, self.engines, self.params, n, half)
-            for half in blind_model(self.model, self.engines, self.params, n)
-        )
+        mine, theirs = (read_halves(plan, self.engines, self.params, n, half) for half in self.blinded())
         kept: list[model_s2.ModelS2] = []
         s1, s2 = self.observer("cloud_s1"), self.observer("cloud_s2")
 
@@ -224,7 +248,7 @@ class Clouds:
             kept.append(model)
             yield pb.Round(done=pb.Done())
 
-        with closing(_between(script, s1, s2)) as peer:
+        with closing(self.peer(script, s1, s2)) as peer:
             made = finish(
                 model_s1.import_model(
                     peer.ask, self.import_id, bytes(32), self.layouts, mine, self.machine, s1
@@ -241,7 +265,3 @@ def finish(work: Generator[object, None, Result]) -> Result:
             next(work)
         except StopIteration as end:
             return cast("Result", end.value)
-
-
-def _between(script: Callable[[pb.Round], Script], s1: Observer, s2: Observer) -> ObservedPeer:
-    return ObservedPeer(MemoryPeer(ObservedConversation(Scripted(script), s2), _LIMITS), s1)

@@ -6,7 +6,6 @@ Round -> serialise -> Chunk(sequence 0, part 0) Chunk(0, 1) ... Chunk(0, k, last
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
@@ -14,14 +13,9 @@ from twinveil.errors import InvalidMessage, OutOfOrder, TooMuch
 from twinveil.rpc.rounds_pb2 import Chunk, Round
 
 CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class MessageLimits:
-    """What one direction of a conversation may carry, in bytes of serialised Rounds."""
-
-    message_bytes: int = 128 << 20
-    conversation_bytes: int = 1 << 30
+MESSAGE_BYTES = 128 << 20
+"""Of one serialised Round, at most. How many there are in a conversation is for its script to say: a plan's
+steps, or as many items as there is memory for."""
 
 
 def cut(data: bytes, sequence: int) -> Iterator[Chunk]:
@@ -45,14 +39,16 @@ def parse(data: bytes) -> Round:
 
 
 class Assembler:
-    """Puts the chunks of one direction of a conversation together, one Round after the other."""
+    """Puts the chunks of one direction of a conversation together, one Round after the other.
 
-    def __init__(self, limits: MessageLimits) -> None:
-        self._limits = limits
+    most: bytes of a Round.
+    """
+
+    def __init__(self, most: int = MESSAGE_BYTES) -> None:
+        self._most = most
         self._sequence = 0
-        self._total = 0
-        self._parts = 0
-        self._data = bytearray()
+        self._size = 0
+        self._data: list[bytes] = []
 
     def add(self, chunk: Chunk) -> Round | None:
         """Takes the next chunk; returns the Round that it completes, or None.
@@ -60,24 +56,22 @@ class Assembler:
         Raises OutOfOrder for a chunk that is not the next one, TooMuch past a limit, InvalidMessage for a
         malformed chunk or Round.
         """
-        if (chunk.sequence, chunk.part) != (self._sequence, self._parts):
+        if (chunk.sequence, chunk.part) != (self._sequence, len(self._data)):
             raise OutOfOrder(
-                f"expected part {self._parts} of message {self._sequence}, "
+                f"expected part {len(self._data)} of message {self._sequence}, "
                 f"got part {chunk.part} of message {chunk.sequence}"
             )
-        if len(chunk.data) > CHUNK_BYTES:
-            raise TooMuch(f"a chunk of {len(chunk.data)} bytes: at most {CHUNK_BYTES} are allowed")
-        if len(chunk.data) < CHUNK_BYTES and not chunk.last:
+        data = chunk.data  # a fresh copy each time it is asked for
+        if len(data) > CHUNK_BYTES:
+            raise TooMuch(f"a chunk of {len(data)} bytes: at most {CHUNK_BYTES} are allowed")
+        if len(data) < CHUNK_BYTES and not chunk.last:
             raise InvalidMessage("a chunk that is not the last of its message must be full")
-        self._total += len(chunk.data)
-        if len(self._data) + len(chunk.data) > self._limits.message_bytes:
-            raise TooMuch(f"a message of more than {self._limits.message_bytes} bytes")
-        if self._total > self._limits.conversation_bytes:
-            raise TooMuch(f"a conversation of more than {self._limits.conversation_bytes} bytes")
-        self._data += chunk.data
-        self._parts += 1
+        self._size += len(data)
+        if self._size > self._most:
+            raise TooMuch(f"a message of more than {self._most} bytes")
+        self._data.append(data)
         if not chunk.last:
             return None
-        data = bytes(self._data)
-        self._sequence, self._parts, self._data = self._sequence + 1, 0, bytearray()
-        return parse(data)
+        whole = b"".join(self._data)
+        self._sequence, self._size, self._data = self._sequence + 1, 0, []
+        return parse(whole)

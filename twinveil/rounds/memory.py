@@ -7,7 +7,7 @@ reference, and errors arrive as they do from afar: same type, one line.
 from __future__ import annotations
 
 from twinveil.errors import OutOfOrder
-from twinveil.rounds.chunks import Assembler, MessageLimits, cut
+from twinveil.rounds.chunks import MESSAGE_BYTES, Assembler, cut
 from twinveil.rounds.peer import Conversation
 from twinveil.rpc.rounds_pb2 import Round
 from twinveil.wording import sanitised
@@ -16,11 +16,11 @@ from twinveil.wording import sanitised
 class MemoryPeer:
     """A Peer that hands every message to a Conversation in the same process."""
 
-    def __init__(self, conversation: Conversation, limits: MessageLimits | None = None) -> None:
+    def __init__(self, conversation: Conversation, most: int = MESSAGE_BYTES) -> None:
         self._conversation = conversation
         self._sequence = 0
-        self._requests = Assembler(limits or MessageLimits())
-        self._replies = Assembler(limits or MessageLimits())
+        self._requests = Assembler(most)
+        self._replies = Assembler(most)
         self._closed = False
 
     def ask(self, message: Round) -> Round:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from twinveil.rpc import types_pb2 as twinveil_dot_rpc_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19twinveil/rpc/status.proto\x12\x0ctwinveil.rpc\x1a\x18twinveil/rpc/types.proto\"\x12\n\x10GetStatusRequest\"\x9a\x02\n\x0eGetStatusReply\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x18\n\x10twinveil_version\x18\x02 \x01(\t\x12\x18\n\x10protocol_version\x18\x03 \x01(\r\x12\x17\n\x0fkey_fingerprint\x18\x04 \x01(\x0c\x12(\n\x06models\x18\x05 \x03(\x0b\x32\x18.twinveil.rpc.ModelEntry\x12\x17\n\x0frunning_queries\x18\x06 \x01(\r\x12\x16\n\x0euptime_seconds\x18\x07 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x04\x12\x0b\n\x03pid\x18\t \x01(\r\x12\x18\n\x10prepared_queries\x18\x0b \x01(\r\x12\x15\n\rclock_seconds\x18\n \x01(\x01\x32S\n\x06Status\x12I\n\tGetStatus\x12\x1e.twinveil.rpc.GetStatusRequest\x1a\x1c.twinveil.rpc.GetStatusReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19twinveil/rpc/status.proto\x12\x0ctwinveil.rpc\x1a\x18twinveil/rpc/types.proto\"\x12\n\x10GetStatusRequest\"\xa9\x02\n\x0eGetStatusReply\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x18\n\x10twinveil_version\x18\x02 \x01(\t\x12\x18\n\x10protocol_version\x18\x03 \x01(\r\x12\x17\n\x0fkey_fingerprint\x18\x04 \x01(\x0c\x12(\n\x06models\x18\x05 \x03(\x0b\x32\x18.twinveil.rpc.ModelEntry\x12\x17\n\x0frunning_queries\x18\x06 \x01(\r\x12\x16\n\x0euptime_seconds\x18\x07 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x04\x12\x0b\n\x03pid\x18\t \x01(\r\x12\x13\n\x0bready_items\x18\x0b \x01(\r\x12\x12\n\narithmetic\x18\x0c \x01(\t\x12\x15\n\rclock_seconds\x18\n \x01(\x01\x32S\n\x06Status\x12I\n\tGetStatus\x12\x1e.twinveil.rpc.GetStatusRequest\x1a\x1c.twinveil.rpc.GetStatusReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,7 +35,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSREQUEST']._serialized_start=69
   _globals['_GETSTATUSREQUEST']._serialized_end=87
   _globals['_GETSTATUSREPLY']._serialized_start=90
-  _globals['_GETSTATUSREPLY']._serialized_end=372
-  _globals['_STATUS']._serialized_start=374
-  _globals['_STATUS']._serialized_end=457
+  _globals['_GETSTATUSREPLY']._serialized_end=387
+  _globals['_STATUS']._serialized_start=389
+  _globals['_STATUS']._serialized_end=472
 # @@protoc_insertion_point(module_scope)

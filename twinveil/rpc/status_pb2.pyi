@@ -47,7 +47,8 @@ class GetStatusReply(_message.Message):
     UPTIME_SECONDS_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
-    PREPARED_QUERIES_FIELD_NUMBER: _builtins.int
+    READY_ITEMS_FIELD_NUMBER: _builtins.int
+    ARITHMETIC_FIELD_NUMBER: _builtins.int
     CLOCK_SECONDS_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """owner, cloud_s1, cloud_s2 or user"""
@@ -60,8 +61,10 @@ class GetStatusReply(_message.Message):
     memory_bytes: _builtins.int
     """resident set of the process and its workers"""
     pid: _builtins.int
-    prepared_queries: _builtins.int
-    """that wait for a picture, all ahead of it done (cloud_s1)"""
+    ready_items: _builtins.int
+    """made ahead, each for one picture of its model (cloud_s1)"""
+    arithmetic: _builtins.str
+    """what a cloud computes with: ifma, avx2 or gmpy2, and why that"""
     clock_seconds: _builtins.float
     """Unix time at the role, to find clocks that are off"""
     @_builtins.property
@@ -78,12 +81,13 @@ class GetStatusReply(_message.Message):
         uptime_seconds: _builtins.float = ...,
         memory_bytes: _builtins.int = ...,
         pid: _builtins.int = ...,
-        prepared_queries: _builtins.int = ...,
+        ready_items: _builtins.int = ...,
+        arithmetic: _builtins.str = ...,
         clock_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_seconds", b"clock_seconds", "key_fingerprint", b"key_fingerprint", "memory_bytes", b"memory_bytes", "models", b"models", "pid", b"pid", "prepared_queries", b"prepared_queries", "protocol_version", b"protocol_version", "role", b"role", "running_queries", b"running_queries", "twinveil_version", b"twinveil_version", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arithmetic", b"arithmetic", "clock_seconds", b"clock_seconds", "key_fingerprint", b"key_fingerprint", "memory_bytes", b"memory_bytes", "models", b"models", "pid", b"pid", "protocol_version", b"protocol_version", "ready_items", b"ready_items", "role", b"role", "running_queries", b"running_queries", "twinveil_version", b"twinveil_version", "uptime_seconds", b"uptime_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,9 +28,9 @@ class Progress(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     stage: _builtins.int
-    """stages that are done"""
+    """parts of the work that are done: stages; with the textbook engine, SMPs"""
     stages: _builtins.int
-    """stages in all"""
+    """parts in all; 0: not known"""
     label: _builtins.str
     """what is at work, for a person: "preparing", "conv1, conv2", "class vector" """
     def __init__(

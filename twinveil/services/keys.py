@@ -8,8 +8,8 @@ from pathlib import Path
 
 import grpc
 
-from twinveil.crypto.public_key import PublicKey, from_base64
-from twinveil.errors import BadInput, PeerMismatch, TwinveilError
+from twinveil.crypto.public_key import PublicKey, params_of
+from twinveil.errors import BadInput, InvalidKey, PeerMismatch
 from twinveil.files import create, private_folder
 from twinveil.params import Params
 from twinveil.rpc import keys_pb2_grpc
@@ -36,14 +36,6 @@ class KeysServicer(keys_pb2_grpc.KeysServicer):
 
     def GetPublicKey(self, request: GetPublicKeyRequest, context: grpc.ServicerContext) -> GetPublicKeyReply:
         return self._reply
-
-
-def params_of(jwk: dict[str, object], insecure_small_key: bool) -> Params:
-    """Parameters for a key of the length that `jwk` has; refuses small keys like Params does."""
-    try:
-        return Params(from_base64(jwk.get("n"), "n").bit_length(), insecure_small_key=insecure_small_key)
-    except TwinveilError as error:
-        raise PeerMismatch(f"cloud_s2's key is refused: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -81,18 +73,33 @@ class KnownKey:
             jwk = None
         if not isinstance(jwk, dict):
             raise PeerMismatch("cloud_s2 serves something that is no key")
-        key = PublicKey.from_jwk(jwk, params_of(jwk, self.insecure_small_key))
-        if (self.fingerprint or key.fingerprint) == key.fingerprint and not self.pin.exists():
+        try:
+            params = params_of(jwk, self.insecure_small_key)
+        except InvalidKey as error:
+            raise PeerMismatch(f"cloud_s2's key is refused: {error}") from None
+        key = PublicKey.from_jwk(jwk, params)
+        self.meet(bytes.fromhex(key.fingerprint))
+        return key
+
+    def meet(self, fingerprint: bytes) -> str:
+        """The fingerprint of the key that S2 says it has, in hexadecimal; pins it at the first contact.
+
+        Raises PeerMismatch for any other than the known one.
+        """
+        met = fingerprint.hex()
+        if len(fingerprint) != FINGERPRINT_BYTES:
+            raise PeerMismatch("cloud_s2 does not say which key it has")
+        if (self.fingerprint or met) == met and not self.pin.exists():
             private_folder(self.pin.parent)
             with suppress(FileExistsError):  # another first contact was quicker: its key is the pinned one
-                create(self.pin, key.fingerprint.encode() + b"\n")
+                create(self.pin, met.encode() + b"\n")
         wanted = self.known()
-        if wanted != key.fingerprint:
+        if wanted != met:
             raise PeerMismatch(
-                f"cloud_s2 has key {key.fingerprint[:16]}..., but {wanted[:16]}... is pinned: if it was "
+                f"cloud_s2 has key {met[:16]}..., but {wanted[:16]}... is pinned: if it was "
                 f"replaced on purpose, remove {self.pin}, and outsource the models again"
             )
-        return key
+        return met
 
 
 def read_pin(pin: Path) -> str | None:

@@ -14,7 +14,7 @@ from contextlib import closing
 import grpc
 
 from twinveil.errors import OutOfOrder, PeerUnavailable, TwinveilError
-from twinveil.rounds.chunks import Assembler, MessageLimits, cut
+from twinveil.rounds.chunks import MESSAGE_BYTES, Assembler, cut
 from twinveil.rounds.peer import Conversation
 from twinveil.rpc.rounds_pb2 import Chunk, Round
 from twinveil.rpc.rounds_pb2_grpc import RoundsServicer as RoundsBase
@@ -36,7 +36,7 @@ class GrpcPeer:
         self,
         channel: grpc.Channel,
         deadline: float,
-        limits: MessageLimits | None = None,
+        most: int = MESSAGE_BYTES,
         name: str = "cloud_s2",
         ended: Callable[[bool], None] = lambda lost: None,
     ) -> None:
@@ -48,7 +48,7 @@ class GrpcPeer:
         self._lost = False
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._inbox: queue.SimpleQueue[Round | TwinveilError] = queue.SimpleQueue()
-        self._replies = Assembler(limits or MessageLimits())
+        self._replies = Assembler(most)
         self._call = RoundsStub(channel).Converse(self._outgoing())
         self._reader = threading.Thread(target=self._read, name="rounds-reader", daemon=True)
         self._reader.start()
@@ -116,16 +116,16 @@ class RoundsServicer(RoundsBase):
     service_name = "twinveil.rpc.Rounds"
 
     def __init__(
-        self, open_conversation: Callable[[PeerIdentity], Conversation], limits: MessageLimits | None = None
+        self, open_conversation: Callable[[PeerIdentity], Conversation], most: int = MESSAGE_BYTES
     ) -> None:
         self._open = open_conversation
-        self._limits = limits or MessageLimits()
+        self._most = most
 
     def register(self, server: grpc.Server) -> None:
         add_RoundsServicer_to_server(self, server)
 
     def Converse(self, request_iterator: Iterator[Chunk], context: grpc.ServicerContext) -> Iterator[Chunk]:
-        requests = Assembler(self._limits)
+        requests = Assembler(self._most)
         sequence = 0
         with closing(self._open(caller(context))) as conversation:
             for chunk in request_iterator:

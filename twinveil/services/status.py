@@ -24,7 +24,8 @@ class Facts:
     key_fingerprint: bytes = b""
     models: Sequence[ModelEntry] = ()
     running_queries: int = 0
-    prepared_queries: int = 0
+    ready_items: int = 0
+    arithmetic: str = ""
 
 
 class StatusServicer(status_pb2_grpc.StatusServicer):
@@ -49,7 +50,8 @@ class StatusServicer(status_pb2_grpc.StatusServicer):
             key_fingerprint=facts.key_fingerprint,
             models=facts.models,
             running_queries=facts.running_queries,
-            prepared_queries=facts.prepared_queries,
+            ready_items=facts.ready_items,
+            arithmetic=facts.arithmetic,
             uptime_seconds=time.monotonic() - self._begin,
             memory_bytes=resident_bytes(),
             pid=os.getpid(),

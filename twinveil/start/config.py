@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from twinveil.errors import BadConfiguration, TwinveilError
+from twinveil.native import VARIABLE
 from twinveil.start.boundary import DEBUG
 from twinveil.start.renamed import hint
 from twinveil.values import integer, whole
@@ -29,9 +30,7 @@ PREFIX = "TWINVEIL_"
 CONFIG = "TWINVEIL_CONFIG"
 CLUSTER = "TWINVEIL_CLUSTER"
 """The folder of a local cluster (twinveil.start.local_folder)."""
-_NATIVE = "TWINVEIL_NATIVE"
-"""Read by twinveil.crypto.native.level."""
-_NO_SETTINGS = {CONFIG, CLUSTER, DEBUG, _NATIVE}
+_NO_SETTINGS = {CONFIG, CLUSTER, DEBUG, VARIABLE}
 """Variables beside those of settings."""
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)?")

@@ -26,6 +26,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from twinveil.errors import BadInput, PeerUnavailable
 from twinveil.files import lock, private_folder
+from twinveil.native import VARIABLE
 from twinveil.start.boundary import DEBUG
 from twinveil.start.config import PREFIX
 from twinveil.start.local_folder import NAME, LocalFolder
@@ -40,6 +41,9 @@ START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 PEERS = {"cloud_s1": ("cloud_s2",), "cloud_s2": (), "owner": ("cloud_s1", "cloud_s2")}
 PEERS["user"] = ("owner", "cloud_s1", "cloud_s2")
+
+OF_EVERY_PROCESS = (DEBUG, VARIABLE)
+"""Variables that roles have from here. All others are settings, which a local cluster gives by flags."""
 
 Options = Mapping[str, Sequence[str]]
 
@@ -166,7 +170,9 @@ class LocalCluster:
             private_folder(path.parent)
             path.unlink(missing_ok=True)
         environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(PREFIX) or name == DEBUG
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(PREFIX) or name in OF_EVERY_PROCESS
         }
         with self.log(role).open("wb") as log:
             process = subprocess.Popen(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from twinveil.errors import BadConfiguration
+from twinveil.params import KEY_BITS, MIN_KEY_BITS
 from twinveil.services.keys import PIN, KnownKey
 from twinveil.start.config import (
     choice,
@@ -39,8 +40,8 @@ KEPT_FREE = 16
 """Calls that S1's conversations leave to others at S2."""
 KEPT_FOR_S1 = 4
 """One in so many of the calls at S2 is for S1's conversations: all clients together do not take it."""
-MAX_PREPARED = 16
-"""Queries that S1 keeps prepared, of all models: a third of the conversations that S2 has for it."""
+MAX_PREPARED = 64
+"""Items that S1 keeps ready, of all models."""
 
 
 def dask_address(value: Any) -> str:
@@ -75,7 +76,7 @@ class RoleSettings:
     idle_connection: float = setting(duration, "how long a connection may be open without a call", 30.0)
     grace: float = setting(duration, "time that running calls get at the end", 5.0)
     connect_wait: float = setting(duration, "how long to wait for another role to answer", 10.0)
-    insecure_small_key: bool = setting(truth, "allow a key below 2048 bits, for tests only", False)
+    insecure_small_key: bool = setting(truth, f"allow a key below {MIN_KEY_BITS} bits, for tests only", False)
 
     def credentials(self) -> TlsFiles | None:
         """The files for mutual TLS, or None for insecure plaintext; BadConfiguration for neither or both."""
@@ -153,7 +154,7 @@ class CloudS1Settings(CloudSettings):
     round_deadline: float = setting(duration, "longest wait for one answer of cloud S2", 120.0)
     prepare: int = setting(
         up_to(MAX_PREPARED),
-        f"queries kept prepared for each model in use, {MAX_PREPARED} in all; 0: none",
+        f"items kept ready for each model in use, one picture each, {MAX_PREPARED} in all; 0: none",
         1,
     )
     max_query_memory: int | None = setting(
@@ -175,16 +176,23 @@ class CloudS2Settings(CloudSettings):
     role: ClassVar[str] = "cloud_s2"
 
     listen: str = setting(check, "HOST:PORT to listen on", "127.0.0.1:7002")
-    key_bits: int = setting(number, "length of the Paillier modulus of a new key", 2048)
+    key_bits: int | None = setting(
+        number,
+        f"length of the Paillier modulus of a new key (default: {KEY_BITS}); a key that is there is kept",
+        None,
+    )
+    max_query_memory: int | None = setting(
+        size, "memory that items may take at once (default: half of what this process can have)", None
+    )
     unclaimed_half: float = setting(
-        duration, "longest wait of a client's half for cloud S1 to begin, which may prepare first", 900.0
+        duration, "longest wait of a client's half for cloud S1 to begin, which may make items first", 900.0
     )
     idle_conversation: float = setting(
-        duration, "longest silence of cloud S1 in a conversation, that of a prepared query included", 3600.0
+        duration, "longest silence of cloud S1 in a conversation: items that lie ready end with theirs", 3600.0
     )
 
     def limits(self) -> RpcLimits:
-        # A query may stay prepared for idle_conversation before it begins.
+        # Items may lie ready for idle_conversation before one is spent.
         whole = self.idle_conversation + max(self.query_deadline, self.import_deadline)
         most = max(1, self.max_calls - KEPT_FREE)
         conversation = CallLimits(whole, self.idle_conversation, per_caller=most)

@@ -24,16 +24,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from twinveil.errors import BadConfiguration, PeerUnavailable
 from twinveil.transport.address import Ready, is_loopback, split
 from twinveil.transport.authorisation import Doorkeeper
-from twinveil.transport.channel import MAX_MESSAGE_BYTES
+from twinveil.transport.channel import MAX_MESSAGE_BYTES, WINDOW_BYTES
 from twinveil.transport.credentials import TlsFiles, server_credentials
 from twinveil.transport.limits import RpcLimits
 
 HARD_STOP_SECONDS = 5.0
 POLL_SECONDS = 0.1
 HANDSHAKE_MS = 20_000
-WINDOW_BYTES = 1 << 20
-"""What a caller may send ahead of being read. Left to itself gRPC raises this on fast networks to many times
-as much, for every call: 300 calls with 4 MB each then took 300 MiB before a byte of them was asked for."""
 
 log = logging.getLogger(__name__)
 

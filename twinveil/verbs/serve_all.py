@@ -11,6 +11,7 @@ from rich.table import Table
 
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
+from twinveil.params import KEY_BITS, MIN_KEY_BITS
 from twinveil.start.config import variable
 from twinveil.start.local_cluster import LocalCluster, Options
 from twinveil.transport.identity import ROLES
@@ -24,7 +25,7 @@ SmallKey = Annotated[
     typer.Option(
         "--insecure-small-key",
         envvar=variable("insecure_small_key"),
-        help="Allow a key below 2048 bits, for tests only.",
+        help=f"Allow a key below {MIN_KEY_BITS} bits, for tests only.",
     ),
 ]
 """An option of every command that starts a local cluster."""
@@ -35,8 +36,13 @@ def serve_all(
         Path, typer.Option(help="For keys, models, certificates and logs; found again the next time.")
     ] = Path(".twinveil/local"),
     key_bits: Annotated[
-        int, typer.Option(envvar=variable("key_bits"), help="Length of the Paillier modulus of a new key.")
-    ] = 2048,
+        int | None,
+        typer.Option(
+            envvar=variable("key_bits"),
+            help=f"Length of the Paillier modulus of a new key, {KEY_BITS} by default. A key that is there "
+            "is kept.",
+        ),
+    ] = None,
     insecure_small_key: SmallKey = False,
 ) -> None:
     """All four roles as processes of this machine, over mutual TLS, until Ctrl-C."""
@@ -63,11 +69,12 @@ def watch(cluster: LocalCluster) -> NoReturn:
         time.sleep(CHECK_SECONDS)
 
 
-def cluster_options(key_bits: int, insecure_small_key: bool, record: Path | None = None) -> Options:
+def cluster_options(key_bits: int | None, insecure_small_key: bool, record: Path | None = None) -> Options:
     """What the roles of a local cluster are told beside their addresses."""
     common = ["--insecure-small-key"] if insecure_small_key else []
     clouds = [*common, f"--record={record.absolute()}"] if record else common
-    special = {"cloud_s1": clouds, "cloud_s2": [*clouds, f"--key-bits={key_bits}"]}
+    key = [] if key_bits is None else [f"--key-bits={key_bits}"]
+    special = {"cloud_s1": clouds, "cloud_s2": [*clouds, *key]}
     return {role: special.get(role, common) for role in ROLES}
 
 

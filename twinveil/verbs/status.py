@@ -37,7 +37,8 @@ class RoleStatus:
     key_fingerprint: str = ""
     models: tuple[str, ...] = ()
     running_queries: int = 0
-    prepared_queries: int = 0
+    ready_items: int = 0
+    arithmetic: str = ""
     uptime_seconds: float = 0.0
     memory_bytes: int = 0
     pid: int = 0
@@ -107,7 +108,8 @@ def ask(settings: CallerSettings, role: str) -> RoleStatus:
         key_fingerprint=reply.key_fingerprint.hex(),
         models=tuple(_named(entry) for entry in reply.models),
         running_queries=reply.running_queries,
-        prepared_queries=reply.prepared_queries,
+        ready_items=reply.ready_items,
+        arithmetic=reply.arithmetic,
         uptime_seconds=round(reply.uptime_seconds, 1),
         memory_bytes=reply.memory_bytes,
         pid=reply.pid,
@@ -136,4 +138,6 @@ def _facts(answer: RoleStatus) -> str:
         f"queries {answer.running_queries}",
         f"models {', '.join(answer.models) or '-'}",
     ]
+    if answer.arithmetic:
+        facts.append(f"arithmetic {answer.arithmetic}")
     return ", ".join(facts)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 
 from tests.networks import edge_images, random_image, random_model, small_icnn_model, tiny_models
-from tests.protocol.packed.clouds import Engine, Imported
+from tests.protocol.packed.clouds import Opened
 from tests.protocol.packed.default import default_plan
-from twinveil.crypto.secret_key import SecretKey
+from tests.protocol.packed.layers import linear
 from twinveil.errors import OutOfOrder
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.network import oracle
@@ -22,17 +22,15 @@ from twinveil.parallel import Workers
 from twinveil.protocol.packed.layout import ItemLayout
 from twinveil.protocol.packed.online import s2 as online_s2
 from twinveil.protocol.packed.plan import ItemPlan, joined
-from twinveil.protocol.windows import bilinear
 from twinveil.ring import modulo
 
 pytestmark = pytest.mark.slow
 
 
-def layers_agree(engine: Engine, images: npt.NDArray[np.uint8]) -> None:
+def layers_agree(clouds: Opened, images: npt.NDArray[np.uint8]) -> None:
     """The last query's shares put together are the oracle's sums, and its activations, of every layer."""
-    model, plan = engine.clouds.model, engine.plan
-    assert engine.pictures
-    s1, s2 = engine.pictures
+    model, plan = clouds.model, clouds.plan
+    s1, s2 = clouds.pictures_s1[-1], clouds.pictures_s2[-1]
     for place, image in enumerate(images):
         trace = oracle.trace(model, image)
         (circuits, own1), (_, u, own2) = s1._items[place], s2._items[place]
@@ -50,10 +48,9 @@ def layers_agree(engine: Engine, images: npt.NDArray[np.uint8]) -> None:
 
 
 def check(model: QuantisedModel, key_bits: int, images: npt.NDArray[np.uint8]) -> None:
-    engine = Engine(Imported(model, key_bits))
-    engine.make(len(images))
-    assert (engine.classify(images) == oracle.run_batch(model, images)).all()
-    layers_agree(engine, images)
+    clouds = Opened(model, key_bits)
+    assert (clouds.classify(images).values == oracle.run_batch(model, images)).all()
+    layers_agree(clouds, images)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -95,38 +92,26 @@ def test_sums_that_wrap_wrap_alike(side: str) -> None:
     for node in plan.linear_nodes:
         low = -(1 << (node.weight_bits - 1))
         weights[node.name] = np.full(plan.weight_shape(node), low if side == "lowest" else -low - 1)
-    engine = Engine(Imported(QuantisedModel(plan, weights, model.biases)))
-    engine.make(1)
-    engine.classify(np.stack(edge_images(plan)[1:2]))
-    assert engine.pictures
-    (circuits, own1), (_, u, own2) = (side._items[0] for side in engine.pictures)
+    clouds = Opened(QuantisedModel(plan, weights, model.biases))
+    clouds.classify(np.stack(edge_images(plan)[1:2]))
+    (s1,), (s2,) = clouds.pictures_s1, clouds.pictures_s2
+    ((circuits, own1),), ((_, u, own2),) = s1._items, s2._items
     r = {name: mask for half in circuits for name, mask in half.masks.items()}
-    x = {name: e + u[name] + r[name] for name, e in engine.pictures[0]._opened[0].items()}
-    for step in engine.plan.layout.steps:
+    x = {name: e + u[name] + r[name] for name, e in s1._opened[0].items()}
+    for step in clouds.plan.layout.steps:
         node, ring = step.node, step.node.accumulator_bits
         kernel, bias = (each[node.name].view(np.uint64) for each in (weights, model.biases))
-        want = bilinear(joined(step, x)[:, None], kernel, node, ring) + bias[:, None]
+        want = linear(joined(step, x), kernel, node) + bias[:, None]
         found = own1[node.name] + own2[node.name]
         assert (modulo(found, ring) == modulo(want, ring)).all(), node.name
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_the_label_alone(seed: int) -> None:
-    model = random_model(seed)
-    engine = Engine(Imported(model))
-    images = np.stack([random_image(model.plan, each) for each in range(3)])
-    engine.make(4)
-    assert (engine.classify(images, label_only=True) == oracle.classify_batch(model, images)).all()
-    assert (engine.classify(images[:1]) == oracle.run_batch(model, images[:1])).all()
 
 
 def test_on_workers() -> None:
     model = small_icnn_model(4, side=8)
     with Workers.processes(2) as workers:
-        engine = Engine(Imported(model, workers=workers))
-        engine.make(1)
+        clouds = Opened(model, workers_s1=workers, workers_s2=workers)
         images = np.stack([random_image(model.plan, 0)])
-        assert (engine.classify(images) == oracle.run_batch(model, images)).all()
+        assert (clouds.classify(images).values == oracle.run_batch(model, images)).all()
 
 
 # What is left online.
@@ -134,7 +119,7 @@ def test_on_workers() -> None:
 Counted = dict[str, int]
 
 
-def counting(patch: pytest.MonkeyPatch, engine: Engine) -> Callable[[], Counted]:
+def counting(patch: pytest.MonkeyPatch, clouds: Opened) -> Callable[[], Counted]:
     """Big-integer operations at both clouds by kind, decryptions, and extensions of transfers, so far."""
     calls: Counted = {"prepare": 0, "accept": 0}
 
@@ -147,10 +132,9 @@ def counting(patch: pytest.MonkeyPatch, engine: Engine) -> Callable[[], Counted]
 
     patch.setattr(ExtensionReceiver, "prepare", counted("prepare", ExtensionReceiver.prepare))
     patch.setattr(ExtensionSender, "accept", counted("accept", ExtensionSender.accept))
-    clouds = engine.clouds
 
     def found() -> Counted:
-        operations = (clouds.machine.tally + clouds.secret.tally + clouds.s1.tables.tally).as_dict()
+        operations = (clouds.machine.tally + clouds.secret.tally + clouds.of_s1.tables.tally).as_dict()
         return operations | calls | {"decryptions": clouds.secret.operations}
 
     return found
@@ -161,42 +145,43 @@ def test_online_there_is_no_power_no_ciphertext_and_no_extension(
     monkeypatch: pytest.MonkeyPatch, label_only: bool
 ) -> None:
     model = small_icnn_model(4)
-    engine = Engine(Imported(model))
-    found = counting(monkeypatch, engine)
+    clouds = Opened(model)
+    found = counting(monkeypatch, clouds)
     before = found()
-    engine.make(2)
+    clouds.make_items(2)
     ahead = found()
     assert all(ahead[kind] > before.get(kind, 0) for kind in ahead)
-    engine.classify(np.stack([random_image(model.plan, each) for each in range(2)]), label_only)
+    clouds.classify(np.stack([random_image(model.plan, each) for each in range(2)]), label_only=label_only)
     assert found() == ahead
 
 
 def test_broken_with_a_decryption_online(monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_model(2)
-    engine = Engine(Imported(model))
-    found = counting(monkeypatch, engine)
-    engine.make(1)
+    clouds = Opened(model)
+    found = counting(monkeypatch, clouds)
+    clouds.make_items(1)
     ahead, answer = found(), online_s2.PicturesS2.answer
 
     def decrypting(self: online_s2.PicturesS2, labels: bytes) -> bytes:
-        secret: SecretKey = engine.clouds.secret
-        secret.decrypt([secret.public_key.raw(1)])
+        clouds.secret.decrypt([clouds.public.raw(1)])
         return answer(self, labels)
 
     monkeypatch.setattr(online_s2.PicturesS2, "answer", decrypting)
-    engine.classify(np.stack([random_image(model.plan, 0)]))
+    clouds.classify(np.stack([random_image(model.plan, 0)]))
     assert found() != ahead
 
 
 def test_messages_are_one_round_trip_a_stage_whatever_the_pictures() -> None:
     model = small_icnn_model(4)
-    engine = Engine(Imported(model))
-    engine.make(4)
+    clouds = Opened(model)
     images = np.stack([random_image(model.plan, each) for each in range(3)])
-    engine.classify(images[:1])
-    one = engine.peer.by_label["online"].messages
-    engine.classify(images)
-    assert engine.peer.by_label["online"].messages == 2 * one == 4 * len(engine.plan.stages)
+    counted = []
+    for pictures in (images[:1], images):
+        clouds.make_items(len(pictures))
+        clouds.messages.clear()
+        clouds.classify(pictures)
+        counted.append(len(clouds.messages))
+    assert counted == [2 * len(clouds.plan.stages)] * 2
 
 
 def test_the_default_network_by_its_layout() -> None:
@@ -211,11 +196,9 @@ def test_the_default_network_by_its_layout() -> None:
 
 def test_turns_come_in_order_and_once() -> None:
     model = random_model(2)
-    engine = Engine(Imported(model))
-    engine.make(1)
-    engine.classify(np.stack([random_image(model.plan, 0)]))
-    assert engine.pictures
-    s1, s2 = engine.pictures
+    clouds = Opened(model)
+    clouds.classify(np.stack([random_image(model.plan, 0)]))
+    (s1,), (s2,) = clouds.pictures_s1, clouds.pictures_s2
     with pytest.raises(OutOfOrder):
         s1.answer(b"")
     with pytest.raises(OutOfOrder):

@@ -10,9 +10,9 @@ import pytest
 from gmpy2 import mpz
 from hypothesis import given, settings
 
-from tests.crypto.crypto_keys import secret_key
+from tests.crypto.crypto_keys import secret_key, toy
 from tests.networks import random_model, small_icnn_model, tiny_models
-from tests.protocol.packed.clouds import Imported
+from tests.protocol.packed.clouds import Opened
 from tests.protocol.packed.default import default_plan
 from tests.protocol.packed.test_layout import wide
 from twinveil.crypto import nonces
@@ -25,8 +25,8 @@ from twinveil.halves.ring import (
     kernel_segments,
     picture_bytes,
     read_model_half,
-    read_picture_half,
-    share_picture,
+    read_picture_halves,
+    share_pictures,
 )
 from twinveil.network.plan import Plan, QuantisedModel
 from twinveil.params import PACKED_SIGMA
@@ -39,18 +39,18 @@ from twinveil.rounds.observer import Blind, Masking
 KEY = 512
 
 
-def check(clouds: Imported) -> None:
+def check(clouds: Opened) -> None:
     """Both clouds' shares are the owner's model, and E(K2) is S2's share in its layout."""
     assert wrong_layers(clouds) == []
 
 
-def wrong_layers(clouds: Imported) -> list[str]:
-    model, layout, wrong = clouds.model, clouds.layout.item, []
+def wrong_layers(clouds: Opened) -> list[str]:
+    model, layout, wrong = clouds.model, clouds.plan.layout, []
     for node in model.plan.linear_nodes:
         name, ring = node.name, node.accumulator_bits
         for shares, want in (
-            ((clouds.s1.kernels, clouds.s2.kernels), model.weights),
-            ((clouds.s1.biases, clouds.s2.biases), model.biases),
+            ((clouds.of_s1.kernels, clouds.of_s2.kernels), model.weights),
+            ((clouds.of_s1.biases, clouds.of_s2.biases), model.biases),
         ):
             joined = modulo(shares[0][name] + shares[1][name], ring)
             if (joined != modulo(want[name].view(np.uint64), ring)).any():
@@ -59,33 +59,33 @@ def wrong_layers(clouds: Imported) -> list[str]:
         plaintexts = []
         for chunk in range(layer.kernel.chunks):
             plaintexts += pack_slots(
-                placed(clouds.s2.kernels[name], layer.kernel.weights(chunk), ring), layer.slots.bits
+                placed(clouds.of_s2.kernels[name], layer.kernel.weights(chunk), ring), layer.slots.bits
             )
-        if clouds.secret.decrypt(clouds.s1.encrypted[name]) != plaintexts:
+        if clouds.secret.decrypt(clouds.of_s1.encrypted[name]) != plaintexts:
             wrong.append(f"E(K2) of {name}")
     return wrong
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_random_network(seed: int) -> None:
-    check(Imported(random_model(seed), (320, 512, 768, 512)[seed]))
+    check(Opened(random_model(seed), (320, 512, 768, 512)[seed]))
 
 
 def test_a_narrow_icnn() -> None:
-    check(Imported(small_icnn_model(3)))
+    check(Opened(small_icnn_model(3)))
 
 
 @given(tiny_models())
 @settings(max_examples=8, deadline=None)
 def test_any_network(model: QuantisedModel) -> None:
-    check(Imported(model, 400))
+    check(Opened(model, 400))
 
 
 @pytest.mark.parametrize("value", [-128, 127, 0, -1])
 def test_extreme_weights(value: int) -> None:
     model = small_icnn_model(1)
     weights = {name: np.full_like(each, value) for name, each in model.weights.items()}
-    check(Imported(QuantisedModel(model.plan, weights, model.biases)))
+    check(Opened(QuantisedModel(model.plan, weights, model.biases)))
 
 
 # A bad owner: whatever it sends, both clouds hold some K modulo 2^L, nothing is raised, and it is the K that
@@ -100,7 +100,7 @@ def crafted(plan: Plan, made: Callable[[int, mpz], tuple[mpz, mpz]]) -> tuple[by
         for pair in [made(index, n) for index in range(segment.plaintexts)]:
             for side in (0, 1):
                 halves[side] += encode([pair[side]], width)
-    empty = blind_model(_zero(plan), KEY, n)
+    empty = blind_model(_zero(plan), toy(KEY), n)
     tail = len(empty[0]) - len(halves[0])
     return halves[0] + bytes(tail), halves[1] + bytes(tail)
 
@@ -130,9 +130,9 @@ CRAFTED: dict[str, Callable[[int, mpz], tuple[mpz, mpz]]] = {
 @pytest.mark.parametrize("what", CRAFTED)
 def test_any_halves_give_some_model(what: str) -> None:
     model = random_model(5)
-    clouds = Imported(model, KEY, crafted(model.plan, CRAFTED[what]))
+    clouds = Opened(model, KEY, halves=crafted(model.plan, CRAFTED[what]))
     for node in model.plan.linear_nodes:
-        for shares in (clouds.s1.kernels, clouds.s2.kernels):
+        for shares in (clouds.of_s1.kernels, clouds.of_s2.kernels):
             assert shares[node.name].shape == model.plan.weight_shape(node)
             assert not (shares[node.name] >> np.uint64(node.accumulator_bits)).any()
 
@@ -145,10 +145,10 @@ def test_zero_as_a_half_is_total_behind_the_check_too(monkeypatch: pytest.Monkey
         halves = crafted(model.plan, lambda index, n, bad=bad: (bad, bad or n - 1))
         with monkeypatch.context() as patch:
             patch.setattr("twinveil.halves.ring.decode", lambda data, segment, n: _lenient(data, n))
-            Imported(model, KEY, halves)
+            Opened(model, KEY, halves=halves)
         if not bad:
             with pytest.raises(InvalidMessage, match="out of range"):
-                Imported(model, KEY, halves)
+                Opened(model, KEY, halves=halves)
 
 
 def _lenient(data: bytes, n: mpz) -> list[mpz]:
@@ -159,7 +159,9 @@ def _lenient(data: bytes, n: mpz) -> list[mpz]:
 def test_blinded_plaintexts_are_the_owners() -> None:
     """P keeps a spare bit above each weight and a guard above all: A M^-1 = P mod N."""
     model, n = random_model(2), secret_key(KEY).public_key.n
-    mine, theirs = (read_model_half(model.plan, KEY, n, half) for half in blind_model(model, KEY, n))
+    mine, theirs = (
+        read_model_half(model.plan, toy(KEY), n, half) for half in blind_model(model, toy(KEY), n)
+    )
     for node in model.plan.linear_nodes:
         segment = kernel_segments(model.plan, KEY)[node.name]
         values = offset_binary(model.weights[node.name], node.weight_bits)
@@ -172,20 +174,21 @@ def test_blinded_plaintexts_are_the_owners() -> None:
 @pytest.mark.parametrize("cut", [1, -1])
 def test_halves_of_another_size_are_refused(cut: int) -> None:
     model, n = random_model(2), secret_key(KEY).public_key.n
-    half = blind_model(model, KEY, n)[0]
+    half = blind_model(model, toy(KEY), n)[0]
     with pytest.raises(InvalidMessage, match="half a model of this plan has"):
-        read_model_half(model.plan, KEY, n, half[:-1] if cut < 0 else half + b"0")
+        read_model_half(model.plan, toy(KEY), n, half[:-1] if cut < 0 else half + b"0")
 
 
 def test_a_picture_is_two_xor_shares_of_exactly_its_bits() -> None:
     plan = random_model(3, image_bits=5).plan
     image = np.random.default_rng(0).integers(0, 32, plan.image_shape, np.uint8)
-    first, second = share_picture(image, plan)
+    first, second = share_pictures(image[None], plan)
     assert len(first) == len(second) == picture_bytes(plan) == -(-image.size * 5 // 8)
-    assert (read_picture_half(plan, first) ^ read_picture_half(plan, second) == image).all()
-    assert first != share_picture(image, plan)[0]
-    with pytest.raises(InvalidMessage, match="half a picture"):
-        read_picture_half(plan, first + b"0")
+    (mine,), (theirs,) = (read_picture_halves(plan, 1, half) for half in (first, second))
+    assert (mine ^ theirs == image).all()
+    assert first != share_pictures(image[None], plan)[0]
+    with pytest.raises(InvalidMessage, match="1 half pictures have"):
+        read_picture_halves(plan, 1, first + b"0")
 
 
 # What hides a plaintext, and what keeps values apart.
@@ -219,10 +222,10 @@ def narrow(patch: pytest.MonkeyPatch) -> set[str]:
 
     patch.setattr(masking, "draw", drawing)
     patch.setattr(nonces, "secrets", Random)
-    clouds, found = Imported(small_icnn_model(3), KEY, observer=seen), set()
+    clouds, found = Opened(small_icnn_model(3), KEY, observer=lambda role: seen), set()
     widths = []
     for node in clouds.model.plan.linear_nodes:
-        segment = clouds.layout.segments[node.name]
+        segment = clouds.layouts.packed.segments[node.name]
         widths += [segment.packed_bits] * segment.plaintexts
     for mask, (z, bits), packed in zip(drawn, seen.plaintexts, widths, strict=True):
         if not 1 << packed <= z - mask < 2 << packed:
@@ -251,7 +254,7 @@ def test_broken_with_short_nonces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_broken_without_a_spare_bit_above_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twinveil.halves.ring.SPARE_BITS", 0)
-    assert wrong_layers(Imported(small_icnn_model(3)))
+    assert wrong_layers(Opened(small_icnn_model(3)))
 
 
 # Bytes of an import, by the layout alone.
@@ -281,12 +284,12 @@ def test_wide_layers_take_at_most_30_bytes_a_weight_each_way(
 
 
 def test_the_formula_of_bytes_is_what_is_sent() -> None:
-    clouds = Imported(small_icnn_model(3))
+    clouds = Opened(small_icnn_model(3))
     sent, received = bytes_a_weight(clouds.model.plan, KEY)
     weights = sum(each.size for each in clouds.model.weights.values())
-    total = clouds.peer.total()
-    assert 0 <= total.sent - sent * weights < 400
-    assert 0 <= total.received - received * weights < 200 + 128 * 32
+    asked, answered = (sum(message.ByteSize() for message in clouds.messages[side::2]) for side in (0, 1))
+    assert 0 <= asked - sent * weights < 400
+    assert 0 <= answered - received * weights < 200 + 128 * 32
 
 
 def test_a_million_weights_have_a_layout() -> None:

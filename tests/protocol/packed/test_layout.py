@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 
 from tests.networks import random_model, small_icnn_model, tiny_plans
+from tests.protocol.packed.layers import linear
 from twinveil.crypto.slots import Slots
 from twinveil.errors import BadPlan
 from twinveil.network.plan import Conv, Dense, Plan, Relu
 from twinveil.protocol.packed.geometry import Index
 from twinveil.protocol.packed.layout import ItemLayout, LayerLayout
 from twinveil.protocol.windows import windows
-from twinveil.ring import Words, modulo
+from twinveil.ring import Words
 
 KEYS = (320, 512, 768)
 
@@ -79,7 +80,7 @@ def check_plan(plan: Plan, key_bits: int, seed: int, largest: bool) -> None:
         assert layer.slots.mask_bits(layout.margin) <= key_bits - 2
         kernel = values(plan.weight_shape(layer.node), layer.ring, source, largest)
         x = values(plan.shapes[layer.node.source], layer.ring, source, largest)
-        want = modulo(kernel.reshape(len(kernel), -1) @ windows(x[:, None], layer.node), layer.ring)
+        want = linear(x, kernel, layer.node)
         assert (layer.geometry.columns > 0).sum() == (windows(np.ones_like(x[:, None]), layer.node)).sum()
         check(layer, kernel_sums(layer, kernel, x), layer.kernel.outputs, want)
         check(layer, input_sums(layer, kernel, x), layer.inputs.outputs, want)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.networks import tiny_plans
+from tests.protocol.packed.layers import linear
 from twinveil.network.plan import Conv, Dense, Linear, Plan
 from twinveil.protocol.packed.linear import OwnWeights, exact_at_once
-from twinveil.protocol.windows import bilinear
 from twinveil.ring import Words
 
 
@@ -19,9 +19,7 @@ def dense(ring: int) -> Dense:
 
 
 def agrees(node: Linear, weights: Words, x: Words) -> bool:
-    """Against products of machine integers, which wrap exactly."""
-    want = bilinear(x[:, None], weights, node, node.accumulator_bits)
-    return bool((OwnWeights(node, weights).sums(x) == want).all())
+    return bool((OwnWeights(node, weights).sums(x) == linear(x, weights, node)).all())
 
 
 @given(tiny_plans(), st.integers(0, 1 << 32))

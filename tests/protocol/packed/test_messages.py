@@ -9,7 +9,7 @@ import pytest
 
 from tests.crypto.crypto_keys import secret_key
 from tests.networks import random_image, small_icnn_model
-from tests.protocol.packed.clouds import Engine, Imported
+from tests.protocol.packed.clouds import Meddle, Opened
 from twinveil.errors import InvalidCiphertext, InvalidMessage, OutOfOrder
 from twinveil.network.plan import QuantisedModel
 from twinveil.rpc import rounds_pb2 as pb
@@ -24,9 +24,9 @@ def model() -> QuantisedModel:
     return small_icnn_model(2, side=8)
 
 
-@pytest.fixture(scope="module")
-def clouds(model: QuantisedModel) -> Imported:
-    return Imported(model)
+@pytest.fixture
+def clouds(model: QuantisedModel) -> Opened:
+    return Opened(model)
 
 
 def longer(field: str) -> Change:
@@ -89,7 +89,7 @@ def cases(changes: dict[str, dict[str, Change]]) -> list[Any]:
     ]
 
 
-def meddling(name: str, change: Change, n: int) -> Callable[[pb.Round], pb.Round]:
+def meddling(name: str, change: Change, n: int) -> Meddle:
     """Changes every message of that name on its way."""
 
     def meddle(message: pb.Round) -> pb.Round:
@@ -100,28 +100,20 @@ def meddling(name: str, change: Change, n: int) -> Callable[[pb.Round], pb.Round
     return meddle
 
 
-def over(ask: Callable[[pb.Round], pb.Round], *how: Any) -> Callable[[pb.Round], pb.Round]:
-    meddle = meddling(*how)
-    return lambda message: meddle(ask(meddle(message)))
-
-
 @pytest.mark.parametrize(("name", "change"), cases(AHEAD))
-def test_of_an_item(clouds: Imported, name: str, change: Change) -> None:
-    engine, secret = Engine(clouds), clouds.secret
-    engine.maker._ask = over(engine.peer.ask, name, change, int(secret.public_key.n))
-    before = secret.operations
+def test_of_an_item(clouds: Opened, name: str, change: Change) -> None:
+    clouds.meddle = meddling(name, change, int(clouds.public.n))
+    before = clouds.secret.operations
     with pytest.raises(REFUSED):
-        engine.make()
-    assert name == "item_words" or secret.operations == before
+        clouds.make_items(1)
+    assert name == "item_words" or clouds.secret.operations == before
 
 
 @pytest.mark.parametrize(("name", "change"), cases(ONLINE))
-def test_of_a_picture(model: QuantisedModel, clouds: Imported, name: str, change: Change) -> None:
-    engine = Engine(clouds)
-    engine.make()
-    engine.peer.ask = over(engine.peer.ask, name, change, 0)  # type: ignore[method-assign]
+def test_of_a_picture(model: QuantisedModel, clouds: Opened, name: str, change: Change) -> None:
+    clouds.meddle = meddling(name, change, 0)
     with pytest.raises(InvalidMessage):
-        engine.classify(random_image(model.plan, 0)[None])
+        clouds.classify(random_image(model.plan, 0)[None])
 
 
 @pytest.mark.parametrize(("name", "change"), cases(IMPORT))
@@ -129,25 +121,22 @@ def test_of_an_import(model: QuantisedModel, name: str, change: Change) -> None:
     secret = secret_key(320)
     before = secret.operations
     with pytest.raises(REFUSED):
-        Imported(model, 320, meddle=meddling(name, change, int(secret.public_key.n)))
+        Opened(model, 320, meddle=meddling(name, change, int(secret.public_key.n)))
     assert name == "shared_kernel" or secret.operations == before
 
 
-def test_base_transfers_are_done_once(clouds: Imported) -> None:
-    engine = Engine(clouds)
-    engine.make()
-    engine.maker._base_ot_reply = bytes(32 * 128)
+def test_base_transfers_are_done_once(clouds: Opened) -> None:
+    clouds.make_items(1)
+    again = lambda body, n: setattr(body, "base_ot_reply", bytes(32 * 128))  # noqa: E731
+    clouds.meddle = meddling("make_item", again, 0)
     with pytest.raises(OutOfOrder, match="with the first item"):
-        engine.make()
+        clouds.make_items(1)
 
 
-def test_a_turn_that_was_wrong_is_the_last(model: QuantisedModel, clouds: Imported) -> None:
+def test_a_turn_that_was_wrong_is_the_last(model: QuantisedModel, clouds: Opened) -> None:
     """At both clouds, whatever their conversation does: no stage is skipped."""
-    engine = Engine(clouds)
-    engine.make()
-    engine.classify(random_image(model.plan, 0)[None])
-    assert engine.pictures
-    for pictures in engine.pictures:
+    clouds.classify(random_image(model.plan, 0)[None])
+    for pictures in (*clouds.pictures_s1, *clouds.pictures_s2):
         pictures._next = 0
         for wrong, error in ((b"short", InvalidMessage), (b"", OutOfOrder)):
             with pytest.raises(error):

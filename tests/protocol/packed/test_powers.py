@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from gmpy2 import mpz
 
 from tests.crypto.crypto_keys import secret_key
 from tests.networks import random_model, small_icnn_model
-from tests.protocol.packed.test_layout import KEYS, check, values
+from tests.protocol.packed.layers import linear
+from tests.protocol.packed.test_layout import KEYS, check, values, wide
 from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.slots import pack
 from twinveil.crypto.tally import Tally
@@ -16,8 +19,7 @@ from twinveil.network.plan import Plan
 from twinveil.parallel import INLINE, Workers
 from twinveil.protocol.packed.geometry import placed
 from twinveil.protocol.packed.layout import ItemLayout, LayerLayout
-from twinveil.protocol.packed.powers import KernelTables, Machine, input_sums, table_bytes, table_group
-from twinveil.protocol.windows import windows
+from twinveil.protocol.packed.powers import KernelTables, Machine, input_sums, table_group, tables_bytes
 from twinveil.ring import Words, modulo
 
 
@@ -50,18 +52,15 @@ def both_sums_agree(plan: Plan, key_bits: int, largest: bool, workers: Workers =
         u = inputs[layer.node.name]
         plaintexts += pack(placed(u, layer.inputs.inputs, layer.ring), layer.slots.bits)
     assert len(plaintexts) == layout.encryptions
-    from_inputs = input_sums(
-        layers, [shares[layer.node.name] for layer in layers], encrypted(key_bits, plaintexts), machine
-    )
+    bases = machine.modulus.residues(encrypted(key_bits, plaintexts))
+    from_inputs = input_sums(layers, [shares[layer.node.name] for layer in layers], bases, machine)
     for layer, sums in zip(layers, from_inputs, strict=True):
         name = layer.node.name
         x = modulo(inputs[name], layer.ring)
-        want = modulo(
-            shares[name].reshape(layer.geometry.channels, -1) @ windows(x[:, None], layer.node), layer.ring
-        )
-        check(layer, [int(p) for p in key.decrypt(sums)], layer.inputs.outputs, want)
+        want = linear(x, shares[name], layer.node)
+        check(layer, [int(p) for p in key.decrypt(sums.to_ints())], layer.inputs.outputs, want)
         made = tables.sums(layer, inputs[name], machine)
-        check(layer, [int(p) for p in key.decrypt(made)], layer.kernel.outputs, want)
+        check(layer, [int(p) for p in key.decrypt(made.to_ints())], layer.kernel.outputs, want)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -69,22 +68,21 @@ def test_sums_of_a_random_network(seed: int) -> None:
     both_sums_agree(random_model(seed).plan, KEYS[seed], largest=seed == 1)
 
 
-def test_sums_of_a_narrow_icnn_on_workers() -> None:
-    with Workers.processes(2) as workers:
+@pytest.mark.parametrize("kind", [Workers.threads, Workers.processes])
+def test_sums_of_a_narrow_icnn_on_workers(kind: Callable[[int], Workers]) -> None:
+    with kind(2) as workers:
         both_sums_agree(small_icnn_model(2, side=8).plan, 512, False, workers)
 
 
 def test_tables_stay_within_their_budget() -> None:
     layout = ItemLayout(small_icnn_model(2).plan, 2048)
-    groups = [table_group(layout, table_bytes(layout, group)) for group in (8, 5, 2)]
+    groups = [table_group(layout, tables_bytes(layout, group)) for group in (8, 5, 2)]
     assert groups == [8, 5, 2]
     assert table_group(layout, 1) == 1
-    assert table_bytes(layout, 8) > 4 * table_bytes(layout, 4)
+    assert tables_bytes(layout, 8) > 4 * tables_bytes(layout, 4)
 
 
 def test_a_million_weights_have_tables_within_the_default_budget() -> None:
-    from tests.protocol.packed.test_layout import wide
-
     layout = ItemLayout(wide(330, 8, 3), 2048)
     assert sum(int(np.prod(layout.plan.weight_shape(n))) for n in layout.plan.linear_nodes) > 1_000_000
     assert 1 < table_group(layout, 256 << 20) < 8

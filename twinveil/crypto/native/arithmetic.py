@@ -7,7 +7,7 @@ affair.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -62,8 +62,8 @@ class Arithmetic(Protocol):
     def multiply_normal(self, a: Rows, b: Rows) -> Rows:
         """The same for normal forms."""
 
-    def table(self, forms: Rows) -> Rows:
-        """Normal forms as `gather` and `buckets` read them."""
+    def table(self, parts: Iterable[Rows], count: int) -> Rows:
+        """`count` normal forms, part by part, as `gather` and `buckets` read them."""
 
     def gather(self, table: Rows, index: NDArray[np.uint32]) -> Rows:
         """For every column l of index (steps, count) the product over t of table[index[t, l]].

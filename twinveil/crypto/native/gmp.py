@@ -115,8 +115,8 @@ class Gmp:
             forms[at] = u, (k1 + k2 + quotient * inverse) % n, inverse
         return forms
 
-    def table(self, forms: Rows) -> Rows:
-        return forms[:, :2]
+    def table(self, parts: Iterable[Rows], count: int) -> Rows:
+        return np.concatenate([forms[:, :2] for forms in parts])
 
     def gather(self, table: Rows, index: NDArray[np.uint32]) -> Rows:
         modulus = self._modulus
@@ -135,9 +135,9 @@ class Gmp:
     def buckets(self, factors: Rows, digits: NDArray[np.uint8], size: int) -> Rows:
         modulus = self._modulus
         us, ks = factors[:, 0].tolist(), factors[:, 1].tolist()
-        # Buckets begin with a number of full length, so that the first factor in one costs what others cost.
-        start = (self.n + 1) // 2
-        excess = gmpy2.invert(gmpy2.powmod(start, size * (size - 1) // 2, modulus), modulus)
+        # Buckets begin at 1 - n, as long as any other: the first factor in one costs what others cost.
+        start = modulus - self.n + 1
+        excess = 1 + size * (size - 1) // 2 * self.n
         results = []
         for column in digits.T.tolist():
             buckets = [start] * size

@@ -7,7 +7,7 @@ only `load` and `store` know integers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import NamedTuple, Self
@@ -144,13 +144,14 @@ class Lanes:
     def multiply_normal(self, a: Rows, b: Rows) -> Rows:
         return self._product("multiply_normal", 3, a, b)
 
-    def table(self, forms: Rows) -> Rows:
-        parts = forms[:, : 2 * self._pitch]
-        words = LINE_BYTES // self._type.itemsize
-        raw = np.empty(parts.size + words, self._type)
+    def table(self, parts: Iterable[Rows], count: int) -> Rows:
+        size, words = count * 2 * self._pitch, LINE_BYTES // self._type.itemsize
+        raw = np.empty(size + words, self._type)
         skip = -raw.ctypes.data % LINE_BYTES // self._type.itemsize
-        table = raw[skip : skip + parts.size].reshape(parts.shape)
-        table[:] = parts
+        table, start = raw[skip : skip + size].reshape(count, -1), 0
+        for forms in parts:
+            table[start : start + len(forms)] = forms[:, : 2 * self._pitch]
+            start += len(forms)
         return table
 
     def gather(self, table: Rows, index: NDArray[np.uint32]) -> Rows:

@@ -1,17 +1,11 @@
 """Which arithmetic this process computes with: chosen once, from TWINVEIL_NATIVE and the processor.
 
-auto        the fastest that is there (default)
-required    the same, and an error where that is gmpy2: for machines that are meant to be fast
-off         gmpy2
-ifma, avx2  that one, or an error
-
 A native level is used only after a self-test in this process, against Python's own integers.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from functools import cache
 
 from gmpy2 import mpz
@@ -21,11 +15,11 @@ from twinveil.crypto.native.gmp import Gmp
 from twinveil.crypto.native.lanes import BUILT, LAYOUTS, Lanes
 from twinveil.crypto.native.self_test import right
 from twinveil.errors import BadConfiguration
+from twinveil.native import AUTO, AVX2, IFMA, OFF, REQUIRED, VARIABLE, asked
 
 log = logging.getLogger(__name__)
 
-VARIABLE = "TWINVEIL_NATIVE"
-IFMA, AVX2, GMPY2 = "ifma", "avx2", "gmpy2"
+GMPY2 = "gmpy2"
 NATIVE = (IFMA, AVX2)
 """Fastest first."""
 SELF_TEST_BITS = {IFMA: (1024,), AVX2: (1024, 3600)}
@@ -35,18 +29,16 @@ SELF_TEST_BITS = {IFMA: (1024,), AVX2: (1024, 3600)}
 @cache
 def level() -> str:
     """IFMA, AVX2 or GMPY2; BadConfiguration if TWINVEIL_NATIVE asks for what is not to be had."""
-    asked = os.environ.get(VARIABLE, "auto")
-    if asked not in ("auto", "required", "off", *NATIVE):
-        raise BadConfiguration(f"{VARIABLE} is {asked!r}, and must be auto, required, off, ifma or avx2")
-    if asked == "off":
+    wish = asked()
+    if wish == OFF:
         return GMPY2
     for name in available():
-        if asked in ("auto", "required", name):
+        if wish in (AUTO, REQUIRED, name):
             if all(right(arithmetic((mpz(1) << bits) - 105, name)) for bits in SELF_TEST_BITS[name]):
                 return name
             log.warning("native arithmetic (%s) fails its self-test and is not used", name)
-    if asked != "auto":
-        raise BadConfiguration(f"{VARIABLE} is {asked!r}, but {why_not()}")
+    if wish != AUTO:
+        raise BadConfiguration(f"{VARIABLE} is {wish!r}, but {why_not()}")
     return GMPY2
 
 
@@ -55,7 +47,7 @@ def describe() -> str:
     name = level()
     if name != GMPY2:
         return name
-    return f"{name} ({VARIABLE} is off)" if os.environ.get(VARIABLE) == "off" else f"{name} ({why_not()})"
+    return f"{name} ({VARIABLE} is off)" if asked() == OFF else f"{name} ({why_not()})"
 
 
 def why_not() -> str:

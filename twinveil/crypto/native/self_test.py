@@ -34,7 +34,7 @@ def right(arithmetic: Arithmetic) -> bool:
     a, b = load(units), load(others)
     forms = arithmetic.normal(a)
     squares = arithmetic.multiply_normal(forms, forms)
-    table = arithmetic.table(np.concatenate([squares, forms]))
+    table = arithmetic.table([squares, forms], 2 * len(units))
     entries = [u * u for u in units] + units
     index = np.arange(60, dtype=np.uint32).reshape(5, 12) * 5 % len(entries)
     digits = (np.arange(len(entries) * 9) * 11 % 16).astype(np.uint8).reshape(len(entries), 9)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import get_args
+from typing import TypeVar, get_args
 
 from gmpy2 import mpz
 
-from twinveil.errors import BadPlan
+from twinveil.errors import BadInput, BadPlan
 from twinveil.network.plan import Plan
 from twinveil.params import PACKED_SIGMA, Engine, Params
 from twinveil.protocol.packed.model.layout import ModelLayout
 from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.rounds.observer import Topic
+
+Part = TypeVar("Part")
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
@@ -51,6 +53,13 @@ class Layouts:
     def digest(self) -> bytes:
         """SHA-256 over the engines and the layout of each."""
         return _digest(self.plan, self.params, self.engines)
+
+
+def present(part: Part | None, engine: str) -> Part:
+    """What a cloud keeps of a model for an engine. Raises BadInput if it was not outsourced for it."""
+    if part is None:
+        raise BadInput(f"this model was not outsourced for the engine {engine}")
+    return part
 
 
 @lru_cache(64)

@@ -6,10 +6,10 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from twinveil.halves.model import Halves
-from twinveil.protocol.model.layout import Layouts
-from twinveil.protocol.packed.model import s1 as packed
+from twinveil.protocol.model.layout import Layouts, present
+from twinveil.protocol.packed.model import s1 as of_packed
 from twinveil.protocol.packed.powers import Machine
-from twinveil.protocol.textbook.model import s1 as textbook
+from twinveil.protocol.textbook.model import s1 as of_textbook
 from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rounds.peer import Ask
 from twinveil.rpc.types_pb2 import Progress
@@ -19,8 +19,18 @@ from twinveil.rpc.types_pb2 import Progress
 class ModelS1:
     """What S1 keeps of a model, for each of its engines."""
 
-    packed: packed.ModelS1 | None = None
-    textbook: textbook.ModelS1 | None = None
+    packed: of_packed.ModelS1 | None = None
+    textbook: of_textbook.ModelS1 | None = None
+
+    @property
+    def for_packed(self) -> of_packed.ModelS1:
+        """Raises BadInput if it was not outsourced for this engine."""
+        return present(self.packed, "packed")
+
+    @property
+    def for_textbook(self) -> of_textbook.ModelS1:
+        """The same."""
+        return present(self.textbook, "textbook")
 
 
 def import_model(
@@ -37,13 +47,21 @@ def import_model(
     binding: of what the owner said of it (cloud/requests.py). halves: S1's, checked.
     """
     observer.about(layouts.topic(machine.key.n))
-    of_packed = of_textbook = None
+    packed = textbook = None
     if halves.packed is not None:
-        of_packed = yield from packed.import_model(
+        packed = yield from of_packed.import_model(
             ask, import_id, binding, layouts.packed, halves.packed, machine, observer
         )
     if halves.textbook is not None:
-        of_textbook = yield from textbook.import_model(
-            ask, import_id, binding, layouts.textbook, halves.textbook, machine.key, machine.workers, observer
+        textbook = yield from of_textbook.import_model(
+            ask,
+            import_id,
+            binding,
+            layouts.textbook,
+            halves.textbook,
+            machine.key,
+            machine.workers,
+            machine.tally,
+            observer,
         )
-    return ModelS1(of_packed, of_textbook)
+    return ModelS1(packed, textbook)

@@ -9,9 +9,9 @@ from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import PeerMismatch
 from twinveil.halves.model import Halves
 from twinveil.parallel import Workers
-from twinveil.protocol.model.layout import Layouts
-from twinveil.protocol.packed.model import s2 as packed
-from twinveil.protocol.textbook.model import s2 as textbook
+from twinveil.protocol.model.layout import Layouts, present
+from twinveil.protocol.packed.model import s2 as of_packed
+from twinveil.protocol.textbook.model import s2 as of_textbook
 from twinveil.rounds.observer import NOBODY, Observer
 from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
@@ -22,7 +22,12 @@ class ModelS2:
     """What S2 keeps of a model: shares for `packed`, nothing for `textbook`."""
 
     layouts: Layouts
-    packed: packed.ModelS2 | None = None
+    packed: of_packed.ModelS2 | None = None
+
+    @property
+    def for_packed(self) -> of_packed.ModelS2:
+        """Raises BadInput if it was not outsourced for this engine."""
+        return present(self.packed, "packed")
 
 
 def import_model(
@@ -40,11 +45,11 @@ def import_model(
     observer.about(layouts.topic(key.public_key.n))
     model, request = None, pb.Round(open_import=opening)
     if halves.packed is not None:
-        model, request = yield from packed.import_model(
+        model, request = yield from of_packed.import_model(
             _next(request, opening), layouts.packed, halves.packed, key, workers, observer
         )
     if halves.textbook is not None:
-        request = yield from textbook.import_model(
+        request = yield from of_textbook.import_model(
             _next(request, opening), layouts.textbook, halves.textbook, key, workers, observer
         )
     expect(request, "commit")

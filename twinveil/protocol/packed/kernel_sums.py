@@ -16,9 +16,11 @@ import numpy as np
 from twinveil.crypto.slots import Slots
 from twinveil.protocol.packed.geometry import Geometry, Index
 
-DECRYPTION = 1900
-"""What a ciphertext of sums costs both clouds, its nonce and its decryption, in half multiplications: 4.7 ms
-against 2.5 us at 2048 bits. A constant, so that both clouds choose the same tiles."""
+DECRYPTION = 1700
+"""What a ciphertext of sums costs both clouds, its nonce and its decryption, in half multiplications. One for
+all keys and levels of arithmetic, so that both clouds choose the same tiles: measured, it is 1000 (IFMA, 2048
+bits), 1500 (IFMA, 3072), 1600 (gmpy2, 2048) and 2800 (gmpy2, 3072), and this is the geometric mean of the
+extremes. The default network's tiles are the same from 1000 to 2300."""
 BASE = 20
 """What a base costs, in the same unit: bytes of an import and S1's memory, for the life of the model."""
 WIDE = 64

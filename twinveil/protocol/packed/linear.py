@@ -44,10 +44,10 @@ class OwnWeights:
 
     def sums(self, x: Words) -> Words:
         """conv(x, K) modulo 2^ring: (channels, height, width) -> (out, positions)."""
-        columns = signed(windows(x[:, np.newaxis], self.node), self.ring)
+        values = signed(x[:, np.newaxis], self.ring)
         if self._high is None:
-            return _reduced(self._low @ columns.astype(np.float64), self.ring)
-        below, above = _halves(columns)
+            return _reduced(self._low @ windows(values.astype(np.float64), self.node), self.ring)
+        below, above = (windows(half, self.node) for half in _halves(values))
         crossed = _reduced(self._low @ above, self.ring) + _reduced(self._high @ below, self.ring)
         return modulo(_reduced(self._low @ below, self.ring) + (crossed << np.uint64(HALF)), self.ring)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from gmpy2 import mpz
 
-from twinveil.crypto.multiexp import Job, multi_exponentiate_all, shift_combine
-from twinveil.crypto.multiexp_fixed import FIXED_GROUP, OVERHEAD_BYTES, FixedBases
-from twinveil.crypto.multiexp_schedule import Tables
+from twinveil.crypto.native.residues import Modulus, Residues
+from twinveil.crypto.native.tables import GROUP, fold_counts
 from twinveil.crypto.public_key import PublicKey
+from twinveil.crypto.shared import FixedBases, Job, multi_exponentiate_all, table_bytes
 from twinveil.crypto.tally import Tally
 from twinveil.parallel import Workers
 from twinveil.protocol.packed.geometry import placed
@@ -33,6 +33,11 @@ class Machine:
     workers: Workers
     tally: Tally = field(default_factory=Tally)
 
+    @property
+    def modulus(self) -> Modulus:
+        """Arithmetic on the workers that are in this process."""
+        return self.key.modulus(self.workers.here)
+
 
 class KernelTables:
     """Tables on one model's E(K2), made on first use, then kept.
@@ -48,40 +53,39 @@ class KernelTables:
         self._tables: dict[str, list[FixedBases]] = {}
         self.tally = Tally()
 
-    def sums(self, layer: LayerLayout, r: Words, machine: Machine) -> list[mpz]:
+    def sums(self, layer: LayerLayout, r: Words, machine: Machine) -> Residues:
         """E(conv(r, K2)) in the order of KernelSums. r: (channels, height, width)."""
         exponents = np.ascontiguousarray(placed(r, layer.kernel.reads, layer.ring).T)
-        made = []
-        for tables in self._of(layer, machine.key):
-            made += tables.power(exponents, layer.ring, machine.tally, machine.workers)
-        return made
+        return Residues.joined(
+            [
+                tables.products(exponents, layer.ring, machine.tally, machine.workers)
+                for tables in self._of(layer, machine.modulus)
+            ]
+        )
 
-    def _of(self, layer: LayerLayout, key: PublicKey) -> list[FixedBases]:
+    def _of(self, layer: LayerLayout, modulus: Modulus) -> list[FixedBases]:
         name, count = layer.node.name, layer.kernel.bases
         if name not in self._tables:
-            bases = self._kernels[name]
+            bases = modulus.residues(self._kernels[name])
             chunks = [bases[start : start + count] for start in range(0, len(bases), count)]
-            self._tables[name] = [FixedBases(c, key.n_squared, self.tally, self._group) for c in chunks]
+            self._tables[name] = [FixedBases(chunk, self.tally, self._group) for chunk in chunks]
         return self._tables[name]
 
 
 def table_group(layout: ItemLayout, budget: int) -> int:
     """Bases in a group: as many as leave all tables of a model within `budget` bytes, at least one."""
-    return next((g for g in range(FIXED_GROUP, 1, -1) if table_bytes(layout, g) <= budget), 1)
+    return next((g for g in range(GROUP, 1, -1) if tables_bytes(layout, g) <= budget), 1)
 
 
-def table_bytes(layout: ItemLayout, group: int) -> int:
-    """Of all tables of a model: two numbers below N an entry, three in a first group."""
-    numbers = 0
-    for layer in layout.layers.values():
-        entries = [1 << size for size in Tables(group, 1).groups(layer.kernel.bases)]
-        numbers += layer.kernel.chunks * (2 * sum(entries) + entries[0])
-    return numbers * (layout.key_bits // 8 + OVERHEAD_BYTES)
+def tables_bytes(layout: ItemLayout, group: int) -> int:
+    """Of all tables of a model."""
+    kernels = [layer.kernel for layer in layout.layers.values()]
+    return sum(kernel.chunks * table_bytes(kernel.bases, group, layout.key_bits) for kernel in kernels)
 
 
 def input_sums(
-    layers: Sequence[LayerLayout], shares: Sequence[Words], encrypted: Sequence[mpz], machine: Machine
-) -> list[list[mpz]]:
+    layers: Sequence[LayerLayout], shares: Sequence[Words], encrypted: Residues, machine: Machine
+) -> list[Residues]:
     """E(conv(u, K1)) of every layer, in the order of InputSums.
 
     shares: K1 (out, taps) of each layer. encrypted: E(u) of all layers in a row.
@@ -93,15 +97,23 @@ def input_sums(
             start += len(block.taps)
             exponents = np.ascontiguousarray(weights.reshape(len(weights), -1)[:, block.taps])
             jobs.append(Job(bases, exponents, layer.ring))
-    modulus = machine.key.n_squared
-    results = iter(multi_exponentiate_all(jobs, modulus, machine.tally, machine.workers))
+    results = iter(multi_exponentiate_all(jobs, machine.tally, machine.workers))
     made = []
     for layer in layers:
         sums = []
         for block in layer.inputs.blocks:
-            by_channel, width = next(results), layer.slots.bits * block.size
-            for first in range(0, len(by_channel), block.folded):
-                folded = by_channel[first : first + block.folded]
-                sums.append(shift_combine(folded, width, modulus, machine.tally))
-        made.append(sums)
+            sums += _shifted(next(results), block.folded, layer.slots.bits * block.size, machine.tally)
+        made.append(Residues.joined(sums))
+    return made
+
+
+def _shifted(by_channel: Residues, folded: int, width: int, tally: Tally) -> list[Residues]:
+    """Of `folded` channels each, one behind the other by `width` bits; the last of those that are left."""
+    whole, left = divmod(len(by_channel), folded)
+    order = np.arange(whole * folded).reshape(whole, folded).T.reshape(-1)
+    made = [by_channel[order].folded(width, whole)]
+    tally += fold_counts(folded, width, whole)
+    if left:
+        made.append(by_channel[whole * folded :].folded(width))
+        tally += fold_counts(left, width)
     return made

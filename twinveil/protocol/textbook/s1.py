@@ -15,7 +15,7 @@ S1 sees ciphertexts and uniform bits. What S2 sees is uniform mod N (SMP) or mas
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,42 +23,49 @@ from gmpy2 import mpz
 
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
-from twinveil.crypto.tally import MODMUL_N, MUL_N, Tally
+from twinveil.crypto.tally import MODMUL_N, MUL_N
 from twinveil.garbling.bits import bits_to_integers, to_bits
 from twinveil.network.plan import IMAGE
 from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage
-from twinveil.protocol.textbook.model.s1 import ModelS1
-from twinveil.protocol.windows import windows
+from twinveil.protocol.meter import Meter
 from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.arithmetic import Arithmetic
 from twinveil.protocol.textbook.exchange import Exchange
+from twinveil.protocol.textbook.model.s1 import ModelS1
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_order, pool_windows
 from twinveil.protocol.textbook.wide import Bits, random_bits
+from twinveil.protocol.windows import windows
 from twinveil.ring import Words, modulo
 from twinveil.rounds.observer import Masking
 from twinveil.rounds.peer import Ask
 from twinveil.rounds.scripted import expect
 from twinveil.rpc import rounds_pb2 as pb
+from twinveil.rpc.types_pb2 import Progress
 
 Ciphertexts = npt.NDArray[np.object_]
 
 
 class TextbookS1(SingleUse):
-    """tensors: ciphertexts of every piece and of every layer's accumulators, flattened channel-major."""
+    """tensors: ciphertexts of every piece and of every layer's accumulators, flattened channel-major.
+
+    What takes SMPs yields its progress, in SMPs of the whole picture.
+    """
 
     def __init__(
         self,
         model: ModelS1,
         layout: TextbookLayout,
         key: PublicKey,
-        tally: Tally,
+        meter: Meter,
     ) -> None:
         self._model = model
         self._layout = layout
         self._key = key
-        self._rerandomiser = Rerandomiser(key, tally)
-        self._tally = tally
-        self._arithmetic = Arithmetic(key, tally)
+        self._meter = meter
+        self._tally = meter.tally
+        self._rerandomiser = Rerandomiser(key, meter.tally)
+        self._arithmetic = Arithmetic(key, meter.tally)
+        self._smps, self._smps_done = sum(layout.smps.values()), 0
         self._tensors: dict[str, Ciphertexts] = {}
         self._picture_mask = random_bits(layout.mask_bits(layout.picture.bits), layout.picture.count, top=1)
 
@@ -68,31 +75,35 @@ class TextbookS1(SingleUse):
     def accept(self, reply: pb.EncryptedShares) -> None:
         self._tensors[IMAGE] = self._unmasked(reply.ciphertexts, self._picture_mask)
 
-    def scvl(self, exchange: Exchange, stage: Stage) -> None:
-        if stage.index == 1:
-            self.smap(exchange, self._layout.schedule.stages[0])
-        for step in stage.linear:
-            self._tensors[step.node.name] = self._linear(exchange, step)
+    def scvl(self, exchange: Exchange, stage: Stage) -> Iterator[Progress]:
+        yield from self._first_pools(exchange, stage)
+        with self._meter.function("SCVL"):
+            for step in stage.linear:
+                self._tensors[step.node.name] = yield from self._linear(exchange, "SCVL", step)
 
-    def sact_smap(self, exchange: Exchange, stage: Stage) -> None:
-        for relu in stage.relus:
-            self._tensors[relu.name] = self.sact(exchange, relu)
-        self.smap(exchange, stage)
+    def sact_smap(self, exchange: Exchange, stage: Stage) -> Iterator[Progress]:
+        with self._meter.function("SACT"):
+            for relu in stage.relus:
+                self._tensors[relu.name] = yield from self._sact(exchange, relu)
+        yield from self._smap(exchange, stage)
 
-    def sct(self, exchange: Exchange, stage: Stage) -> tuple[pb.Round, Words]:
-        if stage.index == 1:
-            self.smap(exchange, self._layout.schedule.stages[0])
+    def sct(self, exchange: Exchange, stage: Stage) -> Generator[Progress, None, tuple[pb.Round, Words]]:
+        yield from self._first_pools(exchange, stage)
         (step,) = stage.linear
-        reply, masks = self._mask(
-            exchange, list(self._linear(exchange, step)), self._layout.sum_maskings[step.node.name]
-        )
+        with self._meter.function("SCT"):
+            sums = yield from self._linear(exchange, "SCT", step)
+            reply, masks = self._mask(exchange, list(sums), self._layout.sum_maskings[step.node.name])
         return reply, modulo(masks, step.node.accumulator_bits)[:, None]
 
-    def smp(self, ask: Ask, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
-        """SMP(E(a), E(b)) elementwise, in messages of BATCH products."""
+    def smp(
+        self, ask: Ask, work: str, left: Sequence[mpz], right: Sequence[mpz]
+    ) -> Generator[Progress, None, list[mpz]]:
+        """SMP(E(a), E(b)) elementwise, in messages of BATCH products. work: what for, as people read it."""
         made: list[mpz] = []
         for start in range(0, len(left), BATCH):
+            yield Progress(stage=self._smps_done, stages=self._smps, label=work)
             made += self._smp(ask, left[start : start + BATCH], right[start : start + BATCH])
+            self._smps_done += len(made) - start
         return made
 
     def _smp(self, ask: Ask, left: Sequence[mpz], right: Sequence[mpz]) -> list[mpz]:
@@ -117,7 +128,9 @@ class TextbookS1(SingleUse):
             made.append(arithmetic.add(arithmetic.add(h, crossed), self._key.raw(-ra * rb)))
         return made
 
-    def _linear(self, exchange: Exchange, step: LinearStep) -> Ciphertexts:
+    def _linear(
+        self, exchange: Exchange, function: str, step: LinearStep
+    ) -> Generator[Progress, None, Ciphertexts]:
         """SCVL or SCT of one layer: (out * positions) ciphertexts."""
         node, plan = step.node, self._layout.plan
         x = np.concatenate([self._tensors[name] for name in step.inputs])
@@ -134,31 +147,37 @@ class TextbookS1(SingleUse):
                 left += [x[taps[tap, position] - 1] for tap in real]
                 right += [weights[channel * taps.shape[0] + tap] for tap in real]
                 lengths.append((channel, len(real)))
-        products = iter(self.smp(exchange.ask, left, right))
+        products = iter((yield from self.smp(exchange.ask, f"{function} {node.name}", left, right)))
         sums = [
             self._arithmetic.sum([biases[channel], *(next(products) for _ in range(count))])
             for channel, count in lengths
         ]
         return np.array(sums, object)
 
-    def sact(self, exchange: Exchange, relu: ReluStep) -> Ciphertexts:
+    def _sact(self, exchange: Exchange, relu: ReluStep) -> Generator[Progress, None, Ciphertexts]:
         """E(min(max(x, 0) >> shift, 2^bits - 1)) from E(x)."""
         values, bits = self._tensors[relu.source], self._layout.plan.bits[relu.source]
         wide = self._layout.sum_maskings[relu.source]
         reply, masks = self._mask(exchange, list(values), wide)
         records = self._records(exchange, reply, {"s.x": to_bits(masks, bits)}, "mask.t", len(values))
-        kept = self.smp(exchange.ask, list(values), records)
+        kept = yield from self.smp(exchange.ask, f"SACT {relu.name}", list(values), records)
         reply, masks = self._mask(exchange, kept, wide)
         mask = random_bits(self._layout.mask_bits(relu.bits), len(values), top=1)
         corrections = expect(reply, "corrections").corrections.bits
         reply = exchange.ask(exchange.garbled({"s.x": to_bits(masks, bits), "mask.y": mask}, corrections))
         return self._unmasked(expect(reply, "encrypted_shares").encrypted_shares.ciphertexts, mask)
 
-    def smap(self, exchange: Exchange, stage: Stage) -> None:
-        for pool in stage.pools:
-            self._tensors[pool.name] = self._pool(exchange, pool)
+    def _first_pools(self, exchange: Exchange, stage: Stage) -> Iterator[Progress]:
+        """Pools on the picture itself come before the first layer."""
+        if stage.index == 1:
+            yield from self._smap(exchange, self._layout.schedule.stages[0])
 
-    def _pool(self, exchange: Exchange, pool: PoolStep) -> Ciphertexts:
+    def _smap(self, exchange: Exchange, stage: Stage) -> Iterator[Progress]:
+        for pool in stage.pools:
+            with self._meter.function("SMAP"):
+                self._tensors[pool.name] = yield from self._pool(exchange, pool)
+
+    def _pool(self, exchange: Exchange, pool: PoolStep) -> Generator[Progress, None, Ciphertexts]:
         """E(max of each window), MR from a circuit, products by SMP."""
         source = self._layout.schedule.pieces[pool.source]
         values, bits = self._tensors[pool.source], source.bits
@@ -172,8 +191,9 @@ class TextbookS1(SingleUse):
             reply, masks = self._mask(exchange, chosen, self._layout.masking(bits))
             inputs = {"s.r": to_bits(masks.reshape(window, count), bits)}
             records = self._records(exchange, reply, inputs, "mask.mr", window * count, (window, count))
-            products = np.array(self.smp(exchange.ask, chosen, records), object).reshape(window, count)
-            maxima += [self._arithmetic.sum(list(column)) for column in products.T]
+            products = yield from self.smp(exchange.ask, f"SMAP {pool.name}", chosen, records)
+            columns = np.array(products, object).reshape(window, count).T
+            maxima += [self._arithmetic.sum(list(column)) for column in columns]
         placed = np.empty(len(maxima), object)
         placed[pool_order(pool, source.shape)] = maxima
         return placed

@@ -14,14 +14,13 @@ from gmpy2 import mpz
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N
 from twinveil.garbling.bits import bits_to_integers, to_bits
-from twinveil.network.plan import IMAGE, Dense
-from twinveil.network.schedule import LinearStep, PoolStep, ReluStep, Stage
+from twinveil.network.plan import IMAGE
+from twinveil.network.schedule import PoolStep, ReluStep, Stage
 from twinveil.parallel import Workers
+from twinveil.protocol.meter import Meter
+from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.exchange import Circuits
 from twinveil.protocol.textbook.garbled import EvaluatorSide
-from twinveil.protocol.meter import Meter, nonlinear
-from twinveil.protocol.windows import windows
-from twinveil.protocol.single_use import SingleUse
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
 from twinveil.protocol.textbook.wide import Bits
 from twinveil.ring import Words
@@ -54,11 +53,11 @@ class TextbookS2(SingleUse):
     def stage(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
         request = yield from self._first_pools(circuits, stage, request)
         for step in stage.linear:
-            request = yield from self.products("SCVL", self._taps(step), request)
+            request = yield from self.products("SCVL", self._layout.layer_products(step), request)
         for relu in stage.relus:
-            request = yield from self._sact(circuits, relu, nonlinear(stage), request)
+            request = yield from self._sact(circuits, relu, request)
         for pool in stage.pools:
-            request = yield from self._smap(circuits, pool, nonlinear(stage), request)
+            request = yield from self._smap(circuits, pool, request)
         return request
 
     def sct(
@@ -66,7 +65,7 @@ class TextbookS2(SingleUse):
     ) -> Generator[pb.Round, pb.Round, Words]:
         request = yield from self._first_pools(circuits, stage, request)
         (step,) = stage.linear
-        request = yield from self.products("SCT", self._taps(step), request)
+        request = yield from self.products("SCT", self._layout.layer_products(step), request)
         with self._meter.function("SCT"):
             classes = self._layout.plan.output.out_features
             masking = self._layout.sum_maskings[step.node.name]
@@ -76,9 +75,8 @@ class TextbookS2(SingleUse):
     def _first_pools(self, circuits: Circuits, stage: Stage, request: pb.Round) -> Dialogue:
         """Pools on the picture itself come before the first layer."""
         if stage.index == 1:
-            name = "SCT" if isinstance(stage.linear[0].node, Dense) else "SCVL"
             for pool in self._layout.schedule.stages[0].pools:
-                request = yield from self._smap(circuits, pool, name, request)
+                request = yield from self._smap(circuits, pool, request)
         return request
 
     def products(self, function: str, count: int, request: pb.Round) -> Dialogue:
@@ -97,42 +95,35 @@ class TextbookS2(SingleUse):
             request = yield pb.Round(smp_products=pb.SmpProducts(products=made))
         return request
 
-    def _taps(self, step: LinearStep) -> int:
-        """Products of a layer, padding left out."""
-        plan = self._layout.plan
-        shape = plan.shapes[step.node.source]
-        real = windows(np.ones((shape[0], 1, *shape[1:]), np.uint64), step.node)
-        return int(real.sum()) * plan.shapes[step.node.name][0]
-
-    def _sact(self, circuits: Circuits, relu: ReluStep, function: str, request: pb.Round) -> Dialogue:
+    def _sact(self, circuits: Circuits, relu: ReluStep, request: pb.Round) -> Dialogue:
         plan = self._layout.plan
         bits, count = plan.bits[relu.source], int(np.prod(plan.shapes[relu.source]))
         masking = self._layout.sum_maskings[relu.source]
-        with self._meter.function(function):
+        with self._meter.function("SACT"):
             inputs = {"z.x": to_bits(self._masked(request, relu.source, count, bits, masking), bits)}
-        request = yield from self._record(circuits.next(), inputs, "t", function)
-        request = yield from self.products(function, count, request)
+        request = yield from self._record(circuits.next(), inputs, "t", "SACT")
+        request = yield from self.products("SACT", count, request)
         evaluator = circuits.next()
-        with self._meter.function(function):
+        with self._meter.function("SACT"):
             inputs = {"z.x": to_bits(self._masked(request, relu.name, count, bits, masking), bits)}
             corrections = evaluator.choose(inputs)
         request = yield pb.Round(corrections=pb.Corrections(bits=corrections))
-        with self._meter.function(function):
+        with self._meter.function("SACT"):
             values = evaluator.evaluate(expect(request, "garbled_batch").garbled_batch)
             made = self._encrypted(values["y"])
         return (yield pb.Round(encrypted_shares=made))
 
-    def _smap(self, circuits: Circuits, pool: PoolStep, function: str, request: pb.Round) -> Dialogue:
+    def _smap(self, circuits: Circuits, pool: PoolStep, request: pb.Round) -> Dialogue:
         source = self._layout.schedule.pieces[pool.source]
         for members in pool_windows(pool, source.shape):
             window, count = members.shape
             if window > 1:
-                with self._meter.function(function):
+                with self._meter.function("SMAP"):
                     masking = self._layout.masking(source.bits)
                     masked = self._masked(request, pool.source, window * count, source.bits, masking)
                     inputs = {"z.r": to_bits(masked.reshape(window, count), source.bits)}
-                request = yield from self._record(circuits.next(), inputs, "mr", function)
-                request = yield from self.products(function, window * count, request)
+                request = yield from self._record(circuits.next(), inputs, "mr", "SMAP")
+                request = yield from self.products("SMAP", window * count, request)
         return request
 
     def _record(

@@ -12,11 +12,18 @@ import numpy.typing as npt
 
 from twinveil.errors import BadPlan
 from twinveil.halves.blinding import COUNT_BITS, Segment, picture_segment
-from twinveil.network.plan import IMAGE, Plan, Shape
-from twinveil.network.schedule import PoolStep, Schedule, schedule
+from twinveil.network.plan import IMAGE, Dense, Plan, Shape
+from twinveil.network.schedule import LinearStep, PoolStep, Schedule, schedule
 from twinveil.params import Params
-from twinveil.protocol.textbook.circuits import import_weights, label, maximum_records, requantise, sign_records
+from twinveil.protocol.textbook.circuits import (
+    import_weights,
+    label,
+    maximum_records,
+    requantise,
+    sign_records,
+)
 from twinveil.protocol.textbook.garbled import GarbledStep
+from twinveil.protocol.windows import windows
 from twinveil.rounds.observer import Masking
 
 MAX_PRODUCTS = 8192
@@ -57,6 +64,26 @@ class TextbookLayout:
         """SMPs of one picture, where no window meets padding."""
         linear = sum(self.plan.products(node) for node in self.plan.linear_nodes)
         return linear + self._activations + self._pool_members
+
+    def layer_products(self, step: LinearStep) -> int:
+        """SMPs of a layer: a tap that is not padding and an output channel each."""
+        shape = self.plan.shapes[step.node.source]
+        real = windows(np.ones((shape[0], 1, *shape[1:]), np.uint64), step.node)
+        return int(real.sum()) * self.plan.shapes[step.node.name][0]
+
+    @cached_property
+    def smps(self) -> Mapping[str, int]:
+        """SMPs of one picture by function, those with padding and those of windows of one value left out."""
+        made = {"SCVL": 0, "SACT": self._activations, "SMAP": 0, "SCT": 0}
+        for stage in self.schedule.stages:
+            for step in stage.linear:
+                name = "SCT" if isinstance(step.node, Dense) else "SCVL"
+                made[name] += self.layer_products(step)
+            for pool in stage.pools:
+                shape = self.schedule.pieces[pool.source].shape
+                windows_of = pool_windows(pool, shape)
+                made["SMAP"] += sum(members.size for members in windows_of if members.shape[0] > 1)
+        return made
 
     @cached_property
     def count_bits(self) -> int:

@@ -20,16 +20,18 @@ those of conv(r, K2) alone.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from twinveil.crypto.native.residues import Residues
 from twinveil.crypto.nonces import Rerandomiser
-from twinveil.errors import AlreadyUsed
 from twinveil.garbling.ahead import GarblerHalf
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.products import PixelsGiven
+from twinveil.protocol.meter import Meter
+from twinveil.protocol.packed.item.life import Item
 from twinveil.protocol.packed.masking import Masks
 from twinveil.protocol.packed.model.s1 import ModelS1
 from twinveil.protocol.packed.plan import ItemPlan, joined
@@ -37,30 +39,28 @@ from twinveil.protocol.packed.powers import Machine, input_sums
 from twinveil.protocol.packed.withheld import unless_withheld
 from twinveil.protocol.single_use import SingleUse
 from twinveil.ring import Words, modulo
+from twinveil.rounds.counted import CountedPeer
 from twinveil.rounds.observer import NOBODY, Observer, Topic
-from twinveil.rounds.peer import Ask
+from twinveil.rounds.peer import Peer
 from twinveil.rounds.scripted import ROUNDS_VERSION, SESSION_BYTES, expect
 from twinveil.rpc import rounds_pb2 as pb
 
 Given = GarblerHalf | PixelsGiven
 
 
-class ItemS1(SingleUse):
-    """S1's half of one item: circuits, and of each layer conv(r, K1) + b1 with its shares of both sums.
+class ItemS1(Item[tuple[Sequence[Given], dict[str, Words]]]):
+    """S1's half of one item.
 
-    name: for S2, which holds the other half under it.
+    It holds circuits by stage, and of each layer own sums (out, positions): conv(r, K1) + b1 and its shares
+    of both sums made ahead. name: for S2, which holds the other half under it. meter: what it cost S1.
     """
 
-    def __init__(self, name: pb.Spend.Item, circuits: Sequence[Given], own: dict[str, Words]) -> None:
+    def __init__(
+        self, name: pb.Spend.Item, circuits: Sequence[Given], own: dict[str, Words], meter: Meter
+    ) -> None:
+        super().__init__((circuits, own))
         self.name = name
-        self._held: tuple[Sequence[Given], dict[str, Words]] | None = (circuits, own)
-
-    def spend(self) -> tuple[Sequence[Given], dict[str, Words]]:
-        """Circuits by stage and own sums (out, positions) by layer. Once."""
-        held, self._held = self._held, None
-        if held is None:
-            raise AlreadyUsed("an item serves one picture")
-        return held
+        self.meter = meter
 
 
 class MakerS1(SingleUse):
@@ -71,7 +71,7 @@ class MakerS1(SingleUse):
 
     def __init__(
         self,
-        ask: Ask,
+        peer: Peer,
         import_id: bytes,
         model: ModelS1,
         plan: ItemPlan,
@@ -80,7 +80,7 @@ class MakerS1(SingleUse):
         observer: Observer = NOBODY,
     ) -> None:
         observer.about(Topic("items", model.layout.plan, "packed", 1, machine.key.n, model.layout.sigma))
-        self._ask, self._model, self._plan, self._machine = ask, model, plan, machine
+        self._peer, self._model, self._plan, self._machine = peer, model, plan, machine
         self._session = session = secrets.token_bytes(SESSION_BYTES)
         base = BaseSender(session + b"borrows")
         opening = pb.OpenItems(
@@ -90,7 +90,7 @@ class MakerS1(SingleUse):
             binding=plan.binding(import_id, model.layout.digest, machine.key.fingerprint, label_only),
             base_ot=base.first(),
         )
-        opened = expect(ask(pb.Round(open_items=opening)), "items_opened").items_opened
+        opened = expect(peer.ask(pb.Round(open_items=opening)), "items_opened").items_opened
         self._choosing = ExtensionReceiver(base.keys(opened.base_ot_reply), session + b"borrows")
         choices = random_choices()
         answered = BaseReceiver(session + b"circuits", opened.base_ot, choices)
@@ -103,39 +103,52 @@ class MakerS1(SingleUse):
 
         But for Withheld: S2 has no memory for another one now, and all that there are stay.
         """
+        self.refuse_copies()
         plan, model, machine = self._plan, self._model, self._machine
-        key, layers = machine.key, plan.layout.layers
-        named = pb.Spend.Item(session_id=self._session, number=self._asked)
+        key, tally, layers = machine.key, machine.tally, plan.layout.layers
+        peer = CountedPeer(self._peer)
+        meter = Meter(peer, tally)
+        name = pb.Spend.Item(session_id=self._session, number=self._asked)
         request = pb.MakeItem(number=self._asked, base_ot_reply=self._base_ot_reply)
         self._asked, self._base_ot_reply = self._asked + 1, b""
-        inputs = unless_withheld(self._ask(pb.Round(make_item=request)), "item_inputs").item_inputs
-        encrypted = key.parse(inputs.ciphertexts, plan.layout.encryptions, machine.tally)
-        self._chosen.accept(inputs.extension, plan.transfers)
-        circuits = [circuit.garble(self._chosen) for circuit in plan.circuits]
-        r = {name: mask for half in circuits for name, mask in half.masks.items()}
+        with meter.function("ahead"):
+            inputs = unless_withheld(peer.ask(pb.Round(make_item=request)), "item_inputs").item_inputs
+        with meter.function("garbling"):
+            self._chosen.accept(inputs.extension, plan.transfers)
+            circuits = [circuit.garble(self._chosen) for circuit in plan.circuits]
+        r = {piece: mask for half in circuits for piece, mask in half.masks.items()}
         read = {step.node.name: joined(step, r) for step in plan.layout.steps}
-
-        of_inputs = input_sums(
-            list(layers.values()), [model.kernels[name] for name in layers], encrypted, machine
+        with meter.function("SMP"):
+            encrypted = key.parse_array(
+                inputs.ciphertexts, plan.layout.encryptions, tally, machine.workers.here
+            )
+            masks = Masks(plan.sheets, self._choosing)
+            masked = self._sums(read, encrypted).add_plain(masks.s)
+            tally += key.add_plain_counts(len(masked))
+            fresh = self._rerandomiser.freshen(masked, workers=machine.workers)
+        offer = pb.Round(
+            item_offer=pb.ItemOffer(
+                ciphertexts=fresh.to_bytes(), extension=masks.extension, corrections=masks.corrections
+            )
         )
+        for half in circuits:  # in their place: a message that is put into another is copied
+            offer.item_offer.circuits.add(**half.offer()._asdict())
+        with meter.function("ahead"):
+            words = expect(peer.ask(offer), "item_words").item_words.words
+        with meter.function("SMP"):
+            shares, own = iter(masks.open(words)), {}
+            for layer_name, layer in layers.items():
+                ahead = (next(shares) + next(shares)).reshape(layer.geometry.channels, -1)
+                clear = model.own[layer_name].sums(read[layer_name]) + model.biases[layer_name][:, np.newaxis]
+                own[layer_name] = modulo(clear + ahead, layer.ring)
+        return ItemS1(name, circuits, own, meter)
+
+    def _sums(self, read: Mapping[str, Words], encrypted: Residues) -> Residues:
+        """E(conv(r, K2)) and E(conv(u, K1)) of every layer. read: r as each layer reads it."""
+        model, layers = self._model, self._plan.layout.layers
+        kernels = [model.kernels[name] for name in layers]
+        of_inputs = input_sums(list(layers.values()), kernels, encrypted, self._machine)
         sums = []
         for (name, layer), of_input in zip(layers.items(), of_inputs, strict=True):
-            sums += model.tables.sums(layer, read[name], machine) + of_input
-        masks = Masks(plan.sheets, self._choosing)
-        masked = self._rerandomiser.freshen(
-            key.add_plain(sums, masks.s, machine.tally), workers=machine.workers
-        )
-        offer = pb.ItemOffer(
-            circuits=[pb.ItemOffer.Circuit(**half.offer()._asdict()) for half in circuits],
-            ciphertexts=masked.to_bytes(),
-            extension=masks.extension,
-            corrections=masks.corrections,
-        )
-        words = expect(self._ask(pb.Round(item_offer=offer)), "item_words").item_words.words
-        shares = iter(masks.open(words))
-        own = {}
-        for name, layer in layers.items():
-            ahead = (next(shares) + next(shares)).reshape(layer.geometry.channels, -1)
-            clear = model.own[name].sums(read[name]) + model.biases[name][:, np.newaxis]
-            own[name] = modulo(clear + ahead, layer.ring)
-        return ItemS1(named, circuits, own)
+            sums += [model.tables.sums(layer, read[name], self._machine), of_input]
+        return Residues.joined(sums)

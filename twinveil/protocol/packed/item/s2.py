@@ -7,20 +7,22 @@ any input comes: tables, one label of each of its own wires.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 import numpy as np
 
 from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.slots import pack
-from twinveil.errors import AlreadyUsed, InvalidMessage, OutOfOrder, PeerMismatch
+from twinveil.errors import InvalidMessage, OutOfOrder, PeerMismatch
 from twinveil.garbling.ahead import EvaluatorHalf, Offer
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.products import PixelsHeld
 from twinveil.parallel import INLINE, Workers
+from twinveil.protocol.meter import Meter
 from twinveil.protocol.packed.geometry import placed
+from twinveil.protocol.packed.item.life import Item
 from twinveil.protocol.packed.layout import MORE_TOWARDS_S1
 from twinveil.protocol.packed.masking import accept, share
 from twinveil.protocol.packed.model.s2 import ModelS2
@@ -34,18 +36,18 @@ from twinveil.rpc import rounds_pb2 as pb
 Held = EvaluatorHalf | PixelsHeld
 
 
-class ItemS2(SingleUse):
-    """S2's half of one item: circuits, u, and of each layer conv(u, K2) + b2 with its shares of both sums."""
+class ItemS2(Item[tuple[Sequence[Held], dict[str, Words], dict[str, Words]]]):
+    """S2's half of one item.
 
-    def __init__(self, circuits: Sequence[Held], u: dict[str, Words], own: dict[str, Words]) -> None:
-        self._held: tuple[Sequence[Held], dict[str, Words], dict[str, Words]] | None = (circuits, u, own)
+    It holds circuits by stage, u by piece, and of each layer own sums (out, positions): conv(u, K2) + b2 and
+    its shares of both sums made ahead. meter: what it cost S2.
+    """
 
-    def spend(self) -> tuple[Sequence[Held], dict[str, Words], dict[str, Words]]:
-        """Circuits by stage, u by piece, own sums (out, positions) by layer. Once."""
-        held, self._held = self._held, None
-        if held is None:
-            raise AlreadyUsed("an item serves one picture")
-        return held
+    def __init__(
+        self, circuits: Sequence[Held], u: dict[str, Words], own: dict[str, Words], meter: Meter
+    ) -> None:
+        super().__init__((circuits, u, own))
+        self.meter = meter
 
 
 class MakerS2(SingleUse):
@@ -88,6 +90,7 @@ class MakerS2(SingleUse):
 
     def accept(self, request: pb.MakeItem) -> None:
         """Raises unless it is the next item that is asked for."""
+        self.refuse_copies()
         if request.number != self._asked:
             raise OutOfOrder(f"item {request.number} is asked for where {self._asked} is due")
         self._asked += 1
@@ -98,28 +101,39 @@ class MakerS2(SingleUse):
 
     def make(self) -> Generator[pb.Round, pb.Round, tuple[ItemS2, pb.ItemWords]]:
         """The item asked for: yields a reply, returns it with the last reply, which is still to be sent."""
-        plan, model, key = self._plan, self._model, self._key
+        plan, key = self._plan, self._key
         layers, pieces = plan.layout.layers, plan.layout.schedule.pieces
         if self._chosen is None:
             raise OutOfOrder("no item is asked for")
-        extension = self._chosen.prepare(plan.transfers)
+        meter = Meter(tally=key.tally)
+        with meter.function("garbling"):
+            extension = self._chosen.prepare(plan.transfers)
         u = {
             name: uniform(piece.shape, piece.share_bits) for name, piece in pieces.items() if piece.share_bits
         }
         read = {step.node.name: joined(step, u) for step in plan.layout.steps}
-        plaintexts = []
-        for name, layer in layers.items():
-            plaintexts += pack(placed(read[name], layer.inputs.inputs, layer.ring), layer.slots.bits)
-        encrypted = self._encryptor.encrypt(plaintexts, workers=self._workers)
+        with meter.function("SMP"):
+            plaintexts = []
+            for name, layer in layers.items():
+                plaintexts += pack(placed(read[name], layer.inputs.inputs, layer.ring), layer.slots.bits)
+            encrypted = self._encryptor.encrypt(plaintexts, workers=self._workers)
         reply = pb.ItemInputs(ciphertexts=encrypted.to_bytes(), extension=extension)
         offer = expect((yield pb.Round(item_inputs=reply)), "item_offer").item_offer
 
         if len(offer.circuits) != len(plan.circuits):
             raise InvalidMessage(f"an item has {len(plan.circuits)} circuits, not {len(offer.circuits)}")
-        circuits = [
-            circuit.hold(Offer(each.tables, each.labels, each.words), self._chosen)
-            for circuit, each in zip(plan.circuits, offer.circuits, strict=True)
-        ]
+        with meter.function("garbling"):
+            circuits = [
+                circuit.hold(Offer(each.tables, each.labels, each.words), self._chosen)
+                for circuit, each in zip(plan.circuits, offer.circuits, strict=True)
+            ]
+        with meter.function("SMP"):
+            words, own = self._shared(offer, read)
+        return ItemS2(circuits, u, own, meter), pb.ItemWords(words=words)
+
+    def _shared(self, offer: pb.ItemOffer, read: Mapping[str, Words]) -> tuple[bytes, dict[str, Words]]:
+        """Words for S1's borrows, and of each layer conv(u, K2) + b2 with S2's shares of both sums."""
+        plan, model, key = self._plan, self._model, self._key
         ciphertexts = key.public_key.parse(offer.ciphertexts, plan.layout.sums, key.tally)
         corrections = accept(plan.sheets, self._choosing, offer.extension, offer.corrections)
         decrypted = key.decrypt(ciphertexts, workers=self._workers)
@@ -130,8 +144,8 @@ class MakerS2(SingleUse):
             self._observer.decrypted("ahead", part, Masking(sheet.mask_bits))
         words, made = share(plan.sheets, decrypted, self._choosing, corrections)
         shares, own = iter(made), {}
-        for name, layer in layers.items():
+        for name, layer in plan.layout.layers.items():
             ahead = (next(shares) + next(shares)).reshape(layer.geometry.channels, -1)
             clear = model.own[name].sums(read[name]) + model.biases[name][:, np.newaxis]
             own[name] = modulo(clear + ahead, layer.ring)
-        return ItemS2(circuits, u, own), pb.ItemWords(words=words)
+        return words, own

@@ -1,14 +1,16 @@
 """S2's items until they are spent: free, reserved by one query, or gone.
 
-An item lives in memory, as long as the conversation in which it was made. A reserved one is out of every other
-query's reach; it goes back only if nothing of it was opened and its conversation still stands.
+An item lives in memory, as long as the conversation in which it was made. A reserved one is out of every
+other query's reach; it goes back only if nothing of it was opened and its conversation still stands. Whatever
+else happens burns it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Self
 
 from twinveil.errors import AlreadyUsed, BrokenOff
 from twinveil.protocol.packed.item.s2 import ItemS2
@@ -29,17 +31,33 @@ class Shelf(SingleUse):
 
 
 class Reservation(SingleUse):
-    """Items of one query, picture by picture."""
+    """Items of one query, picture by picture, for the length of a `with` block: the query.
+
+    Their memory is given back at its end. Those that are not released by then are burnt.
+    """
 
     def __init__(self, shelves: Shelves, taken: dict[Name, Kept]) -> None:
         self._shelves = shelves
         self._taken = taken
+        self._burnt: list[Callable[[], None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        taken, self._taken = self._taken, {}
+        burnt, self._burnt = self._burnt, []
+        _free(taken.values())
+        for free in burnt:
+            free()
 
     def burn(self) -> list[ItemS2]:
-        """The items, which no other query will ever have. Raises BrokenOff if a conversation of theirs is over."""
+        """The items, which no other query will ever have.
+
+        Raises BrokenOff if a conversation of theirs is over.
+        """
         taken, self._taken = self._taken, {}
-        for _, free in taken.values():
-            free()
+        self._burnt = [free for _, free in taken.values()]
         if not self._shelves.stand(taken):
             raise BrokenOff("the conversation of these items has ended: ask again")
         return [item for item, _ in taken.values()]
@@ -84,16 +102,19 @@ class Shelves:
         self.put_back({name: (item, free)})
 
     def reserve(self, import_id: bytes, names: Sequence[Name]) -> Reservation:
-        """The items of these names. Raises AlreadyUsed unless all are free and of this model."""
+        """The items of these names.
+
+        Raises AlreadyUsed unless all are free and of this model: those that are free are burnt, as at S1.
+        """
         with self._lock:
-            shelves = [self._shelves.get(session_id) for session_id, _ in names]
-            free = [
-                shelf is not None and shelf.import_id == import_id and number in shelf.items
-                for shelf, (_, number) in zip(shelves, names, strict=True)
-            ]
-            if not all(free) or len(set(names)) != len(names) or not names:
-                raise AlreadyUsed("cloud_s2 does not hold these items: they are used, or of another model")
-            taken = {name: self._shelves[name[0]].items.pop(name[1]) for name in names}
+            shelves = {name: shelf for name in names if (shelf := self._shelves.get(name[0]))}
+            taken = {
+                name: shelf.items.pop(name[1]) for name, shelf in shelves.items() if name[1] in shelf.items
+            }
+        alike = all(shelf.import_id == import_id for shelf in shelves.values())
+        if not alike or len(taken) != len(names) or not names:
+            _free(taken.values())
+            raise AlreadyUsed("cloud_s2 does not hold these items: they are used, or of another model")
         return Reservation(self, taken)
 
     def stand(self, taken: dict[Name, Kept]) -> bool:
@@ -120,9 +141,11 @@ class Shelves:
     def _drop(self, session_ids: Sequence[bytes]) -> None:
         with self._lock:
             dropped = [self._shelves.pop(each) for each in session_ids if each in self._shelves]
-        _free([kept for shelf in dropped for kept in shelf.items.values()])
+        for shelf in dropped:
+            gone, shelf.items = shelf.items, {}  # a conversation that goes on has its shelf still
+            _free(gone.values())
 
 
-def _free(gone: Sequence[Kept]) -> None:
+def _free(gone: Iterable[Kept]) -> None:
     for _, free in gone:
         free()

@@ -22,10 +22,10 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import gmpy2
 from gmpy2 import mpz
 
 from twinveil.crypto.nonces import Rerandomiser
+from twinveil.crypto.tally import POWER_N2
 from twinveil.garbling.base_ot import BaseSender
 from twinveil.garbling.ot_extension import ExtensionReceiver
 from twinveil.halves.blinding import COUNT_BITS
@@ -76,7 +76,7 @@ def import_model(
 
     binding: of what the owner said of it. The caller stores the model, then asks S2 to commit.
     """
-    plan, key = layout.plan, machine.key
+    plan, key, tally = layout.plan, machine.key, machine.tally
     for name, blinded in half.kernels.items():
         observer.half(f"weights {name}", blinded)
     for node in plan.linear_nodes:
@@ -94,19 +94,27 @@ def import_model(
     )
     opened = expect(ask(pb.Round(open_import=opening)), "import_opened").import_opened
     transfers = ExtensionReceiver(base.keys(opened.base_ot), session)
-    factors = iter(key.parse(opened.factors, sum(len(each) for each in half.kernels.values())))
-    rerandomiser = Rerandomiser(key, machine.tally, more=COUNT_BITS)
+    exponents = [blinded for node in plan.linear_nodes for blinded in half.kernels[node.name]]
+    # All at once: powers fill the lanes, and run on threads of this process wherever workers are.
+    factors = key.parse_array(opened.factors, len(exponents), tally, machine.workers.count)
+    packed, start = factors.power(exponents, key.bits), 0
+    tally.add(POWER_N2, len(packed))
+    rerandomiser = Rerandomiser(key, tally, more=COUNT_BITS)
     model = ModelS1(layout, biases=dict(half.biases))
     for done, node in enumerate(plan.linear_nodes):
         yield Progress(stage=done, stages=len(plan.linear_nodes), label=node.name)
         sheet, layer = layout.sheet(node), layout.item.layers[node.name]
-        packed = [gmpy2.powmod(next(factors), blinded, key.n_squared) for blinded in half.kernels[node.name]]
         masks = Masks([sheet], transfers)
-        masked = rerandomiser.freshen(key.add_plain(packed, masks.s), workers=machine.workers)
+        part = packed[start : start + len(masks.s)]
+        start += len(part)
+        masked = rerandomiser.freshen(part.add_plain(masks.s), workers=machine.workers)
+        tally += key.add_plain_counts(len(part))
         sent = pb.MaskedKernel(
             ciphertexts=masked.to_bytes(), extension=masks.extension, corrections=masks.corrections
         )
         shared = expect(ask(pb.Round(masked_kernel=sent)), "shared_kernel").shared_kernel
         model.kernels[node.name] = masks.open(shared.words)[0].reshape(plan.weight_shape(node))
-        model.encrypted[node.name] = key.parse(shared.kernels, layer.kernel.chunks * layer.kernel.bases)
+        model.encrypted[node.name] = key.parse(
+            shared.kernels, layer.kernel.chunks * layer.kernel.bases, tally
+        )
     return model

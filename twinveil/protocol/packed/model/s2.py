@@ -75,7 +75,7 @@ def import_model(
     for node in plan.linear_nodes:
         masked = expect(request, "masked_kernel").masked_kernel
         sheet, layer = layout.sheet(node), layout.item.layers[node.name]
-        ciphertexts = public.parse(masked.ciphertexts, len(sheet.outputs))
+        ciphertexts = public.parse(masked.ciphertexts, len(sheet.outputs), key.tally)
         corrections = accept([sheet], transfers, masked.extension, masked.corrections)
         plaintexts = key.decrypt(ciphertexts, workers=workers)
         observer.decrypted(f"weights {node.name}", plaintexts, Masking(sheet.mask_bits))

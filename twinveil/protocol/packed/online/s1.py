@@ -28,7 +28,7 @@ from twinveil.protocol.packed.item.s1 import ItemS1
 from twinveil.protocol.packed.model.s1 import ModelS1
 from twinveil.protocol.packed.plan import ItemPlan, joined, unpack_turns
 from twinveil.protocol.packed.stages import LABEL
-from twinveil.protocol.packed.withheld import unless_withheld
+from twinveil.protocol.packed.withheld import Withheld, unless_withheld
 from twinveil.protocol.single_use import SingleUse
 from twinveil.ring import Words, modulo, negate
 from twinveil.rounds.observer import NOBODY, Observer, Topic
@@ -57,6 +57,8 @@ class PicturesS1(SingleUse):
         self._meter, self._observer = meter or Meter(), observer
         self._halves = list(halves)
         self._items = [item.spend() for item in items]
+        for item in items:
+            self._meter.include(item.meter)
         if len(self._items) != len(self._halves) or not self._items:
             raise OutOfOrder("a picture takes one item")
         self._opened: list[dict[str, Words]] = [{} for _ in items]
@@ -67,6 +69,7 @@ class PicturesS1(SingleUse):
 
         Any error ends the query: half a turn is not taken again.
         """
+        self.refuse_copies()
         index, self._next = self._next, None
         plan = self._plan
         if index is None or index >= len(plan.stages):
@@ -159,7 +162,14 @@ def query_s1(
         items=[item.name for item in items],
     )
     with meter.function("picture"):
-        reply = unless_withheld(ask(pb.Round(spend=opening)), "shared_turn")
+        try:
+            reply = unless_withheld(ask(pb.Round(spend=opening)), "shared_turn")
+        except Withheld:
+            raise
+        except BaseException:
+            for item in items:
+                item.burn()
+            raise
     pictures = PicturesS1(model, plan, items, halves, label_only, meter, observer)
     for index in range(len(plan.stages)):
         labels = pictures.answer(expect(reply, "shared_turn").shared_turn.shares)

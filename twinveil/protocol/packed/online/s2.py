@@ -47,6 +47,8 @@ class PicturesS2(SingleUse):
         self._model, self._plan, self._label_only = model, plan, label_only
         self._meter, self._observer = meter or Meter(), observer
         self._items = [item.spend() for item in items]
+        for item in items:
+            self._meter.include(item.meter)
         if len(self._items) != len(halves) or not self._items:
             raise OutOfOrder("a picture takes one item")
         self._opened: list[dict[str, Words]] = [{} for _ in items]
@@ -61,6 +63,7 @@ class PicturesS2(SingleUse):
 
     def answer(self, labels: bytes) -> bytes:
         """S1's labels of a stage -> the next turn; nothing after the label's. Any error ends the query."""
+        self.refuse_copies()
         index, self._next = self._next, None
         plan, last = self._plan, len(self._plan.stages) - 1
         if index is None or index > (last if self._label_only else last - 1):
@@ -131,30 +134,34 @@ def query_s2(
 ) -> Script:
     """The conversation of one query. policy: whether the owner gives out labels alone.
 
-    Both halves are checked while the items are reserved; until then whatever is wrong leaves them as they were.
-    They are burnt before anything of a picture's half leaves.
+    Both halves are checked while the items are reserved: what is wrong then leaves them free. They are burnt
+    before anything of a picture's half leaves, and by whatever else goes wrong.
     """
     check_version(spend.protocol_version)
     plan, bind = model.layout.items, spend.bind
     names = [(item.session_id, item.number) for item in spend.items]
-    reserved = shelves.reserve(spend.import_id, names)
-    try:
-        claimed = claim(
-            bind.query_id, lambda head: head.check(bind, spend.import_id, "packed", len(names), policy)
+    with shelves.reserve(spend.import_id, names) as reserved:
+        try:
+            claimed = claim(
+                bind.query_id, lambda head: head.check(bind, spend.import_id, "packed", len(names), policy)
+            )
+        except TwinveilError as error:
+            reserved.release()
+            yield withheld(error)
+            return
+        label_only, halves = claimed.head.label_only, claimed.half
+        observer.about(Topic("query", model.layout.plan, "packed", len(names), key.n, model.layout.sigma))
+        for half in halves:
+            observer.half_words(IMAGE, half, model.layout.plan.image_bits)
+        pictures = PicturesS2(model, plan, reserved.burn(), halves, label_only, meter, observer)
+        shares = pictures.first
+        for _ in range(len(plan.stages) - (not label_only)):
+            request = yield pb.Round(shared_turn=pb.SharedTurn(shares=shares))
+            shares = pictures.answer(expect(request, "labels").labels.labels)
+        observer.answered(pictures.result, plan.answer_bits(label_only))
+        claimed.deliver(answer_half(pictures.result))
+        yield (
+            pb.Round(answered=pb.Answered())
+            if label_only
+            else pb.Round(shared_turn=pb.SharedTurn(shares=shares))
         )
-    except TwinveilError as error:
-        reserved.release()
-        yield withheld(error)
-        return
-    label_only, halves = claimed.head.label_only, claimed.half
-    observer.about(Topic("query", model.layout.plan, "packed", len(names), key.n, model.layout.sigma))
-    for half in halves:
-        observer.half_words(IMAGE, half, model.layout.plan.image_bits)
-    pictures = PicturesS2(model, plan, reserved.burn(), halves, label_only, meter, observer)
-    shares = pictures.first
-    for _ in range(len(plan.stages) - (not label_only)):
-        request = yield pb.Round(shared_turn=pb.SharedTurn(shares=shares))
-        shares = pictures.answer(expect(request, "labels").labels.labels)
-    observer.answered(pictures.result, plan.answer_bits(label_only))
-    claimed.deliver(answer_half(pictures.result))
-    yield pb.Round(answered=pb.Answered()) if label_only else pb.Round(shared_turn=pb.SharedTurn(shares=shares))

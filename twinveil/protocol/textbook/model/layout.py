@@ -1,4 +1,4 @@
-"""Import of a model into the textbook engine: what both clouds derive from the plan before any value arrives."""
+"""Import of a model into the textbook engine: what both clouds derive from the plan beforehand."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from gmpy2 import mpz
 
 from twinveil.crypto.nonces import Rerandomiser
 from twinveil.crypto.public_key import PublicKey
-from twinveil.crypto.tally import Tally
+from twinveil.crypto.tally import POWER_N2, Tally
 from twinveil.garbling.base_ot import BaseReceiver, random_choices
 from twinveil.garbling.bits import bits_to_integers
 from twinveil.garbling.ot_extension import ExtensionSender
@@ -48,7 +48,7 @@ Blinded = Iterator[tuple[mpz, mpz]]
 
 @dataclass
 class ModelS1:
-    """What S1 keeps of a model: by layer, E(K) in the weights' order, and E(b). Neither says anything here."""
+    """What S1 keeps of a model: by layer, E(K) in the weights' order, and E(b)."""
 
     layout: ImportLayout
     kernels: dict[str, list[mpz]] = field(default_factory=dict, repr=False)
@@ -63,6 +63,7 @@ def import_model(
     half: Half,
     key: PublicKey,
     workers: Workers,
+    tally: Tally,
     observer: Observer = NOBODY,
 ) -> Generator[Progress, None, ModelS1]:
     """Run the import against S2; yields progress before each layer, returns the model.
@@ -87,15 +88,15 @@ def import_model(
     weights = [a for node in plan.linear_nodes for a in half[node.name][0]]
     biases = [b for node in plan.linear_nodes for b in half[node.name][1]]
     blinded = {
-        "weights": zip(weights, key.parse(opened.factors, len(weights)), strict=True),
-        "biases": zip(biases, key.parse(opened.differences, len(biases)), strict=True),
+        "weights": zip(weights, key.parse(opened.factors, len(weights), tally), strict=True),
+        "biases": zip(biases, key.parse(opened.differences, len(biases), tally), strict=True),
     }
     choices = random_choices()
     base = BaseReceiver(session, opened.base_ot, choices)
     ot = ExtensionSender(base.keys, choices, session)
     base_ot = base.reply  # with the first message that goes out
 
-    model, rerandomiser = ModelS1(layout), Rerandomiser(key, Tally())
+    model, rerandomiser = ModelS1(layout), Rerandomiser(key, tally)
     for done, node in enumerate(plan.linear_nodes):
         yield Progress(stage=done, stages=len(plan.linear_nodes), label=node.name)
         parts = layout.parts(node)
@@ -103,7 +104,7 @@ def import_model(
         for part in parts:
             step = layout.step(part)
             garbler = GarblerSide(step)
-            masked, inputs = _mask_part(layout, part, blinded, key)
+            masked, inputs = _mask_part(layout, part, blinded, key, tally)
             fresh = rerandomiser.freshen(masked, workers=workers)
             sent = pb.MaskedPlaintexts(ciphertexts=fresh.to_bytes(), base_ot=base_ot)
             chosen = expect(ask(pb.Round(masked_plaintexts=sent)), "corrections").corrections
@@ -116,12 +117,16 @@ def import_model(
             "weights": np.concatenate([inputs["mask.weights"] for inputs in drawn], axis=1),
             "biases": drawn[-1]["mask.biases"],
         }
-        _keep(model, node, masks, key, reply.encrypted_shares.ciphertexts)
+        _keep(model, node, masks, key, reply.encrypted_shares.ciphertexts, tally)
     return model
 
 
 def _mask_part(
-    layout: ImportLayout, part: Sequence[Segment], blinded: Mapping[str, Blinded], key: PublicKey
+    layout: ImportLayout,
+    part: Sequence[Segment],
+    blinded: Mapping[str, Blinded],
+    key: PublicKey,
+    tally: Tally,
 ) -> tuple[list[mpz], dict[str, Bits]]:
     """E(P + s) of one part, and the circuit's inputs: fresh masks s and R of each of its segments."""
     masked: list[mpz] = []
@@ -130,24 +135,27 @@ def _mask_part(
         mask = random_bits(segment.plaintext_mask_bits(layout.params.sigma), segment.plaintexts)
         inputs[f"s.{segment.name}"] = mask[: segment.packed_bits]
         inputs[f"mask.{segment.name}"] = random_bits(layout.mask_bits(segment), segment.count, top=1)
-        plaintexts = _unblind(segment, islice(blinded[segment.name], segment.plaintexts), key)
-        masked += key.add_plain(plaintexts, bits_to_integers(mask))
+        plaintexts = _unblind(segment, islice(blinded[segment.name], segment.plaintexts), key, tally)
+        masked += key.add_plain(plaintexts, bits_to_integers(mask), tally)
     return masked, inputs
 
 
-def _unblind(segment: Segment, blinded: Blinded, key: PublicKey) -> list[mpz]:
+def _unblind(segment: Segment, blinded: Blinded, key: PublicKey, tally: Tally) -> list[mpz]:
     """E(P) of one segment."""
     if segment.blinding is Blinding.MULTIPLICATIVE:
+        tally.add(POWER_N2, segment.plaintexts)
         return [gmpy2.powmod(c, a, key.n_squared) for a, c in blinded]
     halves, differences = zip(*blinded, strict=True)
-    return key.add_plain(differences, halves)
+    return key.add_plain(differences, halves, tally)
 
 
-def _keep(model: ModelS1, node: Linear, masks: Mapping[str, Bits], key: PublicKey, data: bytes) -> None:
+def _keep(
+    model: ModelS1, node: Linear, masks: Mapping[str, Bits], key: PublicKey, data: bytes, tally: Tally
+) -> None:
     """Take the masks R and the offset off E(u + R). masks: R by weights and biases."""
     segments = model.layout.segments(node)
-    ciphertexts = iter(key.parse(data, sum(segment.count for segment in segments)))
+    ciphertexts = iter(key.parse(data, sum(segment.count for segment in segments), tally))
     for segment, kept in zip(segments, (model.kernels, model.biases), strict=True):
         offset = 1 << (segment.bits - 1)
         off = [-(mask + offset) for mask in bits_to_integers(masks[segment.name])]
-        kept[node.name] = key.add_plain(list(islice(ciphertexts, segment.count)), off)
+        kept[node.name] = key.add_plain(list(islice(ciphertexts, segment.count)), off, tally)

@@ -59,7 +59,8 @@ def import_model(
                 ot = ExtensionReceiver(base.keys(masked.base_ot), opening.session_id)
             step = layout.step(part)
             count = sum(segment.plaintexts for segment in part)
-            plaintexts = key.decrypt(key.public_key.parse(masked.ciphertexts, count), workers=workers)
+            ciphertexts = key.public_key.parse(masked.ciphertexts, count, key.tally)
+            plaintexts = key.decrypt(ciphertexts, workers=workers)
             extension = ot.prepare(step.choices)
             evaluator = EvaluatorSide(step, ot, observer)
             inputs, start = {}, 0

@@ -28,7 +28,7 @@ from twinveil.halves.answers import answer_half
 from twinveil.network.plan import IMAGE
 from twinveil.params import Params
 from twinveil.protocol.binding import QueryHead
-from twinveil.protocol.meter import Meter, nonlinear
+from twinveil.protocol.meter import Meter
 from twinveil.protocol.textbook.circuits import label_bits
 from twinveil.protocol.textbook.exchange import Exchange
 from twinveil.protocol.textbook.garbled import GarblerSide
@@ -60,25 +60,19 @@ def query_s1(
     watch sees the engine (tests look at its tensors). Raises BadPlan for a plan that is too large for it.
     """
     layout = TextbookLayout(model.layout.plan, params)
-    engine = TextbookS1(model, layout, key, meter.tally)
+    engine = TextbookS1(model, layout, key, meter)
     watch(engine)
     observer.about(Topic("query", layout.plan, "textbook", 1, key.n, params.sigma))
     observer.half(IMAGE, half)
     exchange = _prepare(ask, model, head, layout, meter)
     stages = layout.schedule.stages
-    yield Progress(stage=0, stages=len(stages), label="picture")
+    yield Progress(label="picture")
     with meter.function("import"):
         engine.accept(_import_picture(exchange, engine, layout, head, half, key, meter))
     for stage in stages[1:-1]:
-        names = ", ".join(step.node.name for step in stage.linear)
-        yield Progress(stage=stage.index, stages=len(stages), label=names)
-        with meter.function("SCVL"):
-            engine.scvl(exchange, stage)
-        with meter.function(nonlinear(stage)):
-            engine.sact_smap(exchange, stage)
-    yield Progress(stage=len(stages) - 1, stages=len(stages), label="class vector")
-    with meter.function("SCT"):
-        reply, masks = engine.sct(exchange, stages[-1])
+        yield from engine.scvl(exchange, stage)
+        yield from engine.sact_smap(exchange, stage)
+    reply, masks = yield from engine.sct(exchange, stages[-1])
     with meter.function("label"):
         return _answer(exchange, layout, head.label_only, reply, masks)
 

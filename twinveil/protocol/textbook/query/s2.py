@@ -44,7 +44,7 @@ def query_s2(
     watch: Callable[[TextbookS2], None] = lambda engine: None,
     observer: Observer = NOBODY,
 ) -> Script:
-    """The conversation after `opening`. label_only: the owner's policy; a query for the vector is then refused."""
+    """The conversation after `opening`. label_only: the owner's policy."""
     check_opening(opening)
     refuse_another_layout(opening.layout, model.digest)
     layout = TextbookLayout(model.plan, model.params)

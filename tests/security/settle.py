@@ -3,7 +3,7 @@ bits. Ranges and widths are worked out here, from the plan and sigma alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -17,11 +17,6 @@ from twinveil.network.schedule import schedule
 from twinveil.params import PACKED_SIGMA
 from twinveil.protocol.packed.model.layout import ModelLayout
 from twinveil.protocol.textbook.model.layout import ImportLayout
-<<<<<<< HEAD
-from twinveil.protocol.textbook.steps import pool_windows
-=======
-from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
->>>>>>> prot
 
 
 def settle(ledger: Ledger, world: World, plan: Plan) -> None:
@@ -87,52 +82,10 @@ def settle_textbook(ledger: Ledger, world: World, plan: Plan, honest: bool = Tru
     _settle_flips(ledger, plan)
 
 
-<<<<<<< HEAD
-def textbook_values(plan: Plan) -> Iterator[tuple[int, int]]:
-    """Least and largest of every value that S2 decrypts masked, in order: SACT's twice, SMAP's by window."""
-    stages = schedule(plan)
-    for stage in stages.stages:
-        for relu in stage.relus:
-            most = _largest_sum(plan, relu.source)
-            yield from [(-most, most)] * (2 * int(np.prod(plan.shapes[relu.source])))
-        for pool in stage.pools:
-            source = stages.pieces[pool.source]
-            for members in pool_windows(pool, source.shape):
-                yield from [(0, (1 << source.bits) - 1)] * (members.size if len(members) > 1 else 0)
-    most = _largest_sum(plan, plan.output.name)
-    yield from [(-most, most)] * plan.output.out_features
-
-
-def _largest_sum(plan: Plan, name: str) -> int:
-    """Whatever weights, biases and inputs their circuits let through."""
-    (node,) = (node for node in plan.linear_nodes if node.name == name)
-    product = ((1 << plan.bits[node.source]) - 1) * (1 << (node.weight_bits - 1))
-    return plan.taps(node) * product + (1 << (node.accumulator_bits - 1))
-
-
-def products(plan: Plan) -> int:
-    """SMP's of a textbook query: layers, x t of SACT, R MR of SMAP."""
-    stages = schedule(plan)
-    linear = sum(plan.products(node) for node in plan.linear_nodes)
-    records = sum(int(np.prod(plan.shapes[relu.source])) for stage in stages.stages for relu in stage.relus)
-    pooled = sum(
-        members.size
-        for stage in stages.stages
-        for pool in stage.pools
-        for members in pool_windows(pool, stages.pieces[pool.source].shape)
-        if len(members) > 1
-    )
-    return linear + records + pooled
-
-
 def settle_import(
     ledger: Ledger, world: World, plan: Plan, honest: bool, engines: tuple[str, ...] = ("packed",)
 ) -> None:
     """An import: whole plaintexts; for textbook every weight and bias as the circuits give it out, too."""
-=======
-def settle_import(ledger: Ledger, world: World, plan: Plan, honest: bool) -> None:
-    """An import: the whole plaintexts, and every weight and bias as the circuits give it out."""
->>>>>>> prot
     assert ledger.settled()
     if "packed" in engines:
         _settle_kernels(ledger, world, plan, honest)

@@ -11,7 +11,7 @@ import pytest
 from cloud_s1 import stock
 from cloud_s1.queries import SPARE, QueriesS1
 from tests.security.world import USER, Wire, World, tiny_model, tiny_plan
-from twinveil.errors import BadInput, TooMuch
+from twinveil.errors import BadInput, TooLarge, TooMuch
 from twinveil.parallel import INLINE
 from twinveil.protocol.size import item_size, query_size
 from twinveil.rehearsal.clouds import finish
@@ -92,6 +92,20 @@ def test_items_of_one_model_give_way_to_another(world: World) -> None:
     world.make_items(name="other", ahead=False)
     world.ask(world.query(tiny_plan()))
     assert queries._budget._taken == 0
+
+
+def test_nothing_gives_way_to_what_never_fits(world: World) -> None:
+    """Or anybody could end what lies ready for all."""
+    queries = with_memory(world, max(query_bytes(world) - 1, item_bytes(world)))
+    world.make_items(ahead=False)
+    with pytest.raises(TooLarge, match="ask for fewer pictures"):
+        finish(queries.classify(world.query(tiny_plan()).s1, USER))
+    assert queries.stock.count == 1
+    world.outsource(tiny_model(1), name="other")
+    world.budget2._most = 1
+    with pytest.raises(TooLarge, match="cloud_s2 has"):
+        world.make_items(name="other", ahead=False)
+    assert queries.stock.count == 1
 
 
 def test_items_of_one_model_give_way_to_another_at_s2(world: World) -> None:

@@ -280,7 +280,7 @@ def _views(folder: Path) -> Read:
         events = [
             Event("half", "image", 0.1, 0, 64, None, {"values": values}),
             Event("received", "masked_sums", 0.2, 32, 0, None, {"ciphertexts": values.reshape(-1)}),
-            Event("decrypted", "conv", 0.3, 0, 64, Masking(40, 0, 4, 8), {"values": values}),
+            Event("decrypted", "conv", 0.3, 0, 64, Masking(40), {"values": values}),
         ]
         write(View(role, 1e9, topic, events), folder / role / "1")
     picture = np.arange(9, dtype=np.uint8).reshape(1, 3, 3)

@@ -10,6 +10,8 @@ import secrets
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -18,7 +20,7 @@ import numpy.typing as npt
 from gmpy2 import mpz
 
 from twinveil.crypto import nonces
-from twinveil.crypto.nonces import FreshCiphertexts, Rerandomiser
+from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, Rerandomiser
 from twinveil.crypto.slots import draw
 from twinveil.garbling import ahead, ot_extension, outputs, products
 from twinveil.garbling.ot_extension import ExtensionReceiver
@@ -94,6 +96,21 @@ def zero_rho() -> Iterator[None]:
                 return super().prepare(count)
 
     with patched((item_s2, "ExtensionReceiver", Idle)):
+        yield
+
+
+@contextmanager
+def no_nonces() -> Iterator[None]:
+    """E(u) is 1 + u N, for everybody to read."""
+
+    def bare(self: Encryptor, plaintexts: Sequence[mpz], **_: object) -> FreshCiphertexts:
+        key = self.public_key
+        return FreshCiphertexts(nonces._MINT, [key.raw(each) for each in plaintexts], key.ciphertext_bytes)
+
+    def made(*given: Any) -> Any:
+        return SimpleNamespace(encrypt=partial(bare, Encryptor(*given)))
+
+    with patched((item_s2, "Encryptor", made)):
         yield
 
 

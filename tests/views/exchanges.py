@@ -1,4 +1,4 @@
-"""What the clouds say to one another, in order, from public data alone: sizes, widths, circuits.
+"""What the clouds of the textbook engine say to one another, in order, from public data alone.
 
 Both views are made of this list: a request is what S2 is shown, a reply what S1 is shown.
 """
@@ -16,9 +16,8 @@ from twinveil.network.schedule import LinearStep, PoolStep, ReluStep
 from twinveil.params import Params
 from twinveil.protocol.textbook.garbled import GarbledStep
 from twinveil.protocol.textbook.model.layout import ImportLayout
-from twinveil.protocol.packed.layout import LayerLayout, PackedLayout
-from twinveil.protocol.windows import windows
 from twinveil.protocol.textbook.steps import BATCH, TextbookLayout, pool_windows
+from twinveil.protocol.windows import windows
 from twinveil.rounds.observer import Masking
 
 
@@ -74,35 +73,12 @@ class Exchange(NamedTuple):
     reply: Corrections | Ciphertexts | Bare
 
 
-ANSWERED, DONE, COMMIT = Bare("answered"), Bare("done"), Bare("commit")
+ANSWERED, DONE = Bare("answered"), Bare("done")
 
 
 def picture_mask(picture: Segment, params: Params) -> Masked:
     hidden = Masking(picture.plaintext_mask_bits(params.sigma))
     return Masked("masked_plaintexts", [(picture.plaintexts, hidden)])
-
-
-def packed_query(
-    layout: PackedLayout, picture: Masked, steps: Sequence[GarbledStep], label_only: bool
-) -> Iterator[Exchange]:
-    """From the picture on; the last of `steps` is the label's."""
-    circuits = iter(steps)
-    step = next(circuits)
-    yield Exchange(picture, Corrections(step))
-    stages = layout.schedule.stages
-    for stage in stages[1:]:
-        layers = [layout.step(each) for each in stage.linear]
-        yield Exchange(Circuit(step), _shares(sum(int(layer.tap_blocks.sum()) for layer in layers)))
-        step = next(circuits)
-        sums = Masked("masked_sums", [(layer.online_sums, layer.online.masking) for layer in layers])
-        last = stage is stages[-1] and not label_only
-        yield Exchange(sums, ANSWERED if last else Corrections(step))
-    if label_only:
-        yield Exchange(Circuit(step), ANSWERED)
-
-
-def ahead_sums(layers: Sequence[LayerLayout]) -> list[tuple[int, Masking]]:
-    return [(layer.ahead_sums, layer.ahead.masking) for layer in layers]
 
 
 class TextbookQuery:
@@ -159,7 +135,7 @@ class TextbookQuery:
 
 
 def import_of(layout: ImportLayout) -> Iterator[Exchange]:
-    """From the first layer to the commit."""
+    """From the first layer to the last."""
     for node in layout.plan.linear_nodes:
         parts = layout.parts(node)
         for part in parts:
@@ -167,9 +143,8 @@ def import_of(layout: ImportLayout) -> Iterator[Exchange]:
             sigma = layout.params.sigma
             masks = [(each.plaintexts, Masking(each.plaintext_mask_bits(sigma))) for each in part]
             yield Exchange(Masked("masked_plaintexts", masks), Corrections(step, extension=True))
-            kept = sum(len(placement.slots) for placement in layout.placements(node))
+            kept = sum(segment.count for segment in layout.segments(node))
             yield Exchange(Circuit(step, top=1), _shares(kept) if part is parts[-1] else DONE)
-    yield Exchange(COMMIT, DONE)
 
 
 def _masked(count: int, masking: Masking) -> Masked:

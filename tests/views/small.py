@@ -91,7 +91,7 @@ def watch(
     key_bits: int = 256,
     batch: int = 1,
 ) -> Watched:
-    """The views of an import and, for each picture, of a query of `batch` copies of it, and of their items."""
+    """The views of an import, of a query for each picture, of `batch` copies of it, and of their items."""
     watched = Watched()
     clouds = Clouds(network or model(TINY), secret_key(key_bits), (engine,), observer=watched.observer)
     for picture in pictures:

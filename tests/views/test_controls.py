@@ -107,7 +107,7 @@ def test_little_slack_is_seen_where_values_leave_the_range_of_their_masks(mistak
         for found in examine("cloud_s2", replace(field, fractions=np.tile(field.fractions, (1000, 1))))
         if found.test == RANGE
     ]
-    assert len(ranges) == 5
+    assert len(ranges) == 1
     assert any(holm(ranges, FALSE_ALARMS / report.tests)) != report.clean
 
 
@@ -126,8 +126,9 @@ def test_many_honest_views_tell_nothing() -> None:
     each = 60
     report = judged(watch(two_classes(each, PLAN), model(PLAN)))
     assert report.clean, report.alarms
+    assert {guess.what for guess in report.guesses} == {"query, packed", "item, packed"}
     for guess in report.guesses:
-        assert guess.guesses == each
+        assert guess.guesses >= each - 2  # the first item is of a kind of its own
         assert guess.p > 1e-6
 
 

@@ -10,9 +10,8 @@ from tests.views.small import TINY
 from twinveil.rounds.observer import Masking, Topic
 from twinveil.views.chances import FALSE_ALARMS
 from twinveil.views.fields import Field, Floats, fields
-from twinveil.views.recorder import rows
 from twinveil.views.statistics import RANGE, SIGMA, examine, lone
-from twinveil.views.view import Event, View
+from twinveil.views.view import Event, View, rows
 
 TESTS = 700
 """In one report, as of the default network."""

@@ -16,7 +16,8 @@ import pytest
 
 from tests.crypto.crypto_keys import secret_key
 from tests.views import broken
-from tests.views.simulator import Simulator
+from tests.views.simulator_packed import PackedSimulator
+from tests.views.simulator_textbook import TextbookSimulator
 from tests.views.small import PLAN, TINY, Picture, Watched, model, two_classes
 from twinveil.network.plan import Plan
 from twinveil.rehearsal.clouds import Clouds
@@ -46,66 +47,85 @@ class Case:
 
 
 PICTURE = (broken.unpacked_products, "half image: values")
-SUMS = (broken.zero_sum_masks, "decrypted online conv: values")
 VALUES = (broken.zero_textbook_masks, "decrypted conv: values")
-WEIGHTS = (
-    (broken.unpacked_products, "half weights conv: values"),
-    (broken.zero_import_masks, "output weights"),
-)
+WEIGHTS = (broken.unpacked_products, "half weights conv: values")
+SUMS = (broken.zero_sum_masks, "decrypted ahead: values")
 
 CASES = [
-    Case("query", "packed", False, PICTURE, (broken.zero_shares, "output image: values")),
-    Case("query", "packed", True, PICTURE, SUMS),
+    Case(
+        "query",
+        "packed",
+        False,
+        (broken.zero_u, "shared image - u: values"),
+        (broken.zero_r, "shared image - r: values"),
+    ),
+    Case(
+        "query",
+        "packed",
+        True,
+        (broken.zero_rho, "shared image xor rho: values"),
+        (broken.zero_r, "shared pool - r: values"),
+    ),
+    Case("item", "packed", False, (broken.no_nonces, "item_inputs.ciphertexts: values"), SUMS),
     Case("query", "textbook", False, PICTURE, VALUES),
     Case("query", "textbook", True, PICTURE, VALUES),
-    Case("import", "packed", False, *WEIGHTS),
-    Case("import", "textbook", False, *WEIGHTS),
+    Case("import", "packed", False, WEIGHTS, (broken.zero_sum_masks, "decrypted weights conv: values")),
+    Case("import", "textbook", False, WEIGHTS, (broken.zero_import_masks, "output weights")),
 ]
 
-CONTAINED = (CASES[2], CASES[5])
-"""Whatever they say is said in another case, too: a label costs a textbook query some messages more, an
-import differs by its engine in E(K) alone."""
+CONTAINED = (CASES[3],)
+"""Whatever it says is said in another case, too: a label costs a textbook query some messages more."""
 
 SOME = [pytest.param(case, marks=pytest.mark.heavy if case in CONTAINED else ()) for case in CASES]
 
 
+def simulator(case: Case, plan: Plan) -> PackedSimulator | TextbookSimulator:
+    of_engine = PackedSimulator if case.engine == "packed" else TextbookSimulator
+    return of_engine(plan, KEY_BITS, case.label_only)
+
+
 def queries(case: Case, plan: Plan, pictures: Sequence[Picture]) -> tuple[Watched, Watched]:
-    """Real and simulated ones, by turns."""
+    """Real and simulated ones, by turns, and their items."""
     real, made = Watched(), Watched()
     clouds = Clouds(model(plan), secret_key(KEY_BITS), (case.engine,), observer=real.observer)
-    simulator = Simulator(plan, KEY_BITS, case.engine, case.label_only)
+    nothing = simulator(case, plan)
+    if isinstance(nothing, PackedSimulator):
+        nothing.open_items(made.observer("cloud_s1"), made.observer("cloud_s2"))
     for picture in pictures:
         clouds.classify(picture[None], case.engine, case.label_only)
-        simulator.query_at_s1(made.observer("cloud_s1"))
-        simulator.query_at_s2(made.observer("cloud_s2"))
+        if isinstance(nothing, PackedSimulator):
+            nothing.make_item()
+        nothing.query_at_s1(made.observer("cloud_s1"))
+        nothing.query_at_s2(made.observer("cloud_s2"))
     return real, made
 
 
 def imports(case: Case, plan: Plan, count: int, fill: int | None) -> tuple[Watched, Watched]:
     real, made = Watched(), Watched()
-    simulator = Simulator(plan, KEY_BITS, case.engine)
+    nothing = simulator(case, plan)
     for number in range(count):
         Clouds(model(plan, number, fill), secret_key(KEY_BITS), (case.engine,), observer=real.observer)
-        simulator.import_at_s1(made.observer("cloud_s1"))
-        simulator.import_at_s2(made.observer("cloud_s2"))
+        nothing.import_at_s1(made.observer("cloud_s1"))
+        nothing.import_at_s2(made.observer("cloud_s2"))
     return real, made
 
 
-def reports(case: Case, plan: Plan, count: int, black: bool = False) -> dict[str, ViewsReport]:
-    """By cloud: real and simulated views judged as views of one kind that are of two classes.
+def views(case: Case, plan: Plan, count: int, black: bool) -> tuple[Watched, Watched]:
+    """black: pictures and packed weights are all 0."""
+    if case.kind == "import":
+        return imports(case, plan, count, -128 if black else None)
+    extra = case.kind == "item"  # the first one is of a kind of its own
+    seen = two_classes(count // 2 + extra, plan)[: count + extra]
+    return queries(case, plan, [np.zeros_like(picture) for picture in seen] if black else seen)
 
-    black: pictures and packed weights are all 0.
-    """
-    if case.kind == "query":
-        pictures = [np.zeros(plan.image_shape, np.uint8)] * count if black else two_classes(count // 2, plan)
-        real, made = queries(case, plan, pictures)
-    else:
-        real, made = imports(case, plan, count, -128 if black else None)
-    found = {}
-    for cloud, simulated in made.views.items():
+
+def reports(case: Case, plan: Plan, count: int, black: bool = False) -> dict[str, ViewsReport]:
+    """By cloud: real and simulated views judged as views of one kind that are of two classes."""
+    found, (real, made) = {}, views(case, plan, count, black)
+    for cloud in made.views:
+        kept, simulated = (watched.kind(cloud, case.kind) for watched in (real, made))
         alone = audit(simulated)
         assert alone.clean, alone.alarms
-        kept = [view for view in real.views[cloud] if view.subject.kind == case.kind]
         assert len(kept) == len(simulated) == count
         classes = {id(view): "real" for view in kept} | {id(view): "simulated" for view in simulated}
         found[cloud] = audit([*kept, *simulated], classes)
@@ -124,6 +144,21 @@ def test_simulated_views_pass_for_real_ones(case: Case) -> None:
     for report in reports(case, TINY, 8).values():
         assert report.clean, report.alarms
         assert [(kind.what, kind.views) for kind in report.kinds] == [(str(case), 16)]
+
+
+def test_whole_conversations_of_items_look_alike() -> None:
+    """Their opening and their first item, too."""
+    real, made = queries(CASES[0], TINY, two_classes(1))
+    for cloud in made.views:
+        own = [view for view in made.views[cloud] if view.part != "import"]
+        report = audit([*(view for view in real.views[cloud] if view.part != "import"), *own])
+        assert report.clean, report.alarms
+        assert {(kind.what, kind.views) for kind in report.kinds} == {
+            ("opening of items, packed", 2),
+            ("first item, packed", 2),
+            ("item, packed", 2),
+            ("query, packed", 4),
+        }
 
 
 @pytest.mark.parametrize("case", SOME, ids=str)

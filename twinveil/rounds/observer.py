@@ -34,15 +34,10 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """What hides a plaintext: in each of `slots` slots, s uniform in [offset, offset + 2^bits).
-
-    slot_bytes: width of a slot; 0 where the plaintext is one slot.
-    """
+    """What hides a plaintext: s uniform in [offset, offset + 2^bits)."""
 
     bits: int
     offset: int = 0
-    slots: int = 1
-    slot_bytes: int = 0
 
 
 class Observer(Protocol):

@@ -114,10 +114,7 @@ def _decrypted(event: Event, n: mpz) -> Field:
     values, title = event.arrays["values"], f"decrypted {event.name}"
     if event.masking is None:
         return _modulo(title, values, n)
-    masking = event.masking
-    width = masking.slot_bytes or values.shape[1]
-    cells = values[:, : masking.slots * width].reshape(-1, width)
-    return _masked(title, cells, masking)
+    return _masked(title, values, event.masking)
 
 
 def _output(event: Event, topic: Topic) -> Field:

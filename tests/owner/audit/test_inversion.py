@@ -215,7 +215,7 @@ def test_the_json_holds_every_figure(result: Inverted) -> None:
     assert data["settings"]["rehearsal_key_bits"] == 640
     assert data["settings"]["thresholds"] == {"low": 0.1, "high": 0.4}
     assert data["split"]["by"] == "person"
-    assert len(data["views"]) == 5
+    assert len(data["views"]) == 6
     assert {each["choice"] for each in data["release"]} >= {"label only", "encrypted protocol"}
 
 
@@ -267,7 +267,7 @@ def test_the_command_writes_report_and_json(stored: Path, tmp_path: Path) -> Non
     data = json.loads(figures.read_text())
     assert data["split"]["by"] == "picture"
     assert data["settings"]["recorded_queries"] == 40
-    assert len(data["views"]) == 5
+    assert len(data["views"]) == 6
     assert "not by person" in page.read_text()
 
 

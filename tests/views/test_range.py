@@ -13,7 +13,7 @@ from twinveil.views.fields import Field, Floats, fields
 from twinveil.views.statistics import RANGE, SIGMA, examine, lone
 from twinveil.views.view import Event, View, rows
 
-TESTS = 700
+TESTS = 1180
 """In one report, as of the default network."""
 VALUES = 16
 

@@ -35,7 +35,7 @@ def test_both_equal_the_oracle(seed: int) -> None:
         got = clouds.classify(image[None], "textbook", watch=looked_at.append)
         assert (got.values == vectors[place]).all()
         # A bar over a picture's products ends where they do.
-        assert looked_at[0]._smps_done == looked_at[0]._layout.smps > 0
+        assert looked_at[0]._smps_done == looked_at[0]._smps > 0
         assert clouds.classify(image[None], "textbook", label_only=True).values == labels[place]
 
 

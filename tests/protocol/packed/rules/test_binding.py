@@ -29,7 +29,7 @@ def opened_with(clouds: Opened, patch: Patch, what: str) -> None:
     """Open a conversation for items in which S1 means something else by `what`."""
     maker = item_s1.MakerS1
 
-    def another(peer: Any, import_id: bytes, model: Any, plan: Any, machine: Machine, policy: bool) -> Any:
+    def another(peer: Any, import_id: bytes, model: Any, plan: Any, machine: Machine, *rest: Any) -> Any:
         match what:
             case "import":
                 import_id = bytes(16)
@@ -39,8 +39,8 @@ def opened_with(clouds: Opened, patch: Patch, what: str) -> None:
             case "key":
                 machine = Machine(secret_key(768).public_key, machine.workers)
             case "policy":
-                policy = not policy
-        return maker(peer, import_id, model, plan, machine, policy)
+                rest = (not rest[0], *rest[1:])
+        return maker(peer, import_id, model, plan, machine, *rest)
 
     with patch.context() as here:
         here.setattr("twinveil.rehearsal.clouds.MakerS1", another)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from cloud_s1.models import MAX_LOADED
 from cloud_s1.way_to_s2 import PeerS2
 from twinveil.cloud.store import Record
 from twinveil.errors import BrokenOff, TooLarge, TooMuch, TwinveilError
@@ -65,7 +66,7 @@ class Wish:
 
 
 class Stock:
-    """Keeps up to `keep` items ready of each model in use; of all models there are at most `most`.
+    """Keeps up to `keep` items ready of each of MAX_LOADED models in use; of all there are at most `most`.
 
     begin: a new conversation for a model. room: takes an item's memory; TooMuch where there is none; its
     argument says whether it is made ahead. Items are made on LANES threads, which last while there are any to
@@ -299,6 +300,7 @@ class Stock:
             if lane is not None:
                 lane.busy = True
         if lane is None:
+            self._limit_models(wish.record.import_id)
             lane = self._begin(wish.record)
             with self._changing():
                 self._lanes.append(lane)
@@ -314,6 +316,14 @@ class Stock:
                 lane.busy = False
                 if ends or lane.doomed or wish.error is not None:
                     self._end([lane])
+
+    def _limit_models(self, import_id: bytes) -> None:
+        """Each conversation keeps its model in memory: until there are few of others, the oldest ends."""
+        more = True
+        while more:
+            with self._lock:
+                others = {lane.record.import_id for lane in self._lanes} - {import_id}
+            more = len(others) >= MAX_LOADED and self.give_way()
 
 
 def _is_of(each: Lane | Wish, import_id: bytes) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from cloud_s1 import stock
+from cloud_s1.models import MAX_LOADED
 from cloud_s1.stock import LANES, Held, Lane, Stock
 from twinveil.cloud.budget import Budget
 from twinveil.cloud.store import Record
@@ -424,6 +425,18 @@ def test_the_oldest_give_way_where_as_many_lie_ready_as_may() -> None:
         eventually(lambda: not made.stock._makers)
     assert made.stock.count == 2
     assert made.closed == made.lanes[:1]
+
+
+def test_few_models_have_conversations_at_once() -> None:
+    """Each keeps its model in memory, with tables that are larger than many items."""
+    made = Made(keep=1)
+    names = [str(number) for number in range(MAX_LOADED + 2)]
+    for name in names:
+        made.stock.want(record(name))
+        eventually(lambda: not made.stock._makers)
+    kept = {lane.record.import_id.decode() for lane in made.stock._lanes}
+    assert kept == set(names[-MAX_LOADED:])
+    assert made.stock.count == MAX_LOADED
 
 
 def test_what_queries_hold_and_what_is_made_does_not_give_way(made: Made) -> None:

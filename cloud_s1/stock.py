@@ -200,8 +200,8 @@ class Stock:
             self._end([lane for lane in self._lanes if lane.wire.left and not lane.busy])
             yield
             for _ in self._due()[: LANES - self._makers]:
-                self._makers += 1
                 threading.Thread(target=self._work, name="items", daemon=True).start()
+                self._makers += 1
             over, self._over = self._over, []
         for lane in over:
             lane.close()
@@ -261,13 +261,13 @@ class Stock:
             with self._changing():
                 self._at_work.remove(wish)
                 wish.error = wish.error or error
-                if made is not None and (wish.ahead or wish.error):
+                if made is None:
+                    log.info("no item was made: %s", wish.error)
+                elif wish.ahead or wish.error:
                     self._keep_ready(made)
-                elif made is not None:
+                else:
                     made.lane.out += 1
                     wish.made = made
-                elif wish.ahead:
-                    log.info("no item was made ahead: %s", wish.error)
                 wish.done.set()
 
     def _due(self) -> list[Wish]:
@@ -283,7 +283,10 @@ class Stock:
         with ExitStack() as memory:
             memory.enter_context(self._memory(wish))
             with self._lane(wish) as lane:
-                return Held(lane.maker.make(), lane, memory.pop_all())
+                item = lane.maker.make()
+            if lane.doomed:
+                raise BrokenOff("the conversation in which this query was prepared has ended: ask again")
+            return Held(item, lane, memory.pop_all())
 
     def _memory(self, wish: Wish) -> ExitStack:
         if wish.ahead and self.count >= self._most and not self.give_way():

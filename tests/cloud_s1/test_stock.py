@@ -263,6 +263,24 @@ def test_one_that_fails_leaves_those_that_were_made_to_others(made: Made) -> Non
     assert made.taken == len(held) + made.stock.count
 
 
+def test_an_item_whose_conversation_is_to_end_serves_nobody(made: Made) -> None:
+    """Another query's failure ends it while the item is made."""
+    held = made.get(A)
+    made.go.clear()
+    asking = made.stock.collect(A, 1)
+    waiting(asking)
+    eventually(lambda: made.begun == ["a0.0", "a0.1"])
+    with pytest.raises(OutOfOrder), made.stock.spending(held):
+        raise OutOfOrder("by S2")
+    assert not made.closed
+    made.go.set()
+    with pytest.raises(BrokenOff, match="ask again"):
+        finish(asking)
+    eventually(lambda: not made.stock._makers)
+    assert made.closed == made.lanes
+    assert made.taken == made.stock.count == 0
+
+
 def test_an_error_that_nobody_planned_is_for_the_log(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     def way(name: str) -> None:
         raise KeyError("secret")

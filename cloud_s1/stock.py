@@ -7,14 +7,18 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 from cloud_s1.way_to_s2 import PeerS2
 from twinveil.cloud.store import Record
-from twinveil.errors import BrokenOff, TooMuch, TwinveilError
+from twinveil.errors import BrokenOff, TooLarge, TooMuch, TwinveilError
 from twinveil.protocol.packed.item.s1 import ItemS1, MakerS1
 from twinveil.protocol.packed.withheld import Withheld
 from twinveil.rpc.types_pb2 import Progress
 from twinveil.start.settings import MAX_PREPARED
+
+Taken = TypeVar("Taken")
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +180,15 @@ class Stock:
             self._end(spare)
         return bool(spare)
 
+    def giving_way(self, take: Callable[[], Taken]) -> Taken:
+        """What `take` gives. While it raises TooMuch, what nobody waits for gives way."""
+        while True:
+            try:
+                return take()
+            except TooMuch as error:
+                if isinstance(error, TooLarge) or not self.give_way():
+                    raise
+
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """Under the lock: what S2 has left is gone first; what then is to be made is begun.
@@ -262,16 +275,14 @@ class Stock:
         return urgent or ([] if self._answering else self._wishes)
 
     def _make(self, wish: Wish) -> Held:
-        """Where memory is taken, here or at S2, conversations of others give way to who waits."""
-        while True:
-            try:
-                with ExitStack() as memory:
-                    memory.enter_context(self._memory(wish))
-                    with self._lane(wish) as lane:
-                        return Held(lane.maker.make(), lane, memory.pop_all())
-            except TooMuch:
-                if wish.ahead or not self.give_way():
-                    raise
+        """For who waits, others' conversations give way where memory is taken, here or at S2."""
+        return self._made(wish) if wish.ahead else self.giving_way(partial(self._made, wish))
+
+    def _made(self, wish: Wish) -> Held:
+        with ExitStack() as memory:
+            memory.enter_context(self._memory(wish))
+            with self._lane(wish) as lane:
+                return Held(lane.maker.make(), lane, memory.pop_all())
 
     def _memory(self, wish: Wish) -> ExitStack:
         if wish.ahead and self.count >= self._most and not self.give_way():

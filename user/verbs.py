@@ -113,7 +113,7 @@ def _table(
     table = Table("picture", "class", *(["scores"] if has_scores else []), "seconds")
     for file, each in zip(files, made, strict=True):
         scores = [_scores(each, names, vector)] if has_scores else []
-        table.add_row(str(file), styled(each.class_name, "bold"), *scores, f"{each.seconds:.1f}")
+        table.add_row(str(file), styled(each.class_name, "bold"), *scores, f"{each.seconds:.2f}")
     return table
 
 

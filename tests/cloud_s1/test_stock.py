@@ -310,6 +310,7 @@ def test_a_query_that_is_left_gives_back_what_it_has(made: Made) -> None:
     made.go.clear()
     with closing(made.stock.collect(A, 2)) as asking:
         waiting(asking)
+        eventually(lambda: len(made.begun) == 2)
         assert made.stock.count == 0
     made.go.set()
     made.ready(2)

@@ -12,8 +12,11 @@ from typer.testing import CliRunner
 
 from tests.estimate.test_seconds import MACHINE
 from tests.networks import small_icnn_model
+from tests.protocol.test_size import sparse, wide
 from together import estimating as command
 from together.bench.networks import write
+from twinveil.errors import BadPlan
+from twinveil.network.plan import Plan
 from twinveil.params import MAX_PICTURES
 
 
@@ -41,8 +44,25 @@ def packed(shown: str) -> dict[str, Any]:
 def test_label_only(estimate: Any) -> None:
     vector, label = packed(estimate("--json")), packed(estimate("--json", "--label-only"))
     assert (vector["label_only"], label["label_only"]) == (False, True)
-    assert vector["functions"]["label"]["and_gates"] == 0 < label["functions"]["label"]["and_gates"]
-    assert label["messages"] == vector["messages"] + 2
+    assert "label" not in vector["online"]["functions"]
+    assert label["online"]["functions"]["label"]["and_gates"] > 0
+    assert label["online"]["messages"] == vector["online"]["messages"] + 2
+    assert label["ahead"] == vector["ahead"]  # items serve either
+
+
+def test_import_items_and_the_picture_apart(estimate: Any) -> None:
+    one, three = packed(estimate("--json")), packed(estimate("--json", "--pictures=3"))
+    assert set(one["ahead"]["functions"]) == {"ahead", "garbling", "SMP"}
+    assert {"picture", "SCVL", "SCT"} < set(one["online"]["functions"])
+    assert one["bytes"] == one["ahead"]["bytes"] + one["online"]["bytes"]
+    assert one["sustained_seconds"] == pytest.approx(one["latency_seconds"] + one["ahead"]["seconds"])
+    assert three["import"] == one["import"]
+    assert three["ahead"]["messages"] == 3 * one["ahead"]["messages"]
+    assert three["online"]["messages"] == one["online"]["messages"]
+    assert three["ahead"]["pace_seconds"] == pytest.approx(one["ahead"]["pace_seconds"], rel=0.01)
+    textbook = json.loads(estimate("--json"))[1]
+    assert textbook["ahead"]["functions"] == {}
+    assert textbook["online"]["functions"]["SCVL"]["products"] > 0
 
 
 def test_workers(estimate: Any) -> None:
@@ -50,9 +70,38 @@ def test_workers(estimate: Any) -> None:
         packed(estimate("--json", *given)) for given in ([], ["--workers=1"], ["--workers=9"])
     )
     assert [made["workers"] for made in (default, one, nine)] == [MACHINE.cores, 1, 9]
-    assert default["operations"]["cloud_s1"] != nine["operations"]["cloud_s1"]
-    assert one["memory_bytes"]["cloud_s1"] < default["memory_bytes"]["cloud_s1"]
-    assert one["sustained_seconds"] > default["sustained_seconds"]
+    assert default["operations"] == one["operations"] == nine["operations"]
+    assert one["sustained_seconds"] > default["sustained_seconds"] == nine["sustained_seconds"]
+
+
+def refused(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> Any:
+    monkeypatch.setattr(command, "measure", lambda bits: MACHINE)
+    app = typer.Typer()
+    app.command()(command.estimate)
+    given = [str(write(tmp_path / "model", plan, "refused")), "--key-bits=2048", *options]
+    return CliRunner().invoke(app, given, env={"COLUMNS": "200"})
+
+
+def test_what_one_engine_refuses_is_told_with_the_reason(estimate: Any) -> None:
+    packed_says, textbook = json.loads(estimate("--json"))
+    assert packed_says["refused"] is None
+    assert "products: the textbook engine runs up to 8,192" in textbook["refused"]
+    assert "textbook, 2048 bits: a picture takes" in " ".join(estimate().split())
+
+
+def test_a_network_that_no_cloud_runs_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = refused(wide(280), tmp_path, monkeypatch, "--engine=packed")
+    assert isinstance(shown.exception, BadPlan)
+    assert "what is made ahead of a picture has a message of" in str(shown.exception)
+    assert "an item" in shown.stdout  # its figures are told all the same
+
+
+def test_without_a_layout_the_reason_is_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = refused(sparse(), tmp_path, monkeypatch, "--json", "--engine=packed")
+    assert isinstance(shown.exception, BadPlan)
+    (made,) = json.loads(shown.stdout)
+    assert "slots" in made["refused"]
+    assert "online" not in made
 
 
 def test_no_more_pictures_than_a_query_has() -> None:
@@ -77,5 +126,5 @@ def test_no_more_pictures_than_a_query_has() -> None:
     ],
 )
 def test_the_title_names_the_link(estimate: Any, options: list[str], title: str) -> None:
-    words = " ".join(estimate("--engine=textbook", *options).split())
+    words = " ".join(estimate("--engine=packed", *options).split())
     assert f" {title} ┏" in words

@@ -146,7 +146,7 @@ def _query_s1(connection: Connection, plan: Plan, key: SecretKey) -> tuple[Run, 
         finish(query_s1(peer.ask, model, _head(plan), _half(plan, public), public, params, meter))
         peer.close()
 
-    return Rerandomiser(public, meter.tally).prepare, run
+    return lambda: Rerandomiser(public, Tally()).freshen([mpz(1)]), run
 
 
 def _query_s2(connection: Connection, plan: Plan, key: SecretKey) -> tuple[Run, Run]:
@@ -160,7 +160,7 @@ def _query_s2(connection: Connection, plan: Plan, key: SecretKey) -> tuple[Run, 
         meter = Meter(tally=key.tally)
         _answer(connection, query_s2(opening, layout, key, INLINE, lambda *_: claim, False, meter))
 
-    return lambda: key.nonces(1), run
+    return lambda: key.encrypt([1]), run
 
 
 def _answer(connection: Connection, script: Script) -> None:

@@ -22,7 +22,7 @@ from twinveil.garbling.hashing import BLOCK, CHUNK
 from twinveil.garbling.labels import Words, random_labels, words
 from twinveil.garbling.native.gates import Native
 from twinveil.garbling.portable import Portable
-from twinveil.garbling.primitives import Primitives, implementation, right
+from twinveil.garbling.primitives import Primitives, describe, implementation, right
 from twinveil.native import VARIABLE
 
 Numbers = list[int]
@@ -284,12 +284,14 @@ def test_what_is_native_is_used(monkeypatch: pytest.MonkeyPatch, wish: str) -> N
     here(Native)
     monkeypatch.setenv(VARIABLE, wish)
     assert implementation() is Native
+    assert describe() == "native"
 
 
 @pytest.mark.usefixtures("_anew")
 def test_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "off")
     assert implementation() is Portable
+    assert describe() == f"portable ({VARIABLE} is off)"
 
 
 @pytest.mark.usefixtures("_anew")
@@ -299,6 +301,7 @@ def test_nothing_native(monkeypatch: pytest.MonkeyPatch, built: bool, why: str) 
     monkeypatch.setattr(module, "SUPPORTED", False)
     monkeypatch.setenv(VARIABLE, "auto")
     assert implementation() is Portable
+    assert why in describe()
     implementation.cache_clear()
     monkeypatch.setenv(VARIABLE, "required")
     with pytest.raises(BadConfiguration, match=why):

@@ -14,6 +14,9 @@ from tests.kits.breaks import FAILURES, Break
 from tests.kits.deployment import KEY, PEERS, Deployment
 from twinveil.crypto.native import level as levels
 from twinveil.errors import BadConfiguration
+from twinveil.garbling import primitives
+from twinveil.garbling.native.gates import Native
+from twinveil.garbling.portable import Portable
 from twinveil.kits.making import make_kits
 from twinveil.kits.project import Project
 from twinveil.native import VARIABLE
@@ -104,6 +107,24 @@ def test_a_cloud_says_what_it_computes_with(
     found = deployment.look()["arithmetic"]
     assert (found.state, bool(found.remedy)) == (state, state != "ok")
     assert (asked if state == "failure" else level) in found.seen
+
+
+@pytest.mark.parametrize(
+    ("asked", "made", "state"),
+    [("auto", Native, "ok"), ("off", Portable, "note"), ("fast", None, "failure")],
+)
+def test_a_cloud_says_how_it_garbles(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, asked: str, made: type | None, state: str
+) -> None:
+    assert "garbling" not in deployment.look()
+    deployment.kit = deployment.kits / "cloud_s2"
+    monkeypatch.setenv(VARIABLE, asked)
+    monkeypatch.setattr(
+        primitives, "implementation", (lambda: made) if made else primitives.implementation.__wrapped__
+    )
+    found = deployment.look()["garbling"]
+    assert (found.state, bool(found.remedy)) == (state, state != "ok")
+    assert (made.__name__.lower() if made else asked) in found.seen
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -30,7 +30,8 @@ from twinveil.wording import HOST_FAULTS, sanitised
 
 pytestmark = pytest.mark.slow
 
-STEPS = 8
+ITEM_STEPS, STEPS = 3, 6
+"""S1's messages of an item, and with those of the query that spends it."""
 MODEL = with_canaries(tiny_model())
 REPOSITORY = Path(__file__).parents[2]
 
@@ -40,11 +41,11 @@ def canaries(world: World) -> set[str]:
     found = {text for each in (PIXELS, WEIGHTS) for text in spellings(each)}
     found |= set(of_key(world.secret))
     record = world.models1.store.find("tiny", "1")
-    for shares in (
-        world.models1.load(record, world.public).shares,
-        world.models2.load(record.import_id)[1].shares,
+    for model in (
+        world.models1.load(record, world.public).for_packed,
+        world.models2.load(record.import_id)[1].for_packed,
     ):
-        for share in shares.values():
+        for share in (*model.kernels.values(), *model.biases.values()):
             found |= set(spellings(share))
     return long_enough(found)
 
@@ -87,18 +88,23 @@ class Ending(Caller):
 
 
 def attempts(world: World) -> Iterator[str]:
-    """Error texts, with the tracebacks of a side that logs them, of queries that go wrong at every step."""
+    """Error texts, and tracebacks of a side that logs them, of items and queries that go wrong anywhere."""
     key = world.secret
     changes = [change for _, change in (*faults.ciphertexts(key), *faults.points(), *faults.sizes(16))][::14]
     for number in range(STEPS):
         for change in changes:
-            world.wrap = _bending(number, change)
+            while world.queries1.stock.give_way():
+                """Every item is the first of its conversation."""
+            world.wrap = lambda peer: peer
+            if number >= ITEM_STEPS:
+                world.make_items()
+            world.wrap = _bending(number % ITEM_STEPS, change)
             query = world.query(tiny_plan(), PIXELS)
             waiting = world.queries2.classify(query.s2, USER)
             next(waiting)
-            works = [world.queries1.classify(query.s1, USER)]
-            # Before `bind` S2 does not know whose conversation it was: the user's call there waits on.
-            works += [waiting] if number > 2 else []  # type: ignore[list-item]
+            # S2 hears of a user's query after its items are made.
+            works: list[Generator[object, None, object]] = [world.queries1.classify(query.s1, USER)]
+            works += [waiting] if number > ITEM_STEPS else []
             for work in works:
                 ending = Ending()
                 try:
@@ -131,7 +137,7 @@ def test_no_canary_in_logs_and_errors(tmp_path: Path, log: Log) -> None:
     logging.getLogger("cloud_s1").debug("the end of %r, %r", world, world.models1.store.records())
     held = world.models1.load(world.models1.store.find("tiny", "1"), world.public)
     texts += log.texts + [repr(each) for each in (world.secret, world.public, held, world.models2, OWNER)]
-    assert len(texts) > 80
+    assert len(texts) > 40
     wanted = canaries(world)
     assert not {text for each in texts for text in holds(each, wanted)}
 

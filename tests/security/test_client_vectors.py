@@ -14,8 +14,11 @@ from tests.security import faults
 from tests.security.stand_ins import called
 from tests.security.world import OWNER, USER, World, tiny_model, tiny_plan
 from twinveil.errors import BadPlan, InvalidMessage, TooMuch, TwinveilError
+from twinveil.halves.integers import model_segments
+from twinveil.halves.ring import kernel_segments, picture_bytes
 from twinveil.network.plan import Concat, Conv, Dense, MaxPool, Node, Plan, Relu, Shape
 from twinveil.params import Params
+from twinveil.protocol.packed.model.layout import ModelLayout
 from twinveil.protocol.textbook.model.layout import ImportLayout
 from twinveil.protocol.textbook.steps import TextbookLayout
 from twinveil.rounds.chunks import CHUNK_BYTES
@@ -23,9 +26,11 @@ from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.provision_pb2 import ModelChunk, ModelHeader, RemoveModelRequest
 from twinveil.services.inference import InferenceServicer
 from twinveil.services.provision import ProvisionServicer
+from twinveil.version import PROTOCOL_VERSION
 
 CLOUDS = ("s1", "s2")
 UINT32 = (1 << 32) - 1
+OTHER_VERSIONS = (0, PROTOCOL_VERSION - 1, PROTOCOL_VERSION + 1, UINT32)
 NAMES = ("", ".", "..", "../etc", "a/b", "a\0b", "-x", "x" * 65, "ä", "a b", "Foo")
 VERSIONS = (*NAMES, "abc", "v1", "1.", "1.2.3.4", "1" * 10, "١")
 NAMED = [*(("model", name) for name in NAMES), *(("version", version) for version in VERSIONS)]
@@ -82,30 +87,35 @@ def _set(field: str, value: object) -> Callable[[Any], None]:
     return lambda message: setattr(message, field, value)
 
 
-def query_vectors(n: int) -> Iterator[tuple[str, Vector]]:
-    for version in (0, 2, UINT32):
+def query_vectors() -> Iterator[tuple[str, Vector]]:
+    """Of a packed query; any content of the right size is half a picture."""
+    for version in OTHER_VERSIONS:
         yield f"protocol version {version}", (_set("protocol_version", version), "PeerMismatch")
     for size in (0, 15, 17, 1000):
         yield f"query id of {size} bytes", (_set("query_id", bytes(size)), "InvalidMessage")
         yield f"plan hash of {size} bytes", (_set("plan_hash", bytes(size)), "InvalidMessage")
+        yield f"import id of {size} bytes", (_set("import_id", bytes(size)), "PeerMismatch")
     yield "another plan", (_set("plan_hash", bytes(32)), "PeerMismatch")
+    yield "another import", (_set("import_id", bytes(16)), "PeerMismatch")
     for field, name in NAMED:
         yield f"{field} {name!r:.20}", (_set(field, name), "InvalidMessage")
     for field, name in (("model", "unknown"), ("version", "2")):
         yield f"unknown {field}", (_set(field, name), "UnknownModel")
+    yield "another model", (_set("model", "both"), "PeerMismatch")
     for engine in ("", "PACKED", "textbook", "preprocessed"):
         yield f"engine {engine!r}", (_set("engine", engine), "BadInput")
     yield "no picture", (_set("pictures", 0), "InvalidMessage")
     for count in (17, 65, UINT32):
         yield f"{count} pictures", (_set("pictures", count), "TooMuch")
-    yield "two pictures for the textbook engine", (_two_for_the_textbook, "BadInput")
     yield "16 pictures in the half of one", (_set("pictures", 16), "InvalidMessage")
-    for name, change in (*faults.residues(n, 1), *faults.sizes(32)):
+    for name, change in faults.sizes(picture_bytes(tiny_plan())):
         yield f"half, {name}", (_changed("half", change), "InvalidMessage")
 
 
-def _two_for_the_textbook(query: QueryHalf) -> None:
-    query.model, query.engine, query.pictures = "both", "textbook", 2
+def textbook_vectors(n: int) -> Iterator[tuple[str, Vector]]:
+    yield "two pictures", (_set("pictures", 2), "BadInput")
+    for name, change in (*faults.residues(n, 1), *faults.sizes(32)):
+        yield f"half, {name}", (_changed("half", change), "InvalidMessage")
 
 
 def _changed(field: str, change: faults.Change) -> Callable[[Any], None]:
@@ -113,7 +123,7 @@ def _changed(field: str, change: faults.Change) -> Callable[[Any], None]:
 
 
 def header_vectors() -> Iterator[tuple[str, Vector]]:
-    for version in (0, 2, UINT32):
+    for version in OTHER_VERSIONS:
         yield f"protocol version {version}", (_set("protocol_version", version), "PeerMismatch")
     for field, name in NAMED:
         yield f"{field} {name!r:.20}", (_set(field, name), "InvalidMessage")
@@ -125,12 +135,15 @@ def header_vectors() -> Iterator[tuple[str, Vector]]:
         yield f"plan: {name}", (_set("plan_json", text), "BadPlan")
     for name, (path, value) in CHANGES.items():
         yield f"plan: {name}", (_set("plan_json", _plan_with(path, value)), "BadPlan")
-    for engines in ((), ("none",), ("packed", "packed"), ("packed", ""), ("packed",) * 1000):
+    for engines in (
+        *((), ("none",), ("packed", "packed"), ("packed", ""), ("packed",) * 1000),
+        ("textbook", "packed"),
+    ):
         yield f"engines {', '.join(engines)!r:.30}", (_engines(engines), "BadPlan")
-    for field in ("multiplied", "added", "data_bytes"):
-        for change in (-1, 1):
-            yield f"{field} {change:+d}", (_plus(field, change), "InvalidMessage")
-        yield f"no {field}", (_set(field, 0), "InvalidMessage")
+    for change in (-1, 1):
+        yield f"data_bytes {change:+d}", (_plus("data_bytes", change), "InvalidMessage")
+    yield "no data_bytes", (_set("data_bytes", 0), "InvalidMessage")
+    yield "engines of which there is no data", (_engines(("packed", "textbook")), "InvalidMessage")
     yield "2^60 bytes", (_set("data_bytes", 2**60), "TooMuch")
     yield "a model that is there", (_set("model", "tiny"), "ModelExists")
 
@@ -156,14 +169,24 @@ def _plan_with(path: tuple[str, ...], value: object) -> str:
     return json.dumps(plan)
 
 
-def data_vectors(n: int, multiplied: int, width: int) -> Iterator[tuple[str, tuple[faults.Change, str]]]:
-    cut = multiplied * width
+Data = Iterator[tuple[str, tuple[faults.Change, str]]]
+
+
+def data_vectors(n: int, kernels: int, width: int) -> Data:
+    """Of the packed engine: K*M, or M^-1; a bias is any word."""
+    cut = kernels * width
+    for name, change in faults.residues(n, 1):
+        yield f"K*M, {name}", (lambda data, change=change: change(data[:cut]) + data[cut:], "InvalidMessage")
+    for name, change in faults.sizes(width):
+        yield f"data, {name}", (change, "InvalidMessage")
+
+
+def textbook_data_vectors(n: int, weights: int, width: int) -> Data:
+    cut = weights * width
     for name, change in faults.residues(n, 1):
         yield f"K*M, {name}", (lambda data, change=change: change(data[:cut]) + data[cut:], "InvalidMessage")
     for name, change in faults.residues(n, 0):
         yield f"b+r, {name}", (lambda data, change=change: data[:cut] + change(data[cut:]), "InvalidMessage")
-    for name, change in faults.sizes(width):
-        yield f"data, {name}", (change, "InvalidMessage")
 
 
 def refused(call: Callable[[], Iterator[object]]) -> str:
@@ -178,9 +201,15 @@ def refused(call: Callable[[], Iterator[object]]) -> str:
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_malformed_queries(world: World, cloud: str) -> None:
     servicer = InferenceServicer(world.queries1 if cloud == "s1" else world.queries2)
-    before, wrong, count = world.secret.operations, {}, 0
-    for name, (change, expected) in query_vectors(int(world.public.n)):
-        query: QueryHalf = getattr(world.query(tiny_plan()), cloud)
+    before, wrong, count = world.secret.operations, dict[str, tuple[str, str]](), 0
+    packed = [(world.query(tiny_plan()), vector) for vector in query_vectors()]
+    asked = world.query(tiny_plan(), name="both", engine="textbook")
+    for sent, (name, (change, expected)) in [
+        *packed,
+        *((asked, vector) for vector in textbook_vectors(int(world.public.n))),
+    ]:
+        query = QueryHalf()
+        query.CopyFrom(getattr(sent, cloud))
         change(query)
         found = refused(lambda query=query: servicer.Classify(query, called(USER)))
         count += 1
@@ -214,6 +243,7 @@ def test_malformed_models(world: World, cloud: str) -> None:
     servicer = ProvisionServicer(handler)
     plan, n = tiny_plan(), int(world.public.n)
     half = world.halves(tiny_model())[CLOUDS.index(cloud)]
+    kernels = sum(each.plaintexts for each in kernel_segments(plan, world.params.key_bits).values())
     before, wrong, count = world.secret.operations, {}, 0
 
     def attempt(name: str, pieces: Iterator[ModelChunk], expected: str) -> None:
@@ -228,8 +258,12 @@ def test_malformed_models(world: World, cloud: str) -> None:
         change(header)
         attempt(name, _stream(header, half), expected)
     header = world.header(plan, "new")
-    for name, (malform, expected) in data_vectors(n, header.multiplied, world.public.bits // 8):
+    for name, (malform, expected) in data_vectors(n, kernels, world.public.bits // 8):
         attempt(name, _stream(world.header(plan, "new"), malform(half)), expected)
+    textbook = world.halves(tiny_model(), ("textbook",))[CLOUDS.index(cloud)]
+    weights = sum(each.plaintexts for _, which, each in model_segments(plan, world.params) if not which)
+    for name, (malform, expected) in textbook_data_vectors(n, weights, world.public.bits // 8):
+        attempt(name, _stream(world.header(plan, "new", ("textbook",)), malform(textbook)), expected)
     attempt("nothing at all", _stream(None), "InvalidMessage")
     attempt("data first", _stream(None, half), "InvalidMessage")
     attempt("an empty piece first", iter([ModelChunk()]), "InvalidMessage")
@@ -270,7 +304,7 @@ def test_halves_of_no_unit_are_taken(world: World) -> None:
     servicer = InferenceServicer(world.queries2)
     for half in (int(key._p), 5 * int(key._q), 1, int(key.public_key.n) - 1):
         data = half.to_bytes(world.public.bits // 8, "big")
-        query = world.query(tiny_plan(), halves=(data, data))
+        query = world.query(tiny_plan(), halves=(data, data), name="both", engine="textbook")
         assert refused(lambda query=query: servicer.Classify(query.s2, called(USER))) == ""
 
 
@@ -294,20 +328,6 @@ def side_by_side(count: int, conv: Conv, shape: Shape) -> Plan:
 WIDE = Conv("conv", "image", 1, (15, 15), 15, 0, 8, 20)
 NARROW = Conv("conv", "image", 1, (1, 1), 1, 0, 8, 31)
 MANY = Conv("conv", "image", 1021, (1, 1), 1, 0, 12, 31)
-MANY_WEIGHTS = Plan(
-    (1023, 1, 1),
-    8,
-    (
-        Conv("conv", "image", 1, (1, 1), 1, 0, 2, 20),
-        Relu("relu", "conv", 0, 1),
-        Conv("narrow", "relu", 1, (1, 1), 1, 0, 2, 12),
-        Relu("narrow_relu", "narrow", 0, 1),
-        Concat("joined", ("image", "narrow_relu")),
-        Dense("dense", "joined", 1000, 2, 20),
-    ),
-    0,
-)
-"""Masks of weights are wide where there are a million; sums of one tap of one bit are not."""
 BOMBS: dict[str, tuple[str, Callable[[], object]]] = {
     "image": ("the image has more", lambda: Plan((2, 1024, 1024), 8, POOLED, 0)),
     "weights": (
@@ -333,22 +353,24 @@ BOMBS: dict[str, tuple[str, Callable[[], object]]] = {
         lambda: Plan((1, 512, 512), 8, (MaxPool("pool", "image", 15, 1, 7), *POOLED[1:]), 0),
     ),
     "slots": (
-        "kernels take 59,701,458 slots",
-        lambda: ImportLayout(side_by_side(3, WIDE, (245, 15, 285)), Params(), ("packed",)),
+        "kernels take .* slots",
+        lambda: ModelLayout(side_by_side(3, WIDE, (245, 15, 285)), Params().key_bits),
     ),
     "textbook products": (
         "the textbook engine runs up to",
         lambda: TextbookLayout(side_by_side(1, WIDE, (1, 900, 900)), Params()),
     ),
-    "slots too narrow for masked weights": (
-        "no room for a masked weight",
-        lambda: ImportLayout(MANY_WEIGHTS, Params(), ("packed",)),
-    ),
     "plaintexts": (
+        "more values than one import takes",
+        lambda: ModelLayout(side_by_side(1, MANY, (1024, 1, 1)), 256),
+    ),
+    "plaintexts of the textbook engine": (
         "65,536 plaintexts",
-        lambda: ImportLayout(
-            side_by_side(1, MANY, (1024, 1, 1)), Params(256, insecure_small_key=True), ("packed",)
-        ),
+        lambda: ImportLayout(side_by_side(1, MANY, (1024, 1, 1)), Params(256, insecure_small_key=True)),
+    ),
+    "sums that have no room": (
+        "a masked sum of 63 bits does not fit",
+        lambda: ModelLayout(side_by_side(1, WIDE, (1, 15, 15)), 128),
     ),
 }
 

@@ -16,10 +16,12 @@ from tests.networks import random_image
 from tests.security.world import USER, World, filled, finish, tiny_model, tiny_plan
 from twinveil.cloud import requests
 from twinveil.errors import NotAllowed
+from twinveil.garbling.ahead import EvaluatorHalf
+from twinveil.garbling.bits import to_bits
 from twinveil.network import oracle
 from twinveil.network.plan import Dense, Plan
-from twinveil.protocol.textbook.garbled import EvaluatorSide
-from twinveil.protocol.packed.layout import MAX_PICTURES
+from twinveil.params import MAX_PICTURES
+from twinveil.protocol.packed.stages import LABEL
 from twinveil.rehearsal.clouds import Clouds
 
 Bits = npt.NDArray[np.bool_]
@@ -29,14 +31,14 @@ QUERIES = 6
 
 
 def test_s2_sees_a_label_under_a_fresh_mask_for_each_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate, seen = EvaluatorSide.evaluate, list[Bits]()
+    opened, seen = EvaluatorHalf.open, list[Any]()
 
-    def evaluating(side: EvaluatorSide, batch: Any) -> dict[str, Bits]:
-        outputs = evaluate(side, batch)
-        seen.extend(made for name, made in outputs.items() if name == "label")
+    def opening(half: EvaluatorHalf, answer: bytes) -> dict[str, Any]:
+        outputs = opened(half, answer)
+        seen.extend(made for name, made in outputs.items() if name == LABEL)
         return outputs
 
-    monkeypatch.setattr(EvaluatorSide, "evaluate", evaluating)
+    monkeypatch.setattr(EvaluatorHalf, "open", opening)
     model = filled(Plan((1, 2, 2), 8, (Dense("dense", "image", 4, 8, 20),), 0))
     image = random_image(model.plan, 1)
     label = int(np.argmax(oracle.run(model, image)))
@@ -44,7 +46,7 @@ def test_s2_sees_a_label_under_a_fresh_mask_for_each_picture(monkeypatch: pytest
     for _ in range(QUERIES):
         labels = clouds.classify(np.stack([image] * MAX_PICTURES), label_only=True).values
         assert (labels == label).all()
-    masked = np.stack(seen)
+    masked = to_bits(np.array(seen).reshape(QUERIES, MAX_PICTURES), 2).transpose(1, 0, 2)
     assert masked.shape == (QUERIES, 2, MAX_PICTURES)
     for differences in (masked, masked[:, :, 1::2] ^ masked[:, :, ::2], masked[1::2] ^ masked[::2]):
         assert both_values(differences)

@@ -19,12 +19,13 @@ from tests.security.world import World, filled, tiny_model
 from twinveil.crypto import nonces as module
 from twinveil.crypto.native.residues import Residues
 from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, NonceSource, Rerandomiser
+from twinveil.halves.ring import kernel_segments
 from twinveil.network.plan import Conv, Dense, Plan, QuantisedModel, Relu
 from twinveil.parallel import INLINE, Workers
 
 pytestmark = pytest.mark.slow
 
-QUERIES = 2
+QUERIES = 4
 
 
 def wide_model() -> QuantisedModel:
@@ -55,7 +56,7 @@ def conversations(
     queries: int = QUERIES,
     label_only: bool = False,
 ) -> tuple[Nonces, list[int]]:
-    """An import and a few queries: all nonces, and the halves A that S1 raised S2's ciphertexts to."""
+    """An import and a few queries: all nonces, and the weights' halves A, to which S1 raised S2's own."""
     world, watched = World(root, key.secret), list[Watching]()
     width = world.public.bits // 8
 
@@ -64,12 +65,12 @@ def conversations(
         return watched[-1]
 
     world.wrap = watch
-    halves = world.halves(model)
+    halves = world.halves(model, (engine,))
     world.outsource(model, halves, engines=(engine,))
-    exponents = halves_of(halves[0], width)
+    kernels = kernel_segments(model.plan, world.params.key_bits).values()
+    exponents = halves_of(halves[0][: sum(each.plaintexts for each in kernels) * width], width)
     for seed in range(queries):
         query = world.query(model.plan, random_image(model.plan, seed), engine=engine, label_only=label_only)
-        exponents += halves_of(query.s1.half, width)
         world.ask(query)
     found = Nonces(key)
     for peer in watched:
@@ -80,6 +81,7 @@ def conversations(
 def test_packed_nonces_are_fresh_and_uniform(tmp_path: Path, key: SmoothKey) -> None:
     nonces, halves = conversations(tmp_path, key, wide_model())
     assert sum(len(each) for each in nonces.sent.values()) > 150
+    assert len(nonces.sent["item_offer"]) > 140
     assert not nonces.findings(halves)
 
 
@@ -94,7 +96,7 @@ def test_textbook_nonces_are_fresh_and_uniform(tmp_path: Path, key: SmoothKey) -
 
 
 SENT = {
-    "packed": {"prepare", "masked_plaintexts", "masked_sums"},
+    "packed": {"masked_kernel", "item_offer"},
     "textbook": {"masked_plaintexts", "masked_sums", "smp_operands"},
 }
 """Steps in which S1 sends ciphertexts."""
@@ -131,8 +133,11 @@ class TestControls:
     def test_no_rerandomisation(
         self, tmp_path: Path, key: SmoothKey, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def stale(self: Rerandomiser, values: Sequence[mpz], *_: object, **__: object) -> FreshCiphertexts:
-            return FreshCiphertexts(module._MINT, self.public_key.modulus().residues(values))
+        def stale(
+            self: Rerandomiser, values: Residues | Sequence[mpz], *_: object, **__: object
+        ) -> FreshCiphertexts:
+            kept = values if isinstance(values, Residues) else self.public_key.modulus().residues(values)
+            return FreshCiphertexts(module._MINT, kept)
 
         monkeypatch.setattr(Rerandomiser, "freshen", stale)
         nonces, halves = conversations(tmp_path, key, wide_model(), queries=1)

@@ -105,5 +105,5 @@ def test_a_half_that_was_taken_up_waits_longer(world: World, monkeypatch: pytest
     pending = world.queries2.claim(query.s2.query_id, 1.0, lambda head: None)
     now[0] += 2 * UNCLAIMED
     next(waiting)
-    pending.deliver(b"answer")
+    pending.finish(b"answer")
     assert finish(waiting).half == b"answer"

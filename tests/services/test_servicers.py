@@ -139,6 +139,7 @@ def query(**changes: object) -> QueryHalf:
         engine="packed",
         pictures=1,
         half=b"abc",
+        import_id=bytes(16),
     )
     for name, value in changes.items():
         setattr(half, name, value)
@@ -163,6 +164,7 @@ BAD_QUERIES: list[tuple[dict[str, object], type[TwinveilError]]] = [
     ({"query_id": bytes(15)}, InvalidMessage),
     ({"query_id": bytes(17)}, InvalidMessage),
     ({"plan_hash": b""}, InvalidMessage),
+    ({"import_id": b""}, InvalidMessage),
     ({"model": ""}, InvalidMessage),
     ({"model": "../keys"}, InvalidMessage),
     ({"model": "a" * 65}, InvalidMessage),
@@ -180,6 +182,15 @@ def test_malformed_queries_reach_no_handler(
         list(InferenceStub(user).Classify(query(**changes)))
     assert type(raised(caught.value)) is kind
     assert cloud.callers == []
+
+
+def test_who_speaks_another_version_is_named(user: grpc.Channel) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        list(InferenceStub(user).Classify(query(protocol_version=1)))
+    assert str(raised(caught.value)) == (
+        f"user/alice speaks protocol version 1, this cloud speaks {PROTOCOL_VERSION}: "
+        "bring both to the same release"
+    )
 
 
 def test_a_user_who_goes_away_frees_the_query(user: grpc.Channel, cloud: Cloud) -> None:

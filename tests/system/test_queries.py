@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,13 +126,9 @@ def test_label_only_is_the_owners_word(shared: Town, monkeypatch: pytest.MonkeyP
         [made] = client.classify([image], "secretive")
         assert (made.label, made.vector, made.scores) == (oracle.argmax(oracle.run(model, image)), (), ())
         found = client.model("secretive")
-        monkeypatch.setattr(Client, "model", lambda *_: type(found)(*_open(found)))
+        monkeypatch.setattr(Client, "model", lambda *_: replace(found, label_only=False))
         with pytest.raises(NotAllowed, match="only the label"):
             client.classify([image], "secretive")
-
-
-def _open(found: user.Model) -> tuple[object, ...]:
-    return found.name, found.version, found.plan, found.card, False
 
 
 def test_the_newest_version_is_asked(shared: Town) -> None:
@@ -155,7 +152,7 @@ def test_python_call_and_gateway(shared: Town, slow: tuple[str, Path]) -> None:
     assert tuple(last.result.vector) == made.vector
     assert last.result.class_name == made.class_name
     assert "cloud_s2" in json.loads(last.result.figures_json)
-    assert any(event.progress.stages for event in progress)
+    assert progress[0].progress.label == "asking both clouds"
     assert shared.status("user").running_queries == 0
 
 
@@ -166,9 +163,9 @@ def test_the_call_loads_nothing_before_it_is_used() -> None:
 
 
 def test_prepared_queries_give_way_where_s2_has_no_place(tmp_path: Path) -> None:
-    """S2 has one place for S1's conversations, and a query that waits for a picture holds it."""
+    """S2 has two places for S1's conversations: items of one model hold one, a picture takes the other."""
     model, options = small_model(4, grey=True), cluster_options(512, True)
-    options = {**options, "cloud_s2": [*options["cloud_s2"], f"--max-calls={KEPT_FREE + 1}"]}
+    options = {**options, "cloud_s2": [*options["cloud_s2"], f"--max-calls={KEPT_FREE + 2}"]}
     images = pictures(model, 1)
     with LocalCluster(tmp_path, options) as cluster:
         running = Town(cluster, 512)

@@ -1,4 +1,4 @@
-"""What security costs: the counts are those of the estimate, which are those of real queries."""
+"""What security costs: the counts are those of the estimate, which are those of real items."""
 
 from __future__ import annotations
 

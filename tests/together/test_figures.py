@@ -14,105 +14,99 @@ from rich.console import Console
 from tests.networks import random_model
 from together.bench import verbs as command
 from together.bench.networks import write
-from together.bench.picture import (
-    PictureRuns,
-    Wanted,
-    circuit_seconds,
-    is_flat,
-    rounds_of,
-    spread,
-    summarise,
-)
+from together.bench.picture import Filled, PictureRuns, Wanted, growing, spread, summarise
 from together.bench.plots import draw
 from together.bench.report import NAMES, by_name, tables
 from together.bench.session import Query
-from together.bench.textbook import predicted_product
 from twinveil.crypto.tally import KINDS, MUL_N
 from twinveil.errors import BadConfiguration, TwinveilError
 from twinveil.estimate.machine import Machine
+from twinveil.estimate.query import estimate
 from twinveil.params import Params
 
-PICTURE_SECONDS = 9.0
+PICTURE_SECONDS = 0.5
+SECONDS = {"garble": 1e-8, "evaluate": 5e-9, "prepare": 1e-7, "transfer": 1e-7, "base": 0.01, "product": 1e-9}
 
 
 def query() -> Query:
-    common = {"seconds": 2.0, "waiting_seconds": 1.0, "bytes": 7}
+    common = {"seconds": 2.0, "waiting_seconds": 1.0, "operations": {}}
     s1 = {
-        "ahead": {"cpu_seconds": 4.0, "messages": 4, "operations": {"mul_n": 1}},
-        "garbling": {"cpu_seconds": 0.5, "messages": 0, "operations": {}},
-        "SACT": {"cpu_seconds": 0.25, "messages": 6, "operations": {"mul_n": 2}},
+        "ahead": {"cpu_seconds": 0.25, "bytes": 5000, "messages": 4},
+        "SMP": {"cpu_seconds": 2.0, "bytes": 0, "messages": 0, "operations": {MUL_N: 3}},
+        "garbling": {"cpu_seconds": 0.5, "bytes": 0, "messages": 0},
+        "picture": {"cpu_seconds": 0.25, "bytes": 70, "messages": 4},
+        "SACT": {"cpu_seconds": 0.25, "bytes": 30, "messages": 2},
     }
-    s2 = {"SACT": {"cpu_seconds": 1.0, "operations": {"mul_n": 4}}}
-    s1 = {name: common | each for name, each in s1.items()}
-    return Query(1, PICTURE_SECONDS, {"cloud_s1": 6.0, "cloud_s2": 4.0}, {"cloud_s1": s1, "cloud_s2": s2})
+    s2 = {"SMP": {"cpu_seconds": 1.0, "operations": {MUL_N: 4}}}
+    return Query(
+        1,
+        PICTURE_SECONDS,
+        {"cloud_s1": 0.5, "cloud_s2": 0.25},
+        {"cloud_s1": {name: {**common, **each} for name, each in s1.items()}, "cloud_s2": s2},
+    )
 
 
 def machine(cost: float) -> Machine:
-    return Machine(2, dict.fromkeys(KINDS, cost), 1e-7, 5e-8, 1e-7, 1e-7, 0.01, 1e-9)
+    return Machine(2, dict.fromkeys(KINDS, cost), **SECONDS, byte=1e-9, message=2e-4)
 
 
 def wanted(bits: int, workers: int = 2) -> Wanted:
     return Wanted(Path(), Path(), "tiny", random_model(3).plan, Params(bits), 3, 3, workers)
 
 
-def detail(bits: int = 2048, cost: float = 0.5, product: float = 0.125, workers: int = 2) -> dict[str, Any]:
-    """Seven operations a picture of ten processor seconds."""
+def detail(bits: int = 2048, cost: float = 1e-6, product: float = 0.125, workers: int = 2) -> dict[str, Any]:
+    """Ten items of four processor seconds."""
     peaks = [{"cloud_s1": 100.0, "cloud_s2": 50.0}] * 3
+    filled = Filled(10, 25.0, {"cloud_s1": 30.0, "cloud_s2": 10.0}, {"cloud_s1": 20.0, "cloud_s2": 150.0})
+    queries, products = [query()] * 3, [product, product / 2, 3 * product]
     machines = [machine(each) for each in (3 * cost, cost, cost / 2)]
-    queries = [query()] * 3
-    made = summarise(
-        PictureRuns(queries, peaks[0], queries, peaks, [0.5], machines, [product, product / 2, 3 * product]),
-        wanted(bits, workers),
-    )
+    made = summarise(PictureRuns(filled, queries, queries, peaks, products, machines), wanted(bits, workers))
+    ratios = {"ifma": 9.5, "avx2": None}
+    native = dict.fromkeys(("native_decrypt", "native_half", "native_threads"), ratios)
     smp = {"products": 1, "seconds": 1.0, "operations": 1, "textbook_products": 1, "textbook_seconds": 1.0}
-    return made | {"smp": smp}
+    return made | native | {"smp": smp}
 
 
 def test_what_is_summed() -> None:
-    assert circuit_seconds(query()) == 1.75
-    assert rounds_of(query()) == 2 + 6
-    assert rounds_of(query(), ahead=()) == 2 + 6 + 4
+    made = detail()
+    assert (made["online_s"], made["online_messages"], made["online_bytes"]) == (PICTURE_SECONDS, 6, 100)
+    assert (made["item_cpu_s"], made["item_bytes"], made["item_messages"]) == (4.0, 5000, 4)
+    assert made["item_mib"] == {"cloud_s1": 2.0, "cloud_s2": 15.0}
     assert query().operations().as_dict() == {MUL_N: 7}
     assert spread([3.0, 1.0, 2.0]) == {"median": 2.0, "least": 1.0, "largest": 3.0, "runs": 3}
-
-
-@pytest.mark.parametrize(("last", "flat"), [(104.0, True), (120.0, False)])
-def test_memory_is_flat_from_the_second_picture(last: float, flat: bool) -> None:
-    assert is_flat([{"cloud_s1": 50.0}, {"cloud_s1": 100.0}, {"cloud_s1": last}]) is flat
-
-
-def test_rounds_with_and_without_what_is_ahead() -> None:
-    made = detail()
-    assert (made["rounds"], made["rounds_unprepared"]) == (8, 12)
-    assert made["predicted"]["rounds_unprepared"] == made["predicted"]["rounds"] + 4
-
-
-def test_calibrations_are_shown_with_their_spread() -> None:
-    made = detail(cost=0.5)
-    assert made["calibrated_seconds"][MUL_N] == {"median": 0.5, "least": 0.25, "largest": 1.5, "runs": 3}
-    assert made["calibrated_seconds"]["garble"]["median"] == 1e-7
-    assert made["bigint_share"] == pytest.approx(7 * 0.5 / 10)
-    shares = made["bigint_share_by_calibration"]
-    assert (shares["least"], shares["largest"]) == pytest.approx((7 * 0.25 / 10, 7 * 1.5 / 10))
-
-
-def test_the_textbook_forecast_is_held_against_the_products() -> None:
-    made = detail(cost=1e-3, product=0.125)
-    predicted = predicted_product(Params(2048), dict.fromkeys(KINDS, 1e-3))
-    assert made["textbook_predicted_over_measured"] == pytest.approx(predicted / 0.125)
-    assert made["seconds"]["textbook_product"]["median"] == 0.125
     assert made["textbook_ratio"] == made["seconds"]["textbook_picture"] / PICTURE_SECONDS
+    assert made["functions"]["SMP"]["ahead"]
+    assert made["functions"]["SMP"]["operations"] == {"cloud_s1": {MUL_N: 3}, "cloud_s2": {MUL_N: 4}}
+    assert not made["functions"]["SACT"]["ahead"]
+
+
+@pytest.mark.parametrize(("last", "grows"), [(104.0, False), (120.0, True)])
+def test_memory_grows_or_does_not(last: float, grows: bool) -> None:
+    assert growing([{"cloud_s1": 50.0}] * 2 + [{"cloud_s1": 100.0}] * 4 + [{"cloud_s1": last}] * 2) is grows
+
+
+def test_the_forecast_is_held_against_what_was_seen() -> None:
+    ratios = detail()["predicted_over_measured"]
+    costs = estimate(random_model(3).plan, Params(2048))
+    later = [cost for name, cost in costs.items() if name in ("picture", "SCVL", "SACT", "SACT+SMAP", "SCT")]
+    assert ratios["bytes online"] == sum(cost.bytes for cost in later) / 100
+    assert detail(cost=1e-3)["predicted_over_measured"]["online"] == ratios["online"]  # no big integer is online
+    slow = detail(cost=1e-3)["predicted_over_measured"]["processor time of an item"]
+    assert slow > 10 * ratios["processor time of an item"]
 
 
 def test_a_core_without_a_worker_is_not_counted_on() -> None:
-    one, two, three = (detail(workers=workers)["predicted"]["sustained_seconds"] for workers in (1, 2, 3))
+    one, two, three = (
+        detail(cost=1e-4, workers=workers)["predicted_over_measured"]["nothing ahead"] for workers in (1, 2, 3)
+    )
     assert one > 1.2 * two
     assert three == pytest.approx(two, rel=0.1)  # of two cores
 
 
 def shown(details: dict[str, Any]) -> str:
     console = Console(record=True, width=100, file=StringIO())
-    for table in tables({"details": details, "steps": [], "link": {"latency": 0.01, "bandwidth": 1e9}}):
+    figures = {"details": details, "steps": [], "link": {"latency": 0.01, "bandwidth": 1e9}}
+    for table in tables(figures | {"native_level": "ifma"}):
         console.print(table)
     return console.export_text()
 
@@ -132,22 +126,14 @@ def test_a_second_key_size_has_its_suffix(tmp_path: Path) -> None:
     assert "<!-- 3072 bits -->" in drawn["key-sizes.svg"]
 
 
-def test_the_table_has_forecasts_and_both_counts_of_rounds() -> None:
-    made = detail()
-    made["predicted_over_measured"] = {"latency": 0.12, "sustained": 1.23, "processor": 0.98}
-    made["textbook_predicted_over_measured"] = 0.87
-    rows = {line.split("│")[1].strip(): line for line in shown({"2048": made}).splitlines() if "│" in line}
-    for name, ratio in (("prepared ahead", "0.12"), ("nothing ahead", "1.23"), ("textbook SMP", "0.87")):
-        assert ratio in rows[f"predicted over measured, {name}"]
-    assert " 8 " in rows["rounds"]
-    assert " 12 " in rows["rounds with nothing ahead"]
-
-
-@pytest.mark.parametrize(("cost", "said"), [(1.0, False), (1.25, True)])
-def test_more_than_everything_is_said(cost: float, said: bool) -> None:
-    made = detail(cost=cost)  # circuits are 17.5 %
-    assert made["bigint_share"] < 1
-    assert ("pass 100 %" in shown({"2048": made})) is said
+def test_bars_follow_the_level_and_the_key() -> None:
+    rows = {
+        line.split("│")[1].strip(): line for line in shown({"2048": detail()}).splitlines() if "│" in line
+    }
+    assert "<= 1.00" in rows["processor time of an item, both clouds, s"]
+    assert "<= 0.100" in rows["one picture, an item ready, s"]
+    assert "ifma 9.5" in rows["times gmpy2's speed, decryption"]
+    assert "<= 1.40" in shown({"3072": detail(3072)})
 
 
 class MeasuredTooEarly(Exception):
@@ -164,7 +150,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(command, "_key_size", measuring)
         settings: dict[str, Any] = {"key_bits": "2048", "json_file": None, "plots": None, "growth": False}
         settings |= {"repeats": 1, "stream": 2, "security": False, "quick": False, "workers": 0}
-        settings |= {"latency_ms": 10.0, "bandwidth": 1000.0, "folder": tmp_path / "bench"}
+        settings |= {"latency_ms": 10.0, "bandwidth": 1000.0, "folder": tmp_path / "bench", "config": None}
         command.bench(str(model), **settings | options)
 
     return start
@@ -199,13 +185,12 @@ def test_figures_are_written_before_plots_are_drawn(
     file = tmp_path / "figures.json"
     monkeypatch.setattr(command, "draw", too_early)
     monkeypatch.setattr(command, "generate", lambda *_: None)
-    monkeypatch.setattr(command, "measure", lambda *_: machine(0.5))
     grown = {"image_shape": [1, 28, 28], "pictures": 1, "error": "made up"}
     monkeypatch.setattr(command, "grow", lambda *_: [grown])
     with pytest.raises(MeasuredTooEarly):
         run(json_file=file, plots=tmp_path / "plots", growth=True)
     written = json.loads(file.read_text())
-    assert written["rounds_unprepared"] == 12
+    assert written["item_cpu_s"] == 4.0
     assert written["growth"] == [grown]
 
 
@@ -221,4 +206,4 @@ def test_a_failure_keeps_what_was_measured_before(run: Any, tmp_path: Path) -> N
 
     with pytest.raises(MeasuredTooEarly):
         run(once, json_file=file, key_bits="2048,3072")
-    assert json.loads(file.read_text())["rounds"] == 8
+    assert json.loads(file.read_text())["online_messages"] == 6

@@ -1,58 +1,57 @@
-"""Steps by themselves: what the table says of them was counted on the way, and results are checked."""
+"""Functions by themselves: what the table says of them was counted on the way, and results are checked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from tests.crypto.crypto_keys import secret_key, toy
 from together.bench import steps
 from together.bench.dialogue import play
-from together.bench.packed_smp import PackedSmp
 from together.bench.report import tables
-from together.bench.steps import all_steps, garbled, pool_layer, transfers
+from together.bench.steps import Side, StepRuns, all_steps, network
 from together.bench.textbook import PRODUCTS, TextbookSmp, predicted_product
 from twinveil.cli.terminal import Terminal
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import KINDS
 from twinveil.errors import TwinveilError
-from twinveil.estimate.cost import corrections, garbled_batch
+from twinveil.estimate.query import ahead, estimate
 from twinveil.estimate.seconds import Link
-from twinveil.estimate.wire import round_bytes
-from twinveil.garbling.circuit import run_plain
-from twinveil.garbling.labels import Bools
-from twinveil.protocol.textbook.engine import Ask
-from twinveil.protocol.packed.s2 import PackedS2
+from twinveil.network.plan import QuantisedModel
+from twinveil.rounds.peer import Ask
 from twinveil.rounds.scripted import Script
+from twinveil.rounds.wire import round_bytes
 from twinveil.rpc import rounds_pb2 as pb
 
 pytestmark = pytest.mark.slow
 
-EMPTY = round_bytes("masked_sums") + round_bytes("answered")
-"""The request before a step that S2 begins, and the answer after it."""
+
+@pytest.fixture(scope="module")
+def made() -> list[StepRuns]:
+    return list(all_steps(secret_key(512), toy(512), repeats=2, quick=True))
 
 
-def test_every_step_runs_by_itself() -> None:
-    made = list(all_steps(secret_key(512), toy(512), repeats=3, quick=True))
-    assert [each.name for each in made] == [
-        "SMP, textbook",
-        "SMP, packed",
-        "ReLU layer",
-        "pool layer, 3x3",
-        "OT",
-    ]
+def test_every_function_runs_by_itself_in_both_engines(made: list[StepRuns]) -> None:
+    functions = [(name, engine) for name in ("SCVL", "SACT", "SMAP", "SCT") for engine in ("packed", "textbook")]
+    assert [(each.name, each.engine) for each in made] == [("SMP", "textbook"), *functions]
     for each in made:
         shown = each.as_dict(Link())
-        for part in ("ahead", "s1", "s2", "seconds"):
-            assert shown[part]["runs"] == 3
-            assert 0 < shown[part]["least"] <= shown[part]["median"] <= shown[part]["largest"]
-        assert shown["link_seconds"] == shown["seconds"]["median"]
-        for run in each.runs:
-            assert (run.traffic.bytes, run.traffic.round_trips) == (shown["bytes"], shown["round_trips"])
-    assert [each.as_dict(Link())["ahead_round_trips"] for each in made] == [0, 1, 2, 2, 2]
+        assert shown["online"]["s1"]["runs"] == shown["online"]["s2"]["runs"] == 2
+        assert (shown["ahead"]["bytes"] > 0) == (each.engine == "packed")
+        assert shown["link_seconds"] > 0
+
+
+def test_bytes_of_what_is_ahead_are_those_of_the_estimate(made: list[StepRuns]) -> None:
+    for each in made[1:]:
+        if each.engine == "packed":
+            plan = network(each.name, steps.TEXTBOOK_SIDE, 1)
+            whole = ahead(estimate(plan, toy(512)), "packed")
+            later = sum(cost.bytes for cost in whole.values())
+            assert 0 <= later - each.ahead[0].bytes <= 8192  # the first item brings base transfers
 
 
 def test_round_trips_are_counted() -> None:
@@ -88,56 +87,27 @@ def test_the_textbook_forecast_is_what_both_sides_count() -> None:
     assert PRODUCTS * predicted_product(toy(512), each) == pytest.approx(counted + biases)
 
 
-def test_bytes_are_those_of_the_estimate() -> None:
-    step = pool_layer(4, 2, 5)
-    run = garbled(step)
-    assert run.traffic.bytes == EMPTY + corrections(step) + garbled_batch(step)
-    assert (run.traffic_ahead.round_trips, run.traffic.round_trips) == (2, 2)
-    bits = transfers(24).traffic
-    assert bits.bytes == EMPTY + round_bytes("corrections", bits=3) + round_bytes(
-        "garbled_batch", masked_labels=24 * 32
-    )
-
-
-def test_the_table_has_trips_and_the_time_over_a_link(
+def test_a_link_costs_its_latency_for_every_message_and_its_bandwidth(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    smp = TextbookSmp(secret_key(512), toy(512))
-    measured = steps.StepRuns("SMP, textbook", 129, [smp.run(129)])
-    link = Link(12.5)
-    [table] = tables({"details": {}, "steps": [measured.as_dict(link)], "link": asdict(link)})
+    online = Side({"cloud_s1": 0.25, "cloud_s2": 0.5}, 1000, 2)
+    step = StepRuns("SCVL", "packed", 129, [Side({"cloud_s1": 1.0, "cloud_s2": 2.0}, 50, 1)], [online])
+    link = Link(12.5, 8000.0)
+    assert step.on(link) == pytest.approx(0.75 + 4 * 12.5 + 1.0)
+    [table] = tables({"details": {}, "steps": [step.as_dict(link)], "link": asdict(link)})
     Terminal().show(table)
     text = capsys.readouterr().out
     assert "over a link of 12500 ms" in text
-    (row,) = [line.split() for line in text.splitlines() if "SMP, textbook" in line]
-    assert row[2] == "129"
-    assert row[-2] == "2"
-    assert int(row[-1].replace(",", "")) == round(4 * 12500 + 1e3 * measured.runs[0].seconds)
-
-
-def test_a_link_costs_its_latency_for_every_message_and_its_bandwidth() -> None:
-    each = next(iter(all_steps(secret_key(512), toy(512), repeats=1, quick=True)))
-    here, there = each.on(Link()), each.on(Link(0.5, 1e6))
-    assert each.values == 140  # two messages of SMP and their answers
-    assert there - here == pytest.approx(4 * 0.5 + 8 * each.runs[0].traffic.bytes / 1e6)
+    (row,) = [line.split() for line in text.splitlines() if "SCVL" in line]
+    assert row[2:5] == ["129", "3,000", "50"]
+    assert int(row[-1].replace(",", "")) == 51_750
 
 
 def test_wrong_results_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    smp = PackedSmp(secret_key(512), toy(512), 1, 2)
-    kept = PackedS2.keep
+    def another(model: QuantisedModel, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        return np.full(model.plan.output.out_features, 12345)
 
-    def inverted(self: PackedS2, outputs: dict[str, Bools]) -> None:
-        kept(self, {name: ~bits for name, bits in outputs.items()})
-
-    smp.run()
-    monkeypatch.setattr(PackedS2, "keep", inverted)
-    with pytest.raises(TwinveilError, match="wrong sum"):
-        smp.run()
-
-    def another(*arguments: Any) -> dict[str, Bools]:
-        return {name: ~bits for name, bits in run_plain(*arguments).items()}
-
-    monkeypatch.setattr(steps, "run_plain", another)
-    with pytest.raises(TwinveilError, match="wrong output"):
-        garbled(pool_layer(2, 1, 3))
+    monkeypatch.setattr(steps.oracle, "run", another)
+    with pytest.raises(TwinveilError, match="gave a wrong value"):
+        list(all_steps(secret_key(512), toy(512), repeats=1, quick=True))

@@ -20,11 +20,12 @@ import numpy.typing as npt
 from gmpy2 import mpz
 
 from twinveil.crypto import nonces
+from twinveil.crypto.native.residues import Residues
 from twinveil.crypto.nonces import Encryptor, FreshCiphertexts, Rerandomiser
 from twinveil.crypto.slots import draw
 from twinveil.garbling import ahead, ot_extension, outputs, products
 from twinveil.garbling.ot_extension import ExtensionReceiver
-from twinveil.halves import blinding, integers, pictures, ring
+from twinveil.halves import blinding, integers, ring
 from twinveil.halves.blinding import Blinding, Segment
 from twinveil.protocol.packed import masking
 from twinveil.protocol.packed.item import s2 as item_s2
@@ -105,7 +106,7 @@ def no_nonces() -> Iterator[None]:
 
     def bare(self: Encryptor, plaintexts: Sequence[mpz], **_: object) -> FreshCiphertexts:
         key = self.public_key
-        return FreshCiphertexts(nonces._MINT, [key.raw(each) for each in plaintexts], key.ciphertext_bytes)
+        return FreshCiphertexts(nonces._MINT, key.modulus().residues([key.raw(m) for m in plaintexts]))
 
     def made(*given: Any) -> Any:
         return SimpleNamespace(encrypt=partial(bare, Encryptor(*given)))
@@ -272,8 +273,11 @@ def sign_test_by_product() -> Iterator[None]:
 def no_rerandomisation() -> Iterator[None]:
     """What S1 sends carries the nonces that S2 made, or powers of them."""
 
-    def stale(self: Rerandomiser, values: Sequence[mpz], *_: object, **__: object) -> FreshCiphertexts:
-        return FreshCiphertexts(nonces._MINT, self.public_key.modulus().residues(values))
+    def stale(
+        self: Rerandomiser, values: Residues | Sequence[mpz], *_: object, **__: object
+    ) -> FreshCiphertexts:
+        made = values if isinstance(values, Residues) else self.public_key.modulus().residues(values)
+        return FreshCiphertexts(nonces._MINT, made)
 
     with patched((Rerandomiser, "freshen", stale), (Rerandomiser, "freshen_fully", stale)):
         yield
@@ -293,7 +297,7 @@ def unpacked_products() -> Iterator[None]:
         width = blinding.half_bytes(n)
         return [mpz(int.from_bytes(data[at : at + width], "big")) for at in range(0, len(data), width)]
 
-    read = [(module, "decode", trusting) for module in (ring, integers, pictures)]
+    read = [(module, "decode", trusting) for module in (ring, integers)]
     cut = [(module, "segment", alone) for module in (blinding, ring)]
     with patched((blinding, "pack", bare), *cut, *read):
         yield

@@ -23,12 +23,12 @@ from twinveil.halves.model import Halves
 from twinveil.network.plan import Plan
 from twinveil.parallel import INLINE
 from twinveil.params import Params
-from twinveil.protocol.binding import QueryHead
+from twinveil.protocol.binding import Claim, Claiming, QueryHead
 from twinveil.protocol.model import s1 as model_s1
 from twinveil.protocol.model import s2 as model_s2
 from twinveil.protocol.model.layout import Layouts
 from twinveil.protocol.packed.powers import Machine
-from twinveil.rehearsal.clouds import Claimed, finish
+from twinveil.rehearsal.clouds import finish
 from twinveil.ring import pack_words, uniform
 from twinveil.rounds.memory import MemoryPeer
 from twinveil.rounds.observed import ObservedConversation, ObservedPeer
@@ -114,8 +114,9 @@ class Simulator(ABC):
         query_id = secrets.token_bytes(16)
         return QueryHead(query_id, "user", bytes(16), self.plan.hash, self.engine, self.label_only, 1)
 
-    def claimed(self, half: Sequence[Any]) -> Claimed:
-        return Claimed(self.head(), half)
+    def claiming(self, head: QueryHead, half: Sequence[Any]) -> Claiming[Any]:
+        """How S2 finds the query that has a user's half."""
+        return lambda *_: Claim(head, half, lambda answer: None)
 
     def units(self, count: int) -> list[mpz]:
         """A client's numbers modulo N."""

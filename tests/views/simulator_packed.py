@@ -42,7 +42,7 @@ class PackedSimulator(Simulator):
     def open_items(self, at_s1: Observer, at_s2: Observer) -> None:
         """What is made from now on is seen by these."""
         self._maker = MakerS1(
-            self.at_s1(self._item_replies, at_s1).ask,
+            self.at_s1(self._item_replies, at_s1),
             bytes(16),
             self._model_s1,
             self._items,
@@ -82,16 +82,17 @@ class PackedSimulator(Simulator):
 
     def query_at_s2(self, observer: Observer) -> None:
         """With the newest item."""
-        claimed = self.claimed(self._picture())
+        head = self.head()
+        claim = self.claiming(head, self._picture())
 
         def script(opening: pb.Round) -> Script:
-            own = (self._model_s2, self.public, self._shelves)
-            return query_s2(opening.spend, *own, claimed.claim, False, Meter(), observer)
+            own = (self._model_s2, self.public, self._shelves, claim, False)
+            return query_s2(opening.spend, *own, Meter(), observer)
 
         peer = self.at_s2(script, observer)
         item = pb.Spend.Item(session_id=self._session, number=self._asked - 1)
         opening = pb.Spend(
-            protocol_version=ROUNDS_VERSION, import_id=bytes(16), bind=claimed.head.bind(), items=[item]
+            protocol_version=ROUNDS_VERSION, import_id=bytes(16), bind=head.bind(), items=[item]
         )
         peer.ask(pb.Round(spend=opening))
         for circuit in self._items.circuits[: None if self.label_only else -1]:

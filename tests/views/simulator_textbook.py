@@ -54,24 +54,25 @@ class TextbookSimulator(Simulator):
         peer.close()
 
     def query_at_s2(self, observer: Observer) -> None:
-        claimed = self.claimed(self.units(self._layout.picture.plaintexts))
+        head = self.head()
+        claim = self.claiming(head, self.units(self._layout.picture.plaintexts))
 
         def script(opening: pb.Round) -> Script:
-            own = (self.layouts.textbook, self.secret, INLINE, claimed.claim, False, Meter())
+            own = (self.layouts.textbook, self.secret, INLINE, claim, False, Meter())
             return query_s2(opening.open_query, *own, observer=observer)
 
         peer = self.at_s2(script, observer)
         opening = pb.OpenQuery(
             protocol_version=ROUNDS_VERSION,
             session_id=secrets.token_bytes(16),
-            import_id=claimed.head.import_id,
+            import_id=head.import_id,
             layout=self.layouts.textbook.digest,
         )
         opened = peer.ask(pb.Round(open_query=opening)).query_opened
         base, ot = transfers(opening.session_id, opened.base_ot)
         prepared = peer.ask(pb.Round(prepare=pb.Prepare(base_ot=base))).prepared
         ot.accept(prepared.extension, self._choices)
-        peer.ask(pb.Round(bind=claimed.head.bind()))
+        peer.ask(pb.Round(bind=head.bind()))
         self._ask_all(peer, self._query(), ot)
         peer.close()
 

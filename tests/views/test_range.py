@@ -13,7 +13,7 @@ from twinveil.views.fields import Field, Floats, fields
 from twinveil.views.statistics import RANGE, SIGMA, examine, lone
 from twinveil.views.view import Event, View, rows
 
-TESTS = 700
+TESTS = 1180
 """In one report, as of the default network."""
 VALUES = 16
 
@@ -56,3 +56,17 @@ def test_the_last_value_of_a_range_is_inside() -> None:
         assert field.fractions is not None
         assert field.fractions.max() >= 1
         assert chance(field.fractions) == 1
+
+
+def test_a_short_mask_in_a_long_plaintext() -> None:
+    """As of few weights under a key of 3072 bits: beyond a double's range."""
+    topic = Topic("import", TINY, "packed", 1, mpz(3) << 3070, SIGMA)
+    for value, inside in ((mpz(1) << 99, True), (mpz(1) << 3000, False)):
+        event = Event(
+            "decrypted", "w", 0.0, bits=3072, masking=Masking(100), arrays={"values": rows([value], 3072)}
+        )
+        (field,) = fields([View("cloud_s2", 0.0, topic, [event])])
+        assert field.fractions is not None
+        assert np.isfinite(field.fractions).all()
+        assert (field.fractions == 0.5).all() == inside
+        assert (chance(np.repeat(field.fractions, 16, axis=1)) == 1) == inside

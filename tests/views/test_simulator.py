@@ -64,7 +64,7 @@ CASES = [
         "packed",
         True,
         (broken.zero_rho, "shared image xor rho: values"),
-        (broken.pictures_in_clear, "half image, words: values"),
+        (broken.zero_r, "shared image - r: values"),
     ),
     Case("item", "packed", False, (broken.no_nonces, "item_inputs.ciphertexts: values"), SUMS),
     Case("query", "textbook", False, PICTURE, VALUES),

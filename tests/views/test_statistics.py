@@ -9,7 +9,7 @@ from twinveil.views.chances import FALSE_ALARMS
 from twinveil.views.fields import Field, Floats
 from twinveil.views.statistics import examine
 
-TESTS = 700
+TESTS = 1180
 """In one report, as of the default network."""
 
 

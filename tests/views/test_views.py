@@ -17,7 +17,6 @@ from tests.crypto.crypto_keys import secret_key
 from tests.views.small import TINY, Watched, digit, model, two_classes, watch
 from twinveil.errors import BadInput, PeerMismatch
 from twinveil.protocol.binding import QueryHead
-from twinveil.protocol.packed.withheld import Withheld
 from twinveil.rehearsal.clouds import Clouds
 from twinveil.rounds.observer import NOBODY, Topic
 from twinveil.rpc import rounds_pb2 as pb
@@ -211,7 +210,7 @@ def test_a_query_that_s2_refuses_is_no_alarm(monkeypatch: pytest.MonkeyPatch) ->
     for reason in (None, "short", "a longer reason"):
         with (
             monkeypatch.context() as patch,
-            pytest.raises(Withheld, match=reason) if reason else nullcontext(),
+            pytest.raises(PeerMismatch, match=reason) if reason else nullcontext(),
         ):
             if reason:
                 patch.setattr(QueryHead, "check", Mock(side_effect=PeerMismatch(reason)))

@@ -17,7 +17,7 @@ from twinveil.garbling.evaluator import evaluate
 from twinveil.garbling.garbler import garble
 from twinveil.garbling.gates import Gates, Wires
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
-from twinveil.garbling.primitives import implementation
+from twinveil.garbling.primitives import describe
 from twinveil.garbling.windows import pooled
 from twinveil.network.schedule import schedule
 from twinveil.protocol.packed.stages import circuits
@@ -141,7 +141,7 @@ def bench_transfers(size: int) -> dict[str, float]:
 
 def main() -> None:
     keep_freed_memory()  # as the clouds do
-    print(f"garbling by {implementation().__module__}\n")
+    print(f"garbling: {describe()}\n")
     print(f"{'circuit':24}{'ANDs':>10}{'garble ns':>12}{'evaluate ns':>13}{'both ms':>10}")
     for name, circuit in CIRCUITS.items():
         gates, garbled, evaluated = bench_circuit(*circuit)

@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from together.bench.networks import default_plan, some_pictures, write
-from together.bench.picture import AHEAD, Say, Wanted
+from together.bench.picture import Say, Wanted
 from together.bench.session import Session
 from twinveil.errors import TwinveilError
+from twinveil.estimate.cost import total
+from twinveil.estimate.query import AHEAD, estimate
 from twinveil.network.plan import Plan
 from user.client import BATCH
 
@@ -73,4 +75,7 @@ def _row(wanted: Wanted, running: Session, count: int) -> dict[str, Any]:
         "online_seconds_a_picture": seconds / count,
         "item_seconds": sum(items) / count,
         "bytes": sum(int(query.sum("bytes")) for query in queries),
+        "predicted_bytes": sum(
+            total(estimate(plan, wanted.params, pictures=query.pictures)).bytes for query in queries
+        ),
     }

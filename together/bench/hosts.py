@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from together.bench.networks import some_pictures
-from together.bench.picture import AHEAD, Say, spread
+from together.bench.picture import Say, spread
 from together.bench.session import Query
+from twinveil.estimate.query import AHEAD
 from twinveil.start.settings import UserSettings
 from twinveil.transport.channel import connect
 from user.client import Client

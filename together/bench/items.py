@@ -1,7 +1,7 @@
 """What items cost on this machine: `python -m together.bench.items [key bits] [items]`.
 
-The default network, both clouds in one thread over memory, without transport. Processor seconds of each cloud,
-of S1 with serialising and parsing for both; bytes and messages as they are counted on the way.
+The default network, both clouds in one thread over memory, without transport. Processor seconds of each
+cloud, of S1 with serialising and parsing for both; bytes and messages as they are counted on the way.
 """
 
 from __future__ import annotations

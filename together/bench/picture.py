@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ from together.bench.processes import MIB, processor_seconds, resident, watched
 from together.bench.session import Query, Session, session
 from together.bench.textbook import function_products
 from twinveil.errors import TwinveilError
+from twinveil.estimate.cost import total
+from twinveil.estimate.machine import Machine, measure, typical
+from twinveil.estimate.query import AHEAD, ahead, estimate, online
+from twinveil.estimate.seconds import of_functions, wall
 from twinveil.native import VARIABLE
 from twinveil.network.plan import Plan
 from twinveil.params import Params
@@ -27,8 +31,6 @@ ITEMS = 20
 """At least so many are made one after the other, for their mean."""
 WARM_UP = 2
 """Queries before the first that counts: tables are made, connections warm."""
-AHEAD = ("ahead", "SMP", "garbling")
-"""Functions of items, before the picture: messages, products of SCVL and SCT, circuits of SACT and SMAP."""
 
 Say = Callable[[str], None]
 
@@ -79,7 +81,8 @@ class PictureRuns:
     """What was seen at one key size.
 
     online: with an item ready. stream: one after the other, nothing ahead; peaks: MiB by cloud meanwhile.
-    product: processor seconds of one product of the textbook protocol on one thread, on gmpy2.
+    product: processor seconds of one product of the textbook protocol on one thread, on gmpy2. machines:
+    calibrations before, between and after.
     """
 
     filled: Filled
@@ -87,6 +90,11 @@ class PictureRuns:
     stream: Sequence[Query]
     peaks: Sequence[Mapping[str, float]]
     product: Sequence[float]
+    machines: Sequence[Machine]
+
+    @property
+    def machine(self) -> Machine:
+        return typical(self.machines)
 
 
 def measure_picture(wanted: Wanted, say: Say) -> PictureRuns:
@@ -94,14 +102,17 @@ def measure_picture(wanted: Wanted, say: Say) -> PictureRuns:
     bits = wanted.params.key_bits
     say(f"{bits} bits: products of the textbook protocol")
     product = _products(wanted)
+    machines = [measure(bits)]
     say(f"{bits} bits: {wanted.items} items")
     with wanted.session(prepare=wanted.items) as running:
         filled = _fill(running, wanted)
-        online = _online(running, wanted, say)
+        pictures = _online(running, wanted, say)
+    machines.append(measure(bits))
     say(f"{bits} bits: one picture after the other")
     with wanted.session() as running:
         stream, peaks = _stream(running, wanted, say)
-    return PictureRuns(filled, online, stream, peaks, product)
+    machines.append(measure(bits))
+    return PictureRuns(filled, pictures, stream, peaks, product, machines)
 
 
 def _fill(running: Session, wanted: Wanted) -> Filled:
@@ -165,10 +176,10 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 def summarise(measured: PictureRuns, wanted: Wanted) -> dict[str, Any]:
     """The figures by the names that the bars have, and those for people."""
-    filled, online, stream = measured.filled, measured.online, measured.stream
-    one = online[-1]
+    filled, stream = measured.filled, measured.stream
+    one = measured.online[-1]
     names = [name for name in one.figures["cloud_s1"] if name not in AHEAD]
-    seconds = statistics.median(each.seconds for each in online)
+    seconds = statistics.median(each.seconds for each in measured.online)
     product = statistics.median(measured.product)
     textbook = product * sum(function_products(wanted.plan, wanted.params).values())
     return {
@@ -183,19 +194,39 @@ def summarise(measured: PictureRuns, wanted: Wanted) -> dict[str, Any]:
         "item_s": filled.seconds / filled.items,
         "item_messages": int(one.sum("messages", functions=AHEAD)),
         "item_cpu_by_cloud": {role: each / filled.items for role, each in filled.cpu.items()},
-        "online_cpu_s": statistics.median(sum(each.cpu.values()) for each in online),
+        "predicted_over_measured": predicted_over_measured(measured, wanted),
+        "online_cpu_s": statistics.median(sum(each.cpu.values()) for each in measured.online),
         "stream_cpu_s": statistics.fmean(sum(each.cpu.values()) for each in stream),
         "peak_mib": {role: max(peak[role] for peak in measured.peaks) for role in measured.peaks[0]},
         "grows": growing(measured.peaks),
         "seconds": {
-            "online": spread([each.seconds for each in online]),
+            "online": spread([each.seconds for each in measured.online]),
             "sustained": spread([each.seconds for each in stream]),
             "textbook_product": spread(measured.product),
             "textbook_picture": textbook,
         },
         "peak_mib_by_picture": measured.peaks,
-        "functions": functions(online),
+        "functions": functions(measured.online),
         "operations": one.operations().as_dict(),
+    }
+
+
+def predicted_over_measured(measured: PictureRuns, wanted: Wanted) -> dict[str, float]:
+    """The estimate's figures over those that were seen; bytes are of a conversation's first item."""
+    parts = wanted.workers or measured.machine.cores
+    machine = replace(measured.machine, cores=min(measured.machine.cores, parts))
+    costs = estimate(wanted.plan, wanted.params)
+    before, after = ahead(costs, "packed"), online(costs, "packed")
+    seconds = of_functions(costs, machine)
+    one, steady = measured.online[-1], statistics.median(each.seconds for each in measured.stream)
+    spent = sum(measured.filled.cpu.values()) / measured.filled.items
+    return {
+        "online": wall({name: seconds[name] for name in after})
+        / statistics.median(each.seconds for each in measured.online),
+        "nothing ahead": wall(seconds) / steady,
+        "processor time of an item": sum(seconds[name].processor for name in before) / spent,
+        "bytes online": total(after).bytes / one.sum("bytes", functions=list(after)),
+        "bytes of an item": total(before).bytes / one.sum("bytes", functions=AHEAD),
     }
 
 
@@ -213,7 +244,7 @@ def growing(peaks: Sequence[Mapping[str, float]], slack: float = 1.05) -> bool:
 
 
 def functions(queries: Sequence[Query]) -> dict[str, dict[str, Any]]:
-    """Means a picture of each function: seconds, processor seconds of each cloud, bytes, messages, operations."""
+    """Means a picture of each function: seconds, processor seconds by cloud, bytes, messages, operations."""
     made: dict[str, dict[str, Any]] = {}
     for name, first in queries[0].figures["cloud_s1"].items():
         own = [each.figures["cloud_s1"][name] for each in queries]

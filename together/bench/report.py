@@ -119,7 +119,7 @@ def _bars(bits: str, detail: Mapping[str, Any], level: str) -> Table:
         table.add_row(f"predicted over measured, {name}", f"{ratio:.2f}", "")
     for name, ratio in (("decryption", "native_decrypt"), ("table step", "native_half")):
         if detail[ratio]:
-            shown = ", ".join(f"{each} {value:.1f}" for each, value in detail[ratio].items())
+            shown = ", ".join(f"{each} {value:.1f}" for each, value in detail[ratio].items() if value)
             table.add_row(f"times gmpy2's speed, {name}", shown, "")
     return table
 
@@ -167,7 +167,7 @@ def _steps(steps: Sequence[Mapping[str, Any]], link: Mapping[str, Any]) -> Table
     bandwidth = f", {link['bandwidth'] / 1e6:g} Mbit/s" if link["bandwidth"] else ""
     far = f"{1e3 * link['latency']:g} ms{bandwidth}"
     table = _table(
-        f"Functions by themselves, processor ms; apart: over a link of {far}",
+        f"Functions alone, ms; apart: over a link of {far}",
         "function",
         ("engine", "values", "ahead", "bytes", "S1", "S2", "bytes", "trips", "apart"),
     )

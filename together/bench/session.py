@@ -37,7 +37,7 @@ Figures = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Query:
-    """One measured query. seconds: from the client's call to the vector. cpu: processor seconds by cloud meanwhile."""
+    """One measured query. seconds: from the client's call to the vector. cpu: processor seconds by cloud."""
 
     pictures: int
     seconds: float

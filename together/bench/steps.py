@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from together.bench.networks import any_model, some_pictures
-from together.bench.picture import AHEAD, spread
+from together.bench.picture import spread
 from together.bench.textbook import TextbookSmp
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import TwinveilError
+from twinveil.estimate.query import AHEAD
 from twinveil.estimate.seconds import Link
 from twinveil.network import oracle
 from twinveil.network.plan import IMAGE, Conv, Dense, MaxPool, Node, Plan, Relu
@@ -85,7 +86,7 @@ def all_steps(key: SecretKey, params: Params, repeats: int, quick: bool = False)
 
 
 def network(name: str, side: int, channels: int) -> Plan:
-    """A network in which the function of this name works on channels x side x side values and little else does.
+    """A network in which the function of this name works on channels x side x side values, and little else.
 
     SMAP stands on the picture itself, and so by itself: elsewhere it is one circuit with its SACT.
     """

@@ -81,7 +81,7 @@ def bench(
         ),
     ] = None,
 ) -> None:
-    """Measure items, pictures that spend them, a stream of pictures, every function; compare with the textbook.
+    """Measure items, pictures that spend them, a stream of pictures, every function; and the textbook's.
 
     The clouds, the owner and the user run as four processes on this machine. With --json the figures have
     the names of the project's bars; those of a second key size end in _BITS.

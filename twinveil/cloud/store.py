@@ -134,7 +134,7 @@ class Record:
             import_id = bytes.fromhex(data["import_id"])
             digest = layouts.digest.hex()
         except (ValueError, KeyError, TypeError, RecursionError, TwinveilError):
-            raise BadInput("this is no record of a model of this version of Twinveil") from None
+            raise BadInput("an earlier version of Twinveil wrote its record, or it is damaged") from None
         if digest != data["layout_sha256"]:
             raise BadInput("another version of Twinveil laid this model out in another way")
         record = cls(

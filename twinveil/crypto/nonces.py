@@ -29,7 +29,7 @@ import gmpy2
 from gmpy2 import mpz
 
 from twinveil.crypto.native.residues import Residues
-from twinveil.crypto.native.tables import FixedBase, base_counts, power_counts
+from twinveil.crypto.native.tables import FixedBase, power_counts
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.tally import INVERSE_N, MODMUL_N2, MUL_N, POWER_N2, Tally
 from twinveil.parallel import INLINE, Workers
@@ -186,15 +186,14 @@ _tables: dict[tuple[mpz, mpz, Reach, int, int], FixedBase] = {}
 _lock = threading.Lock()
 
 
-def table(public_key: PublicKey, reach: Reach, tally: Tally, more: int = 0, threads: int = 1) -> FixedBase:
-    """This process's window table on h; made on first use, which the tally counts, and kept for good."""
+def table(public_key: PublicKey, reach: Reach, more: int = 0, threads: int = 1) -> FixedBase:
+    """This process's window table on h; made on first use, counted nowhere, and kept for good."""
     bits = exponent_bits(public_key.bits, reach, more)
     key = (public_key.n, public_key.h, reach, bits, threads)
     with _lock:
         if key not in _tables:
             h = public_key.modulus(threads).residues([public_key.h])
             _tables[key] = FixedBase(h, bits, WINDOW[reach])
-            tally += base_counts(bits, WINDOW[reach])
         return _tables[key]
 
 
@@ -205,7 +204,7 @@ def draw(
     bits = exponent_bits(public_key.bits, reach, more)
     exponents = [secrets.randbits(bits) for _ in range(count)]
     tally += nonce_counts(public_key.bits, reach, count, more)
-    return table(public_key, reach, Tally(), more, threads).powers(exponents)
+    return table(public_key, reach, more, threads).powers(exponents)
 
 
 def _draw_in_worker(order: tuple[PublicKey, Reach, int, int]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from twinveil.crypto.native.tables import base_entries
-from twinveil.crypto.nonces import Reach, exponent_bits
+from twinveil.crypto.nonces import WINDOW, Reach, exponent_bits
 from twinveil.crypto.shared import NUMBER_BYTES
 from twinveil.network.plan import Plan
 from twinveil.params import Params
@@ -72,5 +72,5 @@ def memory(
 
 
 def _nonce_table(key_bits: int, reach: Reach, more: int) -> int:
-    entries = base_entries(exponent_bits(key_bits, reach, more))
+    entries = base_entries(exponent_bits(key_bits, reach, more), WINDOW[reach])
     return 2 * entries * (key_bits // 8 + NUMBER_BYTES)

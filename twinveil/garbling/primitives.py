@@ -90,6 +90,13 @@ def implementation() -> type[Primitives]:
     return Portable
 
 
+def describe() -> str:
+    """The one in use and, if it is the portable one, why: for status lines."""
+    if implementation() is Native:
+        return "native"
+    return f"portable ({VARIABLE} is off)" if asked() == OFF else f"portable ({_why_not()})"
+
+
 def _why_not() -> str:
     if SUPPORTED:
         return "native garbling fails its self-test"

@@ -18,6 +18,8 @@ from cryptography.exceptions import InvalidSignature
 from twinveil.container import memory_free
 from twinveil.crypto.native.level import GMPY2, describe, level
 from twinveil.errors import BadConfiguration, NotAllowed, TwinveilError
+from twinveil.garbling import primitives
+from twinveil.garbling.portable import Portable
 from twinveil.native import VARIABLE
 from twinveil.preflight.finding import Finding, failure, note, ok
 from twinveil.preflight.kit import Kit
@@ -60,6 +62,7 @@ def look_around(kit: Kit) -> Iterator[Finding]:
     yield memory(kit.role)
     if kit.role in CLOUDS:
         yield computing()
+        yield garbling()
     yield from state(kit)
 
 
@@ -191,6 +194,17 @@ def computing() -> Finding:
     if level() == GMPY2:
         return note("arithmetic", found, "pictures take five to ten times as long")
     return ok("arithmetic", found)
+
+
+def garbling() -> Finding:
+    """What garbles and opens circuits."""
+    try:
+        found = primitives.describe()
+    except BadConfiguration as error:
+        return failure("garbling", str(error), f"unset {VARIABLE}, or say auto")
+    if primitives.implementation() is Portable:
+        return note("garbling", found, "circuits take four times as long")
+    return ok("garbling", found)
 
 
 def state(kit: Kit) -> Iterator[Finding]:

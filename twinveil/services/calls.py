@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 from twinveil.errors import BadInput, InvalidMessage, PeerMismatch
 from twinveil.network.card import check_name as check_names
 from twinveil.rpc.types_pb2 import Progress
+from twinveil.transport.identity import PeerIdentity
 from twinveil.version import PROTOCOL_VERSION
 
 Event = TypeVar("Event")
@@ -41,10 +42,10 @@ def _map(
         yield of_progress(progress)
 
 
-def check_version(version: int) -> None:
+def check_version(version: int, who: PeerIdentity) -> None:
     if version != PROTOCOL_VERSION:
         raise PeerMismatch(
-            f"the caller speaks protocol version {version}, this cloud speaks {PROTOCOL_VERSION}: "
+            f"{who} speaks protocol version {version}, this cloud speaks {PROTOCOL_VERSION}: "
             "bring both to the same release"
         )
 

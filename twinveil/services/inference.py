@@ -38,10 +38,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServicer):
         inference_pb2_grpc.add_InferenceServicer_to_server(self, server)
 
     def Classify(self, request: QueryHalf, context: grpc.ServicerContext) -> Iterator[AnswerEvent]:
-        check_version(request.protocol_version)
+        check_version(request.protocol_version, caller(context))
         check_name(request.model, request.version)
         check_length("query id", request.query_id, 16)
         check_length("plan hash", request.plan_hash, 32)
+        check_length("import id", request.import_id, 16)
         if not request.pictures or not request.half:
             raise InvalidMessage("a query without a picture")
         return events(

@@ -64,7 +64,7 @@ class ProvisionServicer(provision_pb2_grpc.ProvisionServicer):
         if first is None or first.WhichOneof("piece") != "header":
             raise InvalidMessage("a model must begin with its header")
         header = first.header
-        check_version(header.protocol_version)
+        check_version(header.protocol_version, caller(context))
         check_name(header.model, header.version)
         check_length("import id", header.import_id, 16)
         check_length("key fingerprint", header.key_fingerprint, 32)

@@ -128,7 +128,7 @@ class CloudSettings(RoleSettings):
     query_deadline: float = setting(duration, "longest time for a query", 3600.0)
     import_deadline: float = setting(duration, "longest time for a model on its way in", 7200.0)
     idle_client: float = setting(duration, "longest silence of a client that is sending", 30.0)
-    workers: int = setting(up_to(MAX_WORKERS), "processes that compute; 0: one a core", 0)
+    workers: int = setting(up_to(MAX_WORKERS), "threads (gmpy2: processes) that compute; 0: one a core", 0)
     record: Path | None = setting(path, "folder to write this cloud's view of every conversation to", None)
 
     def limits(self) -> RpcLimits:

@@ -149,5 +149,6 @@ def _modulo(name: str, values: Bytes, n: mpz) -> Field:
 
 def _scaled(values: Bytes, bits: int) -> Floats:
     """value / 2^bits of rows of little-endian bytes."""
-    weights = np.ldexp(1.0, np.maximum(8 * np.arange(values.shape[1]) - bits, -1000))
+    # Beyond 2^1000 a double ends: what is there is outside of every range, however far.
+    weights = np.ldexp(1.0, np.clip(8 * np.arange(values.shape[1]) - bits, -1000, 1000))
     return np.asarray(values.astype(np.float64) @ weights)

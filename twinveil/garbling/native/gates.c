@@ -30,7 +30,7 @@ struct key {
 
 INLINE label load(const uint8_t *from, size_t at) { return _mm_loadu_si128((const label *)from + at); }
 INLINE void store(uint8_t *to, size_t at, label x) { _mm_storeu_si128((label *)to + at, x); }
-INLINE label xor (label a, label b) { return _mm_xor_si128(a, b); }
+INLINE label xor(label a, label b) { return _mm_xor_si128(a, b); }
 
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("aes,sse4.1"))), apply_to = function)

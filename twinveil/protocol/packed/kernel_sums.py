@@ -48,11 +48,11 @@ class KernelSums:
     def tile(self) -> Tile:
         """The cheapest. All that a tile costs follows from public sizes."""
         _, rows, columns = self.geometry.outputs
+        most = self.slots.count if self.geometry.channels < WIDE else 1
         choices = [
             self._fitted(row, column)
-            for row in range(1, rows + 1)
-            for column in range(1, columns + 1)
-            if row * column <= (self.slots.count if self.geometry.channels < WIDE else 1)
+            for row in range(1, min(rows, most) + 1)
+            for column in range(1, min(columns, most // row) + 1)
         ]
         return min(choices, key=self._cost)
 

@@ -79,8 +79,8 @@ class ItemLayout:
     def _fitted(self) -> tuple[int, dict[str, LayerLayout]]:
         """The least ceil(log2(plaintexts masked)) that covers what it leads to."""
         bits, layers = 0, self._layers(0)
-        while sum(layer.sums for layer in layers.values()) > 1 << bits:
-            bits += 1
+        while (masked := sum(layer.sums for layer in layers.values())) > 1 << bits:
+            bits = (masked - 1).bit_length()  # wider masks do not make sums fewer
             layers = self._layers(bits)
         return bits, layers
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from gmpy2 import mpz
@@ -98,22 +99,45 @@ def input_sums(
             exponents = np.ascontiguousarray(weights.reshape(len(weights), -1)[:, block.taps])
             jobs.append(Job(bases, exponents, layer.ring))
     results = iter(multi_exponentiate_all(jobs, machine.tally, machine.workers))
-    made = []
-    for layer in layers:
-        sums = []
+    rows, owners = [], []
+    for owner, layer in enumerate(layers):
         for block in layer.inputs.blocks:
-            sums += _shifted(next(results), block.folded, layer.slots.bits * block.size, machine.tally)
-        made.append(Residues.joined(sums))
-    return made
+            made = _rows(next(results), block.folded, layer.slots.bits * block.size)
+            rows += made
+            owners += [owner] * len(made)
+    sums = list(zip(owners, _folded(rows, machine.tally), strict=True))
+    return [Residues.joined([each for at, each in sums if at == owner]) for owner in range(len(layers))]
 
 
-def _shifted(by_channel: Residues, folded: int, width: int, tally: Tally) -> list[Residues]:
-    """Of `folded` channels each, one behind the other by `width` bits; the last of those that are left."""
-    whole, left = divmod(len(by_channel), folded)
-    order = np.arange(whole * folded).reshape(whole, folded).T.reshape(-1)
-    made = [by_channel[order].folded(width, whole)]
-    tally += fold_counts(folded, width, whole)
-    if left:
-        made.append(by_channel[whole * folded :].folded(width))
-        tally += fold_counts(left, width)
-    return made
+class _Rows(NamedTuple):
+    """Sums by channel; `parts` at a time share a ciphertext, each `width` bits behind the one before."""
+
+    numbers: Residues
+    parts: int
+    width: int
+
+
+def _rows(by_channel: Residues, folded: int, width: int) -> list[_Rows]:
+    """`folded` channels at a time, and what is left."""
+    whole = len(by_channel) // folded * folded
+    made = [_Rows(by_channel[:whole], folded, width)]
+    left = by_channel[whole:]
+    return [*made, _Rows(left, len(left), width)] if len(left) else made
+
+
+def _folded(rows: Sequence[_Rows], tally: Tally) -> list[Residues]:
+    """The shared ciphertexts of each; rows alike at once, so that they fill the lanes."""
+    alike: dict[tuple[int, int], list[int]] = {}
+    for at, (_, parts, width) in enumerate(rows):
+        alike.setdefault((parts, width), []).append(at)
+    made: dict[int, Residues] = {}
+    for (parts, width), members in alike.items():
+        together = Residues.joined([rows[at].numbers for at in members])
+        count = len(together) // parts
+        order = np.arange(len(together)).reshape(count, parts).T.reshape(-1)
+        folded, start = together[order].folded(width, count), 0
+        tally += fold_counts(parts, width, count)
+        for at in members:
+            end = start + len(rows[at].numbers) // parts
+            made[at], start = folded[start:end], end
+    return [made[at] for at in range(len(rows))]

@@ -70,7 +70,7 @@ class QueriesS1:
         model = self._models.load(record, tools.key).for_packed
         size = query_size(record.plan, tools.params, "packed", asked.head.pictures).memory
         with (
-            self._budget.take(size),
+            self._memory(size),
             self.stock.spending((yield from self.stock.collect(record, asked.head.pictures))) as items,
             self._conversation() as (peer, observer),
         ):
@@ -86,7 +86,7 @@ class QueriesS1:
     ) -> Generator[Progress, None, tuple[bytes, Meter]]:
         model = self._models.load(record, tools.key).for_textbook
         size = query_size(record.plan, tools.params, "textbook").memory
-        with self._budget.take(size), self._conversation() as (peer, observer):
+        with self._memory(size), self._conversation() as (peer, observer):
             meter = Meter(peer)
             answer = yield from textbook_query(
                 peer.ask,
@@ -130,10 +130,19 @@ class QueriesS1:
             raise
         return Lane(record, maker, wire, peer.close)
 
+    def _memory(self, size: int) -> ExitStack:
+        """A query's. What lies ready for nobody gives way to it."""
+        return self.stock.giving_way(lambda: _taken(size, self._budget))
+
     def _item_memory(self, record: Record, ahead: bool) -> ExitStack:
         """An item's. Those made ahead leave most of the memory to queries that run."""
         size = item_size(record.plan, record.layouts.params).memory_s1
-        with ExitStack() as held:
-            for budget in (self._budget, self._spare) if ahead else (self._budget,):
-                held.enter_context(budget.take(size))
-            return held.pop_all()
+        return _taken(size, self._budget, self._spare) if ahead else _taken(size, self._budget)
+
+
+def _taken(size: int, *budgets: Budget) -> ExitStack:
+    """So much of each, or of none."""
+    with ExitStack() as held:
+        for budget in budgets:
+            held.enter_context(budget.take(size))
+        return held.pop_all()

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from cloud_s1.budget import half_of_memory
+from twinveil.cloud.budget import half_of_memory
 from together.bench.host import host
 from twinveil import container
 from twinveil.container import memory_free, memory_limit, processors

@@ -147,7 +147,7 @@ def demo(
         terminal.show(report.functions_table(figures))
         if products:
             terminal.show(report.formulas_table(figures))
-        terminal.show(report.summary(figures, answers))
+        terminal.show(report.summary(figures))
         if json_file is not None:
             write_report(json_file, json.dumps(figures, indent=2) + "\n", PUBLIC)
         if record is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.text import Text  # noqa: TID251 - of pixels only
 
 from twinveil.cli.terminal import styled
 from twinveil.crypto.native.level import describe
+from twinveil.estimate.query import AHEAD
 from twinveil.network.card import ModelCard
 from twinveil.pictures.files import Picture, to_terminal
 from twinveil.views.collection import Asked, asked
@@ -69,7 +70,7 @@ def picture(answer: Answer, title: str, card: ModelCard, colour: bool) -> Table:
         ("class", styled(answer.label, "bold")),
         ("truth", styled(answer.truth, "") + " (" + right + ")"),
         ("class vector", same + styled(f" ({scores})", "")),
-        ("seconds", f"{answer.seconds:.1f}"),
+        ("seconds", f"{answer.seconds:.2f}"),
         ("between the clouds", f"{mega(answer.between_clouds('bytes'))}, {_messages(answer)}"),
     ):
         facts.add_row(*row)
@@ -122,10 +123,11 @@ def functions_table(made: Mapping[str, Any]) -> Table:
     table = Table("function", title="Each function, mean of a picture", title_justify="left")
     for column in ("seconds", "bytes", "messages", "big-integer products", "powers, inverses"):
         table.add_column(column, justify="right")
+    before = _before_the_picture(made)
     for name, each in made["functions"].items():
         table.add_row(
-            name,
-            f"{each['seconds']:.2f}",
+            f"{name}, before the picture" if name in before else name,
+            f"{each['seconds']:.3f}",
             mega(each["bytes"]),
             f"{each['messages']:.0f}",
             *_counted(each["operations"]),
@@ -146,7 +148,7 @@ def formulas_table(made: Mapping[str, Any]) -> Table:
     return table
 
 
-def summary(made: Mapping[str, Any], answers: Sequence[Answer]) -> Table:
+def summary(made: Mapping[str, Any]) -> Table:
     """The end: did everything agree, how good, how long, which processes."""
     pictures = made["pictures"]
     agree = sum(each["agrees"] for each in pictures)
@@ -163,17 +165,33 @@ def summary(made: Mapping[str, Any], answers: Sequence[Answer]) -> Table:
             "accuracy on all held-out pictures",
             f"{accuracy['float']:.1%} in real numbers, {accuracy['fixed']:.1%} in integers",
         ),
-        ("seconds a picture", f"{_mean(seconds):.1f} mean, {seconds[0]:.1f} to {seconds[-1]:.1f}"),
-        (
-            "between the clouds, a picture",
-            f"{mega(_mean([e['bytes'] for e in pictures]))}, {_messages(answers[0])}",
-        ),
+        ("seconds a picture", f"{_mean(seconds):.2f} mean, {seconds[0]:.2f} to {seconds[-1]:.2f}"),
+        *_parts(made),
         ("processes", ", ".join(f"{role} {pid}" for role, pid in made["processes"].items())),
     )
     table = Table(title="Demo", title_justify="left", show_header=False, caption=WAYS, caption_justify="left")
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _before_the_picture(made: Mapping[str, Any]) -> Sequence[str]:
+    """The functions of an item; the textbook's are a query's own, whatever they are called."""
+    return AHEAD if made["engine"] == "packed" else ()
+
+
+def _parts(made: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the clouds did at a picture and, of an engine that works ahead, before it; means."""
+    functions, before = made["functions"], _before_the_picture(made)
+    parts = {
+        "before a picture, at its item": before,
+        "at a picture": [name for name in functions if name not in before],
+    }
+    for title, names in parts.items():
+        if names:
+            chosen = [functions[name] for name in names if name in functions]
+            seconds, size, messages = (sum(each[what] for each in chosen) for what in COUNTED)
+            yield title, f"{seconds:.3f} s; {mega(size)} and {messages:.0f} messages between the clouds"
 
 
 def mega(count: float) -> str:

@@ -119,3 +119,7 @@ class TooMuch(TwinveilError):
 
     exit_code = 6
     status = "RESOURCE_EXHAUSTED"
+
+
+class TooLarge(TooMuch):
+    """It would not fit if there were nothing else: nothing gives way to it, and waiting does not help."""

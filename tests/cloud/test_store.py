@@ -18,12 +18,13 @@ from twinveil.cloud.store import Arrays, Forms, ModelStore, Record
 from twinveil.errors import AlreadyUsed, BadInput, HostFault, ModelExists, NotAllowed, UnknownModel
 from twinveil.halves.blinding import Segment
 from twinveil.params import Params
-from twinveil.protocol.textbook.model import layout as model_layout
-from twinveil.protocol.textbook.model.layout import ImportLayout
-from twinveil.protocol.packed import layout as packed_layout
+from twinveil.protocol.model import layout as model_layout
+from twinveil.protocol.model.layout import Layouts
+from twinveil.protocol.packed.layout import ItemLayout
+from twinveil.protocol.packed.model import layout as packed_layout
 
-LAYOUT = ImportLayout(random_model(1).plan, Params(), ("packed", "textbook"))
-RECORD = Record("digits", "1", bytes(16), LAYOUT, True, "ab" * 32, "alice")
+LAYOUTS = Layouts(random_model(1).plan, Params(), ("packed", "textbook"))
+RECORD = Record("digits", "1", bytes(16), LAYOUTS, True, "ab" * 32, "alice")
 ARRAYS = {"share/dense": np.arange(5, dtype=np.uint32)}
 FORMS: Forms = {name: (array.dtype.type, array.shape) for name, array in ARRAYS.items()}
 
@@ -31,7 +32,7 @@ FORMS: Forms = {name: (array.dtype.type, array.shape) for name, array in ARRAYS.
 @pytest.fixture(autouse=True)
 def fresh_digests() -> Iterator[None]:
     yield
-    model_layout.digest_of.cache_clear()
+    model_layout._digest.cache_clear()
 
 
 @pytest.fixture
@@ -71,8 +72,8 @@ def test_a_model_of_a_name_that_is_not_given_any_more_stands(store: ModelStore, 
 @pytest.mark.parametrize(
     ("place", "name", "value"),
     [
-        (packed_layout, "MAX_PICTURES", 1 << 12),
-        (packed_layout, "MIN_COUNT_BITS", 40),
+        (packed_layout, "LAYOUT", b"twinveil packed layout 1"),
+        (ItemLayout, "margin", 72),
         (Segment, "plaintext_mask_bits", lambda segment, sigma: segment.packed_bits + sigma),
     ],
 )
@@ -80,7 +81,7 @@ def test_a_model_laid_out_in_another_way_is_refused(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch, place: object, name: str, value: object
 ) -> None:
     monkeypatch.setattr(place, name, value)
-    model_layout.digest_of.cache_clear()
+    model_layout._digest.cache_clear()
     for refused in (lambda: store.find("digits", "1"), lambda: store.arrays(RECORD, FORMS)):
         with pytest.raises(
             BadInput, match=r"another version of Twinveil .* outsource it again by twinveil outsource "
@@ -100,19 +101,19 @@ def test_a_model_laid_out_in_another_way_is_refused(
 @pytest.mark.parametrize(
     "other",
     [
-        replace(LAYOUT, params=Params(3072)),
-        replace(LAYOUT, params=Params(sigma=48)),
-        replace(LAYOUT, engines=("packed",)),
-        replace(LAYOUT, engines=("textbook", "packed")),
-        replace(LAYOUT, plan=random_model(2).plan),
+        replace(LAYOUTS, params=Params(2048)),
+        replace(LAYOUTS, params=Params(sigma=48)),
+        replace(LAYOUTS, engines=("packed",)),
+        replace(LAYOUTS, engines=("textbook",)),
+        replace(LAYOUTS, plan=random_model(2).plan),
     ],
 )
-def test_layouts_that_differ_have_digests_that_differ(other: ImportLayout) -> None:
-    assert other.digest != LAYOUT.digest
+def test_layouts_that_differ_have_digests_that_differ(other: Layouts) -> None:
+    assert other.digest != LAYOUTS.digest
 
 
 @pytest.mark.parametrize(
-    "change", [{"layout_sha256": "00" * 32}, {"key_bits": 3072}, {"key_bits": "2048"}, {"owner": 7}]
+    "change", [{"layout_sha256": "00" * 32}, {"key_bits": 2048}, {"key_bits": "2048"}, {"owner": 7}]
 )
 def test_a_changed_record_is_refused(store: ModelStore, record_file: Path, change: dict[str, object]) -> None:
     record_file.write_text(json.dumps(json.loads(record_file.read_text()) | change))
@@ -122,7 +123,7 @@ def test_a_changed_record_is_refused(store: ModelStore, record_file: Path, chang
 
 def test_another_sigma_is_another_layout(store: ModelStore) -> None:
     """A query runs with this version's sigma, whatever the model was imported with."""
-    other = replace(RECORD, version="2", layout=replace(LAYOUT, params=Params(sigma=48)))
+    other = replace(RECORD, version="2", layouts=replace(LAYOUTS, params=Params(sigma=48)))
     with store.stage(other, ARRAYS) as staged:
         staged.commit()
     with pytest.raises(BadInput, match="another version of Twinveil"):

@@ -15,7 +15,7 @@ import phe
 import phe.command_line
 import pytest
 from gmpy2 import gcd, jacobi, mpz, powmod
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.crypto.crypto_keys import secret_key, toy
@@ -129,6 +129,7 @@ def test_fingerprints_name_both_numbers() -> None:
     assert PublicKey(PUBLIC.n, PUBLIC.h).fingerprint == PUBLIC.fingerprint
 
 
+@settings(deadline=None)  # the first draw makes a table
 @given(st.integers(-(2**300), 2**300))
 def test_ours_by_phe_and_theirs_by_us(m: int) -> None:
     theirs = phe.PaillierPrivateKey(PUBLIC.to_phe(), int(KEY._p), int(KEY._q))
@@ -139,6 +140,7 @@ def test_ours_by_phe_and_theirs_by_us(m: int) -> None:
     assert KEY.decrypt([PUBLIC.raw(m)]) == [m % PUBLIC.n]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**200), min_size=1, max_size=5))
 def test_rerandomising_keeps_plaintexts_and_changes_bytes(plaintexts: list[int]) -> None:
     tally = Tally()

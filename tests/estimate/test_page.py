@@ -60,6 +60,7 @@ def test_operations_of_an_item(plan: Plan) -> None:
             made.update({SQUARE_N2: folds * width * block.size, MODMUL_N2: folds})
             sums += geometry.channels - folds
     assert sums == layout.sums
+    assert ceil(log2(sums)) == layout.margin - 64
     made[MODMUL_N2_HALF] += sums * (ceil((key_bits + layout.margin) / 8) - 1)
     made[MODMUL_N2] += 3 * sums
     made.update({"mul_n": sums, "inverse_n": 1})

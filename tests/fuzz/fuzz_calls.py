@@ -150,9 +150,7 @@ def _honest(world: World, rig: Rig) -> Mapping[str, tuple[Honest, PeerIdentity]]
         protocol_version=ROUNDS_VERSION,
         session_id=bytes(16),
         import_id=record.import_id,
-        layout=record.layout.digest,
-        engine="packed",
-        pictures=1,
+        layout=record.layouts.textbook.digest,
     )
 
     def once(message: Message) -> Honest:

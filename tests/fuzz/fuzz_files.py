@@ -26,7 +26,7 @@ from twinveil.network.card import ModelCard
 from twinveil.network.plan import Plan
 from twinveil.params import Params
 from twinveil.pictures.files import load_picture
-from twinveil.protocol.textbook.model.layout import ImportLayout
+from twinveil.protocol.model.layout import Layouts
 from twinveil.services.keys import KnownKey
 from twinveil.transport.certificates import issue, make_authority
 from twinveil.transport.identity import from_certificate
@@ -82,9 +82,7 @@ def parsers(folder: Path) -> Iterator[tuple[str, Target]]:
     key, plan = secret_key(), tiny_plan()
     public, private = key.public_key.to_jwk(), key.to_jwk()
     record = json.loads(
-        Record("m", "1", bytes(16), ImportLayout(plan, Params(), ("packed",)), False, "00", "alice").to_json(
-            "00"
-        )
+        Record("m", "1", bytes(16), Layouts(plan, Params(), ("packed",)), False, "00", "alice").to_json("00")
     )
     issued = issue(make_authority(), "user", "alice", folder / "tls")
     certificate = ssl.PEM_cert_to_DER_cert(issued.certificate.read_text())

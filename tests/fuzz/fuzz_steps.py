@@ -232,7 +232,8 @@ def _peak() -> int:
 
 
 def conversations(folder: Path, world: World) -> Iterator[tuple[str, Conversations]]:
-    """All kinds of queries, and imports."""
+    """Items, all kinds of queries, and imports."""
+    yield "items", Conversations({"items": partial(_items, world)})
     kinds = [(engine, label_only) for engine in ("packed", "textbook") for label_only in (False, True)]
     yield "queries", Conversations({f"{e}{' label' * o}": partial(_query, world, e, o) for e, o in kinds})
     own = folder / "imports"
@@ -242,9 +243,22 @@ def conversations(folder: Path, world: World) -> Iterator[tuple[str, Conversatio
     yield "imports", Conversations({"import": partial(_import, empty)}, own)
 
 
+def _items(world: World, wrap: Wrap) -> None:
+    """Two, in a conversation of their own."""
+    while world.queries1.stock.give_way():
+        """What lies ready is not asked for again."""
+    world.wrap = wrap
+    try:
+        world.make_items(2)
+    finally:
+        world.wrap = lambda peer: peer
+
+
 def _query(world: World, engine: str, label_only: bool, wrap: Wrap) -> None:
-    """Both calls of a user, and what it makes of the answer."""
+    """Both calls of a user, and what it makes of the answer. Its item was made before."""
     plan = tiny_plan()
+    if engine == "packed":
+        world.make_items()
     query = world.query(plan, engine=engine, label_only=label_only)
     world.wrap = wrap
     try:
@@ -260,7 +274,7 @@ def _query(world: World, engine: str, label_only: bool, wrap: Wrap) -> None:
 def _import(world: World, wrap: Wrap) -> None:
     """Both calls of an owner; the model is removed again."""
     header = world.header(tiny_plan(), f"m{secrets.token_hex(8)}", ("packed", "textbook"))
-    halves = world.halves(tiny_model())
+    halves = world.halves(tiny_model(), ("packed", "textbook"))
     world.wrap = wrap
     try:
         with closing(world.provision2.outsource(header, iter([halves[1]]), OWNER)) as waiting:

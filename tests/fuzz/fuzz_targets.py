@@ -42,18 +42,33 @@ def _wire(world: World) -> Iterator[tuple[str, Target]]:
             protocol_version=ROUNDS_VERSION,
             session_id=bytes(16),
             import_id=import_id,
-            layout=world.models1.store.find("tiny", "1").layout.digest,
-            engine="packed",
-            pictures=1,
+            layout=world.models1.store.find("tiny", "1").layouts.textbook.digest,
         )
     )
     opening_import = pb.Round(
         open_import=pb.OpenImport(protocol_version=ROUNDS_VERSION, session_id=bytes(16), import_id=import_id)
     )
+    opening_items = pb.Round(
+        open_items=pb.OpenItems(
+            protocol_version=ROUNDS_VERSION,
+            session_id=bytes(16),
+            import_id=import_id,
+            binding=bytes(32),
+            base_ot=BaseSender(b"session").first(),
+        )
+    )
+    spend = pb.Round(
+        spend=pb.Spend(
+            protocol_version=ROUNDS_VERSION,
+            import_id=import_id,
+            bind=pb.Bind(query_id=bytes(16), binding=bytes(32)),
+            items=[pb.Spend.Item(session_id=bytes(16), number=number) for number in range(3)],
+        )
+    )
     bodies = [each.name for each in pb.Round.DESCRIPTOR.fields]
 
     def openings(source: random.Random) -> None:
-        message = mutate.of_message(source.choice((opening, opening_import)), source)
+        message = mutate.of_message(source.choice((opening, opening_import, opening_items, spend)), source)
         if source.random() < 0.1:
             message = pb.Round()
             getattr(message, source.choice(bodies)).SetInParent()

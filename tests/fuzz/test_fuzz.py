@@ -11,7 +11,6 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -61,7 +60,7 @@ CALLS = {
     ),
 }
 NAMES = (
-    *("queries", "imports"),
+    *("items", "queries", "imports"),
     *(f"{role}.{method}" for role, methods in CALLS.items() for method in methods),
     *("replies-to-user", "replies-to-device", "openings", "chunks", "rounds", "garbled-circuits"),
     *("base-transfers", "ciphertexts", "plans", "cards", "records", "public-keys", "secret-keys"),
@@ -70,7 +69,7 @@ NAMES = (
     *("mask-files", "mask-studies", "data-sets", "sealed-files", "sealing-networks", "sealing-state"),
     "device-state",
 )
-CONVERSATIONS = ("queries", "imports")
+CONVERSATIONS = ("items", "queries", "imports")
 CATALOGUE = "owner.Catalogue.GetModel"
 
 
@@ -164,14 +163,14 @@ def test_a_crash_is_reported() -> None:
 
 def break_parser(monkeypatch: pytest.MonkeyPatch, fault: Callable[[], object]) -> None:
     """Ciphertexts of a wrong length end in `fault`, at both clouds."""
-    whole = PublicKey.parse
+    whole = PublicKey._check_size
 
-    def parse(key: PublicKey, data: bytes, *others: Any) -> Any:
+    def check(key: PublicKey, data: bytes, count: int) -> None:
         if len(data) % key.ciphertext_bytes:
             fault()
-        return whole(key, data, *others)
+        whole(key, data, count)
 
-    monkeypatch.setattr(PublicKey, "parse", parse)
+    monkeypatch.setattr(PublicKey, "_check_size", check)
 
 
 def forget() -> None:
@@ -224,8 +223,12 @@ def test_every_step_of_every_conversation_is_a_place(found: dict[str, Target]) -
         for kind in ("packed", "packed label", "textbook", "textbook label")
         for side in ("request", "reply")
     }
-    assert set(steps["imports"].values()) == {2 + 2 * len(tiny_plan().linear_nodes)}
-    assert min(steps["queries"].values()) >= 8
+    layers = len(tiny_plan().linear_nodes)
+    assert set(steps["imports"].values()) == {1 + layers + 1 + 2 * layers + 1}
+    assert set(steps["items"].values()) == {5}
+    assert {steps["queries"]["packed", side] for side in ("request", "reply")} == {3}
+    assert steps["queries"]["packed label", "request"] == 4
+    assert min(count for (kind, _), count in steps["queries"].items() if "textbook" in kind) >= 8
 
 
 def test_an_error_that_nobody_planned_is_a_crash_behind_a_boundary() -> None:

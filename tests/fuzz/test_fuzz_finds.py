@@ -21,7 +21,7 @@ from twinveil.kits.project import read_project
 from twinveil.params import Params
 from twinveil.preflight import here
 from twinveil.preflight.kit import open_kit
-from twinveil.protocol.textbook.model.layout import ImportLayout
+from twinveil.protocol.model.layout import Layouts
 from twinveil.rpc.inference_pb2 import AnswerHalf
 from twinveil.sealing.device import Device
 from twinveil.sealing.server.store import Store
@@ -187,4 +187,4 @@ def test_certificates_with_keys_of_unknown_algorithms(tmp_path: Path) -> None:
 
 def test_a_layout_with_masks_wider_than_its_key() -> None:
     with pytest.raises(TwinveilError):
-        _ = ImportLayout(tiny_plan(), Params(sigma=10**6), ("packed",)).digest
+        _ = Layouts(tiny_plan(), Params(sigma=10**6), ("textbook",)).digest

@@ -244,17 +244,16 @@ class World:
             half.half = data
         return Query(*made)
 
-    def make_items(self, count: int = 1, name: str = "tiny") -> None:
-        """So many lie ready, made in this thread."""
-        record = self.models1.store.find(name, "1")
-        stock = self.queries1.stock
+    def make_items(self, count: int = 1, name: str = "tiny", ahead: bool = True) -> None:
+        """So many lie ready, made in this thread; others give way to them unless they are made ahead."""
+        record, stock = self.models1.store.find(name, "1"), self.queries1.stock
         while sum(held.lane.record.import_id == record.import_id for held in stock._ready) < count:
-            stock._keep_ready(stock._make(Wish(record, ahead=True)))
+            stock._keep_ready(stock._make(Wish(record, ahead)))
 
     def ask(self, query: Query, caller: PeerIdentity = USER) -> tuple[bytes, bytes]:
         """Both calls of a user, through both clouds: the halves of the answer."""
         if query.s1.engine == "packed":
-            self.make_items(query.s1.pictures, query.s1.model)
+            self.make_items(query.s1.pictures, query.s1.model, ahead=False)
         waiting = self.queries2.classify(query.s2, caller)
         next(waiting)
         half = finish(self.queries1.classify(query.s1, caller)).half

@@ -215,7 +215,7 @@ def test_equal_orders_draw_different_nonces(workers: Workers) -> None:
 
 def test_a_query_equals_the_oracle(workers: Workers) -> None:
     model = small_icnn_model(7)
-    batch = images(model, 1, 7)
+    batch = images(model, 7)[:1]
     got = Clouds(model, secret_key(512), workers_s1=workers).classify(batch)
     assert (got.values[0] == oracle.run(model, batch[0])).all()
 
@@ -305,7 +305,7 @@ def test_a_cloud_on_dask_survives_a_killed_worker(
     """Four processes; S1 computes on Dask, one of its workers dies in the middle of a query."""
     stored = load_model(write(tmp_path / "model", random_model(4, max_layers=2).plan, "tiny"))
     options = {"cloud_s1": [f"--dask={dask.scheduler_address}", f"--dask-tls={folder}"]}
-    picture = images(stored.model, 1, 0)[0]
+    picture = images(stored.model, 0)[0]
     wanted = tuple(int(each) for each in oracle.run(stored.model, picture))
     with session(
         tmp_path / "town",

@@ -66,6 +66,8 @@ def test_demo_twice(folder: Path, tmp_path: Path) -> None:
         assert set(made["accuracy"]) == {"float", "fixed"}
         assert len(set(made["processes"].values())) == 4
         assert {"SCVL", "SCT"} <= made["functions"].keys()
+        for part in ("before a picture, at its item", "at a picture"):
+            assert re.search(rf"│ {part} +│ [0-9.]+ s; .* MB and [1-9][0-9]* messages ", shown.stdout)
         assert not any(psutil.pid_exists(pid) for pid in made["processes"].values())
 
 

@@ -42,7 +42,7 @@ def query() -> Query:
         1,
         PICTURE_SECONDS,
         {"cloud_s1": 0.5, "cloud_s2": 0.25},
-        {"cloud_s1": {name: common | each for name, each in s1.items()}, "cloud_s2": s2},
+        {"cloud_s1": {name: {**common, **each} for name, each in s1.items()}, "cloud_s2": s2},
     )
 
 

@@ -1,4 +1,4 @@
-"""Memory that items and queries take together: who does not fit beside the others is refused before any is taken."""
+"""Memory that items and queries take together: who does not fit beside the others is refused at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from twinveil.container import memory_limit
-from twinveil.errors import TooMuch
+from twinveil.errors import TooLarge, TooMuch
 
 
 def half_of_memory() -> int:
@@ -26,11 +26,14 @@ class Budget:
 
     @contextmanager
     def take(self, size: int) -> Iterator[None]:
-        """`size` bytes for as long as the block lasts. Raises TooMuch at once if they are not there."""
+        """`size` bytes for as long as the block lasts.
+
+        Raises TooMuch at once if they are not there, TooLarge if they never are.
+        """
         if size > self._most:
-            raise TooMuch(
-                f"this query takes {size >> 20:,} MiB of memory, {self._role} has {self._most >> 20:,} MiB for "
-                "queries: ask for fewer pictures at a time"
+            raise TooLarge(
+                f"this query takes {size >> 20:,} MiB of memory, {self._role} has {self._most >> 20:,} MiB "
+                "for queries: ask for fewer pictures at a time"
             )
         with self._lock:
             if self._taken + size > self._most:

@@ -27,8 +27,9 @@ from twinveil.transport.identity import PeerIdentity
 
 @dataclass(frozen=True)
 class Query:
-    """A user's query as one cloud has it, checked. words: its halves of the pictures (packed); residues: of the
-    plaintexts (textbook).
+    """A user's query as one cloud has it, checked.
+
+    words: its halves of the pictures (packed); residues: of the plaintexts (textbook).
     """
 
     head: QueryHead

@@ -24,7 +24,7 @@ from tests.security.draws import draw_all
 from tests.security.peers import At
 from tests.security.world import MEMORY, OWNER, S1, USER, World, finish, tiny_model, tiny_plan
 from tests.system.town import wait_until
-from twinveil.crypto.nonces import Encryptor, Rerandomiser
+from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.tally import Tally
 from twinveil.errors import AlreadyUsed, OutOfOrder, PeerUnavailable, TooMuch, TwinveilError
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
@@ -302,7 +302,6 @@ def secrets_of(world: World) -> dict[str, object]:
         "base transfers": pair.sender,
         "link": Exchange(lambda message: message, pair.s1, iter(())),
         "circuits": Circuits(iter(()), pair.s2),
-        "nonces": Rerandomiser(public, Tally()).nonces(2),
         "ciphertexts": Encryptor(public, Tally()).encrypt([1, 2]),
     }
 
@@ -310,7 +309,7 @@ def secrets_of(world: World) -> dict[str, object]:
 NAMES = (
     *("secret key", "item, S1", "item, S2", "maker", "shelf", "item's picture", "item's circuit"),
     *("garbler", "garbling", "evaluator", "transfers, S1", "transfers, S2"),
-    *("base transfers", "link", "circuits", "nonces", "ciphertexts"),
+    *("base transfers", "link", "circuits", "ciphertexts"),
 )
 
 
@@ -399,20 +398,6 @@ def test_spawned_workers_draw_disjoint_values() -> None:
     with Workers.processes(WORKERS) as workers:
         results = workers.map(draw_all, [secret_key().public_key] * WORKERS)
     distinct(results)
-
-
-def test_nonces_do_not_survive_a_fork() -> None:
-    pool = Rerandomiser(secret_key().public_key, Tally()).nonces(3)
-
-    def take() -> dict[str, bytes]:
-        try:
-            pool.take(1)
-        except AlreadyUsed:
-            return {"refused": b"yes"}
-        return {}
-
-    assert in_forks(1, take) == [{"refused": b"yes"}]
-    assert len(pool.take(3)) == 3
 
 
 def run_until_killed(folder: Path, step: int) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.crypto.crypto_keys import secret_key
 from twinveil.network.plan import QuantisedModel
 from twinveil.protocol.packed.item.s1 import ItemS1
 from twinveil.protocol.packed.item.s2 import ItemS2
+from twinveil.protocol.packed.item.shelves import Shelves
 from twinveil.protocol.packed.model.s1 import ModelS1
 from twinveil.protocol.packed.model.s2 import ModelS2
 from twinveil.protocol.packed.online import s1 as online_s1
@@ -40,14 +42,25 @@ class Opened(Clouds):
         meddle: Meddle = lambda message: message,
         **others: Any,
     ) -> None:
+        self._halves = halves
+        self._begin(meddle)
+        super().__init__(model, secret_key(key_bits), **others)
+
+    def _begin(self, meddle: Meddle) -> None:
         self.meddle = meddle
         self.messages: list[pb.Round] = []
         """All that passed, requests and replies in turn."""
         self.pictures_s1: list[PicturesS1] = []
         self.pictures_s2: list[PicturesS2] = []
         """Of all queries."""
-        self._halves = halves
-        super().__init__(model, secret_key(key_bits), **others)
+
+    def anew(self) -> Opened:
+        """The same model at clouds that have no item yet."""
+        clouds = copy.copy(self)
+        clouds._begin(lambda message: message)
+        clouds.shelves = Shelves()
+        clouds._items, clouds._maker, clouds._making = [], None, None
+        return clouds
 
     def blinded(self) -> tuple[bytes, bytes]:
         return self._halves or super().blinded()

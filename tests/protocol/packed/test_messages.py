@@ -24,9 +24,14 @@ def model() -> QuantisedModel:
     return small_icnn_model(2, side=8)
 
 
-@pytest.fixture
-def clouds(model: QuantisedModel) -> Opened:
+@pytest.fixture(scope="module")
+def imported(model: QuantisedModel) -> Opened:
     return Opened(model)
+
+
+@pytest.fixture
+def clouds(imported: Opened) -> Opened:
+    return imported.anew()
 
 
 def longer(field: str) -> Change:

@@ -9,8 +9,13 @@ from tests.protocol.packed.clouds import Opened
 from tests.protocol.packed.rules.ledger import Decrypted
 
 
-@pytest.fixture
-def clouds() -> Opened:
-    """A narrow network, and the items of one conversation; S2's observer is a `Decrypted`."""
+@pytest.fixture(scope="session")
+def imported() -> Opened:
     seen = Decrypted()
-    return Opened(small_icnn_model(4), observer=lambda role: seen)
+    return Opened(small_icnn_model(4, side=8), observer=lambda role: seen)
+
+
+@pytest.fixture
+def clouds(imported: Opened) -> Opened:
+    """A narrow network at clouds without an item; S2's observer is a `Decrypted`."""
+    return imported.anew()

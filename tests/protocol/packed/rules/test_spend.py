@@ -161,7 +161,7 @@ def test_what_is_not_held_is_refused(clouds: Opened, what: str) -> None:
 @pytest.fixture
 def pair(clouds: Opened) -> tuple[Opened, Opened]:
     """Two models whose items lie on the same shelves."""
-    other = Opened(small_icnn_model(4))
+    other = Opened(small_icnn_model(4, side=8))
     other.shelves = clouds.shelves
     clouds.make_items(1)
     other.make_items(1)

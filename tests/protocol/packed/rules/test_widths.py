@@ -67,13 +67,8 @@ def test_broken_with_masks_60_bits_too_short(clouds: Opened, monkeypatch: Patch)
 
 
 def test_broken_with_masks_for_a_sigma_of_40(clouds: Opened, monkeypatch: Patch) -> None:
-    sheet = masking.Sheet
-
-    def narrow(slots: Any, ring: int, mask_bits: int, *rest: Any) -> masking.Sheet:
-        return sheet(slots, ring, mask_bits - 24, *rest)
-
-    monkeypatch.setattr("twinveil.protocol.packed.plan.Sheet", narrow)
-    clouds.plan.__dict__.pop("sheets", None)
+    narrow = tuple(replace(sheet, mask_bits=sheet.mask_bits - 24) for sheet in clouds.plan.sheets)
+    monkeypatch.setitem(clouds.plan.__dict__, "sheets", narrow)
     assert looked_at(clouds, monkeypatch) == {"a mask is planned too narrow"}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
+from cloud_s1.models import MAX_LOADED
 from cloud_s1.way_to_s2 import PeerS2
 from twinveil.cloud.store import Record
 from twinveil.errors import BrokenOff, TooLarge, TooMuch, TwinveilError
@@ -65,7 +66,7 @@ class Wish:
 
 
 class Stock:
-    """Keeps up to `keep` items ready of each model in use; of all models there are at most `most`.
+    """Keeps up to `keep` items ready of each of MAX_LOADED models in use; of all there are at most `most`.
 
     begin: a new conversation for a model. room: takes an item's memory; TooMuch where there is none; its
     argument says whether it is made ahead. Items are made on LANES threads, which last while there are any to
@@ -199,8 +200,8 @@ class Stock:
             self._end([lane for lane in self._lanes if lane.wire.left and not lane.busy])
             yield
             for _ in self._due()[: LANES - self._makers]:
-                self._makers += 1
                 threading.Thread(target=self._work, name="items", daemon=True).start()
+                self._makers += 1
             over, self._over = self._over, []
         for lane in over:
             lane.close()
@@ -260,13 +261,13 @@ class Stock:
             with self._changing():
                 self._at_work.remove(wish)
                 wish.error = wish.error or error
-                if made is not None and (wish.ahead or wish.error):
+                if made is None:
+                    log.info("no item was made: %s", wish.error)
+                elif wish.ahead or wish.error:
                     self._keep_ready(made)
-                elif made is not None:
+                else:
                     made.lane.out += 1
                     wish.made = made
-                elif wish.ahead:
-                    log.info("no item was made ahead: %s", wish.error)
                 wish.done.set()
 
     def _due(self) -> list[Wish]:
@@ -282,7 +283,10 @@ class Stock:
         with ExitStack() as memory:
             memory.enter_context(self._memory(wish))
             with self._lane(wish) as lane:
-                return Held(lane.maker.make(), lane, memory.pop_all())
+                item = lane.maker.make()
+            if lane.doomed:
+                raise BrokenOff("the conversation in which this query was prepared has ended: ask again")
+            return Held(item, lane, memory.pop_all())
 
     def _memory(self, wish: Wish) -> ExitStack:
         if wish.ahead and self.count >= self._most and not self.give_way():
@@ -299,6 +303,7 @@ class Stock:
             if lane is not None:
                 lane.busy = True
         if lane is None:
+            self._limit_models(wish.record.import_id)
             lane = self._begin(wish.record)
             with self._changing():
                 self._lanes.append(lane)
@@ -314,6 +319,14 @@ class Stock:
                 lane.busy = False
                 if ends or lane.doomed or wish.error is not None:
                     self._end([lane])
+
+    def _limit_models(self, import_id: bytes) -> None:
+        """Each conversation keeps its model in memory: until there are few of others, the oldest ends."""
+        more = True
+        while more:
+            with self._lock:
+                others = {lane.record.import_id for lane in self._lanes} - {import_id}
+            more = len(others) >= MAX_LOADED and self.give_way()
 
 
 def _is_of(each: Lane | Wish, import_id: bytes) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from cloud_s1 import stock
+from cloud_s1.models import MAX_LOADED
 from cloud_s1.stock import LANES, Held, Lane, Stock
 from twinveil.cloud.budget import Budget
 from twinveil.cloud.store import Record
@@ -262,6 +263,24 @@ def test_one_that_fails_leaves_those_that_were_made_to_others(made: Made) -> Non
     assert made.taken == len(held) + made.stock.count
 
 
+def test_an_item_whose_conversation_is_to_end_serves_nobody(made: Made) -> None:
+    """Another query's failure ends it while the item is made."""
+    held = made.get(A)
+    made.go.clear()
+    asking = made.stock.collect(A, 1)
+    waiting(asking)
+    eventually(lambda: made.begun == ["a0.0", "a0.1"])
+    with pytest.raises(OutOfOrder), made.stock.spending(held):
+        raise OutOfOrder("by S2")
+    assert not made.closed
+    made.go.set()
+    with pytest.raises(BrokenOff, match="ask again"):
+        finish(asking)
+    eventually(lambda: not made.stock._makers)
+    assert made.closed == made.lanes
+    assert made.taken == made.stock.count == 0
+
+
 def test_an_error_that_nobody_planned_is_for_the_log(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     def way(name: str) -> None:
         raise KeyError("secret")
@@ -424,6 +443,18 @@ def test_the_oldest_give_way_where_as_many_lie_ready_as_may() -> None:
         eventually(lambda: not made.stock._makers)
     assert made.stock.count == 2
     assert made.closed == made.lanes[:1]
+
+
+def test_few_models_have_conversations_at_once() -> None:
+    """Each keeps its model in memory, with tables that are larger than many items."""
+    made = Made(keep=1)
+    names = [str(number) for number in range(MAX_LOADED + 2)]
+    for name in names:
+        made.stock.want(record(name))
+        eventually(lambda: not made.stock._makers)
+    kept = {lane.record.import_id.decode() for lane in made.stock._lanes}
+    assert kept == set(names[-MAX_LOADED:])
+    assert made.stock.count == MAX_LOADED
 
 
 def test_what_queries_hold_and_what_is_made_does_not_give_way(made: Made) -> None:

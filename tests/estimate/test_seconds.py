@@ -53,6 +53,13 @@ def test_a_picture_of_the_packed_engine_takes_no_big_integer() -> None:
     assert set(ahead(costs, "packed")) == set()
 
 
+def test_base_transfers_are_paid_for_once() -> None:
+    costs = estimate(PLAN, Params(2048), "textbook")
+    garbling = of_function(costs["garbling"], MACHINE).circuits
+    free = of_function(costs["garbling"], replace(MACHINE, base=0.0)).circuits
+    assert garbling - free == pytest.approx(MACHINE.base)
+
+
 def test_a_link_takes_latency_a_message_and_bytes_over_bandwidth() -> None:
     cost = total(online(estimate(PLAN, Params(2048)), "packed"))
     here, there = (of_function(cost, MACHINE, link).wall for link in (Link(), Link(0.02, 1e6)))

@@ -49,6 +49,7 @@ OWN = {
     "owner/masks/verbs.py": "a page that is printed as it is",
     "owner/training/verbs.py": "a card that it has just made",
     "together/bench/host.py": "the system's own description of its processor",
+    "together/bench/picture.py": "the output of a process that it has started",
     "together/bench/session.py": "the output of a process that it has started",
     "together/demo.py": "the output of processes that it has started",
     "twinveil/container.py": "the kernel's own words",

@@ -18,8 +18,8 @@ class Cost:
 
     s1, s2: operations; s1_shared, s2_shared: of these what a cloud shares out between its workers; the rest
     is one core's. garbled, evaluated: AND gates over all instances. prepared, transfers: oblivious transfers
-    made, and used by somebody who chooses. products: SMPs of single values, in the textbook engine. sums:
-    products of integers that a cloud has in the clear, at both.
+    made, and used by somebody who chooses; bases: how often base transfers begin them. products: SMPs of
+    single values, in the textbook engine. sums: products of integers that a cloud has in the clear, at both.
     """
 
     sent: int = 0
@@ -33,6 +33,7 @@ class Cost:
     evaluated: int = 0
     prepared: int = 0
     transfers: int = 0
+    bases: int = 0
     products: int = 0
     sums: int = 0
 

@@ -36,6 +36,7 @@ def import_cost(layout: ModelLayout) -> Cost:
         cost.encrypt(bits, kernel.chunks * kernel.bases, MORE_TOWARDS_S1)
         cost.s1 += PublicKey.check_counts(kernel.chunks * kernel.bases)
     cost.prepared = cost.transfers = sum(sheet.transfers for sheet in sheets.values())
+    cost.bases = 1
     return cost
 
 

@@ -59,6 +59,7 @@ def of_function(cost: Cost, machine: Machine, link: Link = LOOPBACK) -> Seconds:
     shared = cost.s1_shared.seconds(machine.costs) + cost.s2_shared.seconds(machine.costs)
     circuits = cost.garbled * machine.garble + cost.evaluated * machine.evaluate
     circuits += cost.prepared * machine.prepare + cost.transfers * machine.transfer
+    circuits += cost.bases * machine.base
     other = 2 * (cost.bytes * machine.byte + cost.messages * machine.message) + cost.sums * machine.product
     computing = integers - shared + shared / machine.cores + circuits + other
     wall = computing + link.seconds(cost.messages, cost.bytes)

@@ -36,6 +36,7 @@ def import_cost(layout: ImportLayout) -> Cost:
             cost.evaluated += step.counts.and_gates
             cost.prepared += step.choices
             cost.transfers += step.choices
+    cost.bases = 1
     return cost
 
 
@@ -68,6 +69,7 @@ def smp(products: int, key_bits: int) -> Cost:
 
 def _open(cost: Cost, key_bits: int, move: Move) -> None:
     cost.prepared += move.values
+    cost.bases += 1
 
 
 def _picture(cost: Cost, key_bits: int, move: Move) -> None:

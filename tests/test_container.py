@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from twinveil.cloud.budget import half_of_memory
 from together.bench.host import host
 from twinveil import container
+from twinveil.cloud.budget import half_of_memory
 from twinveil.container import memory_free, memory_limit, processors
 from twinveil.parallel import Workers
 from twinveil.preflight.here import memory

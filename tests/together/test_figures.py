@@ -90,14 +90,17 @@ def test_the_forecast_is_held_against_what_was_seen() -> None:
     costs = estimate(random_model(3).plan, Params(2048))
     later = [cost for name, cost in costs.items() if name in ("picture", "SCVL", "SACT", "SACT+SMAP", "SCT")]
     assert ratios["bytes online"] == sum(cost.bytes for cost in later) / 100
-    assert detail(cost=1e-3)["predicted_over_measured"]["online"] == ratios["online"]  # no big integer is online
+    assert (
+        detail(cost=1e-3)["predicted_over_measured"]["online"] == ratios["online"]
+    )  # no big integer is online
     slow = detail(cost=1e-3)["predicted_over_measured"]["processor time of an item"]
     assert slow > 10 * ratios["processor time of an item"]
 
 
 def test_a_core_without_a_worker_is_not_counted_on() -> None:
     one, two, three = (
-        detail(cost=1e-4, workers=workers)["predicted_over_measured"]["nothing ahead"] for workers in (1, 2, 3)
+        detail(cost=1e-4, workers=workers)["predicted_over_measured"]["nothing ahead"]
+        for workers in (1, 2, 3)
     )
     assert one > 1.2 * two
     assert three == pytest.approx(two, rel=0.1)  # of two cores

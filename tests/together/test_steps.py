@@ -36,7 +36,9 @@ def made() -> list[StepRuns]:
 
 
 def test_every_function_runs_by_itself_in_both_engines(made: list[StepRuns]) -> None:
-    functions = [(name, engine) for name in ("SCVL", "SACT", "SMAP", "SCT") for engine in ("packed", "textbook")]
+    functions = [
+        (name, engine) for name in ("SCVL", "SACT", "SMAP", "SCT") for engine in ("packed", "textbook")
+    ]
     assert [(each.name, each.engine) for each in made] == [("SMP", "textbook"), *functions]
     for each in made:
         shown = each.as_dict(Link())

@@ -42,10 +42,13 @@ def recorded(watched: Watched, tmp_path: Path) -> Path:
     for role, views in watched.views.items():
         for view in views:
             keep(tmp_path / role, view)
-    times = [view.asked or 0.0 for view in watched.queries("cloud_s1")]
+    times = [
+        [view.asked or 0.0 for view in views]
+        for views in zip(*map(watched.queries, watched.views), strict=True)
+    ]
     write_pictures(
         tmp_path,
-        [asked(time - 0.001, time + 0.05, "upright", "1", digit(0, 0)) for time in times],
+        [asked(min(both) - 0.001, max(both) + 0.001, "upright", "1", digit(0, 0)) for both in times],
     )
     return tmp_path
 
@@ -170,7 +173,11 @@ def test_nothing_goes_untested(watched: Watched) -> None:
     for strange, why in (
         ([replace(turns[0], arrays={"news": shares})], "cannot judge"),
         ([replace(turns[0], arrays={"shares": shares[1:]})], "no image"),
-        ([*turns, turns[0]], "one more than"),
+        ([*turns, turns[0]], "shared_turn is not as"),
+        (
+            [replace(event, arrays={}) for event in view.events if event.what == "half"],
+            "half image is not as",
+        ),
     ):
         with pytest.raises(BadInput, match=why):
             fields([replace(view, events=strange)])

@@ -268,8 +268,7 @@ class ModelStore:
     def refuse_existing(self, model: str, version: str) -> None:
         if (self._root / f"{model}@{version}").exists():
             raise ModelExists(
-                f"model {model} {version} is already there: give another --version, or --again to take "
-                "its place"
+                f"model {model} {version} is already there: give another --version, or --again to replace it"
             )
 
     def refuse_known(self, import_id: bytes) -> None:

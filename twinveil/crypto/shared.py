@@ -31,8 +31,9 @@ from twinveil.crypto.native.tables import (
 from twinveil.crypto.tally import Tally
 from twinveil.parallel import INLINE, Workers
 
-NUMBER_BYTES = 56
-"""What a number in memory takes beyond its own bytes, at the level where that is most."""
+NUMBER_BYTES = 64
+"""What a number in a table takes beyond its own bytes, about: by gmpy2 its header and a pointer, in lanes
+what limbs leave empty (128 by IFMA from 3072 bits on). One for all levels: tables' groups follow from it."""
 MAX_CACHED_BYTES = 256 << 20
 """Tables on fixed bases that a process keeps which works for another."""
 

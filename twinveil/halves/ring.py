@@ -115,7 +115,7 @@ def picture_bytes(plan: Plan) -> int:
 
 
 def share_pictures(images: npt.NDArray[np.integer], plan: Plan) -> tuple[bytes, bytes]:
-    """The user's halves of its pictures (pictures, channels, height, width), one after the other: m, and d xor m."""
+    """The user's halves of its pictures (pictures, channels, height, width) in a row: m, and d xor m."""
     halves = [_share(image, plan) for image in images]
     return b"".join(first for first, _ in halves), b"".join(second for _, second in halves)
 

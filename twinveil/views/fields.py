@@ -56,8 +56,11 @@ def fields(views: Sequence[View]) -> list[Field]:
         found: dict[str, list[Field]] = {}
         counts: Counter[str] = Counter()
         for event in view.events:
-            for part in _of_event(event, view, counts[event.name]):
-                found.setdefault(part.name, []).append(part)
+            try:
+                for part in _of_event(event, view, counts[event.name]):
+                    found.setdefault(part.name, []).append(part)
+            except (LookupError, ValueError):
+                raise BadInput(f"{event.what} {event.name} is not as this view's plan has it") from None
             counts[event.name] += event.what == "received"
         for name, parts in found.items():
             by_name.setdefault(name, []).append(parts)

@@ -22,16 +22,9 @@ from twinveil.views.view import Bytes, View
 def words_in(view: View, message: str, field: str, number: int) -> Sequence[Values] | None:
     """What a field of the number-th such message of a view holds, run by run; None where it holds bytes.
 
-    Each run begins at a whole byte. field: as a recording names it. Raises BadInput for a message that is one
-    more than the plan has.
+    Each run begins at a whole byte. field: as a recording names it. Raises IndexError for a message that is
+    one more than the plan has.
     """
-    try:
-        return _words_in(view, message, field, number)
-    except IndexError:
-        raise BadInput(f"{message} {number} is one more than this view's plan has") from None
-
-
-def _words_in(view: View, message: str, field: str, number: int) -> Sequence[Values] | None:
     topic, key_bits = view.subject, view.subject.n.bit_length()
     match message, field.split("."):
         case "shared_turn", ["shares"]:

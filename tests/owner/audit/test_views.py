@@ -58,7 +58,7 @@ def test_with_masks_it_is_not(rows: list[Rows], pictures: npt.NDArray[np.uint8])
         for masked in ("s1_half", "s2_half", "s1_picture", "s2_picture"):
             assert (row[masked] != picture).mean() > 0.9
         assert (row["s1_shares"] != row["unmasked_shares"]).mean() > 0.9
-        assert (row["s1_half"] ^ row["s2_half"] == picture).all()
+        assert (np.bitwise_xor(row["s1_half"], row["s2_half"]) == picture).all()
 
 
 @pytest.mark.parametrize("cloud", ["s1", "s2"])

@@ -260,6 +260,10 @@ class Stock:
                 error = TwinveilError("cloud_s1 could not prepare this query: its log says why")
             with self._changing():
                 self._at_work.remove(wish)
+                if made is not None and made.lane.doomed:
+                    error = BrokenOff(
+                        "the conversation in which this query was prepared has ended: ask again"
+                    )
                 wish.error = wish.error or error
                 if made is None:
                     log.info("no item was made: %s", wish.error)
@@ -283,10 +287,7 @@ class Stock:
         with ExitStack() as memory:
             memory.enter_context(self._memory(wish))
             with self._lane(wish) as lane:
-                item = lane.maker.make()
-            if lane.doomed:
-                raise BrokenOff("the conversation in which this query was prepared has ended: ask again")
-            return Held(item, lane, memory.pop_all())
+                return Held(lane.maker.make(), lane, memory.pop_all())
 
     def _memory(self, wish: Wish) -> ExitStack:
         if wish.ahead and self.count >= self._most and not self.give_way():

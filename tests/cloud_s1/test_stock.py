@@ -335,6 +335,14 @@ def test_a_query_that_is_left_gives_back_what_it_has(made: Made) -> None:
     made.ready(2)
 
 
+def test_an_item_that_s2_leaves_as_it_is_made_serves_nobody(made: Made) -> None:
+    made.way = lambda name: setattr(made.lanes[0].wire, "left", True)
+    with pytest.raises(BrokenOff, match="ask again"):
+        made.get(A)
+    assert made.closed == made.lanes
+    assert made.taken == made.stock.count == 0
+
+
 @pytest.mark.parametrize("when", ["ready", "being made", "waited for", "in a query"])
 def test_a_model_that_is_removed_takes_its_items_along(made: Made, when: str) -> None:
     if when == "ready":

@@ -16,8 +16,6 @@ from together.bench.report import NAMES
 from together.bench.session import verb
 from twinveil.errors import TwinveilError
 
-QUICK_BITS = "512"
-
 
 def twinveil(*arguments: str) -> str:
     done = subprocess.run(

@@ -21,8 +21,7 @@ from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.errors import TwinveilError
-from twinveil.estimate.query import estimate
-from twinveil.network.plan import IMAGE, Conv, Dense, Plan, Relu
+from twinveil.network.plan import IMAGE, Dense, Plan
 from twinveil.parallel import INLINE
 from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.protocol.meter import Meter
@@ -69,17 +68,6 @@ class TextbookSmp:
         if self._key.decrypt(got) != wanted:
             raise TwinveilError("the textbook SMP gave a wrong product")
         return made
-
-
-def predicted_product(params: Params, costs: Mapping[str, float]) -> float:
-    """Seconds of one of PRODUCTS products on one thread: the estimate's operations of a layer of as many.
-
-    A layer also adds a bias to each product, which is one multiplication beside four powers.
-    """
-    layer = Conv("conv", IMAGE, 1, (1, 1), 1, 0, 8, 20)
-    plan = Plan((1, 1, PRODUCTS), 8, (layer, Relu("relu", "conv", 0, 8), Dense("dense", "relu", 2, 8, 20)), 0)
-    cost = estimate(plan, params, "textbook")["SCVL"]
-    return (cost.s1.seconds(costs) + cost.s2.seconds(costs)) / PRODUCTS
 
 
 def function_products(plan: Plan, params: Params) -> Mapping[str, int]:

@@ -13,7 +13,7 @@ if __name__ == "__main__":
 import json
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from together.bench.dialogue import Run, play
 from twinveil.crypto.keygen import generate
@@ -49,15 +49,14 @@ class TextbookSmp:
         self._s1 = TextbookS1(model, self._layout, key.public_key, Meter(tally=self.tally))
 
     def run(self, products: int) -> Run:
-        """That many products, nothing made ahead; every one is checked."""
+        """That many products; every one is checked."""
         s2 = TextbookS2(self._layout, self._key, INLINE, Meter(tally=self._key.tally))
         values = [secrets.randbelow(1 << 16) for _ in range(2 * products)]
         encryptor = Encryptor(self._key.public_key, Tally())
         sent = self._key.public_key.parse(encryptor.encrypt(values).to_bytes(), len(values))
         got = []
 
-        def ask_all(ask: Ask) -> Iterator[None]:
-            yield
+        def ask_all(ask: Ask) -> None:
             got.extend(finish(self._s1.smp(ask, "SMP", sent[:products], sent[products:])))
 
         def answer(request: pb.Round) -> Script:

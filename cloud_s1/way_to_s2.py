@@ -1,4 +1,4 @@
-"""S1's way to S2: one channel, S2's pinned key, a new conversation for every import, query and lane of items."""
+"""S1's way to S2: one channel, S2's pinned key, a new conversation for an import, a query, items."""
 
 from __future__ import annotations
 

@@ -188,7 +188,9 @@ class CloudS2Settings(CloudSettings):
         duration, "longest wait of a client's half for cloud S1 to begin, which may make items first", 900.0
     )
     idle_conversation: float = setting(
-        duration, "longest silence of cloud S1 in a conversation: items that lie ready end with theirs", 3600.0
+        duration,
+        "longest silence of cloud S1 in a conversation: items that lie ready end with theirs",
+        3600.0,
     )
 
     def limits(self) -> RpcLimits:

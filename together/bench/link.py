@@ -1,4 +1,4 @@
-"""Pictures over a link that delays and limits, between any two roles: measured, or said to be impossible here."""
+"""Pictures over a link between any two roles, which delays and limits: measured, never computed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import astuple
 from typing import Any
 
-from together.bench.apart import WARM_UP
 from twinveil.errors import BadInput, TwinveilError
 from twinveil.estimate.seconds import Link
 from twinveil.start.process import command
@@ -26,14 +25,8 @@ def parse_link(text: str) -> Link:
     return Link(float(found[1]) / 2e3, float(found[2]) * 1e6)
 
 
-def shown(link: Link) -> str:
-    """For people."""
-    rate = f", {link.bandwidth / 1e6:g} Mbit/s" if link.bandwidth else ""
-    return f"{2e3 * link.latency:g} ms round trip{rate}"
-
-
 def no_link() -> str | None:
-    """Why networks of our own cannot be had on this machine; None where they can."""
+    """Why no link can be had on this machine, which takes network namespaces; None where it can."""
     done = subprocess.run(
         command("together.bench.namespaces"),
         capture_output=True,
@@ -41,7 +34,7 @@ def no_link() -> str | None:
         errors="replace",
         check=False,
     )
-    return (done.stderr.strip() or "it ended without a word") if done.returncode else None
+    return _reason(done.stderr) if done.returncode else None
 
 
 def measure_link(link: Link, runs: int, say: Callable[[str], None], **system: Any) -> list[float]:
@@ -55,12 +48,14 @@ def measure_link(link: Link, runs: int, say: Callable[[str], None], **system: An
         for line in process.stdout or ():
             made.append(float(line))
             say(f"over a link, picture {len(made)} of {runs}: {1e3 * made[-1]:.0f} ms")
-        reason = process.stderr.read().strip() if process.stderr else ""
+        reason = _reason(process.stderr.read() if process.stderr else "")
     if process.returncode:
-        raise TwinveilError(
-            f"pictures over a link: {reason.removeprefix('error: ') or 'it ended without a word'}"
-        )
+        raise TwinveilError(f"pictures over a link: {reason}")
     return made
+
+
+def _reason(stderr: str) -> str:
+    return (stderr.strip().splitlines() or ["it ended without a word"])[-1].removeprefix("error: ")
 
 
 @contextmanager

@@ -1,5 +1,7 @@
-"""Network namespaces of Linux, with a device each. Both live as long as a process holds them open, and have no
-names elsewhere: nothing is left over, however those end. `python -m together.bench.namespaces` says why there are none.
+"""Network namespaces of Linux, with a device each: both last as long as a process holds them open.
+
+They have no names elsewhere, so that nothing is left over, however those processes end.
+`python -m together.bench.namespaces` says why they cannot be had here, if they cannot.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from itertools import count
 from twinveil.estimate.seconds import Link
 
 QUEUE_BYTES = 1_500_000
-"""What may wait before a wire: a thousand full packets. A sender that has more loses it, as on any network."""
+"""What may wait before a wire: a thousand full packets. What is more is lost, as on any network."""
 PACKET_BYTES = 65_536
 BURST = 64
 """Packets of one port that are taken before the others, and what is due, have their turn."""

@@ -38,7 +38,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is measured. folder: keys, models and logs, found again by the next run. link: also over this one."""
+    """What is measured. folder: keys, models and logs, found again by the next run. link: also over it."""
 
     folder: Path
     model_folder: Path

@@ -70,7 +70,7 @@ def bench(
         str | None,
         typer.Option(
             metavar="RTTms,RATEmbit",
-            help="Such as 40ms,100mbit: also pictures over such a link between any two roles. Linux only, as root.",
+            help="Such as 40ms,100mbit: also pictures over a link between any two roles. On Linux, as root.",
         ),
     ] = None,
     quick: Annotated[

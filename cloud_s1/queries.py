@@ -60,7 +60,7 @@ class QueriesS1:
         self._workers = workers
         self._lock = threading.Lock()
         self._tokens = tokens or Tokens(FAILED_ITEMS, FAILED_ITEM_EVERY)
-        self._shares = Shares(ahead * (100 - share) // 100)
+        self._shares = Shares(ahead, share)
         self.stock = Stock(ahead, self._lane, self._item_memory)
         self.running = 0
 

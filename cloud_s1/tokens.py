@@ -70,14 +70,15 @@ class Stake:
 
 
 class Shares:
-    """Who takes how much of the items that lie ready. Safe for threads.
+    """Who takes how much of the `keep` items that lie ready of a model. Safe for threads.
 
-    While others ask for a model, too, `reserve` of its ready items are for those who took less of them lately
-    than somebody else did. reserve: items.
+    While others ask for it, too, a user takes no more than `percent` of them at once; nor of the others, unless
+    that leaves it with no more than this part of all that lie ready now and were taken lately, by anybody.
     """
 
-    def __init__(self, reserve: int, now: Clock = time.monotonic) -> None:
-        self._reserve, self._now = reserve, now
+    def __init__(self, keep: int, percent: int, now: Clock = time.monotonic) -> None:
+        self._percent, self._now = percent, now
+        self._kept = keep * (100 - percent) // 100
         self._taken: deque[tuple[float, bytes, bytes, int]] = deque()
         self._lock = threading.Lock()
 
@@ -91,9 +92,9 @@ class Shares:
             for _, user, of, count in self._taken:
                 if of == model:
                     taken[user] += count
-            own, others = taken.pop(who, 0), taken.values()
             count = min(wanted, ready)
-            if others:
-                count = max(0, min(count, max(ready - self._reserve, max(others) - own)))
+            if taken.keys() - {who}:
+                fair = math.ceil((ready + taken.total()) * self._percent / 100) - taken[who]
+                count = max(0, min(count, max(ready - self._kept, fair)))
             self._taken.append((now, who, model, count))
             return count

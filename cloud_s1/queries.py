@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from cloud_s1.models import ModelsS1
 from cloud_s1.stock import Held, Lane, Stock
 from cloud_s1.tokens import Shares, Stake, Tokens
-from cloud_s1.way_to_s2 import CloudS2, Tools
+from cloud_s1.way_to_s2 import CloudS2, PeerS2, Tools
 from twinveil.cloud.budget import Budget, half_of_memory
 from twinveil.cloud.requests import Query, read_query
 from twinveil.cloud.store import Record
@@ -32,6 +32,10 @@ from twinveil.transport.identity import PeerIdentity
 
 SPARE = 4
 """One part in so many of the memory for queries is the most that items made ahead hold."""
+
+
+def _nothing() -> None:
+    pass
 
 
 class QueriesS1:
@@ -86,13 +90,12 @@ class QueriesS1:
         with (
             self._memory(size),
             self.stock.spending((yield from self._collected(record, asked, caller, stake))) as items,
-            self._conversation() as (peer, observer),
+            self._conversation(lambda: self.stock.want(record)) as (peer, observer),
         ):
             meter = Meter(peer)
             answer = packed_query(
                 peer.ask, model, asked.head, asked.words, items, tools.key.n, meter, observer
             )
-        self.stock.want(record)
         return answer, meter
 
     def _collected(
@@ -136,10 +139,20 @@ class QueriesS1:
                 self.running -= 1
 
     @contextmanager
-    def _conversation(self) -> Iterator[tuple[CountedPeer, Observer]]:
-        observer = self._observers()
-        with closing(CountedPeer(ObservedPeer(self._cloud_s2.peer(), observer))) as peer:
-            yield peer, observer
+    def _conversation(self, then: Callable[[], None] = _nothing) -> Iterator[tuple[CountedPeer, Observer]]:
+        """A query's. `then`: once it was answered, and S2 has let go of what it held.
+
+        That takes a round trip, for which the user does not wait.
+        """
+        observer, wire = self._observers(), self._cloud_s2.peer()
+        try:
+            yield CountedPeer(ObservedPeer(wire, observer)), observer
+        except BaseException:
+            then = _nothing
+            raise
+        finally:
+            observer.close()
+            threading.Thread(target=_leave, args=(wire, then), name="leaving").start()
 
     def _lane(self, record: Record) -> Lane:
         """A new conversation for items of this model."""
@@ -163,6 +176,11 @@ class QueriesS1:
         """An item's. Those made ahead leave most of the memory to queries that run."""
         size = item_size(record.plan, record.layouts.params).memory_s1
         return _taken(size, self._budget, self._spare) if ahead else _taken(size, self._budget)
+
+
+def _leave(wire: PeerS2, then: Callable[[], None]) -> None:
+    wire.close()
+    then()
 
 
 def _taken(size: int, *budgets: Budget) -> ExitStack:

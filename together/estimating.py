@@ -145,7 +145,6 @@ def figures(
         "cores": machine.cores,
         "workers": workers,
         "link": asdict(link),
-        "d_seconds": machine.decryption,
         "refused": refusal(plan, params, engine, pictures),
     }
     try:

@@ -1,4 +1,4 @@
-"""Roles that close idle connections soon: whoever held one is served after a pause, prepared queries too."""
+"""Roles that close idle connections soon: whoever held one is served after a pause, by items, too."""
 
 from __future__ import annotations
 

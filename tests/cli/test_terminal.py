@@ -208,6 +208,7 @@ def test_status_is_whole_in_narrow_terminals(
             key_fingerprint="0123456789abcdef",
             models=("mnist 1", "fashion-of-the-year 2.10.3 (cannot be used)"),
             running_queries=3,
+            ready_items=47,
             uptime_seconds=123456.7,
             memory_bytes=1234 << 20,
             pid=1951234,
@@ -226,6 +227,7 @@ def test_status_is_whole_in_narrow_terminals(
         "1234",
         "01234567,",
         "3,",
+        "47",
         "fashion-of-the-year",
         "2.10.3",
     ):

@@ -15,9 +15,10 @@ from tests.networks import small_icnn_model
 from tests.protocol.test_size import sparse, wide
 from together import estimating as command
 from together.bench.networks import write
-from twinveil.errors import BadPlan
+from twinveil.errors import BadInput, BadPlan
 from twinveil.network.plan import Plan
 from twinveil.params import MAX_PICTURES
+from twinveil.start.settings import PREPARED
 
 
 @pytest.fixture
@@ -63,6 +64,23 @@ def test_import_items_and_the_picture_apart(estimate: Any) -> None:
     textbook = json.loads(estimate("--json"))[1]
     assert textbook["ahead"]["functions"] == {}
     assert textbook["online"]["functions"]["SCVL"]["products"] > 0
+
+
+def test_a_burst(estimate: Any) -> None:
+    default, fast, slow = (
+        packed(estimate("--json", *given))["store"]
+        for given in ([], ["--burst=50"], ["--burst=50", "--pace=1e6"])
+    )
+    assert (fast["ready"], slow["ready"]) == (50, 1)
+    assert fast["memory_bytes"]["cloud_s2"] == 50 * slow["memory_bytes"]["cloud_s2"]
+    assert default["ready"] == PREPARED
+    assert "store" not in json.loads(estimate("--json"))[1]
+    assert "50 pictures, one after the other, want 50 items ready" in " ".join(estimate("--burst=50").split())
+
+
+def test_a_pace_is_a_burst_s() -> None:
+    with pytest.raises(BadInput, match="give --burst"):
+        command.estimate(model=None, every=2.0, burst=None)
 
 
 def test_workers(estimate: Any) -> None:

@@ -65,6 +65,7 @@ def test_flag_over_environment_over_file_over_default(file: Path) -> None:
     assert settings(config).log_level == "error"
     assert settings(config, environment).max_calls == 11
     assert settings([*config, "--max-calls=13"], environment).max_calls == 13
+    assert settings([*config, "--max-query-memory=3GiB"]).max_query_memory == 3 << 30
     assert load(CloudS2Settings, "cloud_s2", config, {}, EVERY_SETTING).max_calls == 7
     assert (
         load(UserSettings, "user", [], {"TWINVEIL_CONFIG": str(file)}, EVERY_SETTING).max_message == 1 << 20
@@ -102,6 +103,9 @@ def test_no_key_size_is_asked_for_unless_somebody_does() -> None:
         (["--workers", str(1 << 31)], {}, "", r"--workers: must be from 0 to 4096"),
         (["--max-message", "1024GiB"], {}, "", r"--max-message: must be a size .* at most \"1GiB\""),
         (["--prepare", "65"], {}, "", r"--prepare: must be from 0 to 64, not 65"),
+        (["--user-share", "0"], {}, "", r"--user-share: must be from 1 to 100, not 0"),
+        (["--failed-items", "0"], {}, "", r"--failed-items: must be from 1"),
+        (["--max-query-memory", "1025GiB"], {}, "", r"--max-query-memory: must be a size .* \"1024GiB\""),
         (["--state", "~nobody-here/state"], {}, "", r"--state: names a home folder that is not there"),
         (["--grace", "soon"], {}, "", r"--grace: must be a time"),
         (["--log-level", "loud"], {}, "", r"--log-level: must be one of debug, info"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.system.town import pictures, small_model, stored, town, wait_until
 from twinveil.network import oracle
@@ -30,13 +32,12 @@ def test_fifty_pictures_against_fifty_items(tmp_path: Path) -> None:
 
     with town(tmp_path, prepare=ITEMS) as running, ThreadPoolExecutor(USERS) as pool:
         running.outsource(stored(model), "m")
-        with running.client() as client:
-            client.classify(images[:1], "m", report=lambda done, all_, label: heard.append(label))
-        assert any(label.endswith(PREPARING) for label in heard)
+        Image.fromarray(images[0][0]).save(tmp_path / "first.png")
+        waited = running.twinveil("classify", str(tmp_path / "first.png"), "--model", "m")
+        assert "not everything lay ready" in waited.stdout
         assert wait_until(lambda: running.status("cloud_s1").ready_items == ITEMS, 120)
         assert running.status("cloud_s2").ready_items == ITEMS
-        assert running.models()["m", "1"].entry.ready == ITEMS
-        heard.clear()
+        assert json.loads(running.twinveil("models", "--json").stdout)[0]["ready"] == ITEMS
         answered = [vector for vectors in pool.map(ask, range(USERS)) for vector in vectors]
     assert answered == [tuple(int(each) for each in oracle.run(model, image)) for image in images]
     assert sum(label.endswith("computing") for label in heard) == ITEMS // 5

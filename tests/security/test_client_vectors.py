@@ -285,7 +285,7 @@ def test_malformed_models(world: World, cloud: str) -> None:
     assert not wrong
     assert count >= 88
     assert world.secret.operations == before
-    assert [entry.model for entry in handler.list_models()] == ["both", "tiny"]
+    assert [entry.model for entry in handler.list_models(OWNER)] == ["both", "tiny"]
 
 
 @pytest.mark.parametrize("cloud", CLOUDS)

@@ -30,13 +30,13 @@ def words_in(view: View, message: str, field: str, number: int) -> Sequence[Valu
         case "shared_turn", ["shares"]:
             return topic.pictures * _layout(topic.plan, key_bits).items.turn(number, bool(view.label_only))
         case "labels", ["labels"]:
-            pixels = _layout(topic.plan, key_bits).items.circuits[number]
+            pixels = _layout(topic.plan, key_bits).items.parts[number].circuit
             if not isinstance(pixels, Pixels):
                 return None
             runs = (pixels.shape, pixels.shape[1:])
             return topic.pictures * [Values(pixels.name, shape, pixels.width) for shape in runs]
         case "item_offer", ["circuits", place, "words"]:
-            circuit = _layout(topic.plan, key_bits).items.circuits[int(place)]
+            circuit = _layout(topic.plan, key_bits).items.parts[int(place)].circuit
             if isinstance(circuit, Pixels):
                 return None
             shapes = dict(circuit.counts.outputs)

@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from twinveil.container import processors
 from twinveil.crypto.calibration import calibrate, time_of
 from twinveil.crypto.tally import POWER_P2
-from twinveil.garbling.ahead import Circuit
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.network.plan import IMAGE, Conv, Dense, Plan, Relu

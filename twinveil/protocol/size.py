@@ -186,7 +186,7 @@ def _fault(bytes_: int) -> str | None:
 
 
 def _working(items: ItemPlan, step: Step) -> int:
-    """Beside messages, at S1: both pads of each transfer; ciphertexts of the layers that the step is about."""
+    """Beside messages, at S1: both pads of each transfer; ciphertexts of the layers that a step is about."""
     sheets = [name for name, made in items.layer_sheets.items() for _ in made]
     names = {each.layer for each in step.encryptions} | set(sheets[step.sheets.start : step.sheets.stop])
     layers = [items.layout.layers[name] for name in names]
@@ -215,7 +215,7 @@ def _item_s2(items: ItemPlan) -> int:
     """Tables and keys that are set up for them, labels of rho, rho, words of outputs, u, own sums."""
     pieces = items.layout.schedule.pieces.values()
     size = _sums_bytes(items) + WORD_BYTES * sum(prod(piece.shape) for piece in pieces if piece.share_bits)
-    for step, part in ((step, part) for step in items.steps for part in items.parts_of(step)):
+    for place, part in enumerate(items.parts):
         circuit = part.circuit
         if isinstance(circuit, Circuit):
             counts = circuit.counts
@@ -224,7 +224,8 @@ def _item_s2(items: ItemPlan) -> int:
             size += WORD_BYTES * sum(prod(shape[1:]) for shape in circuit.inputs.values())
             size += CIPHER_BYTES * (-(-counts.and_gates // BLOCK) - (-words // BLOCK))
         else:  # its choices are a view of all of its step
-            size += WORD_BYTES * (circuit.transfers + prod(circuit.shape[1:])) + _transfers(items, step)
+            size += WORD_BYTES * (circuit.transfers + prod(circuit.shape[1:]))
+            size += max(_transfers(items, step) for step in items.steps if place in step.parts)
     return size
 
 

@@ -18,8 +18,8 @@ from twinveil.garbling.products import Pixels
 from twinveil.ring import Words
 
 MESSAGE_BYTES = 32 << 20
-"""Of what goes in one message, about, but for what cannot be cut; both clouds cut alike. An item of the default
-network goes in one, and so does each of its stages for dozens of pictures."""
+"""Of what goes in one message, about, but for what cannot be cut; both clouds cut alike. An item of the
+default network goes in one, and so does each of its stages for dozens of pictures."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ would be a way to choose by.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -107,11 +107,11 @@ def a_stage_ahead(patch: Patch) -> None:
     """With a stage's labels leave those of the next."""
     answer = PicturesS1.answer
 
-    def more(self: PicturesS1, shares: bytes) -> bytes:
-        made = answer(self, shares)
+    def more(self: PicturesS1, shares: bytes) -> Iterator[bytes]:
+        (made,) = answer(self, shares)
         ((circuits, _),) = self._items
         following = circuits[self._next] if self._next is not None and self._next < len(circuits) else None
-        return made + b"".join(both_labels(following) if isinstance(following, GarblerHalf) else [])
+        yield made + b"".join(both_labels(following) if isinstance(following, GarblerHalf) else [])
 
     patch.setattr(PicturesS1, "answer", more)
 

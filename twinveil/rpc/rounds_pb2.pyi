@@ -859,7 +859,7 @@ class ItemOffer(_message.Message):
     """of the borrows, in which S1 chooses"""
     corrections: _builtins.bytes
     step: _builtins.int
-    """of the item, from 0"""
+    """in this conversation, from 0: no two are alike, whatever is in them"""
     @_builtins.property
     def circuits(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemOffer.Circuit]: ...
     def __init__(

@@ -64,7 +64,7 @@ def item_turns(plan: ItemPlan, number: int = 0) -> list[Turn]:
         words = sum(sheet.word_bytes for sheet in sheets)
         sent = round_bytes(
             "item_offer",
-            step=index,
+            step=number * len(plan.steps) + index,
             circuits=[dict(zip(fields, circuit.offer_bytes, strict=True)) for circuit in circuits],
             ciphertexts=sum(len(sheet.outputs) for sheet in sheets) * ciphertext,
             **_choices(sheets),

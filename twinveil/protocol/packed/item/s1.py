@@ -137,7 +137,7 @@ class MakerS1(SingleUse):
                     read = self._read(circuits)
                 done, masks = step, Masks(plan.sheets_of(step), self._choosing)
                 offer = pb.ItemOffer(
-                    step=index,
+                    step=name.number * len(plan.steps) + index,
                     ciphertexts=self._masked(sums.take(len(masks.s), read), masks.s) if masks.s else b"",
                     extension=masks.extension,
                     corrections=masks.corrections,

@@ -122,8 +122,9 @@ class MakerS2(SingleUse):
                 ciphertexts = self._encrypted(step, read)
             reply = pb.ItemInputs(ciphertexts=ciphertexts, extension=extension, words=words)
             offer = expect((yield pb.Round(item_inputs=reply)), "item_offer").item_offer
-            if offer.step != index:
-                raise OutOfOrder(f"step {offer.step} of an item came where {index} is due")
+            due = (self._asked - 1) * len(plan.steps) + index
+            if offer.step != due:
+                raise OutOfOrder(f"step {offer.step} of these items came where {due} is due")
             with meter.function("garbling"):
                 circuits += self._hold(step, offer, chosen)
             with meter.function("SMP"):

@@ -175,7 +175,7 @@ class PackedSimulator(Simulator):
             widths = {} if isinstance(circuit, Pixels) else circuit.widths
             words = b"".join(random_words(prod(shapes[name]), widths[name]) for name in sorted(widths))
             circuits.append(pb.ItemOffer.Circuit(tables=tables, labels=labels, words=words))
-        return pb.ItemOffer(circuits=circuits, **self._masked(self._items.sheets))
+        return pb.ItemOffer(step=self._asked - 1, circuits=circuits, **self._masked(self._items.sheets))
 
     def _masked(self, sheets: Sequence[Sheet]) -> dict[str, bytes]:
         """Encryptions of the masks of these sheets alone, and S1's choices for their borrows."""

@@ -41,17 +41,17 @@ def words_in(view: View, message: str, field: str, number: int) -> Sequence[Valu
             return [Values(each.name, shape, each.width) for each, shape in runs] or None
         case "item_offer", ["circuits", place, "words"]:
             items = _layout(topic.plan, key_bits).items
-            circuit = items.parts_of(_step(items, number))[int(place)].circuit
+            circuit = items.parts_of(items.steps[number])[int(place)].circuit
             if isinstance(circuit, Pixels):
                 return None
             shapes = dict(circuit.counts.outputs)
             return [Values(name, shapes[name], bits) for name, bits in sorted(circuit.widths.items())]
         case "item_offer", ["corrections"]:
             items = _layout(topic.plan, key_bits).items
-            return [_corrections(sheet) for sheet in items.sheets_of(_step(items, number))]
+            return [_corrections(sheet) for sheet in items.sheets_of(items.steps[number])]
         case "item_inputs", ["words"]:
             items = _layout(topic.plan, key_bits).items
-            return _borrows_of(items, _step(items, number - 1))
+            return _borrows_of(items, items.steps[number - 1])
         case "item_words", ["words"]:
             items = _layout(topic.plan, key_bits).items
             return _borrows_of(items, items.steps[-1])
@@ -72,11 +72,6 @@ def unpacked(data: Bytes, runs: Sequence[Values]) -> Iterator[tuple[Values, Word
     for run in runs:
         yield run, unpack_words(data[start : start + run.bytes].tobytes(), prod(run.shape), run.bits)
         start += run.bytes
-
-
-def _step(items: ItemPlan, number: int) -> Step:
-    """Of the number-th message of its kind, items being made one after the other."""
-    return items.steps[number % len(items.steps)]
 
 
 def _borrows_of(items: ItemPlan, step: Step) -> list[Values]:

@@ -63,7 +63,7 @@ def test_any_network_is_exact_in_parts(name: str, most: int) -> None:
         pytest.skip("thousands of messages")
     clouds = Opened(model)
     plan, images = clouds.plan, np.stack([random_image(model.plan, seed) for seed in range(2)])
-    assert len(plan.steps) > 1
+    assert len(plan.steps) > 1 or len(plan.stages) == 2
     assert (clouds.classify(images).values == oracle.run_batch(model, images)).all()
     layers_agree(clouds, images)
     labels = [oracle.argmax(vector) for vector in oracle.run_batch(model, images)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 
 from cloud_s1.models import ModelsS1
@@ -21,7 +21,7 @@ from twinveil.transport.identity import PeerIdentity
 
 
 class ProvisionS1:
-    """A ProvisionHandler. removed: told the import id of a model that is gone."""
+    """A ProvisionHandler. removed: told the import id of a model that is gone. ready: items by import id."""
 
     def __init__(
         self,
@@ -30,9 +30,10 @@ class ProvisionS1:
         workers: Workers,
         observers: Callable[[], Observer] = lambda: NOBODY,
         removed: Callable[[bytes], None] = lambda import_id: None,
+        ready: Callable[[], Mapping[bytes, int]] = dict,
     ) -> None:
         self._observers = observers
-        self._removed = removed
+        self._removed, self._ready = removed, ready
         self._models = models
         self._cloud_s2 = cloud_s2
         self._workers = workers
@@ -61,8 +62,18 @@ class ProvisionS1:
                 staged.commit()
         return record.entry()
 
-    def list_models(self) -> Sequence[ModelEntry]:
-        return self._models.store.entries()
+    def list_models(self, caller: PeerIdentity) -> Sequence[ModelEntry]:
+        """With the items that lie ready of the caller's own: of others' they tell how those are used."""
+        entries, ready = self._models.store.entries(), self._ready()
+        own = {
+            (each.model, each.version): each
+            for each in self._models.store.records()
+            if each.owner == caller.name
+        }
+        for entry in entries:
+            if record := own.get((entry.model, entry.version)):
+                entry.ready = ready.get(record.import_id, 0)
+        return entries
 
     def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
         record = self._models.store.remove(model, version, caller.name)

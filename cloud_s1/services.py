@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cloud_s1.models import ModelsS1
 from cloud_s1.provision import ProvisionS1
 from cloud_s1.queries import QueriesS1
+from cloud_s1.tokens import Tokens
 from cloud_s1.way_to_s2 import CloudS2, S2Address
 from twinveil.cloud.dask_workers import dask_workers
 from twinveil.crypto.native.level import describe
@@ -44,12 +45,21 @@ def build(settings: CloudS1Settings) -> Sequence[Service]:
     )
     models = ModelsS1(settings.state / "models")
     observers = recorder(settings)
-    queries = QueriesS1(models, cloud_s2, workers, settings.prepare, observers, settings.max_query_memory)
-    provision = ProvisionS1(models, cloud_s2, workers, observers, queries.stock.forget)
+    queries = QueriesS1(
+        models,
+        cloud_s2,
+        workers,
+        settings.prepare,
+        observers,
+        settings.max_query_memory,
+        Tokens(settings.failed_items, settings.failed_item_every),
+        settings.user_share,
+    )
+    stock = queries.stock
+    provision = ProvisionS1(models, cloud_s2, workers, observers, stock.forget, stock.ready)
 
     def facts() -> Facts:
-        models, stock = provision.list_models(), queries.stock
-        return Facts(cloud_s2.fingerprint, models, queries.running, stock.count, describe())
+        return Facts(cloud_s2.fingerprint, models.store.entries(), queries.running, stock.count, describe())
 
     return [
         StatusServicer(settings.role, facts),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from twinveil.errors import BrokenOff, TooLarge, TooMuch, TwinveilError
 from twinveil.protocol.packed.item.s1 import ItemS1, MakerS1
 from twinveil.protocol.packed.withheld import Withheld
 from twinveil.rpc.types_pb2 import Progress
+from twinveil.services.inference import PREPARING
 from twinveil.start.settings import MAX_PREPARED
 
 Taken = TypeVar("Taken")
@@ -93,8 +95,12 @@ class Stock:
     @property
     def count(self) -> int:
         """Items that wait for a picture, and whose conversation still stands."""
+        return sum(self.ready().values())
+
+    def ready(self) -> Counter[bytes]:
+        """The same by import id."""
         with self._lock:
-            return sum(not held.lane.wire.left for held in self._ready)
+            return Counter(held.lane.record.import_id for held in self._ready if not held.lane.wire.left)
 
     def want(self, record: Record) -> None:
         """A query of this model was answered: items for those to come may be made.
@@ -109,13 +115,17 @@ class Stock:
             )
             self._wishes += [Wish(record, ahead=True) for _ in range(self._keep - there - coming)]
 
-    def collect(self, record: Record, count: int) -> Generator[Progress, None, list[Held]]:
+    def collect(
+        self, record: Record, count: int, share: Callable[[int, int], int] = min
+    ) -> Generator[Progress, None, list[Held]]:
         """`count` items, ready ones first, the others as soon as they are made; yields while it waits.
 
-        Raises what kept one from being made; what there is then stays for others.
+        share: how many this query takes, from those that it wants and those that lie ready. Raises what kept
+        one from being made; what there is then stays for others, also where nobody waits any more.
         """
         with self._changing():
-            held = [each for each in self._ready if _is_of(each.lane, record.import_id)][:count]
+            held = [each for each in self._ready if _is_of(each.lane, record.import_id)]
+            held = held[: share(count, len(held))]
             for each in held:
                 self._ready.remove(each)
                 each.lane.out += 1
@@ -123,13 +133,14 @@ class Stock:
             self._wishes += wishes
         try:
             for wish in wishes:
-                yield Progress(stage=len(held), stages=count, label="preparing")
+                yield Progress(stage=len(held), stages=count, label=PREPARING)
                 while not wish.done.wait(WAIT):
-                    yield Progress(stage=len(held), stages=count, label="preparing")
+                    yield Progress(stage=len(held), stages=count, label=PREPARING)
                 if wish.made is not None:
                     held.append(wish.made)
                 elif wish.error is not None:
                     raise wish.error
+            yield Progress(stage=count, stages=count, label="computing")
         except BaseException:
             self._leave(wishes, held)
             raise
@@ -260,6 +271,10 @@ class Stock:
                 error = TwinveilError("cloud_s1 could not prepare this query: its log says why")
             with self._changing():
                 self._at_work.remove(wish)
+                if made is not None and made.lane.doomed:
+                    error = BrokenOff(
+                        "the conversation in which this query was prepared has ended: ask again"
+                    )
                 wish.error = wish.error or error
                 if made is None:
                     log.info("no item was made: %s", wish.error)
@@ -283,10 +298,7 @@ class Stock:
         with ExitStack() as memory:
             memory.enter_context(self._memory(wish))
             with self._lane(wish) as lane:
-                item = lane.maker.make()
-            if lane.doomed:
-                raise BrokenOff("the conversation in which this query was prepared has ended: ask again")
-            return Held(item, lane, memory.pop_all())
+                return Held(lane.maker.make(), lane, memory.pop_all())
 
     def _memory(self, wish: Wish) -> ExitStack:
         if wish.ahead and self.count >= self._most and not self.give_way():

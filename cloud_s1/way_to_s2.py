@@ -1,9 +1,10 @@
-"""S1's way to S2: one channel, S2's pinned key, a new conversation for every import and query."""
+"""S1's way to S2: one channel, S2's pinned key, a new conversation for an import, a query, items."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from twinveil.rpc.rounds_pb2 import Round
 from twinveil.services.keys import KnownKey
 from twinveil.services.rounds import GrpcPeer
 from twinveil.transport.channel import Connection, Me, connect
+
+PLACE_SECONDS = 3.0
+"""How long a conversation waits for a place at S2 that nothing of its own cloud gives way for."""
+PLACE_POLL = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +76,7 @@ class _Way:
 
 
 class PeerS2:
-    """A conversation with S2 that begins once more where S2 had no place for it and another one gave way.
+    """A conversation with S2 that begins again where S2 has no place for it: another one gives way, or ends.
 
     S2 refuses for want of a place before it reads anything, and the first message is public.
     """
@@ -84,13 +89,18 @@ class PeerS2:
 
     def ask(self, message: Round) -> Round:
         first, self._asked = not self._asked, True
-        try:
-            return self._peer.ask(message)
-        except TooMuch:
-            if not first or not self._give_way():
-                raise
-        self._peer = self._begin()
-        return self._peer.ask(message)
+        end, waited = time.monotonic() + PLACE_SECONDS, False
+        while True:
+            try:
+                return self._peer.ask(message)
+            except TooMuch:
+                if not first or time.monotonic() > end:
+                    raise
+            # Once: what gave way may not be what held the place, and more of it would only be lost.
+            if waited or not self._give_way():
+                time.sleep(PLACE_POLL)
+            waited = True
+            self._peer = self._begin()
 
     @property
     def left(self) -> bool:

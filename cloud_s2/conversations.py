@@ -1,4 +1,4 @@
-"""S1's conversations with S2: an import or a query each, and what ends with it."""
+"""S1's conversations with S2: an import, items of a model or a query each, and what ends with it."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class ProvisionS2:
         finally:
             self._pending.withdraw(record.import_id)
 
-    def list_models(self) -> Sequence[ModelEntry]:
+    def list_models(self, caller: PeerIdentity) -> Sequence[ModelEntry]:
         return self._models.store.entries()
 
     def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:

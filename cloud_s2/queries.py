@@ -44,7 +44,7 @@ class PendingQuery(Pending[bytes]):
 class QueriesS2:
     """An InferenceHandler, and the place where conversations find what users sent.
 
-    unclaimed: seconds that a half waits for its conversation; S1 may have to prepare the query first.
+    unclaimed: seconds that a half waits for its conversation; S1 may have to make items first.
     """
 
     def __init__(self, models: ModelsS2, params: Params, n: mpz, unclaimed: float) -> None:

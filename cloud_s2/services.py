@@ -51,7 +51,7 @@ def build(settings: CloudS2Settings) -> Sequence[Service]:
     )
 
     def facts() -> Facts:
-        return Facts(fingerprint, provision.list_models(), queries.running, shelves.count, describe())
+        return Facts(fingerprint, models.store.entries(), queries.running, shelves.count, describe())
 
     return [
         StatusServicer(settings.role, facts),

@@ -109,7 +109,7 @@ def outsource(
 
 @with_settings(OwnerSettings, *REACH)
 def models(settings: OwnerSettings, as_json: Json = False) -> None:
-    """List the models that the clouds hold, and whether users are told of them."""
+    """List the clouds' models, whether users are told of them, and how many items lie ready of your own."""
     with steps("asking both clouds"), reach(CloudAddresses.of(settings)) as clouds:
         placed = clouds.models()
     offered = {(each.name, each.version) for each in CatalogueFile(settings.state).all() if not each.trouble}
@@ -117,7 +117,7 @@ def models(settings: OwnerSettings, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("model", "version", "engines", "answers", "S1", "S2", "offered to users", "plan")
+    table = Table("model", "version", "engines", "answers", "S1", "S2", "offered to users", "ready", "plan")
     for each, row in zip(placed, rows, strict=True):
         where = [_mark(bool(row[place])) for place in ("cloud_s1", "cloud_s2", "offered")]
         answers = "label only" if row["label_only"] else "class vector"
@@ -127,6 +127,7 @@ def models(settings: OwnerSettings, as_json: Json = False) -> None:
             " ".join(each.entry.engines),
             answers,
             *where,
+            "-" if row["ready"] is None else str(row["ready"]),
             str(row["plan_hash"])[:12],
         )
     terminal = Terminal()
@@ -176,6 +177,7 @@ def _row(placed: Placed, offered: bool) -> dict[str, object]:
         "whole": placed.whole,
         "trouble": placed.trouble,
         "offered": offered,
+        "ready": entry.ready if entry.HasField("ready") else None,
     }
 
 

@@ -15,7 +15,7 @@ from twinveil.cli.options import key_sizes
 from twinveil.cli.progress import steps
 from twinveil.cli.terminal import Terminal
 from twinveil.crypto.native.level import GMPY2, level
-from twinveil.errors import BadPlan, InvalidKey, TooMuch, TwinveilError
+from twinveil.errors import BadInput, BadPlan, InvalidKey, TooMuch, TwinveilError
 from twinveil.estimate.bounds import bounds
 from twinveil.estimate.cost import Cost, Costs, total
 from twinveil.estimate.machine import Machine, measure
@@ -32,11 +32,12 @@ from twinveil.estimate.seconds import (
     rounds,
     wall,
 )
+from twinveil.estimate.store import Burst, store, store_text
 from twinveil.network.folder import find_model, load_plan
 from twinveil.network.plan import Plan
 from twinveil.params import MAX_PICTURES, Params
 from twinveil.protocol.model.layout import Layouts
-from twinveil.protocol.size import import_size, query_size, refuse_unrunnable
+from twinveil.protocol.size import import_size, item_size, query_size, refuse_unrunnable
 from twinveil.start.config import variable
 from twinveil.wording import count_text, time_text
 
@@ -70,6 +71,12 @@ def estimate(
     bandwidth: Annotated[
         float | None, typer.Option(min=0.001, help="Of the link, in Mbit/s. Default: no limit.")
     ] = None,
+    burst: Annotated[
+        int | None, typer.Option(min=1, help="Pictures that come close together: how many items they want.")
+    ] = None,
+    every: Annotated[
+        float | None, typer.Option("--pace", min=0, help="Seconds from one picture of the burst to the next.")
+    ] = None,
     state: Annotated[Path, typer.Option(envvar=variable("state"), help="Where trained models are.")] = Path(
         ".twinveil"
     ),
@@ -82,6 +89,8 @@ def estimate(
     seconds for each key size, and hold where both clouds run on it. What the clouds would refuse is said,
     with the reason; if that is all there is, this verb fails.
     """
+    if every is not None and burst is None:
+        raise BadInput("--pace is a burst's: give --burst, too")
     plan = default_plan() if model is None else load_plan(find_model(model, state))
     link = Link(latency_ms / 1e3, bandwidth * 1e6 if bandwidth else None)
     engines = ("packed", "textbook") if engine == "both" else (engine,)
@@ -99,6 +108,7 @@ def estimate(
                 pictures=1 if each == "textbook" else pictures,
                 workers=workers,
                 label_only=label_only,
+                burst=None if burst is None else Burst(burst, every or 0.0),
             )
             for each in engines
         ]
@@ -120,6 +130,7 @@ def figures(
     pictures: int = 1,
     workers: int = 0,
     label_only: bool = False,
+    burst: Burst | None = None,
 ) -> dict[str, Any]:
     """Everything about one engine and key size, JSON-ready; workers: 0 is one a core.
 
@@ -134,7 +145,6 @@ def figures(
         "cores": machine.cores,
         "workers": workers,
         "link": asdict(link),
-        "d_seconds": machine.decryption,
         "refused": refusal(plan, params, engine, pictures),
     }
     try:
@@ -164,6 +174,12 @@ def figures(
         "processor_seconds": sum(each.processor for each in seconds.values()),
         "best_known": _best_known(plan, params, engine),
     }
+    if engine == "packed":
+        item, made = item_size(plan, params), said["ahead"]
+        sizes = (item.memory_s1, item.memory_s2)
+        said["store"] = store(
+            burst, answered / pictures, made["pace_seconds"], sizes, made["seconds"] / pictures
+        )
     return said
 
 
@@ -206,6 +222,9 @@ def _show(terminal: Terminal, made: list[dict[str, Any]]) -> None:
     if told:
         terminal.show(_summary(told))
         terminal.show(_memory(told))
+    for each in told:
+        if "store" in each:
+            terminal.say(f"{each['engine']}, {each['key_bits']} bits: {store_text(each['store'])}")
     for each in made:
         if each["refused"]:
             terminal.say(f"{each['engine']}, {each['key_bits']} bits: {each['refused']}")

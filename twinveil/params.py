@@ -24,8 +24,7 @@ Engine = Literal["packed", "textbook"]
 """How a query is computed."""
 
 MAX_PICTURES = 16
-"""Most pictures of one query. Widths are those of such a query for every other, too: E(K) is packed once, at
-the import, and serves queries of any size."""
+"""Most pictures of one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,8 @@ class Params:
 
     key_bits: length of the Paillier modulus N. Below MIN_KEY_BITS it is refused unless `insecure_small_key`
         is set, which exists for tests only.
-    sigma: statistical security of every additive mask, in bits, for a whole conversation: a query, an import.
+    sigma: statistical security of the textbook engine's masks, in bits, for a whole query or import; the
+        packed engine's is PACKED_SIGMA.
     """
 
     key_bits: int = KEY_BITS

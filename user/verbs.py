@@ -19,11 +19,17 @@ from twinveil.errors import BadInput
 from twinveil.params import MAX_PICTURES, Engine
 from twinveil.pictures.files import Invert
 from twinveil.pictures.folders import SUFFIXES, pictures_below
+from twinveil.services.inference import PREPARING
 from twinveil.start.settings import UserSettings
+from twinveil.wording import Telling
 from user.client import BATCH, Classification, Client
 from user.contact import Contact
 
 TOP = 3
+WAITED = (
+    "not everything lay ready: part of this time the clouds prepared what a picture takes, "
+    "which the next ones may find (twinveil estimate --burst says how much)"
+)
 
 REACH = (
     "owner",
@@ -73,6 +79,7 @@ def classify(
         step = stack.enter_context(steps(title))
         step(0, 0, "reaching owner and clouds")
         client = stack.enter_context(Client(Contact.of(settings)))
+        heard: set[str] = set()
         made = client.classify(
             files,
             model,
@@ -82,14 +89,27 @@ def classify(
             invert=invert,
             mask=mask,
             batch=batch,
-            report=step,
+            report=_hearing(step, heard),
         )
         names = client.model(model, version).card.class_names
     if as_json:
         rows = [{"picture": str(file), **asdict(each)} for file, each in zip(files, made, strict=True)]
         typer.echo(json.dumps(rows, indent=2))
     else:
-        Terminal().show(_table(files, made, names, vector))
+        terminal = Terminal()
+        terminal.show(_table(files, made, names, vector))
+        if any(label.endswith(PREPARING) for label in heard):
+            terminal.say(WAITED)
+
+
+def _hearing(step: Telling, heard: set[str]) -> Telling:
+    """Also keeps what was at work."""
+
+    def told(done: int, total: int, label: str) -> None:
+        heard.add(label)
+        step(done, total, label)
+
+    return told
 
 
 def _files(given: Sequence[Path]) -> Iterator[Path]:

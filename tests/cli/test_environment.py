@@ -28,6 +28,7 @@ OTHER = {
     ("train", "name"): "a model's",
     ("outsource", "name"): "a model's",
     ("kits", "dask"): "a new folder, for certificates",
+    ("bench", "config"): "other hosts are measured only where it is said",
     ("kits", "fingerprint"): "written into kits: never by accident",
     ("audit inversion", "key_bits"): "of a key that is made for it alone",
 }

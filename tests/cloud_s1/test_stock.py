@@ -146,6 +146,51 @@ def test_items_are_kept_ready_after_an_answer() -> None:
     assert (len(made.begun), made.taken) == (5, 3)
 
 
+def test_a_burst_is_answered_from_what_lies_ready() -> None:
+    """50 pictures against 50 items: none is made from the first query to the end of the last."""
+    made = Made(keep=50)
+    made.stock.want(A)
+    made.ready(50)
+    begun, sizes = list(made.begun), (16, 16, 1, 1, 1, 4, 4, 4, 3)
+    with ExitStack() as running:
+        names = [
+            str(item)
+            for size in sizes
+            for item in running.enter_context(made.stock.spending(made.get(A, size)))
+        ]
+        made.stock.want(A)  # an answer
+        assert made.stock.count == 0
+        assert made.begun == begun
+    assert sorted(names) == sorted(begun)
+    made.ready(50)
+
+
+def test_a_query_takes_its_share_and_has_the_others_made() -> None:
+    made = Made(keep=6)
+    made.stock.want(A)
+    made.ready(6)
+    asked = list[tuple[int, int]]()
+
+    def share(wanted: int, ready: int) -> int:
+        asked.append((wanted, ready))
+        return 1
+
+    held = finish(made.stock.collect(A, 3, share))
+    assert asked == [(3, 6)]
+    assert [str(each.item) in made.begun[:6] for each in held] == [True, False, False]
+    assert made.stock.count == 5
+
+
+def test_a_query_that_is_left_at_the_last_moment(made: Made) -> None:
+    """All its items are there; nothing is opened for nobody."""
+    asking = made.stock.collect(A, 2)
+    while next(asking).label != "computing":
+        """They are being made."""
+    asking.close()
+    assert made.stock.count == made.taken == 2
+    assert set(made.ask(A, 2)) == set(made.begun)
+
+
 def test_both_lanes_work_side_by_side() -> None:
     made = Made(keep=4)
     made.go.clear()
@@ -333,6 +378,14 @@ def test_a_query_that_is_left_gives_back_what_it_has(made: Made) -> None:
         assert made.stock.count == 0
     made.go.set()
     made.ready(2)
+
+
+def test_an_item_that_s2_leaves_as_it_is_made_serves_nobody(made: Made) -> None:
+    made.way = lambda name: setattr(made.lanes[0].wire, "left", True)
+    with pytest.raises(BrokenOff, match="ask again"):
+        made.get(A)
+    assert made.closed == made.lanes
+    assert made.taken == made.stock.count == 0
 
 
 @pytest.mark.parametrize("when", ["ready", "being made", "waited for", "in a query"])

@@ -6,6 +6,7 @@ Where S2 has no place for a conversation, one that can be spared gives way.
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,8 +93,9 @@ class Spare:
 
 
 @pytest.fixture
-def spare(tmp_path: Path) -> Iterator[Spare]:
-    """S2 has places for two conversations; two that can be spared hold them."""
+def spare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spare]:
+    """S2 has places for two conversations; two that can be spared hold them. S1 is soon impatient."""
+    monkeypatch.setattr("cloud_s1.way_to_s2.PLACE_SECONDS", 0.5)
     s2 = S2({"/twinveil.rpc.Rounds/Converse": CallLimits(per_caller=2)})
     made = Spare(s2, tmp_path)
     for _ in range(2):
@@ -199,6 +201,15 @@ def test_it_begins_once_more_and_not_again(spare: Spare) -> None:
         an_answer(spare.way)
     assert spare.asked == 1
     assert not any(peer.left for peer in held)
+
+
+def test_a_place_that_becomes_free_is_waited_for(spare: Spare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud_s1.way_to_s2.PLACE_SECONDS", 20.0)
+    held, spare.peers = spare.peers, []
+    threading.Timer(0.3, held[0].close).start()
+    assert an_answer(spare.way)
+    assert spare.asked == 1
+    assert not held[1].left
 
 
 def test_nothing_gives_way_to_what_fails_otherwise(spare: Spare) -> None:

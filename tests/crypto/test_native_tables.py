@@ -140,7 +140,9 @@ class Measuring(Gmp):
         return super().buckets(self._measured(factors), digits, size)
 
     def _measured(self, table: Rows) -> Rows:
-        return np.stack([_column([Measured(u) for u in table[:, 0].tolist()]), table[:, 1]], axis=1)
+        measured = table.copy()
+        measured["u"] = _column([Measured(u) for u in table["u"].tolist()])
+        return measured
 
     def _value(self, u: Measured | mpz, k: mpz) -> mpz:
         return super()._value(u.number if isinstance(u, Measured) else u, k)

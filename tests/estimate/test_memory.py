@@ -12,7 +12,7 @@ from twinveil.network.plan import IMAGE, Conv, Dense, MaxPool, Plan, Relu
 
 pytestmark = pytest.mark.slow
 
-ITEMS = 8
+ITEMS = 16
 LATE = 12 << 20
 
 

@@ -13,8 +13,11 @@ from together.bench.networks import default_plan
 from twinveil.crypto.native.tables import exponentiation_counts
 from twinveil.crypto.tally import MODMUL_N2, MODMUL_N2_HALF, SQUARE_N2, Tally
 from twinveil.estimate.bounds import bounds
+from twinveil.estimate.cost import total
 from twinveil.estimate.packed import item_costs
+from twinveil.estimate.query import ahead, estimate, import_cost, online
 from twinveil.network.plan import Plan
+from twinveil.params import Params
 from twinveil.protocol.packed.layout import ItemLayout
 from twinveil.protocol.packed.plan import ItemPlan
 
@@ -31,6 +34,22 @@ def test_how_far_from_the_best() -> None:
         f"| {bound.what} | {bound.ours:,} | {bound.best:,} | {bound.ratio:.2f} |"
         for bound in bounds(ItemLayout(default_plan(), 2048))
     ]
+
+
+def test_what_goes_between_the_clouds() -> None:
+    plan, seen = default_plan(), dict[str, list[str]]()
+    for params in map(Params, (2048, 3072)):
+        costs = estimate(plan, params)
+        parts = {
+            "an import": import_cost(plan, params, "packed"),
+            "an item": total(ahead(costs, "packed")),
+            "a picture": total(online(costs, "packed")),
+        }
+        for name, cost in parts.items():
+            seen[name] = [*seen.get(name, []), f"{cost.bytes:,}; {cost.messages}"]
+    text = PAGE.read_text()
+    for name, cells in seen.items():
+        assert f"| {name}, bytes; messages | {' | '.join(cells)} |" in text
 
 
 def test_nothing_is_better_than_the_best() -> None:

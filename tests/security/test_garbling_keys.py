@@ -88,7 +88,7 @@ class Calls:
         transfer three: S2's own pad, and both of S1's under secrets that differ."""
         assert set(self.garblers.values()) == {2}
         assert set(self.evaluators.values()) == {1}
-        assert set(self.evaluators) <= set(self.garblers)  # a query may be left that was prepared ahead
+        assert set(self.evaluators) <= set(self.garblers)  # an item may be left that was made ahead
         assert set(self.transfers.values()) == {3}
         assert not {key for key, _ in self.garblers} & {key for key, _ in self.transfers}
         assert largest_share(self.garblers) == 2 * BLOCK

@@ -338,7 +338,7 @@ class TestSplices:
     @pytest.mark.parametrize("other", [{"model": "theirs"}, {"version": "2"}, {"label_only": True}, None])
     def test_halves_of_two_imports(self, world: World, other: dict[str, object] | None) -> None:
         """By one import's id, of another owner (None), name or policy: the honest half stays, and is used."""
-        name = f"mine{len(world.provision2.list_models())}"
+        name = f"mine{len(world.provision2.list_models(OWNER))}"
         header, spliced = world.header(tiny_plan(), name), world.header(tiny_plan(), name)
         spliced.import_id = header.import_id
         for field, value in (other or {}).items():

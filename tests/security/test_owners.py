@@ -30,11 +30,11 @@ def test_a_model_is_removed_by_its_owner_alone(world: World) -> None:
         for provision in (world.provision1, world.provision2):
             with pytest.raises(NotAllowed, match="belongs to owner/main"):
                 provision.remove_model("tiny", "1", SECOND)
-            assert len(provision.list_models()) == 1
+            assert len(provision.list_models(OWNER)) == 1
     renewed = replace(OWNER, fingerprint=b"n" * 32)
     for provision in (world.provision1, world.provision2):
         provision.remove_model("tiny", "1", renewed)
-        assert not provision.list_models()
+        assert not provision.list_models(OWNER)
         with pytest.raises(UnknownModel):
             provision.remove_model("tiny", "1", SECOND)
 
@@ -45,7 +45,7 @@ def test_a_model_that_is_of_no_use_is_removed_by_any_owner(world: World) -> None
         (world.root / role / "tiny@1" / "record.json").write_text("{}")
     for provision in (world.provision1, world.provision2):
         provision.remove_model("tiny", "1", SECOND)
-        assert not provision.list_models()
+        assert not provision.list_models(OWNER)
 
 
 def test_a_model_under_another_key_is_refused(world: World) -> None:

@@ -253,7 +253,7 @@ def test_a_session_id_names_one_conversation(world: World) -> None:
 
 
 def test_items_are_made_after_an_answer_only(world: World) -> None:
-    """Else one that cannot be done would be prepared again and again, at both clouds' expense."""
+    """Else one that cannot be done would be tried again and again, at both clouds' expense."""
     ready(world)
     stock = world.queries1.stock
     with pytest.MonkeyPatch.context() as patch:

@@ -6,6 +6,7 @@ fixed by the plan. Nothing is timed.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections import Counter
@@ -52,11 +53,13 @@ def work_of(conversation: Callable[[], Iterator[tuple[str, str, int]]]) -> Work:
         elif event == "c_call":
             seen[code.co_filename, getattr(argument, "__qualname__", repr(argument))] += 1
 
+    gc.disable()  # what it collects are other tests' conversations, which then end
     sys.setprofile(look)
     try:
         further = list(conversation())
     finally:
         sys.setprofile(None)
+        gc.enable()
     seen.update({(what, kind): count for what, kind, count in further})
     return seen
 

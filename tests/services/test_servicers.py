@@ -73,7 +73,7 @@ class Cloud:
             self.partial -= 1
             self.freed.set()
 
-    def list_models(self) -> Sequence[ModelEntry]:
+    def list_models(self, caller: PeerIdentity) -> Sequence[ModelEntry]:
         return [ModelEntry(model=name, version="1") for name in self.stored]
 
     def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:

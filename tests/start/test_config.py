@@ -101,7 +101,7 @@ def test_no_key_size_is_asked_for_unless_somebody_does() -> None:
         (["--max-calls", str(1 << 31)], {}, "", r"--max-calls: must be from 1 to 65536"),
         (["--workers", str(1 << 31)], {}, "", r"--workers: must be from 0 to 4096"),
         (["--max-message", "1024GiB"], {}, "", r"--max-message: must be a size .* at most \"1GiB\""),
-        (["--prepare", "17"], {}, "", r"--prepare: must be from 0 to 16, not 17"),
+        (["--prepare", "65"], {}, "", r"--prepare: must be from 0 to 64, not 65"),
         (["--state", "~nobody-here/state"], {}, "", r"--state: names a home folder that is not there"),
         (["--grace", "soon"], {}, "", r"--grace: must be a time"),
         (["--log-level", "loud"], {}, "", r"--log-level: must be one of debug, info"),

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -26,14 +25,12 @@ from twinveil.network import oracle
 from twinveil.rpc.inference_pb2 import QueryHalf
 from twinveil.rpc.inference_pb2_grpc import InferenceStub
 from twinveil.start.local_cluster import LocalCluster
-from twinveil.transport.certificates import issue
-from twinveil.transport.channel import Me, connect
+from twinveil.transport.channel import connect
 from twinveil.transport.credentials import client_credentials, server_name
 from twinveil.transport.status import from_rpc_error
 from twinveil.verbs.serve_all import cluster_options
 from twinveil.version import PROTOCOL_VERSION
 from user.client import Client
-from user.contact import Contact
 
 pytestmark = pytest.mark.system
 
@@ -103,13 +100,6 @@ def flood(running: Town, role: str, target: str, method: str, size: int) -> Coun
             each.close()
 
 
-def another_user(running: Town) -> Contact:
-    """With a certificate of its own."""
-    folder = running.cluster.folder / "other"
-    me = Me("user", "other", issue(running.cluster.authority, "user", "other", folder))
-    return replace(running.user(), me=me)
-
-
 def outcome(call: Iterator[object]) -> str:
     try:
         for _ in call:
@@ -137,7 +127,7 @@ def test_a_flood_leaves_memory_bounded_and_others_served(
     model = small_model(4, grey=True)
     picture = pictures(model, 6)[5]
     right = oracle.run(model, picture).tolist()
-    other = another_user(place)
+    other = place.another_user()
     peak = Peak(place.cluster.pids[target])
     over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Roles that close idle connections soon: whoever held one is served after a pause, prepared queries too."""
+"""Roles that close idle connections soon: whoever held one is served after a pause, by items, too."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.networks import random_model
 from tests.system.town import Town, pictures, stored, wait_until
 from twinveil.network import oracle
 from twinveil.start.local_cluster import LocalCluster
+from twinveil.start.settings import PREPARED
 from twinveil.verbs.serve_all import cluster_options
 
 pytestmark = pytest.mark.system
@@ -43,7 +44,7 @@ def test_a_client_that_pauses(tmp_path: Path) -> None:
             for image in pictures(model, 3):
                 [made] = client.classify([image], "m")
                 assert made.vector == tuple(int(each) for each in oracle.run(model, image))
-                assert wait_until(lambda: running.status("cloud_s1").ready_items == 1)
+                assert wait_until(lambda: running.status("cloud_s1").ready_items == PREPARED)
                 time.sleep(4 * IDLE)
         files = [psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE) for pid in cluster.pids.values()]
         assert all(soft == hard for soft, hard in files)

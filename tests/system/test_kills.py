@@ -127,7 +127,7 @@ def test_a_cloud_is_killed_in_a_query(running: Town, cluster: MortalCluster, rol
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("role", ["cloud_s1", "cloud_s2"])
-def test_a_query_prepared_ahead_is_lost_with_a_cloud(tmp_path: Path, role: str) -> None:
+def test_an_item_that_lies_ready_is_lost_with_a_cloud(tmp_path: Path, role: str) -> None:
     with started(tmp_path, ahead=1) as running:
         cluster = running.cluster
         assert isinstance(cluster, MortalCluster)

@@ -165,7 +165,11 @@ def test_the_call_loads_nothing_before_it_is_used() -> None:
 def test_prepared_queries_give_way_where_s2_has_no_place(tmp_path: Path) -> None:
     """S2 has two places for S1's conversations: items of one model hold one, a picture takes the other."""
     model, options = small_model(4, grey=True), cluster_options(512, True)
-    options = {**options, "cloud_s2": [*options["cloud_s2"], f"--max-calls={KEPT_FREE + 2}"]}
+    options = {
+        **options,
+        "cloud_s1": [*options["cloud_s1"], "--prepare=1"],
+        "cloud_s2": [*options["cloud_s2"], f"--max-calls={KEPT_FREE + 2}"],
+    }
     images = pictures(model, 1)
     with LocalCluster(tmp_path, options) as cluster:
         running = Town(cluster, 512)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from twinveil.network.plan import QuantisedModel
 from twinveil.rpc.status_pb2 import GetStatusReply
 from twinveil.services.keys import PIN, KnownKey
 from twinveil.start.local_cluster import LocalCluster
-from twinveil.transport.channel import connect
+from twinveil.transport.certificates import issue
+from twinveil.transport.channel import Me, connect
 from twinveil.verbs.serve_all import cluster_options
 from user.client import Client
 from user.contact import Contact as UserContact
@@ -59,6 +61,12 @@ class Town:
 
     def user(self) -> UserContact:
         return UserContact.configured(self.cluster.folder, insecure_small_key=self.small)
+
+    def another_user(self, name: str = "other") -> UserContact:
+        """With a certificate of its own."""
+        where = self.cluster
+        me = Me("user", name, issue(where.authority, "user", name, where.folder / name))
+        return replace(self.user(), me=me)
 
     def client(self) -> Client:
         return Client(self.user())
@@ -98,8 +106,11 @@ class Town:
 
 
 @contextmanager
-def town(folder: Path, key_bits: int = 512, record: Path | None = None) -> Any:
-    with LocalCluster(folder, cluster_options(key_bits, key_bits < 2048, record)) as cluster:
+def town(folder: Path, key_bits: int = 512, record: Path | None = None, prepare: int = 1) -> Any:
+    """prepare: items that S1 keeps ready; few, as most tests want none."""
+    options = dict(cluster_options(key_bits, key_bits < 2048, record))
+    options["cloud_s1"] = [*options["cloud_s1"], f"--prepare={prepare}"]
+    with LocalCluster(folder, options) as cluster:
         yield Town(cluster, key_bits)
 
 

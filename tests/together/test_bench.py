@@ -16,8 +16,6 @@ from together.bench.report import NAMES
 from together.bench.session import verb
 from twinveil.errors import TwinveilError
 
-QUICK_BITS = "512"
-
 
 def twinveil(*arguments: str) -> str:
     done = subprocess.run(
@@ -43,7 +41,8 @@ def test_bench_quick(tmp_path: Path) -> None:
     assert set(NAMES) <= set(figures)
     assert set(figures["item_mib"]) == {"cloud_s1", "cloud_s2"}
     assert figures["online_messages"] <= 22
-    assert figures["predicted_over_measured"]["bytes online"] == 1
+    # The estimate's items are their conversation's first, and a number that is not 0 takes a byte or two.
+    assert figures["predicted_over_measured"]["bytes online"] == pytest.approx(1, abs=1e-3)
     for row in figures["growth"]:
         # The estimate's items are their conversation's first, which bring base transfers.
         assert 0 <= row["predicted_bytes"] - row["bytes"] <= 8192 * row["pictures"]

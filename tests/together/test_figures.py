@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from together.bench.report import NAMES, by_name, tables
 from together.bench.session import Query
 from twinveil.crypto.tally import KINDS, MUL_N
 from twinveil.errors import BadConfiguration, TwinveilError
+from twinveil.estimate.cost import total
 from twinveil.estimate.machine import Machine
-from twinveil.estimate.query import estimate
+from twinveil.estimate.query import estimate, online
+from twinveil.estimate.seconds import USER_MESSAGES, Link
 from twinveil.params import Params
 
 PICTURE_SECONDS = 0.5
@@ -50,17 +53,28 @@ def machine(cost: float) -> Machine:
     return Machine(2, dict.fromkeys(KINDS, cost), **SECONDS, byte=1e-9, message=2e-4)
 
 
-def wanted(bits: int, workers: int = 2) -> Wanted:
-    return Wanted(Path(), Path(), "tiny", random_model(3).plan, Params(bits), 3, 3, workers)
+LINK = Link(latency=0.02, bandwidth=100e6)
 
 
-def detail(bits: int = 2048, cost: float = 1e-6, product: float = 0.125, workers: int = 2) -> dict[str, Any]:
+def wanted(bits: int, workers: int = 2, link: Link | None = None) -> Wanted:
+    return Wanted(Path(), Path(), "tiny", random_model(3).plan, Params(bits), 3, 3, workers, link)
+
+
+def detail(
+    bits: int = 2048,
+    cost: float = 1e-6,
+    product: float = 0.125,
+    workers: int = 2,
+    link: Link | None = None,
+    linked: Sequence[float] = (),
+) -> dict[str, Any]:
     """Ten items of four processor seconds."""
     peaks = [{"cloud_s1": 100.0, "cloud_s2": 50.0}] * 3
     filled = Filled(10, 25.0, {"cloud_s1": 30.0, "cloud_s2": 10.0}, {"cloud_s1": 20.0, "cloud_s2": 150.0})
     queries, products = [query()] * 3, [product, product / 2, 3 * product]
     machines = [machine(each) for each in (3 * cost, cost, cost / 2)]
-    made = summarise(PictureRuns(filled, queries, queries, peaks, products, machines), wanted(bits, workers))
+    seen = PictureRuns(filled, queries, linked, queries, peaks, products, machines)
+    made = summarise(seen, wanted(bits, workers, link))
     ratios = {"ifma": 9.5, "avx2": None}
     native = dict.fromkeys(("native_decrypt", "native_half", "native_threads"), ratios)
     smp = {"products": 1, "seconds": 1.0, "operations": 1, "textbook_products": 1, "textbook_seconds": 1.0}
@@ -114,6 +128,25 @@ def shown(details: dict[str, Any]) -> str:
     return console.export_text()
 
 
+def test_over_a_link() -> None:
+    made = detail(link=LINK, linked=[0.75, 0.5, 1.5])
+    assert made["online_link_s"] == 0.75
+    costs = online(estimate(random_model(3).plan, Params(2048)), "packed")
+    floor = LINK.seconds(total(costs).messages + USER_MESSAGES, total(costs).bytes)
+    assert made["predicted_over_measured"]["online, over the link"] == pytest.approx(floor / 0.75, rel=0.1)
+    assert "<= 1.000" in rows({"2048": made})["the same over the link, s"]
+    far = detail(link=Link(0.1, 1e6), linked=[3.0])
+    assert "<=" not in rows({"2048": far})["the same over the link, s"]
+
+
+@pytest.mark.parametrize("link", [None, LINK])
+def test_without_a_link_there_is_no_figure(link: Link | None) -> None:
+    made = detail(link=link)
+    assert made["online_link_s"] is None
+    assert "online, over the link" not in made["predicted_over_measured"]
+    assert "the same over the link, s" not in rows({"2048": made})
+
+
 def test_a_second_key_size_has_its_suffix(tmp_path: Path) -> None:
     details = {"2048": detail(2048), "3072": detail(3072, product=0.5)}
     figures = by_name(details)
@@ -129,13 +162,15 @@ def test_a_second_key_size_has_its_suffix(tmp_path: Path) -> None:
     assert "<!-- 3072 bits -->" in drawn["key-sizes.svg"]
 
 
+def rows(details: dict[str, Any]) -> dict[str, str]:
+    return {line.split("│")[1].strip(): line for line in shown(details).splitlines() if "│" in line}
+
+
 def test_bars_follow_the_level_and_the_key() -> None:
-    rows = {
-        line.split("│")[1].strip(): line for line in shown({"2048": detail()}).splitlines() if "│" in line
-    }
-    assert "<= 1.00" in rows["processor time of an item, both clouds, s"]
-    assert "<= 0.100" in rows["one picture, an item ready, s"]
-    assert "ifma 9.5" in rows["times gmpy2's speed, decryption"]
+    found = rows({"2048": detail()})
+    assert "<= 1.00" in found["processor time of an item, both clouds, s"]
+    assert "<= 0.100" in found["one picture, an item ready, s"]
+    assert "ifma 9.5" in found["times gmpy2's speed, decryption"]
     assert "<= 1.40" in shown({"3072": detail(3072)})
 
 
@@ -153,7 +188,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(command, "_key_size", measuring)
         settings: dict[str, Any] = {"key_bits": "2048", "json_file": None, "plots": None, "growth": False}
         settings |= {"repeats": 1, "stream": 2, "security": False, "quick": False, "workers": 0}
-        settings |= {"latency_ms": 10.0, "bandwidth": 1000.0, "folder": tmp_path / "bench", "config": None}
+        settings |= {
+            "latency_ms": 10.0,
+            "bandwidth": 1000.0,
+            "link": None,
+            "folder": tmp_path / "bench",
+            "config": None,
+        }
         command.bench(str(model), **settings | options)
 
     return start
@@ -180,6 +221,25 @@ def test_places_for_results_are_tried_first(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(BadConfiguration, match="matplotlib"):
         run(too_early, plots=tmp_path / "plots")
+
+
+def test_why_there_is_no_link_is_said(
+    run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    links: list[Link | None] = []
+
+    def measuring(asked: Wanted, *_: object) -> None:
+        links.append(asked.link)
+        raise MeasuredTooEarly
+
+    for reason in (None, "unshare: Operation not permitted"):
+        monkeypatch.setattr(command, "no_link", lambda reason=reason: reason)
+        with pytest.raises(MeasuredTooEarly):
+            run(measuring, link="40ms,100mbit")
+    assert links == [LINK, None]
+    assert "over a link: unshare: Operation not permitted" in capsys.readouterr().out
+    with pytest.raises(TwinveilError, match="no link"):
+        run(too_early, link="40")
 
 
 def test_figures_are_written_before_plots_are_drawn(

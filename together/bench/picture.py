@@ -9,10 +9,11 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from together.bench.link import measure_link
 from together.bench.networks import some_pictures
 from together.bench.processes import MIB, processor_seconds, resident, watched
 from together.bench.session import Query, Session, session
@@ -21,7 +22,7 @@ from twinveil.errors import TwinveilError
 from twinveil.estimate.cost import total
 from twinveil.estimate.machine import Machine, measure, typical
 from twinveil.estimate.query import AHEAD, ahead, estimate, online
-from twinveil.estimate.seconds import of_functions, wall
+from twinveil.estimate.seconds import USER_MESSAGES, Link, of_functions, wall
 from twinveil.native import VARIABLE
 from twinveil.network.plan import Plan
 from twinveil.params import Params
@@ -37,7 +38,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is measured. folder: keys, models and logs, found again by the next run."""
+    """What is measured. folder: keys, models and logs, found again by the next run. link: also over it."""
 
     folder: Path
     model_folder: Path
@@ -47,23 +48,28 @@ class Wanted:
     repeats: int
     stream: int
     workers: int
+    link: Link | None = None
 
     @property
     def items(self) -> int:
         """That are kept ready while single pictures are timed."""
         return ITEMS if self.params.key_bits >= 2048 else 2
 
+    @property
+    def system(self) -> dict[str, Any]:
+        """As `session` takes it."""
+        return {
+            "folder": self.folder,
+            "model_folder": self.model_folder,
+            "name": self.model,
+            "key_bits": self.params.key_bits,
+            "workers": self.workers,
+            "insecure_small_key": self.params.insecure_small_key,
+        }
+
     def session(self, prepare: int = 0) -> AbstractContextManager[Session]:
         """The system that is measured, with so many items kept ready."""
-        return session(
-            self.folder,
-            self.model_folder,
-            self.model,
-            self.params.key_bits,
-            prepare=prepare,
-            workers=self.workers,
-            insecure_small_key=self.params.insecure_small_key,
-        )
+        return session(**self.system, prepare=prepare)
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,15 @@ class Filled:
 class PictureRuns:
     """What was seen at one key size.
 
-    online: with an item ready. stream: one after the other, nothing ahead; peaks: MiB by cloud meanwhile.
+    online: with an item ready. linked: seconds of the same over the link, if there is one. stream: one after
+    the other, nothing ahead; peaks: MiB by cloud meanwhile.
     product: processor seconds of one product of the textbook protocol on one thread, on gmpy2. machines:
     calibrations before, between and after.
     """
 
     filled: Filled
     online: Sequence[Query]
+    linked: Sequence[float]
     stream: Sequence[Query]
     peaks: Sequence[Mapping[str, float]]
     product: Sequence[float]
@@ -107,12 +115,13 @@ def measure_picture(wanted: Wanted, say: Say) -> PictureRuns:
     with wanted.session(prepare=wanted.items) as running:
         filled = _fill(running, wanted)
         pictures = _online(running, wanted, say)
+    linked = measure_link(wanted.link, wanted.repeats, say, **wanted.system) if wanted.link else []
     machines.append(measure(bits))
     say(f"{bits} bits: one picture after the other")
     with wanted.session() as running:
         stream, peaks = _stream(running, wanted, say)
     machines.append(measure(bits))
-    return PictureRuns(filled, pictures, stream, peaks, product, machines)
+    return PictureRuns(filled, pictures, linked, stream, peaks, product, machines)
 
 
 def _fill(running: Session, wanted: Wanted) -> Filled:
@@ -184,6 +193,8 @@ def summarise(measured: PictureRuns, wanted: Wanted) -> dict[str, Any]:
     textbook = product * sum(function_products(wanted.plan, wanted.params).values())
     return {
         "online_s": seconds,
+        "online_link_s": statistics.median(measured.linked) if measured.linked else None,
+        "link": asdict(wanted.link) if wanted.link else None,
         "online_messages": int(one.sum("messages", functions=names)),
         "online_bytes": int(one.sum("bytes", functions=names)),
         "item_cpu_s": sum(filled.cpu.values()) / filled.items,
@@ -202,6 +213,7 @@ def summarise(measured: PictureRuns, wanted: Wanted) -> dict[str, Any]:
         "seconds": {
             "online": spread([each.seconds for each in measured.online]),
             "sustained": spread([each.seconds for each in stream]),
+            "linked": spread(measured.linked) if measured.linked else None,
             "textbook_product": spread(measured.product),
             "textbook_picture": textbook,
         },
@@ -220,7 +232,11 @@ def predicted_over_measured(measured: PictureRuns, wanted: Wanted) -> dict[str, 
     seconds = of_functions(costs, machine)
     one, steady = measured.online[-1], statistics.median(each.seconds for each in measured.stream)
     spent = sum(measured.filled.cpu.values()) / measured.filled.items
-    return {
+    over_link = {}
+    if wanted.link and measured.linked:
+        predicted = wall(of_functions(after, machine, wanted.link)) + USER_MESSAGES * wanted.link.latency
+        over_link["online, over the link"] = predicted / statistics.median(measured.linked)
+    return over_link | {
         "online": wall({name: seconds[name] for name in after})
         / statistics.median(each.seconds for each in measured.online),
         "nothing ahead": wall(seconds) / steady,

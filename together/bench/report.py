@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.box import SIMPLE
 from rich.table import Column, Table
 
 from twinveil.cli.terminal import styled
+from twinveil.estimate.seconds import Link
 from twinveil.wording import count_text, time_text
 
 NAMES = (
     "online_s",
+    "online_link_s",
     "online_messages",
     "online_bytes",
     "item_cpu_s",
@@ -27,6 +30,7 @@ NAMES = (
 )
 BARS: Mapping[str, tuple[str, str]] = {
     "online_s": ("one picture, an item ready, s", "{:.3f}"),
+    "online_link_s": ("the same over the link, s", "{:.3f}"),
     "online_messages": ("messages between the clouds, online", "{}"),
     "online_bytes": ("bytes between the clouds, online", "{:,}"),
     "item_cpu_s": ("processor time of an item, both clouds, s", "{:.2f}"),
@@ -40,6 +44,7 @@ LIMITS: Mapping[str, Mapping[str, float]] = {
     "gmpy2": {"item_cpu_s": 4.0, "item_cpu_s_3072": 7.5, "sustained_s": 2.6},
     "any": {
         "online_s": 0.10,
+        "online_link_s": 1.0,
         "online_messages": 22,
         "online_bytes": 4_000_000,
         "item_bytes": 22_000_000,
@@ -47,6 +52,8 @@ LIMITS: Mapping[str, Mapping[str, float]] = {
     },
 }
 """What is wanted of the default network, by level of arithmetic; what has _3072 is for that key alone."""
+LIMITS_LINK = Link(latency=0.02, bandwidth=100e6)
+"""Of `online_link_s`: at another one nothing is wanted of it."""
 AT_LEAST = ("textbook_ratio",)
 ITEM_MIB = {"cloud_s1": 4, "cloud_s2": 25}
 
@@ -101,7 +108,11 @@ def _limit(name: str, bits: str, level: str) -> float | None:
 def _bars(bits: str, detail: Mapping[str, Any], level: str) -> Table:
     table = _table(f"{bits} bits, arithmetic {level}", "what", ("seen", "wanted"))
     for key, (name, form) in BARS.items():
+        if detail[key] is None:
+            continue
         limit = _limit(key, bits, level)
+        if key == "online_link_s" and detail["link"] != asdict(LIMITS_LINK):
+            limit = None
         seen = form.format(detail[key])
         if limit is None:
             table.add_row(name, seen, "")
@@ -126,9 +137,11 @@ def _bars(bits: str, detail: Mapping[str, Any], level: str) -> Table:
 
 def _seconds(bits: str, detail: Mapping[str, Any]) -> Table:
     table = _table(f"{bits} bits, seconds", "what", ("median", "least", "largest", "runs"))
-    names = {"online": "a picture, an item ready", "sustained": "a picture, nothing ahead"}
+    names = {"online": "a picture, an item ready", "linked": "over the link", "sustained": "nothing ahead"}
     for kind, name in names.items():
         seen = detail["seconds"][kind]
+        if seen is None:
+            continue
         cells = [f"{seen[each]:.3f}" for each in ("median", "least", "largest")]
         table.add_row(name, *cells, str(seen["runs"]))
     return table

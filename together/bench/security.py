@@ -31,7 +31,7 @@ PLAINTEXT = "insecure-plaintext"
 
 
 def measure_security(wanted: Wanted, say: Say) -> dict[str, Any]:
-    """Ratios, each with what it is made of; 1.0 is free. One picture a query, nothing prepared ahead."""
+    """Ratios, each with what it is made of; 1.0 is free. One picture a query, nothing made ahead."""
     tls, plain = _queries(wanted, say)
     cpu = statistics.median(map(_cpu, tls))
     return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from together.bench.processes import processor_seconds
 from twinveil.crypto.tally import Tally
 from twinveil.errors import PeerUnavailable, TwinveilError
 from twinveil.network.folder import load_plan
-from twinveil.start.local_cluster import LocalCluster
+from twinveil.start.local_cluster import LocalCluster, Options
 from twinveil.start.process import command
 from twinveil.transport.channel import connect
 from twinveil.verbs.serve_all import cluster_options
@@ -111,17 +111,19 @@ def session(
     workers: int = 0,
     insecure_small_key: bool = False,
     options: Mapping[str, Sequence[str]] | None = None,
+    start: Callable[[Path, Options], LocalCluster] = LocalCluster,
 ) -> Iterator[Session]:
     """Starts the roles in `folder` and outsources the model unless the clouds have this very plan already.
 
     prepare: items that S1 keeps ready. workers: processes of each cloud, 0 is one a core. options: more
-    command line options by role. The processes end with the block.
+    command line options by role. start: the cluster, where it is not on loopback. The processes end with the
+    block.
     """
     common = cluster_options(key_bits, insecure_small_key)
     own = {"cloud_s1": [f"--prepare={prepare}", f"--workers={workers}"], "cloud_s2": [f"--workers={workers}"]}
     more = options or {}
     flags = {role: [*common[role], *own.get(role, []), *more.get(role, [])] for role in common}
-    with LocalCluster(folder, flags) as cluster:
+    with start(folder, flags) as cluster:
         _outsource(cluster, model_folder, name, insecure_small_key)
         contact = Contact.configured(cluster.folder, insecure_small_key=insecure_small_key)
         with Client(contact) as client:

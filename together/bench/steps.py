@@ -32,6 +32,8 @@ TEXTBOOK_PRODUCTS = (1, 20, 140)
 TEXTBOOK_SIDE = 4
 """Of the textbook engine's pictures: its functions take a ciphertext a value."""
 SIDES = (7, 14, 28)
+WINDOW = 14
+"""The largest of a pool here: a plan's have at most 15."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def network(name: str, side: int, channels: int) -> Plan:
     SMAP stands on the picture itself, and so by itself: elsewhere it is one circuit with its SACT.
     """
     dense = Dense("dense", "pool", 2, 8, BITS)
-    pool = MaxPool("pool", "relu" if name in ("SCVL", "SACT") else IMAGE, side, side, 0)
+    window = min(side, WINDOW)
+    pool = MaxPool("pool", "relu" if name in ("SCVL", "SACT") else IMAGE, window, window, 0)
     relu = Relu("relu", "conv", 0, 8)
     nodes: dict[str, tuple[Node, ...]] = {
         "SCVL": (Conv("conv", IMAGE, channels, (3, 3), 1, 1, 8, BITS), relu, pool, dense),

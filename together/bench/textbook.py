@@ -13,7 +13,7 @@ if __name__ == "__main__":
 import json
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from together.bench.dialogue import Run, play
 from twinveil.crypto.keygen import generate
@@ -21,8 +21,7 @@ from twinveil.crypto.nonces import Encryptor
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import Tally
 from twinveil.errors import TwinveilError
-from twinveil.estimate.query import estimate
-from twinveil.network.plan import IMAGE, Conv, Dense, Plan, Relu
+from twinveil.network.plan import IMAGE, Dense, Plan
 from twinveil.parallel import INLINE
 from twinveil.params import MIN_KEY_BITS, Params
 from twinveil.protocol.meter import Meter
@@ -50,15 +49,14 @@ class TextbookSmp:
         self._s1 = TextbookS1(model, self._layout, key.public_key, Meter(tally=self.tally))
 
     def run(self, products: int) -> Run:
-        """That many products, nothing made ahead; every one is checked."""
+        """That many products; every one is checked."""
         s2 = TextbookS2(self._layout, self._key, INLINE, Meter(tally=self._key.tally))
         values = [secrets.randbelow(1 << 16) for _ in range(2 * products)]
         encryptor = Encryptor(self._key.public_key, Tally())
         sent = self._key.public_key.parse(encryptor.encrypt(values).to_bytes(), len(values))
         got = []
 
-        def ask_all(ask: Ask) -> Iterator[None]:
-            yield
+        def ask_all(ask: Ask) -> None:
             got.extend(finish(self._s1.smp(ask, "SMP", sent[:products], sent[products:])))
 
         def answer(request: pb.Round) -> Script:
@@ -69,17 +67,6 @@ class TextbookSmp:
         if self._key.decrypt(got) != wanted:
             raise TwinveilError("the textbook SMP gave a wrong product")
         return made
-
-
-def predicted_product(params: Params, costs: Mapping[str, float]) -> float:
-    """Seconds of one of PRODUCTS products on one thread: the estimate's operations of a layer of as many.
-
-    A layer also adds a bias to each product, which is one multiplication beside four powers.
-    """
-    layer = Conv("conv", IMAGE, 1, (1, 1), 1, 0, 8, 20)
-    plan = Plan((1, 1, PRODUCTS), 8, (layer, Relu("relu", "conv", 0, 8), Dense("dense", "relu", 2, 8, 20)), 0)
-    cost = estimate(plan, params, "textbook")["SCVL"]
-    return (cost.s1.seconds(costs) + cost.s2.seconds(costs)) / PRODUCTS
 
 
 def function_products(plan: Plan, params: Params) -> Mapping[str, int]:

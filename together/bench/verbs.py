@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ import typer
 from together.bench.growth import growth as grow
 from together.bench.host import host, line
 from together.bench.hosts import measure_hosts
+from together.bench.link import no_link, parse_link
 from together.bench.native import native_ratios
 from together.bench.networks import default_plan, write
 from together.bench.picture import Say, Wanted, measure_picture, summarise
@@ -65,6 +66,13 @@ def bench(
         float, typer.Option("--latency", min=0, help="Of a link, one way, milliseconds: for the steps.")
     ] = 10.0,
     bandwidth: Annotated[float, typer.Option(min=0.001, help="Of that link, in Mbit/s.")] = 1000.0,
+    link: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RTTms,RATEmbit",
+            help="Such as 40ms,100mbit: also pictures over a link between any two roles. On Linux, as root.",
+        ),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A tiny network and an insecure key: whether it runs, no more.")
     ] = False,
@@ -95,15 +103,16 @@ def bench(
         ready(plots)
     if quick:
         repeats, stream = min(repeats, 2), min(stream, 3)
+    terminal = Terminal()
+    real = _real(link, terminal) if link else None
     all_wanted = [
-        _wanted(model, folder, size, repeats, stream, workers, quick)
+        replace(_wanted(model, folder, size, repeats, stream, workers, quick), link=real)
         for size in ([QUICK_KEY_BITS] if quick else key_sizes(key_bits))
     ]
-    first, link = all_wanted[0], Link(latency_ms / 1e3, bandwidth * 1e6)
-    terminal = Terminal()
+    first, thought = all_wanted[0], Link(latency_ms / 1e3, bandwidth * 1e6)
     facts = host()
     terminal.say(line(facts))
-    figures: dict[str, Any] = {"host": facts, "native_level": level(), "link": asdict(link)}
+    figures: dict[str, Any] = {"host": facts, "native_level": level(), "link": asdict(thought)}
     figures |= {"details": {}, "steps": [], "growth": []}
     with steps("measuring") as step:
 
@@ -120,7 +129,7 @@ def bench(
             keep()
         say("steps by themselves")
         alone = all_steps(generate(first.params), first.params, min(repeats, STEP_RUNS), quick)
-        figures["steps"] = [each.as_dict(link) for each in alone]
+        figures["steps"] = [each.as_dict(thought) for each in alone]
         keep()
         if growth:
             figures["growth"] = list(grow(first, say, quick))
@@ -149,6 +158,15 @@ def _hosts(config: Path, model: str | None, repeats: int, json_file: Path | None
     terminal = Terminal()
     terminal.say(line(figures["host"]))
     terminal.show(of_hosts(figures))
+
+
+def _real(link: str, terminal: Terminal) -> Link | None:
+    """As it was asked for; None, and a line that says why, where this machine has no such thing."""
+    parsed, reason = parse_link(link), no_link()
+    if reason is None:
+        return parsed
+    terminal.say(f"no picture is measured over a link: {reason}")
+    return None
 
 
 def _wanted(

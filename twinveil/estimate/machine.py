@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from twinveil.container import processors
 from twinveil.crypto.calibration import calibrate, time_of
-from twinveil.crypto.tally import POWER_P2
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.network.plan import IMAGE, Conv, Dense, Plan, Relu
@@ -64,11 +63,6 @@ class Machine:
     product: float
     byte: float
     message: float = MESSAGE_SECONDS
-
-    @property
-    def decryption(self) -> float:
-        """D: one decryption by CRT is two powers of half the length."""
-        return 2 * self.costs[POWER_P2]
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)

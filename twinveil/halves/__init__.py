@@ -1,4 +1,4 @@
 """What owner and user cut in two, and how the answer's halves are joined: both ends of each format.
 
-Knows plans and integers modulo N; no ciphertext and no transport.
+Knows plans, integers modulo 2^L and modulo N; no ciphertext and no transport.
 """

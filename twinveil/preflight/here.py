@@ -192,7 +192,7 @@ def computing() -> Finding:
     except BadConfiguration as error:
         return failure("arithmetic", str(error), f"unset {VARIABLE}, or say auto")
     if level() == GMPY2:
-        return note("arithmetic", found, "pictures take five to ten times as long")
+        return note("arithmetic", found, "items take five to ten times as long")
     return ok("arithmetic", found)
 
 

@@ -3,7 +3,7 @@
 isort:skip_file
 User -> both clouds, the same service on each. The user sends each one half of its pictures: m to S1 and d xor m
 to S2 for the packed engine, d*M and M^-1 for the textbook engine. The clouds talk to each other (rounds.proto);
-S1 answers with the masks, S2 with the masked class vector.
+each answers with its share of the class vector, or of the label.
 """
 
 from google.protobuf import descriptor as _descriptor
@@ -108,7 +108,7 @@ class AnswerHalf(_message.Message):
     HALF_FIELD_NUMBER: _builtins.int
     FIGURES_JSON_FIELD_NUMBER: _builtins.int
     half: _builtins.bytes
-    """S1: the class slots' masks; S2: the masked class slots"""
+    """words modulo 2^L, one a class; label only: S1's mask, S2's masked index"""
     figures_json: _builtins.str
     """what this query cost this cloud, function by function; public"""
     def __init__(

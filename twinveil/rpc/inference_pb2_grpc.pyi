@@ -3,7 +3,7 @@
 isort:skip_file
 User -> both clouds, the same service on each. The user sends each one half of its pictures: m to S1 and d xor m
 to S2 for the packed engine, d*M and M^-1 for the textbook engine. The clouds talk to each other (rounds.proto);
-S1 answers with the masks, S2 with the masked class vector.
+each answers with its share of the class vector, or of the label.
 """
 
 from collections import abc as _abc

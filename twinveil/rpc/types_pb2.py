@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18twinveil/rpc/types.proto\x12\x0ctwinveil.rpc\"8\n\x08Progress\x12\r\n\x05stage\x18\x01 \x01(\r\x12\x0e\n\x06stages\x18\x02 \x01(\r\x12\r\n\x05label\x18\x03 \x01(\t\"u\n\nModelEntry\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tplan_hash\x18\x03 \x01(\x0c\x12\x0f\n\x07\x65ngines\x18\x04 \x03(\t\x12\x12\n\nlabel_only\x18\x05 \x01(\x08\x12\x0f\n\x07trouble\x18\x06 \x01(\t\"\x13\n\x11ListModelsRequest\";\n\x0fListModelsReply\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.twinveil.rpc.ModelEntryb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18twinveil/rpc/types.proto\x12\x0ctwinveil.rpc\"8\n\x08Progress\x12\r\n\x05stage\x18\x01 \x01(\r\x12\x0e\n\x06stages\x18\x02 \x01(\r\x12\r\n\x05label\x18\x03 \x01(\t\"\x93\x01\n\nModelEntry\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tplan_hash\x18\x03 \x01(\x0c\x12\x0f\n\x07\x65ngines\x18\x04 \x03(\t\x12\x12\n\nlabel_only\x18\x05 \x01(\x08\x12\x0f\n\x07trouble\x18\x06 \x01(\t\x12\x12\n\x05ready\x18\x07 \x01(\rH\x00\x88\x01\x01\x42\x08\n\x06_ready\"\x13\n\x11ListModelsRequest\";\n\x0fListModelsReply\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.twinveil.rpc.ModelEntryb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROGRESS']._serialized_start=42
   _globals['_PROGRESS']._serialized_end=98
-  _globals['_MODELENTRY']._serialized_start=100
-  _globals['_MODELENTRY']._serialized_end=217
-  _globals['_LISTMODELSREQUEST']._serialized_start=219
-  _globals['_LISTMODELSREQUEST']._serialized_end=238
-  _globals['_LISTMODELSREPLY']._serialized_start=240
-  _globals['_LISTMODELSREPLY']._serialized_end=299
+  _globals['_MODELENTRY']._serialized_start=101
+  _globals['_MODELENTRY']._serialized_end=248
+  _globals['_LISTMODELSREQUEST']._serialized_start=250
+  _globals['_LISTMODELSREQUEST']._serialized_end=269
+  _globals['_LISTMODELSREPLY']._serialized_start=271
+  _globals['_LISTMODELSREPLY']._serialized_end=330
 # @@protoc_insertion_point(module_scope)

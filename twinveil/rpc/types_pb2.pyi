@@ -60,6 +60,7 @@ class ModelEntry(_message.Message):
     ENGINES_FIELD_NUMBER: _builtins.int
     LABEL_ONLY_FIELD_NUMBER: _builtins.int
     TROUBLE_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     plan_hash: _builtins.bytes
@@ -68,6 +69,8 @@ class ModelEntry(_message.Message):
     """the owner's policy: a query may ask for the label and nothing more"""
     trouble: _builtins.str
     """why a stored model cannot be used; all but its name is empty then"""
+    ready: _builtins.int
+    """items that lie ready; said by S1 to the model's owner alone"""
     @_builtins.property
     def engines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """engines it was imported for"""
@@ -81,12 +84,15 @@ class ModelEntry(_message.Message):
         engines: _abc.Iterable[_builtins.str] | None = ...,
         label_only: _builtins.bool = ...,
         trouble: _builtins.str = ...,
+        ready: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ready", b"_ready", "ready", b"ready"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engines", b"engines", "label_only", b"label_only", "model", b"model", "plan_hash", b"plan_hash", "trouble", b"trouble", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ready", b"_ready", "engines", b"engines", "label_only", b"label_only", "model", b"model", "plan_hash", b"plan_hash", "ready", b"ready", "trouble", b"trouble", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__ready: _TypeAlias = _typing.Literal["ready"]  # noqa: Y015
+    _WhichOneofArgType__ready: _TypeAlias = _typing.Literal["_ready", b"_ready"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ready) -> _WhichOneofReturnType__ready | None: ...
 
 Global___ModelEntry: _TypeAlias = ModelEntry  # noqa: Y015
 

@@ -17,6 +17,9 @@ from twinveil.transport.channel import Connection
 from twinveil.transport.identity import PeerIdentity, caller
 from twinveil.wording import Telling
 
+PREPARING = "preparing"
+"""Label of S1's progress while a query waits for items that did not lie ready."""
+
 
 class InferenceHandler(Protocol):
     """One cloud's half of a classification."""

@@ -38,7 +38,9 @@ class ProvisionHandler(Protocol):
         """
         ...
 
-    def list_models(self) -> Sequence[ModelEntry]: ...
+    def list_models(self, caller: PeerIdentity) -> Sequence[ModelEntry]:
+        """Every owner's; what is said beyond their names may depend on whose they are."""
+        ...
 
     def remove_model(self, model: str, version: str, caller: PeerIdentity) -> None:
         """Raises NotAllowed unless it is this caller's own."""
@@ -79,7 +81,7 @@ class ProvisionServicer(provision_pb2_grpc.ProvisionServicer):
         )
 
     def ListModels(self, request: ListModelsRequest, context: grpc.ServicerContext) -> ListModelsReply:
-        return ListModelsReply(models=self._handler.list_models())
+        return ListModelsReply(models=self._handler.list_models(caller(context)))
 
     def RemoveModel(self, request: RemoveModelRequest, context: grpc.ServicerContext) -> RemoveModelReply:
         check_name(request.model, request.version)

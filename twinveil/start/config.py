@@ -99,10 +99,20 @@ def duration(value: Any) -> float:
 
 def size(value: Any) -> int:
     """Bytes, of 4096, "64KiB", "4MiB" or "1GiB"; more than 0, at most 1 GiB: gRPC counts in 31 bits."""
+    return _bytes(value, 1)
+
+
+def memory(value: Any) -> int:
+    """Bytes, likewise; at most 1024 GiB."""
+    return _bytes(value, 1 << 10)
+
+
+def _bytes(value: Any, gib: int) -> int:
+    """At most so many GiB."""
     match = None if isinstance(value, bool) else _SIZE.fullmatch(str(value))
     count = int(match[1]) * _BYTES[match[2]] if match else 0
-    if not 0 < count <= 1 << 30:
-        raise BadConfiguration('must be a size such as "64KiB" or "4MiB", at most "1GiB"')
+    if not 0 < count <= gib << 30:
+        raise BadConfiguration(f'must be a size such as "64KiB" or "4MiB", at most "{gib}GiB"')
     return count
 
 

@@ -155,9 +155,13 @@ class LocalCluster:
     def ready_file(self, role: str) -> Path:
         return self._local.ready_file(role)
 
+    def host(self, role: str) -> str:
+        """Where a role listens, on a port that is free there."""
+        return "127.0.0.1"
+
     def command(self, role: str) -> list[str]:
         """The command line that runs a role."""
-        options = {"listen": "127.0.0.1:0", "state": self.state(role), "name": NAME}
+        options = {"listen": f"{self.host(role)}:0", "state": self.state(role), "name": NAME}
         options["ready-file"] = self.ready_file(role)
         for peer in PEERS[role]:
             options[peer.replace("_", "-")] = f"file:{self.ready_file(peer)}"

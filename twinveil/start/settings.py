@@ -13,6 +13,7 @@ from twinveil.services.keys import PIN, KnownKey
 from twinveil.start.config import (
     choice,
     duration,
+    memory,
     number,
     path,
     positive,
@@ -42,6 +43,11 @@ KEPT_FOR_S1 = 4
 """One in so many of the calls at S2 is for S1's conversations: all clients together do not take it."""
 MAX_PREPARED = 64
 """Items that S1 keeps ready, of all models."""
+PREPARED = 8
+"""Of each model in use: two queries of four pictures. Of the default network 20 MiB at S1, 150 at S2."""
+FAILED_ITEMS = 32
+FAILED_ITEM_EVERY = 60.0
+USER_SHARE = 50
 
 
 def dask_address(value: Any) -> str:
@@ -155,10 +161,23 @@ class CloudS1Settings(CloudSettings):
     prepare: int = setting(
         up_to(MAX_PREPARED),
         f"items kept ready for each model in use, one picture each, {MAX_PREPARED} in all; 0: none",
-        1,
+        PREPARED,
+    )
+    failed_items: int = setting(
+        up_to(1 << 16, low=1),
+        "items that a user's failed queries may cost before others are refused",
+        FAILED_ITEMS,
+    )
+    failed_item_every: float = setting(
+        duration, "time after which one of these is forgotten", FAILED_ITEM_EVERY
+    )
+    user_share: int = setting(
+        up_to(100, low=1),
+        "percentage of the items that lie ready which one user takes while others ask, too",
+        USER_SHARE,
     )
     max_query_memory: int | None = setting(
-        size, "memory that queries may take at once (default: half of what this process can have)", None
+        memory, "memory that queries may take at once (default: half of what this process can have)", None
     )
     fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
     dask: str | None = setting(
@@ -182,7 +201,7 @@ class CloudS2Settings(CloudSettings):
         None,
     )
     max_query_memory: int | None = setting(
-        size, "memory that items may take at once (default: half of what this process can have)", None
+        memory, "memory that items may take at once (default: half of what this process can have)", None
     )
     unclaimed_half: float = setting(
         duration, "longest wait of a client's half for cloud S1 to begin, which may make items first", 900.0

@@ -20,7 +20,7 @@ from twinveil.transport.status import details, from_rpc_error
 from twinveil.version import PROTOCOL_VERSION
 
 WINDOW_BYTES = 1 << 20
-"""What the other side may send ahead of being read, in a call: 40 ms at 200 Mbit/s. Left to itself gRPC raises
+"""What the other side may send ahead of being read, a call: 40 ms at 200 Mbit/s. Left to itself gRPC raises
 this on fast networks to many times as much, for every call: 300 calls with 4 MB each then took 300 MiB at a
 server before a byte of them was asked for; and begins with so little that a long link stays empty."""
 MAX_MESSAGE_BYTES = 2 << 20

@@ -24,6 +24,8 @@ from twinveil.transport.channel import connect
 from twinveil.transport.credentials import check_dates
 from twinveil.transport.identity import ROLES
 
+CLOUDS = ("cloud_s1", "cloud_s2")
+
 
 @dataclass(frozen=True, slots=True)
 class RoleStatus:
@@ -138,6 +140,8 @@ def _facts(answer: RoleStatus) -> str:
         f"queries {answer.running_queries}",
         f"models {', '.join(answer.models) or '-'}",
     ]
+    if answer.role in CLOUDS:
+        facts.append(f"items ready {answer.ready_items}")
     if answer.arithmetic:
         facts.append(f"arithmetic {answer.arithmetic}")
     return ", ".join(facts)

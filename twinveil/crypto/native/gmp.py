@@ -1,14 +1,14 @@
 """Arithmetic modulo n^2 by gmpy2, one number after the other: for few numbers, and where nothing is faster.
 
-Rows are integers, those of a normal form (u, k, 1/u modulo n), and u and k those of a table.
+Rows are integers, those of a normal form (u, k, 1/u modulo n). Those of a table are u, and k in limbs of 32
+bits: the k only add up, which numpy does for all limbs and many numbers at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from operator import mul
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import gmpy2
 import numpy as np
@@ -19,6 +19,9 @@ from twinveil.crypto.native.arithmetic import Rows
 
 GATHER_BATCH = 352
 """Products that grow together: at 2048 bits 200 KB, which with one step's part of a table fits the cache."""
+
+LIMB_BYTES = 4
+"""Of a k in a table. Sums of 64 bits hold more limbs than there will be terms."""
 
 
 class Gmp:
@@ -32,6 +35,7 @@ class Gmp:
         self._modulus = n * n
         self.size = (int(self._modulus.bit_length()) + 7) // 8
         self.half_size = (int(n.bit_length()) + 7) // 8
+        self._limbs = -(-self.half_size // LIMB_BYTES)
 
     def load(self, data: bytes) -> Rows:
         return _column(_cut(data, self.size))
@@ -98,43 +102,51 @@ class Gmp:
             running = running * u % n
             prefixes.append(running)
         running = gmpy2.invert(running, n)
-        forms = np.empty((len(parts), 3), object)
-        for at in range(len(parts) - 1, -1, -1):
-            high, u = parts[at]
-            inverse = running * prefixes[at] % n
+        forms: list[mpz] = []
+        for prefix, (high, u) in zip(reversed(prefixes[:-1]), reversed(parts), strict=True):
+            inverse = running * prefix % n
             running = running * u % n
-            forms[at] = u, high * inverse % n, inverse
-        return forms
+            forms += inverse, high * inverse % n, u
+        return _column(forms[::-1]).reshape(-1, 3)
 
     def multiply_normal(self, a: Rows, b: Rows) -> Rows:
-        n, forms = self.n, np.empty(a.shape, object)
-        pairs = zip(a.tolist(), _served(b, a), strict=True)
-        for at, ((u1, k1, inverse1), (u2, k2, inverse2)) in enumerate(pairs):
+        n = self.n
+        forms: list[mpz] = []
+        for (u1, k1, inverse1), (u2, k2, inverse2) in zip(a.tolist(), _served(b, a), strict=True):
             quotient, u = divmod(u1 * u2, n)  # u1 u2 = u + q n = u (1 + q / u n)
             inverse = inverse1 * inverse2 % n
-            forms[at] = u, (k1 + k2 + quotient * inverse) % n, inverse
-        return forms
+            forms += u, (k1 + k2 + quotient * inverse) % n, inverse
+        return _column(forms).reshape(-1, 3)
 
     def table(self, parts: Iterable[Rows], count: int) -> Rows:
-        return np.concatenate([forms[:, :2] for forms in parts])
+        table = np.empty(count, [("u", object), ("k", "<u4", self._limbs)])
+        size, start = LIMB_BYTES * self._limbs, 0
+        for forms in parts:
+            part = table[start : start + len(forms)]
+            ks = b"".join([k.to_bytes(size, "little") for k in forms[:, 1].tolist()])
+            part["u"], part["k"] = forms[:, 0], np.frombuffer(ks, "<u4").reshape(len(forms), -1)
+            start += len(forms)
+        return table
 
     def gather(self, table: Rows, index: NDArray[np.uint32]) -> Rows:
         modulus = self._modulus
-        us, ks = table[:, 0].tolist(), table[:, 1].tolist()
+        us, ks = table["u"].tolist(), table["k"]
         results: list[mpz] = []
         for start in range(0, index.shape[1], GATHER_BATCH):
-            first, *rest = index[:, start : start + GATHER_BATCH].tolist()
+            steps = index[:, start : start + GATHER_BATCH]
+            first, *rest = steps.tolist()
             products = [us[at] for at in first]
-            sums = [ks[at] for at in first]
             for places in rest:
                 products = [x * us[at] % modulus for x, at in zip(products, places, strict=True)]
-                sums = [total + ks[at] for total, at in zip(sums, places, strict=True)]
-            results += [self._value(u, k) for u, k in zip(products, sums, strict=True)]
+            sums = np.zeros((len(first), self._limbs), np.uint64)
+            for step in steps:
+                sums += ks[step]
+            results += self._values(products, sums)
         return _column(results)
 
     def buckets(self, factors: Rows, digits: NDArray[np.uint8], size: int) -> Rows:
         modulus = self._modulus
-        us, ks = factors[:, 0].tolist(), factors[:, 1].tolist()
+        us, ks = factors["u"].tolist(), factors["k"].astype(np.uint64)
         # Buckets begin at 1 - n, as long as any other: the first factor in one costs what others cost.
         start = modulus - self.n + 1
         excess = 1 + size * (size - 1) // 2 * self.n
@@ -147,12 +159,17 @@ class Gmp:
             for bucket in buckets[-2:0:-1]:
                 running = running * bucket % modulus
                 total = total * running % modulus
-            results.append(self._value(total * excess % modulus, sum(map(mul, ks, column))))
-        return _column(results)
+            results.append(total * excess % modulus)
+        return _column(self._values(results, digits.T.astype(np.uint64) @ ks))
 
-    def _value(self, u: mpz, k: mpz) -> mpz:
-        """u (1 + k n)"""
-        return (u + u * k % self.n * self.n) % self._modulus
+    def _values(self, us: Sequence[mpz], limbs: NDArray[np.uint64]) -> list[mpz]:
+        """u (1 + k n) for every u and the limbs of its k, which may be longer than they should."""
+        n, modulus, size = self.n, self._modulus, LIMB_BYTES * self._limbs
+        low, high = (
+            _cut(part.astype("<u4").tobytes(), size, "little") for part in (limbs, limbs >> 8 * LIMB_BYTES)
+        )
+        ks = [k + (carry << 8 * LIMB_BYTES) for k, carry in zip(low, high, strict=True)]
+        return [(u + u * k % n * n) % modulus for u, k in zip(us, ks, strict=True)]
 
 
 def _served(b: Rows, a: Rows) -> list[Any]:
@@ -162,10 +179,9 @@ def _served(b: Rows, a: Rows) -> list[Any]:
 
 
 def _column(numbers: Sequence[object]) -> Rows:
-    column = np.empty(len(numbers), object)
-    column[:] = numbers
-    return column
+    """Not by assignment, which asks every number whether it is an array."""
+    return np.fromiter(numbers, object, len(numbers))
 
 
-def _cut(data: bytes, size: int) -> list[mpz]:
-    return [mpz.from_bytes(data[at : at + size], "big") for at in range(0, len(data), size)]
+def _cut(data: bytes, size: int, order: Literal["big", "little"] = "big") -> list[mpz]:
+    return [mpz.from_bytes(data[at : at + size], order) for at in range(0, len(data), size)]

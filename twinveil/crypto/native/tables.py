@@ -197,12 +197,6 @@ def windows(bits: int, window: int) -> int:
     return max(2, -(-bits // window))
 
 
-def base_counts(bits: int, window: int = GROUP) -> dict[str, int]:
-    """Operations that make a `FixedBase`."""
-    count = windows(bits, window) * window
-    return {SQUARE_N2: count - 1} | table_counts(count, window)
-
-
 def base_entries(bits: int, window: int = GROUP) -> int:
     """Entries of a `FixedBase`, two numbers below n each."""
     return windows(bits, window) << window

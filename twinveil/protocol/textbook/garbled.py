@@ -1,6 +1,6 @@
 """One garbled step between the clouds: S1 garbles and knows the masks, S2 evaluates on what it decrypted.
 
-    S1: prepare()  garble, ahead of everything
+    S1             garbles, ahead of everything
     S2 -> S1       corrections   its choice bits, each flipped by a precomputed random bit
     S1 -> S2       tables, S1's labels, both labels of each of S2's bits under the pads, decode bits
     S2             output bits, all of them under S1's fresh masks

@@ -1,1 +1,1 @@
-"""A query's skeleton, the same for every engine: opening, picture, stages, answer."""
+"""A picture at both clouds: opening, import of the picture, the functions stage by stage, answer."""

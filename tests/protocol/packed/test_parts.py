@@ -48,19 +48,13 @@ MODELS = {
 }
 
 
-@pytest.fixture(params=[1, 1500, 8000])
-def most(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Bytes of a message: with the least every unit and every ciphertext is a part or a step of its own."""
-    monkeypatch.setattr(parts, "MESSAGE_BYTES", request.param)
-    made: int = request.param
-    return made
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_any_network_is_exact_in_parts(name: str, most: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "most"), [("random 3", 1), *((name, most) for name in MODELS for most in (1500, 8000))]
+)
+def test_any_network_is_exact_in_parts(name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """most: bytes of a message. With one every unit and every ciphertext is a part or a step of its own."""
+    monkeypatch.setattr(parts, "MESSAGE_BYTES", most)
     model = MODELS[name]
-    if most == 1 and name != "random 3":
-        pytest.skip("thousands of messages")
     clouds = Opened(model)
     plan, images = clouds.plan, np.stack([random_image(model.plan, seed) for seed in range(2)])
     assert len(plan.steps) > 1 or len(plan.stages) == 2

@@ -12,6 +12,7 @@ import pytest
 from tests.networks import random_image, random_model, small_icnn_model
 from tests.protocol.packed.clouds import Opened
 from tests.protocol.packed.default import default_plan
+from tests.protocol.packed.rules.test_order import early
 from tests.protocol.packed.test_cost import difference
 from tests.protocol.packed.test_engine import layers_agree
 from together.bench.networks import any_model
@@ -177,6 +178,10 @@ def test_labels_of_a_stage_leave_when_its_turn_is_whole(cut: Opened) -> None:
         expected += ["shared_turn", *["labels_taken"] * (len(cut.plan.labels(index, 1)) - 1)]
     assert order == [*expected, "shared_turn"]
     assert "labels_taken" in order
+
+
+def test_no_label_of_a_part_leaves_early(cut: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert early(cut, monkeypatch) == set()
 
 
 Change = Callable[[pb.Round], Any]

@@ -12,7 +12,7 @@ from cloud_s1.models import ModelsS1
 from cloud_s1.stock import Held, Lane, Stock
 from cloud_s1.tokens import Shares, Stake, Tokens
 from cloud_s1.way_to_s2 import CloudS2, PeerS2, Tools
-from twinveil.cloud.budget import Budget, half_of_memory
+from twinveil.cloud.budget import ITEM, QUERY, Budget, Taker, half_of_memory
 from twinveil.cloud.requests import Query, read_query
 from twinveil.cloud.store import Record
 from twinveil.errors import TwinveilError
@@ -175,7 +175,8 @@ class QueriesS1:
     def _item_memory(self, record: Record, ahead: bool) -> ExitStack:
         """An item's. Those made ahead leave most of the memory to queries that run."""
         size = item_size(record.plan, record.layouts.params).memory_s1
-        return _taken(size, self._budget, self._spare) if ahead else _taken(size, self._budget)
+        budgets = (self._budget, self._spare) if ahead else (self._budget,)
+        return _taken(size, *budgets, taker=ITEM)
 
 
 def _leave(wire: PeerS2, then: Callable[[], None]) -> None:
@@ -183,9 +184,9 @@ def _leave(wire: PeerS2, then: Callable[[], None]) -> None:
     then()
 
 
-def _taken(size: int, *budgets: Budget) -> ExitStack:
+def _taken(size: int, *budgets: Budget, taker: Taker = QUERY) -> ExitStack:
     """So much of each, or of none."""
     with ExitStack() as held:
         for budget in budgets:
-            held.enter_context(budget.take(size))
+            held.enter_context(budget.take(size, taker))
         return held.pop_all()

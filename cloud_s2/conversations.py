@@ -11,7 +11,7 @@ from hmac import compare_digest
 from cloud_s2.models import ModelsS2
 from cloud_s2.provision import PendingImport, ProvisionS2
 from cloud_s2.queries import PendingQuery, QueriesS2
-from twinveil.cloud.budget import Budget
+from twinveil.cloud.budget import ITEM, Budget
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.errors import BadInput, BrokenOff, OutOfOrder, PeerMismatch
 from twinveil.parallel import Workers
@@ -92,7 +92,7 @@ class Conversations:
 
         def room() -> Callable[[], None]:
             held = ExitStack()
-            held.enter_context(self.budget.take(memory))
+            held.enter_context(self.budget.take(memory, ITEM))
             return held.close
 
         return items_s2(

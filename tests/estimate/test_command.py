@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tests.estimate.test_seconds import MACHINE
 from tests.networks import small_icnn_model
-from tests.protocol.test_size import sparse, wide
+from tests.protocol.test_size import pooled, sparse
 from together import estimating as command
 from together.bench.networks import write
 from twinveil.errors import BadInput, BadPlan
@@ -108,7 +108,7 @@ def test_what_one_engine_refuses_is_told_with_the_reason(estimate: Any) -> None:
 
 
 def test_a_network_that_no_cloud_runs_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = refused(wide(280), tmp_path, monkeypatch, "--engine=packed")
+    shown = refused(pooled(300), tmp_path, monkeypatch, "--engine=packed")
     assert isinstance(shown.exception, BadPlan)
     assert "what is made ahead of a picture has a message of" in str(shown.exception)
     assert "an item" in shown.stdout  # its figures are told all the same

@@ -329,27 +329,27 @@ WIDE = Conv("conv", "image", 1, (15, 15), 15, 0, 8, 20)
 NARROW = Conv("conv", "image", 1, (1, 1), 1, 0, 8, 31)
 MANY = Conv("conv", "image", 1021, (1, 1), 1, 0, 12, 31)
 BOMBS: dict[str, tuple[str, Callable[[], object]]] = {
-    "image": ("the image has more", lambda: Plan((2, 1024, 1024), 8, POOLED, 0)),
+    "image": ("the image has more", lambda: Plan((3, 1024, 1024), 8, POOLED, 0)),
     "weights": (
         "1,048,576 weights",
         lambda: Plan((1, 40, 40), 8, (Dense("dense", "image", 1000, 8, 31),), 0),
     ),
     "weights of many layers": ("1,048,576 weights", lambda: side_by_side(5, WIDE, (1024, 15, 15))),
     "values": (
-        "1,048,576 values",
+        "2,097,152 values",
         lambda: side_by_side(1, replace(NARROW, out_channels=20), (1, 256, 256)),
     ),
-    "values of many layers": ("1,048,576 values", lambda: side_by_side(9, NARROW, (1, 256, 256))),
+    "values of many layers": ("2,097,152 values", lambda: side_by_side(11, NARROW, (1, 256, 256))),
     "products": (
-        "67,108,864 products",
-        lambda: side_by_side(1, Conv("conv", "image", 10, (15, 15), 1, 7, 8, 31), (1, 180, 180)),
+        "134,217,728 products",
+        lambda: side_by_side(1, Conv("conv", "image", 20, (15, 15), 1, 7, 8, 31), (1, 180, 180)),
     ),
     "window entries": (
-        "8,388,608 window entries",
+        "16,777,216 window entries",
         lambda: side_by_side(1, Conv("conv", "image", 1, (9, 9), 1, 4, 8, 31), (4, 256, 256)),
     ),
     "pools": (
-        "8,388,608 window entries",
+        "16,777,216 window entries",
         lambda: Plan((1, 512, 512), 8, (MaxPool("pool", "image", 15, 1, 7), *POOLED[1:]), 0),
     ),
     "slots": (

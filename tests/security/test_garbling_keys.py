@@ -17,7 +17,7 @@ from twinveil.garbling import ahead, evaluator, garbler, hashing, ot_extension, 
 from twinveil.garbling.circuit import START_POINT_BYTES
 from twinveil.garbling.products import HeldBits, multiply
 from twinveil.network.schedule import schedule
-from twinveil.protocol.packed.stages import circuits
+from twinveil.protocol.packed.stages import stage_parts
 
 BLOCK = 8
 CHUNK = 3 * BLOCK
@@ -138,7 +138,7 @@ def test_no_key_and_tweak_twice(world: World, monkeypatch: pytest.MonkeyPatch, e
 
 def both_phases(pictures: int) -> None:
     """Items of a small ICNN from transfers to outputs, products of bits among them, in one session."""
-    made = circuits(schedule(small_icnn_model(0).plan), label_only=True)
+    made = [part.circuit for part in stage_parts(schedule(small_icnn_model(0).plan))]
     count = pictures * (sum(each.transfers for each in made) + 2 * 50)
     receiver, sender = session(count)
     for _ in range(pictures):

@@ -95,7 +95,8 @@ class PackedSimulator(Simulator):
             protocol_version=ROUNDS_VERSION, import_id=bytes(16), bind=head.bind(), items=[item]
         )
         peer.ask(pb.Round(spend=opening))
-        for circuit in self._items.circuits[: None if self.label_only else -1]:
+        for part in self._items.parts[: None if self.label_only else -1]:
+            circuit = part.circuit
             if isinstance(circuit, Pixels):
                 runs = (circuit.shape, circuit.shape[1:])
                 labels = b"".join(random_words(prod(run), circuit.width) for run in runs)
@@ -152,7 +153,9 @@ class PackedSimulator(Simulator):
         )
         while True:
             ciphertexts = self.for_s1(items.layout.encryptions)
-            extension = secrets.token_bytes(prepare_bytes(items.transfers))
+            extension = secrets.token_bytes(
+                prepare_bytes(sum(part.circuit.transfers for part in items.parts))
+            )
             yield pb.Round(item_inputs=pb.ItemInputs(ciphertexts=ciphertexts, extension=extension))
             yield pb.Round(item_words=pb.ItemWords(words=_borrows(items.sheets)))
 
@@ -166,13 +169,13 @@ class PackedSimulator(Simulator):
 
     def _offer(self) -> pb.ItemOffer:
         circuits = []
-        for circuit in self._items.circuits:
+        for circuit in [part.circuit for part in self._items.parts]:
             tables, labels, _ = (secrets.token_bytes(size) for size in circuit.offer_bytes)
             shapes = {} if isinstance(circuit, Pixels) else dict(circuit.counts.outputs)
             widths = {} if isinstance(circuit, Pixels) else circuit.widths
             words = b"".join(random_words(prod(shapes[name]), widths[name]) for name in sorted(widths))
             circuits.append(pb.ItemOffer.Circuit(tables=tables, labels=labels, words=words))
-        return pb.ItemOffer(circuits=circuits, **self._masked(self._items.sheets))
+        return pb.ItemOffer(step=self._asked - 1, circuits=circuits, **self._masked(self._items.sheets))
 
     def _masked(self, sheets: Sequence[Sheet]) -> dict[str, bytes]:
         """Encryptions of the masks of these sheets alone, and S1's choices for their borrows."""

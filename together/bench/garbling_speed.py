@@ -20,7 +20,7 @@ from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.garbling.primitives import describe
 from twinveil.garbling.windows import pooled
 from twinveil.network.schedule import schedule
-from twinveil.protocol.packed.stages import circuits
+from twinveil.protocol.packed.stages import stage_parts
 from twinveil.start.freed_memory import keep_freed_memory
 
 REPEATS = 15
@@ -86,7 +86,7 @@ def transferred(size: int) -> tuple[ExtensionReceiver, ExtensionSender]:
 
 def bench_ahead(repeats: int = 15) -> dict[str, float]:
     """Least seconds of each step of the default ICNN's circuits: garbled, held, answered and opened."""
-    described = circuits(schedule(default_plan()), label_only=True)
+    described = [part.circuit for part in stage_parts(schedule(default_plan()))]
     steps, least = ("garble", "hold", "answer", "open"), dict[str, float]()
     for _ in range(repeats):
         receiver, sender = transferred(sum(each.transfers for each in described))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from twinveil.container import memory_limit
 from twinveil.errors import TooLarge, TooMuch
@@ -13,6 +14,19 @@ from twinveil.errors import TooLarge, TooMuch
 def half_of_memory() -> int:
     """Half of the memory that this process can have, in bytes."""
     return memory_limit() // 2
+
+
+class Taker(NamedTuple):
+    """Who takes memory, and what to do where there will never be enough."""
+
+    what: str
+    instead: str
+
+
+QUERY = Taker("this query", "ask for fewer pictures at a time")
+ITEM = Taker(
+    "what one picture of this network needs ahead", "raise its max_query_memory, or take a smaller network"
+)
 
 
 class Budget:
@@ -25,15 +39,15 @@ class Budget:
         self._lock = threading.Lock()
 
     @contextmanager
-    def take(self, size: int) -> Iterator[None]:
+    def take(self, size: int, taker: Taker = QUERY) -> Iterator[None]:
         """`size` bytes for as long as the block lasts.
 
         Raises TooMuch at once if they are not there, TooLarge if they never are.
         """
         if size > self._most:
             raise TooLarge(
-                f"this query takes {size >> 20:,} MiB of memory, {self._role} has {self._most >> 20:,} MiB "
-                "for queries: ask for fewer pictures at a time"
+                f"{taker.what} takes {size >> 20:,} MiB of memory, {self._role} has {self._most >> 20:,} MiB "
+                f"for queries: {taker.instead}"
             )
         with self._lock:
             if self._taken + size > self._most:

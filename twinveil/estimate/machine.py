@@ -17,13 +17,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from twinveil.container import processors
 from twinveil.crypto.calibration import calibrate, time_of
-from twinveil.garbling.ahead import Circuit
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
 from twinveil.network.plan import IMAGE, Conv, Dense, Plan, Relu
 from twinveil.network.schedule import schedule
 from twinveil.protocol.packed.linear import OwnWeights
-from twinveil.protocol.packed.stages import circuits
+from twinveil.protocol.packed.stages import activation
 from twinveil.ring import uniform
 from twinveil.rounds.chunks import Assembler, cut
 from twinveil.rpc.rounds_pb2 import Chunk, ItemWords, Round
@@ -101,9 +100,8 @@ def gates(repeats: int = 7) -> tuple[float, float]:
 
     Ahead it is garbled, S2 takes its labels and sets up keys; online S1 gives labels and S2 evaluates.
     """
-    circuit = circuits(schedule(LAYER), label_only=False)[1]
-    if not isinstance(circuit, Circuit):
-        raise TypeError("a layer has a circuit")
+    stages = schedule(LAYER)
+    circuit = activation(stages, stages.stages[1], {"relu": stages.pieces["relu"].shape})
     count, clock = circuit.counts.and_gates, _Clock()
     receiver, sender = _extensions()
     found: list[tuple[float, float]] = []

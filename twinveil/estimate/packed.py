@@ -45,9 +45,9 @@ def item_costs(items: ItemPlan, number: int = 0) -> Costs:
     costs, layout = booked(item_turns(items, number)), items.layout
     garbling, products = function(costs, "garbling"), function(costs, "SMP")
     garbling.garbled = sum(_gates(items, index) for index in range(len(items.stages)))
-    garbling.prepared = items.transfers
-    products.at_s1(operations_s1(layout, table_group(layout, TABLE_BUDGET)))
-    products.at_s2(operations_s2(layout))
+    garbling.prepared = sum(part.circuit.transfers for part in items.parts)
+    products.at_s1(operations_s1(items, table_group(layout, TABLE_BUDGET)))
+    products.at_s2(operations_s2(items))
     products.prepared = products.transfers = sum(sheet.transfers for sheet in items.sheets)
     products.sums = _sums(items, range(len(items.stages)))
     return costs
@@ -69,8 +69,8 @@ def query_costs(items: ItemPlan, numbers: Sequence[int], label_only: bool) -> Co
 
 
 def _gates(items: ItemPlan, index: int) -> int:
-    circuit = items.circuits[index]
-    return circuit.counts.and_gates if isinstance(circuit, Circuit) else 0
+    circuits = [items.parts[place].circuit for place in items.places(index)]
+    return sum(circuit.counts.and_gates for circuit in circuits if isinstance(circuit, Circuit))
 
 
 def _sums(items: ItemPlan, stages: Sequence[int]) -> int:

@@ -95,6 +95,10 @@ class Pixels:
         self.width = width
 
     @property
+    def inputs(self) -> dict[str, tuple[int, ...]]:
+        return {self.name: self.shape}
+
+    @property
     def transfers(self) -> int:
         return prod(self.shape)
 

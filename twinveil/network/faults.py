@@ -11,8 +11,10 @@ from typing import Protocol
 from twinveil.network.nodes import IMAGE, Concat, Conv, Dense, MaxPool, Node, Relu, Shape, output_shape
 
 MAX_ACCUMULATOR_BITS = 31
-LIMITS = {"values": 1 << 20, "weights": 1 << 20, "products": 1 << 26, "window entries": 1 << 23}
-"""Of a whole network and of all pictures of a query: they bound what these cost in time and memory."""
+LIMITS = {"values": 1 << 21, "weights": 1 << 20, "products": 1 << 27, "window entries": 1 << 24}
+"""Of a whole network and of all pictures of a query: they bound what these cost in time. The default network
+for colour pictures of 224 x 224 has 1,774,986 values, 71 million products, 10 million window entries. What it
+takes of memory (protocol/size.py) is for each cloud's own budget to refuse."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 

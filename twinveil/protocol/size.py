@@ -23,6 +23,7 @@ from twinveil.protocol.model.layout import Layouts
 from twinveil.protocol.packed import turns as packed
 from twinveil.protocol.packed.plan import ItemPlan
 from twinveil.protocol.packed.powers import TABLE_BUDGET, table_group, tables_bytes
+from twinveil.protocol.packed.steps import Step
 from twinveil.protocol.textbook import moves as textbook
 from twinveil.protocol.textbook.steps import TextbookLayout, pool_windows
 from twinveil.protocol.turns import COMMIT, longest, messages, received, sent
@@ -110,13 +111,12 @@ def item_size(plan: Plan, params: Params) -> ItemSize:
     """Raises BadPlan or TooMuch for a plan that the engine does not run at all."""
     items = Layouts(plan, params, ("packed",)).packed.items
     turns = packed.item_turns(items)
-    numbers = (params.key_bits // 4 + NUMBER_BYTES) * (items.layout.sums + items.layout.encryptions)
     return ItemSize(
         messages(turns),
         longest(turns),
         sent(turns),
         received(turns),
-        COPIES * longest(turns) + 2 * LABEL_BYTES * items.transfers + numbers,
+        COPIES * longest(turns) + max(_working(items, step) for step in items.steps),
         _item_s1(items),
         _item_s2(items),
         _fault(longest(turns)),
@@ -185,10 +185,24 @@ def _fault(bytes_: int) -> str | None:
     return f"a message of {bytes_ >> 20:,} MiB, {MESSAGE_BYTES >> 20} are the most"
 
 
+def _working(items: ItemPlan, step: Step) -> int:
+    """Beside messages, at S1: both pads of each transfer; ciphertexts of the layers that a step is about."""
+    sheets = [name for name, made in items.layer_sheets.items() for _ in made]
+    names = {each.layer for each in step.encryptions} | set(sheets[step.sheets.start : step.sheets.stop])
+    layers = [items.layout.layers[name] for name in names]
+    numbers = sum(layer.sums + layer.inputs.plaintexts for layer in layers)
+    return 2 * LABEL_BYTES * _transfers(items, step) + (items.layout.key_bits // 4 + NUMBER_BYTES) * numbers
+
+
+def _transfers(items: ItemPlan, step: Step) -> int:
+    return sum(part.circuit.transfers for part in items.parts_of(step))
+
+
 def _item_s1(items: ItemPlan) -> int:
     """Zero labels of the inputs that wait for y1 + y2 - rho, masks of outputs, own sums."""
     size = _sums_bytes(items)
-    for circuit in items.circuits:
+    for part in items.parts:
+        circuit = part.circuit
         if isinstance(circuit, Circuit):
             size += circuit.counts.garbler_label_bytes
             size += WORD_BYTES * sum(prod(shape[1:]) for _, shape in circuit.counts.outputs)
@@ -201,15 +215,17 @@ def _item_s2(items: ItemPlan) -> int:
     """Tables and keys that are set up for them, labels of rho, rho, words of outputs, u, own sums."""
     pieces = items.layout.schedule.pieces.values()
     size = _sums_bytes(items) + WORD_BYTES * sum(prod(piece.shape) for piece in pieces if piece.share_bits)
-    for circuit in items.circuits:
+    for place, part in enumerate(items.parts):
+        circuit = part.circuit
         if isinstance(circuit, Circuit):
             counts = circuit.counts
             words = sum(prod(shape) for name, shape in counts.outputs if name in circuit.widths)
             size += counts.table_bytes + LABEL_BYTES * counts.evaluator_bits + WORD_BYTES * words
             size += WORD_BYTES * sum(prod(shape[1:]) for shape in circuit.inputs.values())
             size += CIPHER_BYTES * (-(-counts.and_gates // BLOCK) - (-words // BLOCK))
-        else:  # its choices are a view of all that there are
-            size += WORD_BYTES * (circuit.transfers + prod(circuit.shape[1:])) + items.transfers
+        else:  # its choices are a view of all of its step
+            size += WORD_BYTES * (circuit.transfers + prod(circuit.shape[1:]))
+            size += max(_transfers(items, step) for step in items.steps if place in step.parts)
     return size
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from twinveil.errors import InvalidMessage, OutOfOrder, PeerMismatch
 from twinveil.rpc import rounds_pb2 as pb
 
-ROUNDS_VERSION = 4
+ROUNDS_VERSION = 5
 """Between the clouds: raised whenever a message changes, or how labels and pads in one are hashed."""
 SESSION_BYTES = 16
 """Of the random name that S1 gives each conversation, import or query: its oblivious transfers' own."""

@@ -90,6 +90,7 @@ class Round(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     SPEND_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
+    LABELS_TAKEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def open_import(self) -> Global___OpenImport:
         """Import of a model (owner's data), then its commitment."""
@@ -162,6 +163,8 @@ class Round(_message.Message):
     def spend(self) -> Global___Spend: ...
     @_builtins.property
     def withheld(self) -> Global___Withheld: ...
+    @_builtins.property
+    def labels_taken(self) -> Global___LabelsTaken: ...
     def __init__(
         self,
         *,
@@ -196,12 +199,13 @@ class Round(_message.Message):
         labels: Global___Labels | None = ...,
         spend: Global___Spend | None = ...,
         withheld: Global___Withheld | None = ...,
+        labels_taken: Global___LabelsTaken | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "bind", b"bind", "body", b"body", "commit", b"commit", "corrections", b"corrections", "done", b"done", "encrypted_shares", b"encrypted_shares", "garbled_batch", b"garbled_batch", "import_factors", b"import_factors", "import_opened", b"import_opened", "item_inputs", b"item_inputs", "item_offer", b"item_offer", "item_words", b"item_words", "items_opened", b"items_opened", "labels", b"labels", "make_item", b"make_item", "masked_kernel", b"masked_kernel", "masked_plaintexts", b"masked_plaintexts", "masked_sums", b"masked_sums", "open_import", b"open_import", "open_items", b"open_items", "open_query", b"open_query", "prepare", b"prepare", "prepared", b"prepared", "query_opened", b"query_opened", "record_bits", b"record_bits", "shared_kernel", b"shared_kernel", "shared_turn", b"shared_turn", "smp_operands", b"smp_operands", "smp_products", b"smp_products", "spend", b"spend", "withheld", b"withheld"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "bind", b"bind", "body", b"body", "commit", b"commit", "corrections", b"corrections", "done", b"done", "encrypted_shares", b"encrypted_shares", "garbled_batch", b"garbled_batch", "import_factors", b"import_factors", "import_opened", b"import_opened", "item_inputs", b"item_inputs", "item_offer", b"item_offer", "item_words", b"item_words", "items_opened", b"items_opened", "labels", b"labels", "labels_taken", b"labels_taken", "make_item", b"make_item", "masked_kernel", b"masked_kernel", "masked_plaintexts", b"masked_plaintexts", "masked_sums", b"masked_sums", "open_import", b"open_import", "open_items", b"open_items", "open_query", b"open_query", "prepare", b"prepare", "prepared", b"prepared", "query_opened", b"query_opened", "record_bits", b"record_bits", "shared_kernel", b"shared_kernel", "shared_turn", b"shared_turn", "smp_operands", b"smp_operands", "smp_products", b"smp_products", "spend", b"spend", "withheld", b"withheld"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "bind", b"bind", "body", b"body", "commit", b"commit", "corrections", b"corrections", "done", b"done", "encrypted_shares", b"encrypted_shares", "garbled_batch", b"garbled_batch", "import_factors", b"import_factors", "import_opened", b"import_opened", "item_inputs", b"item_inputs", "item_offer", b"item_offer", "item_words", b"item_words", "items_opened", b"items_opened", "labels", b"labels", "make_item", b"make_item", "masked_kernel", b"masked_kernel", "masked_plaintexts", b"masked_plaintexts", "masked_sums", b"masked_sums", "open_import", b"open_import", "open_items", b"open_items", "open_query", b"open_query", "prepare", b"prepare", "prepared", b"prepared", "query_opened", b"query_opened", "record_bits", b"record_bits", "shared_kernel", b"shared_kernel", "shared_turn", b"shared_turn", "smp_operands", b"smp_operands", "smp_products", b"smp_products", "spend", b"spend", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "bind", b"bind", "body", b"body", "commit", b"commit", "corrections", b"corrections", "done", b"done", "encrypted_shares", b"encrypted_shares", "garbled_batch", b"garbled_batch", "import_factors", b"import_factors", "import_opened", b"import_opened", "item_inputs", b"item_inputs", "item_offer", b"item_offer", "item_words", b"item_words", "items_opened", b"items_opened", "labels", b"labels", "labels_taken", b"labels_taken", "make_item", b"make_item", "masked_kernel", b"masked_kernel", "masked_plaintexts", b"masked_plaintexts", "masked_sums", b"masked_sums", "open_import", b"open_import", "open_items", b"open_items", "open_query", b"open_query", "prepare", b"prepare", "prepared", b"prepared", "query_opened", b"query_opened", "record_bits", b"record_bits", "shared_kernel", b"shared_kernel", "shared_turn", b"shared_turn", "smp_operands", b"smp_operands", "smp_products", b"smp_products", "spend", b"spend", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["open_import", "import_opened", "commit", "done", "open_query", "query_opened", "prepare", "prepared", "bind", "import_factors", "masked_plaintexts", "corrections", "garbled_batch", "encrypted_shares", "masked_sums", "answered", "smp_operands", "smp_products", "record_bits", "masked_kernel", "shared_kernel", "open_items", "items_opened", "make_item", "item_inputs", "item_offer", "item_words", "shared_turn", "labels", "spend", "withheld"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["open_import", "import_opened", "commit", "done", "open_query", "query_opened", "prepare", "prepared", "bind", "import_factors", "masked_plaintexts", "corrections", "garbled_batch", "encrypted_shares", "masked_sums", "answered", "smp_operands", "smp_products", "record_bits", "masked_kernel", "shared_kernel", "open_items", "items_opened", "make_item", "item_inputs", "item_offer", "item_words", "shared_turn", "labels", "spend", "withheld", "labels_taken"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -787,25 +791,29 @@ Global___MakeItem: _TypeAlias = MakeItem  # noqa: Y015
 
 @_typing.final
 class ItemInputs(_message.Message):
-    """S2 -> S1"""
+    """S2 -> S1: what a step of the item wants. A large item is made in several."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CIPHERTEXTS_FIELD_NUMBER: _builtins.int
     EXTENSION_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
     ciphertexts: _builtins.bytes
     """E(u), as conv(u, K1) reads it"""
     extension: _builtins.bytes
     """of rho, the circuits' inputs"""
+    words: _builtins.bytes
+    """L bits a borrow of the step before"""
     def __init__(
         self,
         *,
         ciphertexts: _builtins.bytes = ...,
         extension: _builtins.bytes = ...,
+        words: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "extension", b"extension"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "extension", b"extension", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -844,11 +852,14 @@ class ItemOffer(_message.Message):
     CIPHERTEXTS_FIELD_NUMBER: _builtins.int
     EXTENSION_FIELD_NUMBER: _builtins.int
     CORRECTIONS_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
     ciphertexts: _builtins.bytes
     """E(conv(r, K2) + s) and E(conv(u, K1) + s'), layer by layer"""
     extension: _builtins.bytes
     """of the borrows, in which S1 chooses"""
     corrections: _builtins.bytes
+    step: _builtins.int
+    """in this conversation, from 0: no two are alike, whatever is in them"""
     @_builtins.property
     def circuits(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemOffer.Circuit]: ...
     def __init__(
@@ -858,10 +869,11 @@ class ItemOffer(_message.Message):
         ciphertexts: _builtins.bytes = ...,
         extension: _builtins.bytes = ...,
         corrections: _builtins.bytes = ...,
+        step: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "circuits", b"circuits", "corrections", b"corrections", "extension", b"extension"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertexts", b"ciphertexts", "circuits", b"circuits", "corrections", b"corrections", "extension", b"extension", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -869,6 +881,8 @@ Global___ItemOffer: _TypeAlias = ItemOffer  # noqa: Y015
 
 @_typing.final
 class ItemWords(_message.Message):
+    """S2 -> S1: the item is made."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     WORDS_FIELD_NUMBER: _builtins.int
@@ -990,7 +1004,7 @@ Global___SharedTurn: _TypeAlias = SharedTurn  # noqa: Y015
 
 @_typing.final
 class Labels(_message.Message):
-    """S1 -> S2, online: labels of y1 + y2 - rho of a stage."""
+    """S1 -> S2, online: labels of y1 + y2 - rho of a stage; of a large one in several messages."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1008,3 +1022,20 @@ class Labels(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Labels: _TypeAlias = Labels  # noqa: Y015
+
+@_typing.final
+class LabelsTaken(_message.Message):
+    """S2 -> S1: more labels of this stage are due."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelsTaken: _TypeAlias = LabelsTaken  # noqa: Y015

@@ -97,7 +97,7 @@ class View:
         """Whether all of it is here; a client or a cloud may have broken it off."""
         replies = self._replies
         if self.label_only is False and self.subject.engine == "packed":
-            return len(replies) == len(schedule(self.subject.plan).stages)
+            return replies.count("shared_turn") == len(schedule(self.subject.plan).stages)
         return replies[-1:] in (["answered"], ["done"], ["items_opened"], ["item_words"])
 
     @property

@@ -14,7 +14,8 @@ from twinveil.garbling.products import Pixels
 from twinveil.network.plan import Plan
 from twinveil.protocol.packed.masking import Sheet
 from twinveil.protocol.packed.model.layout import ModelLayout
-from twinveil.protocol.packed.plan import Values
+from twinveil.protocol.packed.plan import ItemPlan, Values
+from twinveil.protocol.packed.steps import Step
 from twinveil.ring import Words, unpack_words
 from twinveil.views.view import Bytes, View
 
@@ -30,23 +31,30 @@ def words_in(view: View, message: str, field: str, number: int) -> Sequence[Valu
         case "shared_turn", ["shares"]:
             return topic.pictures * _layout(topic.plan, key_bits).items.turn(number, bool(view.label_only))
         case "labels", ["labels"]:
-            pixels = _layout(topic.plan, key_bits).items.circuits[number]
-            if not isinstance(pixels, Pixels):
-                return None
-            runs = (pixels.shape, pixels.shape[1:])
-            return topic.pictures * [Values(pixels.name, shape, pixels.width) for shape in runs]
+            items = _layout(topic.plan, key_bits).items
+            whose = [
+                each for index in range(len(items.stages)) for each in items.labels(index, topic.pictures)
+            ]
+            circuits = [items.parts[place].circuit for _, place in whose[number]]
+            pixels = [each for each in circuits if isinstance(each, Pixels)]
+            runs = [(each, shape) for each in pixels for shape in (each.shape, each.shape[1:])]
+            return [Values(each.name, shape, each.width) for each, shape in runs] or None
         case "item_offer", ["circuits", place, "words"]:
-            circuit = _layout(topic.plan, key_bits).items.circuits[int(place)]
+            items = _layout(topic.plan, key_bits).items
+            circuit = items.parts_of(items.steps[number])[int(place)].circuit
             if isinstance(circuit, Pixels):
                 return None
             shapes = dict(circuit.counts.outputs)
             return [Values(name, shapes[name], bits) for name, bits in sorted(circuit.widths.items())]
         case "item_offer", ["corrections"]:
-            return [_corrections(sheet) for sheet in _layout(topic.plan, key_bits).items.sheets]
+            items = _layout(topic.plan, key_bits).items
+            return [_corrections(sheet) for sheet in items.sheets_of(items.steps[number])]
+        case "item_inputs", ["words"]:
+            items = _layout(topic.plan, key_bits).items
+            return _borrows_of(items, items.steps[number - 1])
         case "item_words", ["words"]:
             items = _layout(topic.plan, key_bits).items
-            names = [name for name in items.layout.layers for _ in ("conv(r, K2)", "conv(u, K1)")]
-            return [_borrows(name, sheet) for name, sheet in zip(names, items.sheets, strict=True)]
+            return _borrows_of(items, items.steps[-1])
         case "masked_kernel", ["corrections"]:
             layout, node = _layout(topic.plan, key_bits), topic.plan.linear_nodes[number]
             return [_corrections(layout.sheet(node))]
@@ -64,6 +72,11 @@ def unpacked(data: Bytes, runs: Sequence[Values]) -> Iterator[tuple[Values, Word
     for run in runs:
         yield run, unpack_words(data[start : start + run.bytes].tobytes(), prod(run.shape), run.bits)
         start += run.bytes
+
+
+def _borrows_of(items: ItemPlan, step: Step) -> list[Values]:
+    layers = [name for name, sheets in items.layer_sheets.items() for _ in sheets]
+    return [_borrows(layers[place], items.sheets[place]) for place in step.sheets]
 
 
 def _corrections(sheet: Sheet) -> Values:

@@ -41,8 +41,8 @@ def test_an_item_and_a_picture(model: QuantisedModel) -> None:
     clouds.make_items(1)
     said(item_turns(plan, 1))
     group = table_group(plan.layout, TABLE_BUDGET)
-    assert difference(clouds.machine.tally, before[0]) == operations_s1(plan.layout, group)
-    assert difference(clouds.secret.tally, before[1]) == operations_s2(plan.layout)
+    assert difference(clouds.machine.tally, before[0]) == operations_s1(plan, group)
+    assert difference(clouds.secret.tally, before[1]) == operations_s2(plan)
     clouds.make_items(1)
     images = np.stack([random_image(model.plan, each) for each in range(2)])
     clouds.messages.clear()
@@ -59,5 +59,5 @@ def test_the_default_network() -> None:
         assert sent(ahead) + received(ahead) <= 22e6
         assert sent(online) + received(online) <= 4e6
         assert messages(online) <= 22
-        halves = operations_s1(plan.layout, 8)["modmul_n2_half"]
+        halves = operations_s1(plan, 8)["modmul_n2_half"]
         assert halves <= 410_000

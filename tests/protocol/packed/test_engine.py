@@ -22,7 +22,7 @@ from twinveil.parallel import Workers
 from twinveil.protocol.packed.layout import ItemLayout
 from twinveil.protocol.packed.online import s2 as online_s2
 from twinveil.protocol.packed.plan import ItemPlan, joined
-from twinveil.ring import modulo
+from twinveil.ring import Words, modulo
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,9 @@ def layers_agree(clouds: Opened, images: npt.NDArray[np.uint8]) -> None:
             want = trace[node.name].view(np.uint64).reshape(own1[node.name].shape)
             joined = modulo(own1[node.name] + own2[node.name], node.accumulator_bits)
             assert (joined == modulo(want, node.accumulator_bits)).all(), node.name
-        r = {name: mask for half in circuits for name, mask in half.masks.items()}
+        r: dict[str, Words] = {}
+        for index in range(len(plan.stages) - 1):
+            r |= plan.outputs(index, [circuits[at].masks for at in plan.places(index)])
         assert set(s1._opened[place]) == set(u)
         for name, e in s1._opened[place].items():
             assert (e == s2._opened[place][name]).all()

@@ -20,8 +20,8 @@ from twinveil.garbling.gates import Counter, blank
 from twinveil.garbling.products import Pixels
 from twinveil.network import oracle
 from twinveil.network.plan import IMAGE, Dense, MaxPool, Plan, QuantisedModel
-from twinveil.network.schedule import Stage, schedule
-from twinveil.protocol.packed.stages import LABEL, activation, circuits, label
+from twinveil.network.schedule import Schedule, Stage, schedule
+from twinveil.protocol.packed.stages import LABEL, activation, label, stage_parts
 from twinveil.ring import modulo
 
 Tensors = Mapping[str, np.ndarray]
@@ -42,6 +42,10 @@ def inputs(described: Circuit | Pixels, tensors: Tensors) -> dict[str, tuple[int
         name: (bits, modulo(tensors[name].astype(np.int64).view(np.uint64), bits).reshape(batch))
         for name, (bits, *batch) in shapes.items()
     }
+
+
+def whole(stages: Schedule, stage: Stage) -> Circuit:
+    return activation(stages, stage, {relu.name: stages.pieces[relu.name].shape for relu in stage.relus})
 
 
 def through(described: list[Circuit | Pixels], tensors: Tensors) -> list[dict[str, np.ndarray]]:
@@ -71,7 +75,7 @@ def through(described: list[Circuit | Pixels], tensors: Tensors) -> list[dict[st
 def check(model: QuantisedModel, image: np.ndarray) -> None:
     plan, stages = model.plan, schedule(model.plan)
     tensors = oracle.trace(model, image)
-    described = circuits(stages, label_only=True)
+    described = [part.circuit for part in stage_parts(stages)]
     assert len(described) == len(stages.stages)
     results = through(described, tensors)
     for stage, result in zip(stages.stages, results, strict=False):
@@ -98,7 +102,7 @@ def test_edge_pictures_of_a_small_icnn(seed: int) -> None:
 
 def test_pools_on_the_picture_itself() -> None:
     plan = Plan((2, 5, 6), 4, (MaxPool("pool", IMAGE, 3, 2, 1), Dense("dense", "pool", 3, 3, 14)), 0)
-    (first, last) = circuits(schedule(plan), label_only=True)
+    first, last = (part.circuit for part in stage_parts(schedule(plan)))
     assert isinstance(first, Circuit)
     image = np.random.default_rng(0).integers(0, 16, plan.image_shape)
     scores = np.array([5, -3, 5])
@@ -129,7 +133,7 @@ def test_saturation_and_negative_sums(seed: int) -> None:
         sums = some_sums(plan, stage, seed)
         relus = {r.name: ideal.relu_requantise(sums[r.source], r.shift, r.bits) for r in stage.relus}
         expected = pieces(stage, relus)
-        described = activation(stages, stage)
+        described = whole(stages, stage)
         bits = {name: to_bits(value, size) for name, (size, value) in inputs(described, sums).items()}
         none = {name: np.zeros_like(each) for name, each in bits.items()}
         for masked, drawn in ((bits, none), (none, bits)):
@@ -181,7 +185,7 @@ def formula(plan: Plan, stage: Stage) -> int:
 def test_gates_are_those_of_the_formula(model: QuantisedModel) -> None:
     stages = schedule(model.plan)
     for stage in stages.stages[1:-1]:
-        assert activation(stages, stage).counts.and_gates == formula(model.plan, stage)
+        assert whole(stages, stage).counts.and_gates == formula(model.plan, stage)
 
 
 def test_branches_of_one_stage_cost_less_depth() -> None:
@@ -189,7 +193,7 @@ def test_branches_of_one_stage_cost_less_depth() -> None:
     plan = small_icnn_model(0).plan
     stages = schedule(plan)
     for stage in stages.stages[1:-1]:
-        described = activation(stages, stage)
+        described = whole(stages, stage)
         kinds = {(plan.bits[relu.source], relu.shift, relu.bits) for relu in stage.relus}
         adders = sum(bits - 1 for bits in {plan.bits[relu.source] for relu in stage.relus})
         assert described.counts.gates <= adders + 7 * len(kinds) + 9 * 12

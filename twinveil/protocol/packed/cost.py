@@ -7,12 +7,16 @@ from twinveil.crypto.nonces import encrypt_counts, nonce_counts
 from twinveil.crypto.public_key import PublicKey
 from twinveil.crypto.secret_key import SecretKey
 from twinveil.crypto.tally import MODMUL_N2, Tally
-from twinveil.protocol.packed.layout import MORE_TOWARDS_S1, ItemLayout
+from twinveil.protocol.packed.layout import MORE_TOWARDS_S1
+from twinveil.protocol.packed.plan import ItemPlan
 
 
-def operations_s1(layout: ItemLayout, group: int) -> Tally:
+def operations_s1(plan: ItemPlan, group: int) -> Tally:
     """Of one item at S1, the tables left out. group: of the tables, see `powers.table_group`."""
-    tally = Tally(PublicKey.check_counts(layout.encryptions))
+    layout, tally = plan.layout, Tally()
+    for step in plan.steps:
+        if step.ciphertexts:
+            tally += PublicKey.check_counts(step.ciphertexts)
     for layer in layout.layers.values():
         kernel, channels = layer.kernel, layer.geometry.channels
         for _ in range(kernel.chunks):
@@ -30,10 +34,13 @@ def operations_s1(layout: ItemLayout, group: int) -> Tally:
     return tally
 
 
-def operations_s2(layout: ItemLayout) -> Tally:
+def operations_s2(plan: ItemPlan) -> Tally:
     """Of one item at S2."""
+    layout = plan.layout
     tally = Tally(encrypt_counts(layout.encryptions))
     tally += nonce_counts(layout.key_bits, "short", layout.encryptions, MORE_TOWARDS_S1)
-    tally += PublicKey.check_counts(layout.sums)
-    tally += SecretKey.decrypt_counts(layout.sums)
+    for step in plan.steps:
+        if sums := sum(len(sheet.outputs) for sheet in plan.sheets_of(step)):
+            tally += PublicKey.check_counts(sums)
+            tally += SecretKey.decrypt_counts(sums)
     return tally

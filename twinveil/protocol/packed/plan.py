@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,14 +11,16 @@ from math import prod
 import numpy as np
 
 from twinveil.errors import InvalidMessage
-from twinveil.garbling.ahead import Circuit
-from twinveil.garbling.products import Pixels
+from twinveil.garbling.ahead import EvaluatorHalf
+from twinveil.garbling.products import PixelsHeld
 from twinveil.network.plan import IMAGE, Dense
 from twinveil.network.schedule import LinearStep, Stage
 from twinveil.protocol.meter import nonlinear
 from twinveil.protocol.packed.layout import ItemLayout
 from twinveil.protocol.packed.masking import Sheet
-from twinveil.protocol.packed.stages import circuits
+from twinveil.protocol.packed.parts import Part, runs, together
+from twinveil.protocol.packed.stages import LABEL, stage_parts
+from twinveil.protocol.packed.steps import Step, layer_sheets, steps
 from twinveil.ring import Words, pack_words, packed_bytes, unpack_words
 from twinveil.rounds.scripted import ROUNDS_VERSION, binding
 
@@ -37,7 +40,7 @@ class Values:
 
 @dataclass(frozen=True)
 class ItemPlan:
-    """Circuits, sheets and turns of an item. Made once, with the model."""
+    """Circuits, sheets, messages and turns of an item. Made once, with the model."""
 
     layout: ItemLayout
 
@@ -52,27 +55,63 @@ class ItemPlan:
         return self.layout.schedule.stages
 
     @cached_property
-    def circuits(self) -> Sequence[Circuit | Pixels]:
-        """One a stage. The last is the label's, which a query for the class vector leaves alone."""
-        return circuits(self.layout.schedule, True)
+    def parts(self) -> tuple[Part, ...]:
+        """Of all stages in order. The last is the label's, which a query for the vector leaves alone."""
+        return tuple(stage_parts(self.layout.schedule))
+
+    def places(self, index: int) -> range:
+        """Of a stage among the parts."""
+        stages = [part.stage for part in self.parts]
+        return range(bisect_left(stages, index), bisect_right(stages, index))
 
     @cached_property
-    def transfers(self) -> int:
-        """Random transfers in which S2 chooses: one for each bit of rho."""
-        return sum(circuit.transfers for circuit in self.circuits)
+    def layer_sheets(self) -> dict[str, tuple[Sheet, ...]]:
+        """Of each layer."""
+        return layer_sheets(self.layout)
 
-    @cached_property
+    @property
     def sheets(self) -> tuple[Sheet, ...]:
-        """Of each layer conv(r, K2), then conv(u, K1), in the order of the layout's steps."""
-        made = []
-        for layer in self.layout.layers.values():
-            mask_bits = layer.slots.mask_bits(self.layout.margin)
-            count = layer.geometry.channels * layer.geometry.positions
-            made += [
-                Sheet(layer.slots, layer.ring, mask_bits, outputs, count)
-                for outputs in (layer.kernel.outputs, layer.inputs.outputs)
-            ]
-        return tuple(made)
+        """Of all layers, in the order of the layout's steps."""
+        return tuple(sheet for sheets in self.layer_sheets.values() for sheet in sheets)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """In which an item is made: one, where it fits in a message."""
+        return steps(self.layout, self.parts, self.layer_sheets)
+
+    def parts_of(self, step: Step) -> tuple[Part, ...]:
+        return self.parts[step.parts.start : step.parts.stop]
+
+    def sheets_of(self, step: Step) -> tuple[Sheet, ...]:
+        return self.sheets[step.sheets.start : step.sheets.stop]
+
+    def add_shares(self, sums: dict[str, Words], step: Step, shares: Sequence[Words]) -> None:
+        """One party's shares of the values on a step's sheets, to its own of each layer's sums made ahead."""
+        layers = [name for name, sheets in self.layer_sheets.items() for _ in sheets]
+        for place, share in zip(step.sheets, shares, strict=True):
+            sums[layers[place]] = sums[layers[place]] + share if layers[place] in sums else share
+
+    def rho(self, index: int, halves: Sequence[EvaluatorHalf | PixelsHeld]) -> dict[str, Words]:
+        """Of a stage, from what S2 holds of all parts."""
+        places, plan = self.places(index), self.layout.plan
+        shapes = {each.name: each.shape for each in self.sums(self.stages[index])}
+        drawn = [halves[place].drawn for place in places]
+        return together(
+            [self.parts[place].inputs for place in places], drawn, {IMAGE: plan.image_shape} | shapes
+        )
+
+    def outputs(self, index: int, found: Sequence[Mapping[str, Words]]) -> dict[str, Words]:
+        """Of a stage, from those of its parts: x - r, or r."""
+        shapes: dict[str, tuple[int, ...]] = {LABEL: ()}
+        shapes |= {name: piece.shape for name, piece in self.layout.schedule.pieces.items()}
+        places = [self.parts[place].outputs for place in self.places(index)]
+        return together(places, found, shapes)
+
+    def labels(self, index: int, pictures: int) -> list[list[tuple[int, int]]]:
+        """Of a stage, message by message: whose labels these are, which picture's and which part's."""
+        whose = [(picture, place) for picture in range(pictures) for place in self.places(index)]
+        found = runs([self.parts[place].circuit.answer_bytes] for _, place in whose)
+        return [[whose[at] for at in run] for run in found]
 
     def linear_name(self, index: int) -> str:
         """The published function that a stage's linear layers are, under which they are booked."""

@@ -1,4 +1,4 @@
-"""The circuits of a picture that are made ahead, one a stage: what the clouds do between linear layers.
+"""The circuits of a picture that are made ahead: what the clouds do between linear layers, stage by stage.
 
 S1's input NAME is y1 + y2 - rho modulo 2^L of layer NAME's sums (the picture's: x xor rho), S2's is rho, so
 that an adder (an xor, which is free) begins the circuit. Outputs are the stage's pieces, as shares modulo
@@ -6,11 +6,15 @@ that an adder (an xor, which is free) begins the circuit. Outputs are the stage'
 
 AND gates of a stage: L - 1 a sum; b + h a ReLU, h = L - 1 - shift - b being what can overflow its b bits;
 2 b a comparison of its pools. None for shares.
+
+A stage is one circuit where that fits in one message. Else it is cut into parts, each of some units of some
+of the tensors that it makes: a unit is a channel, as pools stay in one, or a row where no pool follows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 
 import numpy as np
 
@@ -21,40 +25,50 @@ from twinveil.garbling.products import Pixels
 from twinveil.garbling.tournament import Places, Tournament, run
 from twinveil.network.plan import IMAGE
 from twinveil.network.schedule import PoolStep, ReluStep, Schedule, Stage
+from twinveil.protocol.packed import parts
+from twinveil.protocol.packed.parts import Part, largest
 
 Inputs = Mapping[str, Wires]
+Shapes = Mapping[str, tuple[int, ...]]
+"""Of what a circuit has of each tensor that its stage makes, by name, bits left out."""
 LABEL = "label"
 """Output of a label-only model's last circuit: the index of the class, flipped."""
 
 
-def circuits(stages: Schedule, label_only: bool) -> list[Circuit | Pixels]:
-    """Of all stages in order. The last stage has one only where the label alone is given out."""
-    made = [picture(stages), *(activation(stages, stage) for stage in stages.stages[1:-1])]
-    return [*made, label(stages)] if label_only else made
+def stage_parts(stages: Schedule) -> list[Part]:
+    """Of all stages in order; the last one's is the label's."""
+    output, last = stages.plan.output, stages.stages[-1].index
+    whole = {output.name: slice(output.out_features)}, {LABEL: slice(1)}
+    made = [part for stage in stages.stages[:-1] for part in _parts(stages, stage)]
+    return [*made, Part(last, label(stages), *whole)]
 
 
-def picture(stages: Schedule) -> Circuit | Pixels:
+def circuit(stages: Schedule, stage: Stage, shapes: Shapes) -> Circuit | Pixels:
+    """Of some of the tensors of a stage, or of a part of each."""
+    return activation(stages, stage, shapes) if stage.index else picture(stages, shapes[IMAGE])
+
+
+def picture(stages: Schedule, shape: tuple[int, ...]) -> Circuit | Pixels:
     """Stage 0: pixels, and pools on them if the plan has such. Pixels alone need no gate."""
-    stage, plan = stages.stages[0], stages.plan
-    shape = (plan.image_bits, *plan.image_shape)
+    stage, bits = stages.stages[0], stages.plan.image_bits
     if not stage.pools:
-        return Pixels(IMAGE, shape, stages.pieces[IMAGE].share_bits)
-    pieces = _Pieces(stages, stage, {IMAGE: plan.image_bits})
+        return Pixels(IMAGE, (bits, *shape), stages.pieces[IMAGE].share_bits)
+    pieces = _Pieces(stages, stage, {IMAGE: shape})
 
     def program(g: Gates, masked: Inputs, drawn: Inputs) -> dict[str, Wires]:
         return pieces.outputs(g, {IMAGE: g.xor(masked[IMAGE], drawn[IMAGE])})
 
-    return Circuit(program, {IMAGE: shape}, pieces.widths)
+    return Circuit(program, {IMAGE: (bits, *shape)}, pieces.widths)
 
 
-def activation(stages: Schedule, stage: Stage) -> Circuit:
+def activation(stages: Schedule, stage: Stage, shapes: Shapes) -> Circuit:
     """SACT and SMAP of one stage: sums of shares, ReLU, requantise, pools."""
-    plan = stages.plan
-    inputs = {relu.source: (plan.bits[relu.source], *plan.shapes[relu.source]) for relu in stage.relus}
-    pieces = _Pieces(stages, stage, {relu.name: relu.bits for relu in stage.relus})
+    plan, made = stages.plan, [relu for relu in stage.relus if relu.name in shapes]
+    inputs = {relu.source: (plan.bits[relu.source], *shapes[relu.name]) for relu in made}
+    pieces = _Pieces(stages, stage, shapes)
     adders = _alike({name: shape[0] for name, shape in inputs.items()})
     alike: dict[tuple[int, int, int], list[ReluStep]] = {}
-    for relu in stage.relus:
+    for relu in made:
         alike.setdefault((plan.bits[relu.source], relu.shift, relu.bits), []).append(relu)
 
     def program(g: Gates, masked: Inputs, drawn: Inputs) -> dict[str, Wires]:
@@ -64,8 +78,8 @@ def activation(stages: Schedule, stage: Stage) -> Circuit:
             sums |= _parted(total, {name: inputs[name][1:] for name in names})
         tensors: dict[str, Wires] = {}
         for (_, shift, bits), relus in alike.items():
-            made = relu_requantise(g, _joined(sums[relu.source] for relu in relus), shift, bits)
-            tensors |= _parted(made, {relu.name: inputs[relu.source][1:] for relu in relus})
+            cut = relu_requantise(g, _joined(sums[relu.source] for relu in relus), shift, bits)
+            tensors |= _parted(cut, {relu.name: inputs[relu.source][1:] for relu in relus})
         return pieces.outputs(g, tensors)
 
     return Circuit(program, inputs, pieces.widths)
@@ -81,15 +95,78 @@ def label(stages: Schedule) -> Circuit:
     return Circuit(program, {output.name: (output.accumulator_bits, output.out_features)}, {})
 
 
-class _Pieces:
-    """What leaves a stage, from the tensors it makes (name: bits): values of one width share a tournament."""
+def _parts(stages: Schedule, stage: Stage) -> list[Part]:
+    """Of a stage that has tensors: one, if that fits. Parts alike share the description of a circuit."""
+    sources = {relu.name: relu.source for relu in stage.relus} if stage.index else {IMAGE: IMAGE}
+    standing = {name: _standing(stage, name) for name in sources}
+    units: dict[str, tuple[int, ...]] = {name: stages.pieces[name].shape for name in sources}
+    cuts = [{name: range(shape[0]) for name, shape in units.items()}]
+    whole = circuit(stages, stage, units)
+    made = {_lengths(cuts[0]): whole}
+    if largest(whole) > parts.MESSAGE_BYTES:
+        for name, (channels, height, width) in ((name, stages.pieces[name].shape) for name in sources):
+            if len(standing[name]) == 1:
+                units[name] = (channels * height, width)
+        one = {name: circuit(stages, stage, {name: (1, *shape[1:])}) for name, shape in units.items()}
+        made, cuts = {}, _cut({name: (shape[0], largest(one[name])) for name, shape in units.items()})
+    found = []
+    for cut in cuts:
+        if (alike := _lengths(cut)) not in made:
+            made[alike] = circuit(stages, stage, {name: (len(cut[name]), *units[name][1:]) for name in cut})
+        inputs, outputs = {}, {}
+        for name, at in cut.items():
+            inputs[sources[name]] = _flat(at, prod(units[name][1:]))
+            for piece in standing[name]:
+                outputs[piece] = _flat(at, prod(stages.pieces[piece].shape) // units[name][0])
+        leaving = {name: at for name, at in outputs.items() if name in stage.outputs}
+        found.append(Part(stage.index, made[alike], inputs, leaving))
+    return found
 
-    def __init__(self, stages: Schedule, stage: Stage, made: Mapping[str, int]) -> None:
-        self.widths = {name: stages.pieces[name].share_bits for name in stage.outputs}
+
+def _cut(tensors: Mapping[str, tuple[int, int]]) -> list[dict[str, range]]:
+    """Units of tensors, of each how many and how large one is, as they fill messages in turn."""
+    cuts: list[dict[str, range]] = [{}]
+    left = parts.MESSAGE_BYTES
+    for name, (count, size) in tensors.items():
+        first = 0
+        while first < count:
+            if size > left and cuts[-1]:
+                cuts.append({})
+                left = parts.MESSAGE_BYTES
+            end = min(count, first + max(1, left // size))
+            cuts[-1][name] = range(first, end)
+            left, first = left - (end - first) * size, end
+    return cuts
+
+
+def _lengths(cut: Mapping[str, range]) -> tuple[tuple[str, int], ...]:
+    return tuple((name, len(units)) for name, units in cut.items())
+
+
+def _flat(units: range, values: int) -> slice:
+    """Where units of so many values lie in a flattened tensor."""
+    return slice(units.start * values, units.stop * values)
+
+
+def _standing(stage: Stage, name: str) -> list[str]:
+    """A tensor and all that pools make of it."""
+    found = [name]
+    for pool in stage.pools:
+        if pool.source in found:
+            found.append(pool.name)
+    return found
+
+
+class _Pieces:
+    """What leaves a stage, from the tensors it makes: values of one width share a tournament."""
+
+    def __init__(self, stages: Schedule, stage: Stage, shapes: Shapes) -> None:
+        self.widths: dict[str, int] = {}
         self._groups = []
-        for names in _alike(made).values():
-            shapes = {name: stages.pieces[name].shape for name in names}
-            self._groups.append((names, *_compete(shapes, stage.pools, stage.outputs)))
+        for names in _alike({name: stages.pieces[name].bits for name in shapes}).values():
+            rounds, places = _compete({name: shapes[name] for name in names}, stage.pools, stage.outputs)
+            self._groups.append((names, rounds, places))
+            self.widths |= {name: stages.pieces[name].share_bits for name in places}
 
     def outputs(self, g: Gates, tensors: Mapping[str, Wires]) -> dict[str, Wires]:
         found: dict[str, Wires] = {}

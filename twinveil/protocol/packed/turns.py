@@ -48,22 +48,28 @@ def opening_turn() -> Turn:
 
 def item_turns(plan: ItemPlan, number: int = 0) -> list[Turn]:
     """One item. number: its own in its conversation, the first of which takes the base transfers."""
-    ciphertext, sheets = plan.layout.key_bits // 4, plan.sheets
-    circuits = [
-        dict(zip(("tables", "labels", "words"), circuit.offer_bytes, strict=True))
-        for circuit in plan.circuits
-    ]
-    inputs = round_bytes(
-        "item_inputs",
-        ciphertexts=plan.layout.encryptions * ciphertext,
-        extension=prepare_bytes(plan.transfers),
-    )
-    offer = round_bytes(
-        "item_offer", circuits=circuits, ciphertexts=plan.layout.sums * ciphertext, **_choices(sheets)
-    )
-    words = round_bytes("item_words", words=sum(sheet.word_bytes for sheet in sheets))
-    make = round_bytes("make_item", number=number, base_ot_reply=0 if number else BASE_BYTES)
-    return [Turn("ahead", make, inputs), Turn("ahead", offer, words)]
+    ciphertext, turns, words = plan.layout.key_bits // 4, list[Turn](), 0
+    sent = round_bytes("make_item", number=number, base_ot_reply=0 if number else BASE_BYTES)
+    for index, step in enumerate(plan.steps):
+        circuits = [part.circuit for part in plan.parts_of(step)]
+        transfers = sum(circuit.transfers for circuit in circuits)
+        inputs = round_bytes(
+            "item_inputs",
+            ciphertexts=step.ciphertexts * ciphertext,
+            extension=prepare_bytes(transfers) if transfers else 0,
+            words=words,
+        )
+        turns.append(Turn("ahead", sent, inputs))
+        sheets, fields = plan.sheets_of(step), ("tables", "labels", "words")
+        words = sum(sheet.word_bytes for sheet in sheets)
+        sent = round_bytes(
+            "item_offer",
+            step=number * len(plan.steps) + index,
+            circuits=[dict(zip(fields, circuit.offer_bytes, strict=True)) for circuit in circuits],
+            ciphertexts=sum(len(sheet.outputs) for sheet in sheets) * ciphertext,
+            **_choices(sheets),
+        )
+    return [*turns, Turn("ahead", sent, round_bytes("item_words", words=words))]
 
 
 def query_turns(plan: ItemPlan, items: Sequence[int], label_only: bool) -> list[Turn]:
@@ -81,10 +87,14 @@ def query_turns(plan: ItemPlan, items: Sequence[int], label_only: bool) -> list[
         bind=bind_fields(label_only),
         items=[{"session_id": SESSION_BYTES, "number": number} for number in items],
     )
-    turns = [Turn("picture", spend, shares[0])]
+    turns, taken = [Turn("picture", spend, shares[0])], round_bytes("labels_taken")
     for index in range(last + 1 if label_only else last):
-        labels = round_bytes("labels", labels=pictures * plan.circuits[index].answer_bytes)
-        turns.append(Turn(plan.circuit_name(index), labels, answers[index]))
+        *some, rest = (
+            round_bytes("labels", labels=sum(plan.parts[place].circuit.answer_bytes for _, place in whose))
+            for whose in plan.labels(index, pictures)
+        )
+        turns += [Turn(plan.circuit_name(index), each, taken) for each in some]
+        turns.append(Turn(plan.circuit_name(index), rest, answers[index]))
     return turns
 
 

@@ -7,7 +7,7 @@ would be a way to choose by.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -61,13 +61,14 @@ def early(clouds: Opened, patch: Patch) -> set[str]:
     with patch.context() as here, contextlib.suppress(TwinveilError):
         here.setattr(Circuit, "garble", garbling)
         clouds.classify(random_image(clouds.model.plan, 0)[None], label_only=True)
+    stages = [part.stage for part in clouds.plan.parts if isinstance(part.circuit, Circuit)]
     found, turns = set(), 0
     for message in clouds.messages:
         body = str(message.WhichOneof("body"))
         turns += body == "shared_turn"
         data = message.SerializeToString()
-        # Stage 0, the picture, has no circuit here: S2's first turn opens nothing of the others.
-        if any(label in data for stage in labels[max(turns - 1, 0) :] for label in stage):
+        later = (of for stage, of in zip(stages, labels, strict=True) if stage >= turns)
+        if any(label in data for of in later for label in of):
             found.add(body)
     return found
 
@@ -107,11 +108,11 @@ def a_stage_ahead(patch: Patch) -> None:
     """With a stage's labels leave those of the next."""
     answer = PicturesS1.answer
 
-    def more(self: PicturesS1, shares: bytes) -> bytes:
-        made = answer(self, shares)
+    def more(self: PicturesS1, shares: bytes) -> Iterator[bytes]:
+        (made,) = answer(self, shares)
         ((circuits, _),) = self._items
         following = circuits[self._next] if self._next is not None and self._next < len(circuits) else None
-        return made + b"".join(both_labels(following) if isinstance(following, GarblerHalf) else [])
+        yield made + b"".join(both_labels(following) if isinstance(following, GarblerHalf) else [])
 
     patch.setattr(PicturesS1, "answer", more)
 

@@ -67,8 +67,11 @@ def test_broken_with_masks_60_bits_too_short(clouds: Opened, monkeypatch: Patch)
 
 
 def test_broken_with_masks_for_a_sigma_of_40(clouds: Opened, monkeypatch: Patch) -> None:
-    narrow = tuple(replace(sheet, mask_bits=sheet.mask_bits - 24) for sheet in clouds.plan.sheets)
-    monkeypatch.setitem(clouds.plan.__dict__, "sheets", narrow)
+    narrow = {
+        name: tuple(replace(sheet, mask_bits=sheet.mask_bits - 24) for sheet in sheets)
+        for name, sheets in clouds.plan.layer_sheets.items()
+    }
+    monkeypatch.setitem(clouds.plan.__dict__, "layer_sheets", narrow)
     assert looked_at(clouds, monkeypatch) == {"a mask is planned too narrow"}
 
 

@@ -27,6 +27,7 @@ from twinveil.protocol.packed.layout import MORE_TOWARDS_S1
 from twinveil.protocol.packed.masking import accept, share
 from twinveil.protocol.packed.model.s2 import ModelS2
 from twinveil.protocol.packed.plan import ItemPlan, joined
+from twinveil.protocol.packed.steps import Step
 from twinveil.protocol.single_use import SingleUse
 from twinveil.ring import Words, modulo, uniform
 from twinveil.rounds.observer import NOBODY, Masking, Observer
@@ -39,8 +40,8 @@ Held = EvaluatorHalf | PixelsHeld
 class ItemS2(Item[tuple[Sequence[Held], dict[str, Words], dict[str, Words]]]):
     """S2's half of one item.
 
-    It holds circuits by stage, u by piece, and of each layer own sums (out, positions): conv(u, K2) + b2 and
-    its shares of both sums made ahead. meter: what it cost S2.
+    It holds the circuits of all parts, u by piece, and of each layer own sums (out, positions): conv(u, K2) +
+    b2 and its shares of both sums made ahead. meter: what it cost S2.
     """
 
     def __init__(
@@ -100,52 +101,71 @@ class MakerS2(SingleUse):
             raise OutOfOrder("base transfers are done once, with the first item")
 
     def make(self) -> Generator[pb.Round, pb.Round, tuple[ItemS2, pb.ItemWords]]:
-        """The item asked for: yields a reply, returns it with the last reply, which is still to be sent."""
-        plan, key = self._plan, self._key
-        layers, pieces = plan.layout.layers, plan.layout.schedule.pieces
-        if self._chosen is None:
+        """The item asked for: yields replies, returns it with the last one, which is still to be sent."""
+        plan, model, chosen = self._plan, self._model, self._chosen
+        if chosen is None:
             raise OutOfOrder("no item is asked for")
-        meter = Meter(tally=key.tally)
-        with meter.function("garbling"):
-            extension = self._chosen.prepare(plan.transfers)
+        meter, words = Meter(tally=self._key.tally), b""
         u = {
-            name: uniform(piece.shape, piece.share_bits) for name, piece in pieces.items() if piece.share_bits
+            name: uniform(piece.shape, piece.share_bits)
+            for name, piece in plan.layout.schedule.pieces.items()
+            if piece.share_bits
         }
         read = {step.node.name: joined(step, u) for step in plan.layout.steps}
+        circuits: list[Held] = []
+        ahead: dict[str, Words] = {}
+        for index, step in enumerate(plan.steps):
+            transfers = sum(part.circuit.transfers for part in plan.parts_of(step))
+            with meter.function("garbling"):
+                extension = chosen.prepare(transfers) if transfers else b""
+            with meter.function("SMP"):
+                ciphertexts = self._encrypted(step, read)
+            reply = pb.ItemInputs(ciphertexts=ciphertexts, extension=extension, words=words)
+            offer = expect((yield pb.Round(item_inputs=reply)), "item_offer").item_offer
+            due = (self._asked - 1) * len(plan.steps) + index
+            if offer.step != due:
+                raise OutOfOrder(f"step {offer.step} of these items came where {due} is due")
+            with meter.function("garbling"):
+                circuits += self._hold(step, offer, chosen)
+            with meter.function("SMP"):
+                words, shares = self._shared(step, offer)
+                plan.add_shares(ahead, step, shares)
+            del offer  # its tables are kept, the message is not
         with meter.function("SMP"):
-            plaintexts = []
-            for name, layer in layers.items():
-                plaintexts += pack(placed(read[name], layer.inputs.inputs, layer.ring), layer.slots.bits)
-            encrypted = self._encryptor.encrypt(plaintexts, workers=self._workers)
-        reply = pb.ItemInputs(ciphertexts=encrypted.to_bytes(), extension=extension)
-        offer = expect((yield pb.Round(item_inputs=reply)), "item_offer").item_offer
-
-        if len(offer.circuits) != len(plan.circuits):
-            raise InvalidMessage(f"an item has {len(plan.circuits)} circuits, not {len(offer.circuits)}")
-        with meter.function("garbling"):
-            circuits = [
-                circuit.hold(Offer(each.tables, each.labels, each.words), self._chosen)
-                for circuit, each in zip(plan.circuits, offer.circuits, strict=True)
-            ]
-        with meter.function("SMP"):
-            words, own = self._shared(offer, read)
+            own = {}
+            for name, layer in plan.layout.layers.items():
+                clear = model.own[name].sums(read[name]) + model.biases[name][:, np.newaxis]
+                own[name] = modulo(clear + ahead[name].reshape(clear.shape), layer.ring)
         return ItemS2(circuits, u, own, meter), pb.ItemWords(words=words)
 
-    def _shared(self, offer: pb.ItemOffer, read: Mapping[str, Words]) -> tuple[bytes, dict[str, Words]]:
-        """Words for S1's borrows, and of each layer conv(u, K2) + b2 with S2's shares of both sums."""
-        plan, model, key = self._plan, self._model, self._key
-        ciphertexts = key.public_key.parse(offer.ciphertexts, plan.layout.sums, key.tally)
-        corrections = accept(plan.sheets, self._choosing, offer.extension, offer.corrections)
+    def _encrypted(self, step: Step, read: Mapping[str, Words]) -> bytes:
+        """E(u), as conv(u, K1) reads it. read: u as each layer reads it."""
+        plaintexts = []
+        for each in step.encryptions:
+            layer = self._plan.layout.layers[each.layer]
+            inputs = layer.inputs.inputs[each.rows.start : each.rows.stop]
+            plaintexts += pack(placed(read[each.layer], inputs, layer.ring), layer.slots.bits)
+        return self._encryptor.encrypt(plaintexts, workers=self._workers).to_bytes() if plaintexts else b""
+
+    def _hold(self, step: Step, offer: pb.ItemOffer, chosen: ExtensionReceiver) -> list[Held]:
+        parts = self._plan.parts_of(step)
+        if len(offer.circuits) != len(parts):
+            raise InvalidMessage(f"{len(parts)} circuits of an item are due, not {len(offer.circuits)}")
+        return [
+            part.circuit.hold(Offer(each.tables, each.labels, each.words), chosen)
+            for part, each in zip(parts, offer.circuits, strict=True)
+        ]
+
+    def _shared(self, step: Step, offer: pb.ItemOffer) -> tuple[bytes, list[Words]]:
+        """Words for S1's borrows, and S2's shares of what is on each sheet."""
+        sheets, key = self._plan.sheets_of(step), self._key
+        count = sum(len(sheet.outputs) for sheet in sheets)
+        ciphertexts = key.public_key.parse(offer.ciphertexts, count, key.tally if count else None)
+        corrections = accept(sheets, self._choosing, offer.extension, offer.corrections)
         decrypted = key.decrypt(ciphertexts, workers=self._workers)
         start = 0
-        for sheet in plan.sheets:
+        for sheet in sheets:
             part = decrypted[start : start + len(sheet.outputs)]
             start += len(part)
             self._observer.decrypted("ahead", part, Masking(sheet.mask_bits))
-        words, made = share(plan.sheets, decrypted, self._choosing, corrections)
-        shares, own = iter(made), {}
-        for name, layer in plan.layout.layers.items():
-            ahead = (next(shares) + next(shares)).reshape(layer.geometry.channels, -1)
-            clear = model.own[name].sums(read[name]) + model.biases[name][:, np.newaxis]
-            own[name] = modulo(clear + ahead, layer.ring)
-        return words, own
+        return share(sheets, decrypted, self._choosing, corrections)

@@ -14,7 +14,7 @@ an item each and go side by side, in the same messages. S1 sees uniform integers
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from gmpy2 import mpz
@@ -64,8 +64,8 @@ class PicturesS1(SingleUse):
         self._opened: list[dict[str, Words]] = [{} for _ in items]
         self._next: int | None = 0
 
-    def answer(self, shares: bytes) -> bytes:
-        """S2's turn -> S1's labels of the stage, all in one message, or nothing after the last sums.
+    def answer(self, shares: bytes) -> Iterator[bytes]:
+        """S2's turn -> S1's labels of the stage, a message at a time; none after the last sums.
 
         Any error ends the query: half a turn is not taken again.
         """
@@ -77,35 +77,39 @@ class PicturesS1(SingleUse):
         turns = unpack_turns(plan.turn(index, self._label_only), shares, len(self._items))
         if index:
             self._add_sums(index, turns)
-        labels = self._labels(index, turns)
-        self._next = index + 1
-        return b"".join(labels)
+        return self._labels(index, turns)
 
     def _add_sums(self, index: int, turns: Sequence[Mapping[str, Words]]) -> None:
         """y1 of a stage: conv(e, K1) and what was made ahead."""
         plan, pieces = self._plan, self._plan.layout.schedule.pieces
         with self._meter.function(plan.linear_name(index)):
             for (circuits, own), opened, turn in zip(self._items, self._opened, turns, strict=True):
+                r = plan.outputs(index - 1, [circuits[at].masks for at in plan.places(index - 1)])
                 for name in plan.stages[index - 1].outputs:
                     opened[name], bits = turn[name], pieces[name].share_bits
-                    share = modulo(turn[name] + circuits[index - 1].masks[name], bits)
+                    share = modulo(turn[name] + r[name], bits)
                     self._observer.shared(f"{name} - u", share, bits)
                 for step in plan.stages[index].linear:
                     name = step.node.name
                     own[name] = self._model.own[name].sums(joined(step, opened)) + own[name]
 
-    def _labels(self, index: int, turns: Sequence[Mapping[str, Words]]) -> list[bytes]:
+    def _labels(self, index: int, turns: Sequence[Mapping[str, Words]]) -> Iterator[bytes]:
         """Of m xor (d xor m) xor rho of the pictures, or of y1 + y2 - rho of a stage."""
         plan = self._plan
-        if index == len(plan.stages) - 1 and not self._label_only:
-            return []
-        with self._meter.function(plan.circuit_name(index)):
-            return [
-                circuits[index].answer(
+        if index < len(plan.stages) - 1 or self._label_only:
+            with self._meter.function(plan.circuit_name(index)):
+                masked = [
                     self._masked_sums(index, own, turn) if index else self._masked_picture(half, turn)
-                )
-                for (circuits, own), half, turn in zip(self._items, self._halves, turns, strict=True)
-            ]
+                    for (_, own), half, turn in zip(self._items, self._halves, turns, strict=True)
+                ]
+            for message in plan.labels(index, len(self._items)):
+                with self._meter.function(plan.circuit_name(index)):
+                    labels = b"".join(
+                        self._items[picture][0][place].answer(plan.parts[place].read(masked[picture]))
+                        for picture, place in message
+                    )
+                yield labels
+        self._next = index + 1
 
     def _masked_picture(self, half: Words, turn: Mapping[str, Words]) -> dict[str, Words]:
         masked = half ^ turn[IMAGE]
@@ -172,10 +176,12 @@ def query_s1(
             raise
     pictures = PicturesS1(model, plan, items, halves, label_only, meter, observer)
     for index in range(len(plan.stages)):
-        labels = pictures.answer(expect(reply, "shared_turn").shared_turn.shares)
-        if index + 1 < len(plan.stages) or label_only:
+        due = "shared_turn"
+        for labels in pictures.answer(expect(reply, "shared_turn").shared_turn.shares):
+            reply = expect(reply, due)
             with meter.function(plan.circuit_name(index)):
                 reply = ask(pb.Round(labels=pb.Labels(labels=labels)))
+            due = "labels_taken"
     if label_only:
         expect(reply, "answered")
     return answer_half(pictures.result)

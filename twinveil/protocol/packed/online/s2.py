@@ -53,36 +53,53 @@ class PicturesS2(SingleUse):
             raise OutOfOrder("a picture takes one item")
         self._opened: list[dict[str, Words]] = [{} for _ in items]
         self._next: int | None = 0
+        self._messages: list[list[tuple[int, int]]] = []
+        self._found: list[list[Mapping[str, Words]]] = []
         self._labels: list[Words] = []
         turn = plan.turn(0, label_only)
         self.first = b"".join(
-            pack_turn(turn, {IMAGE: half ^ circuits[0].drawn[IMAGE]})
+            pack_turn(turn, {IMAGE: half ^ plan.rho(0, circuits)[IMAGE]})
             for (circuits, _, _), half in zip(self._items, halves, strict=True)
         )
         """S2's first turn."""
 
-    def answer(self, labels: bytes) -> bytes:
-        """S1's labels of a stage -> the next turn; nothing after the label's. Any error ends the query."""
+    def answer(self, labels: bytes) -> bytes | None:
+        """S1's labels of a stage -> the next turn; nothing after the label's. Any error ends the query.
+
+        None while more labels of the stage are due.
+        """
         self.refuse_copies()
         index, self._next = self._next, None
         plan, last = self._plan, len(self._plan.stages) - 1
         if index is None or index > (last if self._label_only else last - 1):
             raise OutOfOrder("all stages of these pictures are over")
-        size = plan.circuits[index].answer_bytes
-        if len(labels) != size * len(self._items):
-            raise InvalidMessage(
-                f"labels of this stage have {size * len(self._items)} bytes, not {len(labels)}"
-            )
-        found = []
-        with self._meter.function(plan.circuit_name(index)):
-            for place, (circuits, _, _) in enumerate(self._items):
-                found.append(circuits[index].open(labels[place * size : (place + 1) * size]))
+        if not self._messages:
+            self._messages = plan.labels(index, len(self._items))
+            self._found = [[] for _ in self._items]
+        self._open(index, self._messages.pop(0), labels)
+        if self._messages:
+            self._next = index
+            return None
+        found = [plan.outputs(index, each) for each in self._found]
         self._next = index + 1
         if index == last:
             self._labels = [each[LABEL] for each in found]
             return b""
         with self._meter.function(plan.linear_name(index + 1)):
             return b"".join(self._turn(index + 1, place, each) for place, each in enumerate(found))
+
+    def _open(self, index: int, whose: Sequence[tuple[int, int]], labels: bytes) -> None:
+        """Evaluates what these labels are for. whose: picture and part, in turn."""
+        plan = self._plan
+        ends = np.cumsum([plan.parts[place].circuit.answer_bytes for _, place in whose])
+        if len(labels) != ends[-1]:
+            raise InvalidMessage(f"labels of this stage have {ends[-1]} bytes, not {len(labels)}")
+        with self._meter.function(plan.circuit_name(index)):
+            start = 0
+            for (picture, place), end in zip(whose, ends, strict=True):
+                circuits, _, _ = self._items[picture]
+                self._found[picture].append(circuits[place].open(labels[start:end]))
+                start = end
 
     def _turn(self, index: int, place: int, found: Mapping[str, Words]) -> bytes:
         """e of what the last circuits gave a picture, and y2 - rho of the sums that follow."""
@@ -100,11 +117,9 @@ class PicturesS2(SingleUse):
             name = step.node.name
             own[name] = self._model.own[name].sums(joined(step, opened)) + own[name]
         turn = plan.turn(index, self._label_only)
-        masked = {
-            each.name: own[each.name].reshape(each.shape) - circuits[index].drawn[each.name]
-            for each in turn
-            if each.name not in e
-        }
+        sums = [each for each in turn if each.name not in e]
+        rho = plan.rho(index, circuits) if sums else {}
+        masked = {each.name: own[each.name].reshape(each.shape) - rho[each.name] for each in sums}
         return pack_turn(turn, e | masked)
 
     @property
@@ -157,7 +172,9 @@ def query_s2(
         shares = pictures.first
         for _ in range(len(plan.stages) - (not label_only)):
             request = yield pb.Round(shared_turn=pb.SharedTurn(shares=shares))
-            shares = pictures.answer(expect(request, "labels").labels.labels)
+            while (turn := pictures.answer(expect(request, "labels").labels.labels)) is None:
+                request = yield pb.Round(labels_taken=pb.LabelsTaken())
+            shares = turn
         observer.answered(pictures.result, plan.answer_bits(label_only))
         claimed.deliver(answer_half(pictures.result))
         yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -240,3 +241,24 @@ def test_only_its_owner_hears_how_many_lie_ready(world: World) -> None:
     assert own.ready == 3
     assert not others.HasField("ready")
     assert not world.models1.store.entries()[0].HasField("ready")  # what status tells everybody
+
+
+def test_a_user_does_not_wait_for_the_end_of_the_conversation(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes a round trip; what is made ahead waits, as S2 has its memory back only then."""
+    ended, wanted = threading.Event(), threading.Event()
+    close = Wire.close
+    query = world.query(tiny_plan())
+    world.make_items(ahead=False)
+
+    def slowly(wire: Wire) -> None:
+        assert ended.wait(20)
+        close(wire)
+
+    monkeypatch.setattr(Wire, "close", slowly)
+    monkeypatch.setattr(world.queries1.stock, "want", lambda _: wanted.set())
+    world.ask(query)
+    assert not wanted.is_set()
+    ended.set()
+    assert wanted.wait(20)

@@ -115,9 +115,9 @@ def session(
 ) -> Iterator[Session]:
     """Starts the roles in `folder` and outsources the model unless the clouds have this very plan already.
 
-    prepare: items that S1 keeps ready. workers: processes of each cloud, 0 is one a core. options: more
-    command line options by role. start: the cluster, where it is not on loopback. The processes end with the
-    block.
+    prepare: items that S1 keeps ready. workers: threads (gmpy2: processes) of each cloud, 0 is one a core.
+    options: more command line options by role. start: the cluster, where it is not on loopback.
+    The processes end with the block.
     """
     common = cluster_options(key_bits, insecure_small_key)
     own = {"cloud_s1": [f"--prepare={prepare}", f"--workers={workers}"], "cloud_s2": [f"--workers={workers}"]}

@@ -77,7 +77,10 @@ def bench(
         bool, typer.Option("--quick", help="A tiny network and an insecure key: whether it runs, no more.")
     ] = False,
     workers: Annotated[
-        int, typer.Option(min=0, envvar=variable("workers"), help="Processes of each cloud; 0: one a core.")
+        int,
+        typer.Option(
+            min=0, envvar=variable("workers"), help="Threads (gmpy2: processes) of each cloud; 0: one a core."
+        ),
     ] = 0,
     folder: Annotated[Path, typer.Option(help="For keys, models and logs; found again.")] = Path(
         ".twinveil/bench"

@@ -177,7 +177,9 @@ class CloudS1Settings(CloudSettings):
         USER_SHARE,
     )
     max_query_memory: int | None = setting(
-        memory, "memory that queries may take at once (default: half of what this process can have)", None
+        memory,
+        "memory that items and queries may take at once (default: half of what this process can have)",
+        None,
     )
     fingerprint: str | None = setting(text, "S2's key fingerprint (hex) to insist on", None)
     dask: str | None = setting(

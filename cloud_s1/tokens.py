@@ -72,9 +72,8 @@ class Stake:
 class Shares:
     """Who takes how much of the `keep` items that lie ready of a model. Safe for threads.
 
-    While others ask for it, too, a user takes no more than `percent` of them at once; nor of the others,
-    unless that leaves it with no more than this part of all that lie ready now and were taken lately, by
-    anybody.
+    While others ask for it, too, a user takes no more than `percent` of them at once, and of what is left
+    only while that is no more than this part of all that lie ready or were taken lately.
     """
 
     def __init__(self, keep: int, percent: int, now: Clock = time.monotonic) -> None:

@@ -22,6 +22,7 @@ from cloud_s1.models import ModelsS1
 from cloud_s1.provision import ProvisionS1
 from cloud_s1.queries import QueriesS1
 from cloud_s1.stock import Wish
+from cloud_s1.tokens import Tokens
 from cloud_s1.way_to_s2 import CloudS2, Tools
 from cloud_s2.conversations import Conversations
 from cloud_s2.models import ModelsS2
@@ -58,6 +59,9 @@ UNCLAIMED = 60.0
 
 MEMORY = 1 << 30
 """Bytes for items and queries at each cloud."""
+
+FAILURES = 1 << 30
+"""Pictures whose queries may fail: tests break off more than a user would."""
 
 KEY_BITS = 256
 """Enough for the networks here; what is shown does not depend on it."""
@@ -175,7 +179,7 @@ class World:
         )
         self.models1 = ModelsS1(self.root / "s1")
         self.way = cast("CloudS2", Way(self))
-        self.queries1 = QueriesS1(self.models1, self.way, INLINE, memory=MEMORY)
+        self.queries1 = QueriesS1(self.models1, self.way, INLINE, memory=MEMORY, tokens=Tokens(FAILURES, 1.0))
         self.provision1 = ProvisionS1(
             self.models1, self.way, INLINE, removed=lambda import_id: self.queries1.stock.forget(import_id)
         )

@@ -81,8 +81,9 @@ class Counting(Gmp):
         return super().buckets(self._counted(factors), digits, size)
 
     def _counted(self, table: Rows) -> Rows:
-        us = _column([Number(self.tally, u, factor=True) for u in table[:, 0].tolist()])
-        return np.stack([us, table[:, 1]], axis=1)
+        counted = table.copy()
+        counted["u"] = _column([Number(self.tally, u, factor=True) for u in table["u"].tolist()])
+        return counted
 
     def _value(self, u: Number, k: mpz) -> mpz:  # type: ignore[override]
         self.tally.add(MODMUL_N2)

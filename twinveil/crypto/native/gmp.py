@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from twinveil.crypto.native.arithmetic import Rows
 
-GATHER_BATCH = 352
-"""Products that grow together: at 2048 bits 200 KB, which with one step's part of a table fits the cache."""
+GATHER_BATCH = 128
+"""Products that grow together: 75 KB at 2048 bits, which with one step's part of a table fits the cache."""
 
 LIMB_BYTES = 4
 """Of a k in a table. Sums of 64 bits hold more limbs than there will be terms."""
@@ -141,7 +141,7 @@ class Gmp:
             sums = np.zeros((len(first), self._limbs), np.uint64)
             for step in steps:
                 sums += ks[step]
-            results += self._values(products, sums)
+            results += map(self._value, products, self._settled(sums))
         return _column(results)
 
     def buckets(self, factors: Rows, digits: NDArray[np.uint8], size: int) -> Rows:
@@ -160,16 +160,18 @@ class Gmp:
                 running = running * bucket % modulus
                 total = total * running % modulus
             results.append(total * excess % modulus)
-        return _column(self._values(results, digits.T.astype(np.uint64) @ ks))
+        sums = self._settled(digits.T.astype(np.uint64) @ ks)
+        return _column([self._value(u, k) for u, k in zip(results, sums, strict=True)])
 
-    def _values(self, us: Sequence[mpz], limbs: NDArray[np.uint64]) -> list[mpz]:
-        """u (1 + k n) for every u and the limbs of its k, which may be longer than they should."""
-        n, modulus, size = self.n, self._modulus, LIMB_BYTES * self._limbs
-        low, high = (
-            _cut(part.astype("<u4").tobytes(), size, "little") for part in (limbs, limbs >> 8 * LIMB_BYTES)
-        )
-        ks = [k + (carry << 8 * LIMB_BYTES) for k, carry in zip(low, high, strict=True)]
-        return [(u + u * k % n * n) % modulus for u, k in zip(us, ks, strict=True)]
+    def _value(self, u: mpz, k: mpz) -> mpz:
+        """u (1 + k n)"""
+        return (u + u * k % self.n * self.n) % self._modulus
+
+    def _settled(self, sums: NDArray[np.uint64]) -> list[mpz]:
+        """Every k from its limbs, which may be longer than a limb is."""
+        size, bits = LIMB_BYTES * self._limbs, 8 * LIMB_BYTES
+        low, high = (_cut(part.astype("<u4").tobytes(), size, "little") for part in (sums, sums >> bits))
+        return [k + (carries << bits) for k, carries in zip(low, high, strict=True)]
 
 
 def _served(b: Rows, a: Rows) -> list[Any]:

@@ -48,6 +48,7 @@ OWN = {
     "owner/audit/rehearsal.py": "the messages of a process that it has started",
     "owner/masks/verbs.py": "a page that is printed as it is",
     "owner/training/verbs.py": "a card that it has just made",
+    "together/bench/apart.py": "the output of a process that it has started",
     "together/bench/host.py": "the system's own description of its processor",
     "together/bench/picture.py": "the output of a process that it has started",
     "together/bench/session.py": "the output of a process that it has started",

@@ -65,11 +65,8 @@ def test_a_held_out_folder_of_other_pictures_is_found_before_training(
 
 def test_a_network_that_no_cloud_would_run_is_found_before_training(refused: Refused, tmp_path: Path) -> None:
     _set(tmp_path / "set")
-    said = refused(tmp_path, 2, "set", "--out", "model", "--image-size", "320")
-    assert re.search(
-        r"the network cannot be run: the layers up to '\w+' have more than [\d,]+ values: take smaller pictures",
-        said,
-    )
+    said = refused(tmp_path, 2, "set", "--out", "model", "--image-size", "1024")
+    assert re.search(r"the network cannot be run: .* more than [\d,]+ values: take smaller pictures", said)
     assert not (tmp_path / "model").exists()
 
 

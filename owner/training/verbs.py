@@ -17,7 +17,6 @@ from twinveil.cli.terminal import Terminal
 from twinveil.errors import BadInput, BadPlan, TooMuch
 from twinveil.network.card import ModelCard, Polarity, check_name
 from twinveil.network.folder import check_folder
-from twinveil.network.plan import Plan
 from twinveil.params import Params
 from twinveil.pictures.masks import Mask, load_mask
 from twinveil.protocol.size import refuse_unrunnable
@@ -75,7 +74,7 @@ def train(
         # Torch is loaded only here: the owner's other commands do without.
         from owner.training.datasets import load_data_set
         from owner.training.icnn import Widths
-        from owner.training.train import TrainOptions, model_name, network_plan
+        from owner.training.train import TrainOptions, model_name
 
         covering = None if mask is None else load_mask(mask)
         shape = _shape(image_size, colour, covering)
@@ -87,7 +86,7 @@ def train(
         check_name(named, version)
     folder = out or settings.state / "models" / f"{named}@{version}"
     check_folder(folder, replace=replace)
-    _refuse_unrunnable(network_plan(pictures, options))
+    _refuse_unrunnable(pictures, options)
     if pictures.split:
         Terminal(stderr=True).say(f"pictures: {pictures.split}")
     card = _train(pictures, options, folder, held_out, replace)
@@ -102,10 +101,10 @@ def train(
         terminal.say(f"next: {typed('twinveil', 'outsource', folder)} with your --cluster or --config")
 
 
-def _refuse_unrunnable(plan: Plan) -> None:
+def _refuse_unrunnable(pictures: DataSet, options: TrainOptions) -> None:
     """Raises BadPlan where clouds with a key of the default length would refuse the trained network."""
     try:
-        refuse_unrunnable(plan, Params(), ("packed",))
+        refuse_unrunnable(network_plan(pictures, options), Params(), ("packed",))
     except (BadPlan, TooMuch) as error:
         raise BadPlan(f"{error}: take smaller pictures (--image-size) or fewer channels (--width)") from None
 

@@ -103,6 +103,8 @@ def train(
 
 def _refuse_unrunnable(pictures: DataSet, options: TrainOptions) -> None:
     """Raises BadPlan where clouds with a key of the default length would refuse the trained network."""
+    from owner.training.train import network_plan
+
     try:
         refuse_unrunnable(network_plan(pictures, options), Params(), ("packed",))
     except (BadPlan, TooMuch) as error:

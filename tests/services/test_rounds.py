@@ -26,7 +26,7 @@ def test_a_silent_peer_is_given_up_at_the_deadline(rounds_server: RoundsServer) 
 def test_a_peer_that_goes_away_is_noticed_before_the_deadline(rounds_server: RoundsServer) -> None:
     peer = GrpcPeer(rounds_server.channel(), deadline=30, most=MESSAGE_BYTES)
     peer.ask(done())
-    rounds_server.server.stop(0)
+    rounds_server.server.stop(0).wait()
     with pytest.raises(PeerUnavailable):
         peer.ask(done())
     assert rounds_server.conversations[0].closed.wait(5)

@@ -24,7 +24,7 @@ from tests.security.life import digest, one_time
 PLACES = {
     "cloud_s1": {
         "beginning": "cloud_s1.queries:QueriesS1.classify",
-        "making an item": "twinveil.protocol.packed.item.s1:MakerS1._sums",
+        "making an item": "twinveil.protocol.packed.item.s1:MakerS1._garbled",
         "online": "twinveil.protocol.packed.online.s1:PicturesS1.answer",
         "before the answer": "twinveil.protocol.packed.online.s1:answer_half",
         "importing": "twinveil.protocol.packed.masking:Masks.open",

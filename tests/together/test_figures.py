@@ -70,7 +70,7 @@ def detail(
 ) -> dict[str, Any]:
     """Ten items of four processor seconds."""
     peaks = [{"cloud_s1": 100.0, "cloud_s2": 50.0}] * 3
-    filled = Filled(10, 25.0, {"cloud_s1": 30.0, "cloud_s2": 10.0}, {"cloud_s1": 20.0, "cloud_s2": 150.0})
+    filled = Filled(10, 25.0, {"cloud_s1": 30.0, "cloud_s2": 10.0}, {"cloud_s1": 2.0, "cloud_s2": 15.0})
     queries, products = [query()] * 3, [product, product / 2, 3 * product]
     machines = [machine(each) for each in (3 * cost, cost, cost / 2)]
     seen = PictureRuns(filled, queries, linked, queries, peaks, products, machines)

@@ -74,7 +74,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Filled:
-    """Items made with nothing else to do. cpu: processor seconds by cloud; mib: by which its memory grew."""
+    """Items made with nothing else to do. cpu: processor seconds by cloud; mib: by which its memory grew an item.
+
+    mib is of the second half: the first brings what the clouds need to make them.
+    """
 
     items: int
     seconds: float
@@ -128,12 +131,14 @@ def _fill(running: Session, wanted: Wanted) -> Filled:
     """After the first picture, for which tables are made."""
     pids = running.cluster.pids
     running.classify(some_pictures(wanted.plan, 1))
-    before, memory, start = processor_seconds(pids), _memory(pids), time.perf_counter()
+    before, start = processor_seconds(pids), time.perf_counter()
+    there, memory = running.wait_ready(wanted.items // 2), _memory(pids)
     running.wait_ready(wanted.items)
     seconds = time.perf_counter() - start
     after, full = processor_seconds(pids), _memory(pids)
     cpu = {role: after[role] - before[role] for role in after}
-    return Filled(wanted.items, seconds, cpu, {role: full[role] - memory[role] for role in full})
+    more = max(1, wanted.items - there)
+    return Filled(wanted.items, seconds, cpu, {role: (full[role] - memory[role]) / more for role in full})
 
 
 def _memory(pids: Mapping[str, int]) -> dict[str, float]:
@@ -199,7 +204,7 @@ def summarise(measured: PictureRuns, wanted: Wanted) -> dict[str, Any]:
         "online_bytes": int(one.sum("bytes", functions=names)),
         "item_cpu_s": sum(filled.cpu.values()) / filled.items,
         "item_bytes": int(one.sum("bytes", functions=AHEAD)),
-        "item_mib": {role: grown / filled.items for role, grown in filled.mib.items()},
+        "item_mib": dict(filled.mib),
         "sustained_s": statistics.median(each.seconds for each in stream),
         "textbook_ratio": textbook / seconds,
         "item_s": filled.seconds / filled.items,

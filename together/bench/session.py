@@ -85,14 +85,15 @@ class Session:
             tuple(each.vector for each in made),
         )
 
-    def wait_ready(self, items: int) -> None:
-        """Until so many items wait for a picture. Raises PeerUnavailable."""
+    def wait_ready(self, items: int) -> int:
+        """Until so many items wait for a picture; how many there are then. Raises PeerUnavailable."""
         end = time.monotonic() + READY_SECONDS
-        while self._ready() < items:
+        while (ready := self._ready()) < items:
             self.cluster.check()
             if time.monotonic() > end:
                 raise PeerUnavailable(f"cloud_s1 made no {items} items within {READY_SECONDS:g} s")
             time.sleep(POLL_SECONDS)
+        return ready
 
     def _ready(self) -> int:
         me, address = self.cluster.me("user"), self.cluster.addresses["cloud_s1"]

@@ -74,7 +74,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Filled:
-    """Items made with nothing else to do. cpu: processor seconds by cloud; mib: by which its memory grew an item.
+    """Items made with nothing else to do. By cloud, cpu: processor seconds; mib: growth of memory an item.
 
     mib is of the second half: the first brings what the clouds need to make them.
     """

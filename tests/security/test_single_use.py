@@ -1,15 +1,13 @@
-"""What serves once serves once: in one process, across forks, and across a crash."""
+"""What serves once serves once: in one process, in a fork, and across a crash."""
 
 from __future__ import annotations
 
 import copy
-import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +17,7 @@ import numpy as np
 import pytest
 
 from cloud_s1.stock import Held
-from tests.crypto.crypto_keys import secret_key
-from tests.security.draws import draw_all
+from tests.security.forks import in_forks
 from tests.security.peers import At
 from tests.security.world import MEMORY, OWNER, S1, USER, World, finish, tiny_model, tiny_plan
 from tests.system.town import wait_until
@@ -29,7 +26,6 @@ from twinveil.crypto.tally import Tally
 from twinveil.errors import AlreadyUsed, OutOfOrder, PeerUnavailable, TooMuch, TwinveilError
 from twinveil.garbling.base_ot import BaseReceiver, BaseSender, random_choices
 from twinveil.garbling.ot_extension import ExtensionReceiver, ExtensionSender
-from twinveil.parallel import Workers
 from twinveil.protocol.packed.item.s2 import ItemS2
 from twinveil.protocol.textbook.circuits import label
 from twinveil.protocol.textbook.exchange import Circuits, Exchange
@@ -40,8 +36,6 @@ from twinveil.rounds.scripted import ROUNDS_VERSION
 from twinveil.rpc import rounds_pb2 as pb
 
 pytestmark = pytest.mark.slow
-
-WORKERS = 16
 
 
 class Pair:
@@ -340,64 +334,6 @@ def test_items_do_not_survive_a_fork(world: World) -> None:
 
     assert in_forks(1, spend) == [{"S1": b"yes", "S2": b"yes"}]
     assert held.item.spend()
-
-
-def in_forks(count: int, task: Callable[[], dict[str, bytes]]) -> list[dict[str, bytes]]:
-    """The task's results in `count` forks of this process, taken one after the other from one state."""
-    results = []
-    for _ in range(count):
-        here, there = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                told = json.dumps({kind: data.hex() for kind, data in task().items()}).encode()
-                os.write(there, told)
-            finally:
-                os._exit(0)
-        os.close(there)
-        with os.fdopen(here, "rb") as pipe:
-            results.append({kind: bytes.fromhex(data) for kind, data in json.loads(pipe.read()).items()})
-        os.waitpid(child, 0)
-    return results
-
-
-def pieces(results: list[dict[str, bytes]], kind: str, size: int = 16) -> list[bytes]:
-    return [
-        result[kind][at : at + size]
-        for result in results
-        for at in range(0, len(result[kind]) - size + 1, size)
-    ]
-
-
-def distinct(results: list[dict[str, bytes]]) -> None:
-    for kind in results[0]:
-        if kind in ("slot masks", "short nonces", "full nonces", "published nonces", "blindings"):
-            assert len({result[kind] for result in results}) == len(results), kind
-        else:
-            drawn = pieces(results, kind)
-            assert len(set(drawn)) == len(drawn) >= len(results), kind
-
-
-def test_forked_workers_draw_disjoint_values() -> None:
-    key = secret_key().public_key
-    draw_all(key)
-    results = in_forks(WORKERS, lambda: draw_all(key))
-    distinct([*results, draw_all(key)])
-
-
-def test_the_check_sees_a_generator_that_was_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = np.random.default_rng(1)
-    monkeypatch.setattr(os, "urandom", lambda count: generator.bytes(count))
-    key = secret_key().public_key
-    with pytest.raises(AssertionError):
-        distinct(in_forks(3, lambda: draw_all(key)))
-
-
-@pytest.mark.heavy
-def test_spawned_workers_draw_disjoint_values() -> None:
-    with Workers.processes(WORKERS) as workers:
-        results = workers.map(draw_all, [secret_key().public_key] * WORKERS)
-    distinct(results)
 
 
 def run_until_killed(folder: Path, step: int) -> set[str]:
